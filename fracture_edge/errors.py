@@ -1,0 +1,69 @@
+"""What can go wrong, as a small family of exceptions and the status words that records carry."""
+
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """Outcome of one image. Everything but ``OK`` says why there is no answer."""
+
+    OK = "ok"
+    NOT_FOUND = "not_found"
+    PERMISSION_DENIED = "permission_denied"
+    IS_DIRECTORY = "is_directory"
+    UNREADABLE = "unreadable"
+    EMPTY = "empty"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    DICOM_NOT_INSTALLED = "dicom_not_installed"
+    CORRUPT = "corrupt"
+    TRUNCATED = "truncated"
+    TOO_LARGE = "too_large"
+    TOO_SMALL = "too_small"
+
+
+class FractureEdgeError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ModelError(FractureEdgeError):
+    """A model file is missing, damaged, without our metadata, or of a newer schema."""
+
+
+class ImageError(FractureEdgeError):
+    """An image could not be used. The text names the file and what to do.
+
+    Attributes:
+        status: The word that a record carries for this failure.
+        source: The file's name, or what stands for it (``<bytes>``, ``<array>``).
+        detail: The failure in words, without the file's name.
+    """
+
+    status: Status = Status.UNREADABLE
+
+    def __init__(self, source: str, detail: str, status: Status | None = None) -> None:
+        super().__init__(f"{source}: {detail}")
+        self.source = source
+        self.detail = detail
+        if status is not None:
+            self.status = status
+
+
+class ImageAccessError(ImageError):
+    """The bytes could not be had: not found, no permission, a directory, or an input/output error."""
+
+
+class ImageFormatError(ImageError):
+    """The bytes are of no format that can be read here."""
+
+    status = Status.UNSUPPORTED_FORMAT
+
+
+class ImageCorruptError(ImageError):
+    """The format is known, the content is broken or cut off."""
+
+    status = Status.CORRUPT
+
+
+class ImageSizeError(ImageError):
+    """The picture has too many pixels to decode safely, or too few to show bone."""
+
+    status = Status.TOO_LARGE

@@ -1,0 +1,106 @@
+"""From a grey image to the model's input, as the model's own metadata says.
+
+Training, calibration, the export check, the benchmark and `classify` all use `Preprocessing`; there is no
+second code path that could drift away from this one. Scaling and normalisation are not here: they are
+inside the graph, which takes grey uint8.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from fracture_edge.errors import ModelError
+from fracture_edge.images import ImageSource, load_image
+
+Framing = Literal["letterbox", "stretch"]
+Filter = Literal["box", "bilinear", "bicubic", "lanczos"]
+
+_RESAMPLING = {
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """How a grey image becomes the input of one model.
+
+    Attributes:
+        height: Rows of the input.
+        width: Columns of the input.
+        framing: ``letterbox`` keeps the aspect ratio and pads; ``stretch`` does not.
+        filter: Pillow's resampling filter. All of them are area-aware when they shrink, and use integer
+            arithmetic on 8-bit pixels, so every machine gets the same result.
+        pad: Grey level (0 to 255) of the letterbox bars.
+    """
+
+    height: int
+    width: int
+    framing: Framing = "letterbox"
+    filter: Filter = "bicubic"
+    pad: int = 0
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.height <= 4096 and 1 <= self.width <= 4096):
+            raise ModelError(f"preprocessing: size {self.height}x{self.width} is not between 1 and 4096")
+        if self.framing not in get_args(Framing):
+            raise ModelError(f"preprocessing: framing {self.framing!r} is none of {get_args(Framing)}")
+        if self.filter not in get_args(Filter):
+            raise ModelError(f"preprocessing: filter {self.filter!r} is none of {get_args(Filter)}")
+        if not 0 <= self.pad <= 255:
+            raise ModelError(f"preprocessing: pad {self.pad} is not between 0 and 255")
+
+    def __call__(self, grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Resize and frame one image.
+
+        Args:
+            grey: uint8, shape [H, W].
+
+        Returns:
+            uint8, shape [height, width, 1].
+        """
+        image = Image.fromarray(grey)
+        if self.framing == "stretch":
+            return np.asarray(self._resize(image, self.width, self.height))[..., np.newaxis]
+        scale = min(self.width / image.width, self.height / image.height)
+        width = min(self.width, max(1, round(image.width * scale)))
+        height = min(self.height, max(1, round(image.height * scale)))
+        left, top = (self.width - width) // 2, (self.height - height) // 2
+        framed = np.full((self.height, self.width, 1), self.pad, np.uint8)
+        framed[top : top + height, left : left + width, 0] = np.asarray(self._resize(image, width, height))
+        return framed
+
+    def _resize(self, image: Image.Image, width: int, height: int) -> Image.Image:
+        if image.size == (width, height):
+            return image
+        return image.resize((width, height), _RESAMPLING[self.filter])
+
+    def load(self, source: ImageSource) -> npt.NDArray[np.uint8]:
+        """Decode `source` and preprocess it: uint8, shape [height, width, 1].
+
+        Raises:
+            ImageError: The image cannot be used; see `fracture_edge.images.load_image`.
+        """
+        return self(load_image(source, model_size=(self.height, self.width)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for the model's metadata."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
+        """The inverse of `to_dict`.
+
+        Raises:
+            ModelError: A key is missing or unknown, or a value is out of range.
+        """
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ModelError(f"preprocessing: {error}") from error

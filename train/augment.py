@@ -1,0 +1,120 @@
+"""Augmentation as Keras layers, for float32 grey levels 0 to 255; active while training only.
+
+Rotation, scaling, shifting and flipping are one affine transform with one interpolation: a chain of Keras's
+own layers would interpolate once each, and a fracture line is 1 to 3 pixels wide.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import ops
+
+from fracture_edge.errors import FractureEdgeError
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """How much a training image may differ from its file. All zeros: not at all.
+
+    Attributes:
+        rotation: Largest angle in degrees, either way.
+        scale: Largest change of size; 0.2 draws factors between 1/1.2 and 1.2.
+        shift: Largest shift as a share of the side.
+        flip_horizontal: Whether half of the images are mirrored.
+        flip_vertical: Whether half of the images are turned upside down.
+        contrast: Largest change of contrast about the image's mean; 0.2 draws between 1/1.2 and 1.2.
+        brightness: Largest shift of all grey levels, as a share of 255.
+        gamma: Largest change of gamma; 0.2 draws exponents between 1/1.2 and 1.2.
+    """
+
+    rotation: float = 0.0
+    scale: float = 0.0
+    shift: float = 0.0
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
+    contrast: float = 0.0
+    brightness: float = 0.0
+    gamma: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("rotation", "scale", "shift", "contrast", "brightness", "gamma"):
+            if getattr(self, name) < 0:
+                raise FractureEdgeError(f"augmentation.{name} must not be negative")
+
+
+class _RandomLayer(keras.layers.Layer):
+    """Draws one number per image while training and passes images through unchanged otherwise."""
+
+    def __init__(self, augmentation: Augmentation, seed: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.augmentation = augmentation
+        self.seeds = keras.random.SeedGenerator(seed)
+
+    def _between(self, count: Any, low: float, high: float) -> Any:
+        return keras.random.uniform((count,), low, high, seed=self.seeds)
+
+    def _factor(self, count: Any, change: float) -> Any:
+        """Log-uniform between 1 / (1 + change) and 1 + change."""
+        limit = math.log(1.0 + change)
+        return ops.exp(self._between(count, -limit, limit))
+
+    def _sign(self, count: Any, *, active: bool) -> Any:
+        if not active:
+            return ops.ones((count,))
+        return ops.where(self._between(count, 0.0, 1.0) < 0.5, -1.0, 1.0)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+
+class RandomAffine(_RandomLayer):
+    """Rotate, scale, shift and flip in one bilinear resampling; what comes in from outside is black."""
+
+    def call(self, images: Any, training: bool = False) -> Any:
+        """Transform float32 [N, H, W, channels], all channels alike."""
+        if not training:
+            return images
+        limits = self.augmentation
+        count, height, width = ops.shape(images)[0], images.shape[1], images.shape[2]
+        radians = math.radians(limits.rotation)
+        angle = self._between(count, -radians, radians)
+        zoom = 1.0 / self._factor(count, limits.scale)
+        flip_x = self._sign(count, active=limits.flip_horizontal)
+        flip_y = self._sign(count, active=limits.flip_vertical)
+        # From output to input coordinates, about the centre: input = A (output - centre - shift) + centre.
+        a, b = zoom * ops.cos(angle) * flip_x, -zoom * ops.sin(angle) * flip_y
+        c, d = zoom * ops.sin(angle) * flip_x, zoom * ops.cos(angle) * flip_y
+        centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+        from_x = centre_x + self._between(count, -limits.shift * width, limits.shift * width)
+        from_y = centre_y + self._between(count, -limits.shift * height, limits.shift * height)
+        zero = ops.zeros_like(a)
+        transform = ops.stack(
+            [a, b, centre_x - a * from_x - b * from_y, c, d, centre_y - c * from_x - d * from_y, zero, zero],
+            axis=1,
+        )
+        return ops.image.affine_transform(
+            images, transform, interpolation="bilinear", fill_mode="constant", fill_value=0.0
+        )
+
+
+class RandomGreyLevels(_RandomLayer):
+    """Change gamma, contrast and brightness; the result stays within 0 to 255."""
+
+    def call(self, images: Any, training: bool = False) -> Any:
+        """Transform float32 [N, H, W, 1]."""
+        if not training:
+            return images
+        limits = self.augmentation
+        count = ops.shape(images)[0]
+
+        def per_image(values: Any) -> Any:
+            return ops.reshape(values, (-1, 1, 1, 1))
+
+        gamma = per_image(self._factor(count, limits.gamma))
+        contrast = per_image(self._factor(count, limits.contrast))
+        shift = per_image(self._between(count, -255.0 * limits.brightness, 255.0 * limits.brightness))
+        levels = 255.0 * ops.power(ops.clip(images, 0.0, 255.0) / 255.0, gamma)
+        mean = ops.mean(levels, axis=(1, 2, 3), keepdims=True)
+        return ops.clip((levels - mean) * contrast + mean + shift, 0.0, 255.0)

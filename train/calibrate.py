@@ -1,0 +1,104 @@
+"""From validation scores to a probability, a threshold and an uncertain band. Validation only, then frozen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+from sklearn.metrics import roc_curve
+
+Floats = npt.NDArray[np.float64]
+
+#: Sensitivity below the band and specificity above it that the uncertain band is drawn for.
+DECIDED_TARGET = 0.95
+_EPSILON = 1e-7
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Calibrated log-odds = log-odds / temperature + intercept.
+
+    The intercept undoes what class weights do to the mean; a temperature alone cannot.
+
+    Attributes:
+        temperature: Above 1 the network was too sure.
+        intercept: Shift of the log-odds.
+    """
+
+    temperature: float
+    intercept: float
+
+    def __call__(self, probabilities: Floats) -> Floats:
+        """Calibrated probabilities of uncalibrated ones."""
+        return np.asarray(expit(_log_odds(probabilities) / self.temperature + self.intercept))
+
+    def fold_into(self, layer: keras.layers.Dense) -> None:
+        """Build the calibration into the network's last layer, so that every export carries it."""
+        kernel, bias = layer.get_weights()
+        layer.set_weights([kernel / self.temperature, bias / self.temperature + self.intercept])
+
+
+def fit_calibration(labels: Sequence[int], probabilities: Floats) -> Calibration:
+    """Platt scaling: maximum likelihood of temperature and intercept, with Platt's smoothed targets.
+
+    Source: Platt, "Probabilistic Outputs for Support Vector Machines" (1999), section 2.2; the targets keep
+    the fit finite when validation scores separate the classes.
+
+    Args:
+        labels: 0 or 1.
+        probabilities: Uncalibrated P(fractured).
+    """
+    truth = np.asarray(labels)
+    positives, negatives = int(truth.sum()), int((1 - truth).sum())
+    targets = np.where(truth == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+    scores = _log_odds(probabilities)
+
+    def loss(parameters: Floats) -> float:
+        z = np.exp(parameters[0]) * scores + parameters[1]
+        return float(np.mean(np.logaddexp(0, z) - targets * z))
+
+    # The slope is fitted by its logarithm: a calibration must not turn the order round.
+    slope, intercept = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-4, 4), (None, None)]).x
+    return Calibration(float(np.exp(-slope)), float(intercept))
+
+
+def choose_threshold(labels: Sequence[int], probabilities: Floats) -> float:
+    """The threshold with the greatest sensitivity + specificity (Youden, Cancer 1950).
+
+    It lies halfway between the two neighbouring scores, so that rounding in another runtime does not move
+    an image of the validation set across it.
+
+    Args:
+        labels: 0 or 1.
+        probabilities: Calibrated P(fractured).
+
+    Returns:
+        A probability; images at or above it are called fractured.
+    """
+    false_positive, true_positive, thresholds = roc_curve(labels, probabilities, drop_intermediate=False)
+    best = int(np.argmax(true_positive - false_positive))
+    at = float(thresholds[best]) if np.isfinite(thresholds[best]) else 1.0
+    below = probabilities[probabilities < at]
+    return (at + float(below.max())) / 2 if below.size else at
+
+
+def choose_band(labels: Sequence[int], probabilities: Floats, threshold: float) -> tuple[float, float]:
+    """The band around `threshold` within which the answer is "uncertain".
+
+    Below the band lie at most 5 % of the fractured images, above it at most 5 % of the others
+    (`DECIDED_TARGET`). A side that keeps this at the threshold itself needs no band.
+
+    Returns:
+        (low, high) with low <= threshold <= high; uncertain is low <= p < high.
+    """
+    truth = np.asarray(labels) == 1
+    low = float(np.quantile(probabilities[truth], 1 - DECIDED_TARGET, method="lower"))
+    high = float(np.quantile(probabilities[~truth], DECIDED_TARGET, method="higher"))
+    return min(low, threshold), max(high, threshold)
+
+
+def _log_odds(probabilities: Floats) -> Floats:
+    return np.asarray(logit(np.clip(np.asarray(probabilities, np.float64), _EPSILON, 1 - _EPSILON)))

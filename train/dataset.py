@@ -1,0 +1,230 @@
+"""A folder of labelled radiographs as one table: path, label, group, split, metadata.
+
+Two layouts are read:
+
+* FracAtlas, as published: ``images/Fractured``, ``images/Non_fractured`` and ``dataset.csv``.
+* Class folders, with or without split folders around them: ``train/fractured``, ``val/normal`` and so on.
+
+Folder names are compared without case, blanks, hyphens and underscores.
+"""
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+
+from fracture_edge.errors import FractureEdgeError
+from fracture_edge.images import IMAGE_SUFFIXES
+
+NEGATIVE_NAMES = frozenset(
+    {"notfractured", "nonfractured", "nonfracture", "nofracture", "unfractured", "normal", "negative"}
+)
+POSITIVE_NAMES = frozenset({"fractured", "fracture", "fractures", "positive", "abnormal"})
+SPLIT_NAMES = MappingProxyType(
+    {
+        "train": "train", "training": "train",
+        "val": "val", "valid": "val", "validation": "val",
+        "test": "test", "testing": "test",
+    }
+)  # fmt: skip
+SPLITS = ("train", "val", "test")
+
+_BODY_PARTS = ("hand", "leg", "hip", "shoulder")
+_SPLIT_COLUMNS = ("path", "label", "split", "group")
+
+
+class DataError(FractureEdgeError):
+    """The data folder or a split file is not what it should be; the text names the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image of the table.
+
+    Attributes:
+        path: Relative to the table's root, with forward slashes.
+        label: 1 fractured (the positive class), 0 not.
+        group: What must stay together in one split; empty until groups are made.
+        split: ``train``, ``val``, ``test``, or empty.
+        metadata: What the data set says of the image (FracAtlas: the columns of ``dataset.csv``).
+    """
+
+    path: str
+    label: int
+    group: str = ""
+    split: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def body_part(self) -> str:
+        """``hand``, ``leg``, ``hip``, ``shoulder``, several joined by ``+``, or empty when not known."""
+        return "+".join(part for part in _BODY_PARTS if self.metadata.get(part) == "1")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTable:
+    """All images of a data set, sorted by path.
+
+    Attributes:
+        root: The folder that the paths are relative to.
+        layout: ``fracatlas``, ``class_folders`` or ``split_folders``.
+        items: The images.
+        notes: What was odd while reading, in words.
+    """
+
+    root: Path
+    layout: str
+    items: tuple[Item, ...]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.items)
+
+    def file(self, item: Item) -> Path:
+        """Where the image of `item` lies."""
+        return self.root / item.path
+
+    def where(self, split: str) -> "ImageTable":
+        """The part of the table that belongs to `split`."""
+        return replace(self, items=tuple(item for item in self.items if item.split == split))
+
+    @property
+    def labels(self) -> list[int]:
+        """The labels, in the table's order."""
+        return [item.label for item in self.items]
+
+
+def read_table(root: Path) -> ImageTable:
+    """Read a data folder in whichever layout it has.
+
+    Raises:
+        DataError: No such folder, no known layout, or a class without images.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder")
+    table = _read_fracatlas(root) if (root / "dataset.csv").is_file() else _read_class_folders(root)
+    for label, word in ((1, "fractured"), (0, "not fractured")):
+        if label not in set(table.labels):
+            raise DataError(f"{root}: no image of the class '{word}'")
+    return table
+
+
+def label_of_folder(name: str) -> int | None:
+    """1, 0, or ``None`` when `name` is no class folder's name."""
+    plain = re.sub(r"[\s_\-]+", "", name.lower())
+    if plain in NEGATIVE_NAMES:
+        return 0
+    return 1 if plain in POSITIVE_NAMES else None
+
+
+def _images_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _class_folders(folder: Path) -> list[tuple[int, Path]]:
+    found = ((label_of_folder(path.name), path) for path in sorted(folder.iterdir()) if path.is_dir())
+    return [(label, path) for label, path in found if label is not None]
+
+
+def _read_class_folders(root: Path) -> ImageTable:
+    base = root / "images" if not _class_folders(root) and (root / "images").is_dir() else root
+    splits = {
+        path.name: SPLIT_NAMES[path.name.lower()]
+        for path in sorted(base.iterdir())
+        if path.is_dir() and path.name.lower() in SPLIT_NAMES
+    }
+    parts = [(split, base / name) for name, split in splits.items()] or [("", base)]
+    items = [
+        Item(path.relative_to(root).as_posix(), label, split=split)
+        for split, folder in parts
+        for label, class_folder in _class_folders(folder)
+        for path in _images_below(class_folder)
+    ]
+    if not items:
+        raise DataError(
+            f"{root}: no images found. Expected class folders such as 'fractured' and 'not_fractured', "
+            "optionally inside 'train', 'val' and 'test', or the FracAtlas layout with dataset.csv"
+        )
+    layout = "split_folders" if splits else "class_folders"
+    return ImageTable(root, layout, tuple(sorted(items, key=lambda item: item.path)))
+
+
+def _read_fracatlas(root: Path) -> ImageTable:
+    with (root / "dataset.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    if not rows or not {"image_id", "fractured"} <= set(rows[0]):
+        raise DataError(f"{root / 'dataset.csv'}: no columns image_id and fractured")
+    metadata = {row.pop("image_id"): row for row in rows}
+    items, notes = [], []
+    folders = _read_class_folders(root)
+    for item in folders:
+        name = PurePosixPath(item.path).name
+        row = metadata.get(name)
+        if row is None:
+            notes.append(f"{name} has no row in dataset.csv")
+            row = {}
+        elif row["fractured"] != str(item.label):
+            # The folder counts: the one known case has a fracture box and lies with the fractured.
+            notes.append(
+                f"{name} lies in {PurePosixPath(item.path).parent.name} but has fractured={row['fractured']} "
+                f"(fracture_count={row.get('fracture_count', '?')}) in dataset.csv; the folder is believed"
+            )
+        items.append(replace(item, metadata=row))
+    missing = set(metadata) - {PurePosixPath(item.path).name for item in items}
+    if missing:
+        notes.append(f"{len(missing)} rows of dataset.csv have no image here")
+    return ImageTable(root, "fracatlas", tuple(items), tuple(notes))
+
+
+def write_splits(table: ImageTable, stream: "csv.Writer") -> None:  # type: ignore[name-defined]
+    """Write the rows of `table` that have a split: path, label, split, group."""
+    stream.writerow(_SPLIT_COLUMNS)
+    stream.writerows(
+        (item.path, item.label, item.split, item.group) for item in table if item.split
+    )
+
+
+def read_splits(root: Path, splits: Path) -> ImageTable:
+    """Read a data folder divided as a split file says. Images that the file leaves out are left out.
+
+    Raises:
+        DataError: The file is missing or malformed, names images that are not there, disagrees with a
+            folder's label, or puts one group into two splits.
+    """
+    table = read_table(root)
+    known = {item.path: item for item in table}
+    try:
+        with splits.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+    except OSError as error:
+        raise DataError(f"{splits}: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{splits}: not a CSV file ({error})") from error
+    if not rows or not set(_SPLIT_COLUMNS) <= set(rows[0]):
+        raise DataError(f"{splits}: expected the columns {', '.join(_SPLIT_COLUMNS)}")
+    missing = [row["path"] for row in rows if row["path"] not in known]
+    if missing:
+        raise DataError(f"{splits}: {len(missing)} images are not in {root}, first: {missing[0]}")
+    items = [_item_of_row(known[row["path"]], row, splits) for row in rows]
+    _refuse_leak(items, splits)
+    return replace(table, items=tuple(sorted(items, key=lambda item: item.path)))
+
+
+def _item_of_row(item: Item, row: Mapping[str, str], splits: Path) -> Item:
+    if row["split"] not in SPLITS:
+        raise DataError(f"{splits}: {item.path}: split {row['split']!r} is none of {', '.join(SPLITS)}")
+    if row["label"] != str(item.label):
+        raise DataError(f"{splits}: {item.path}: label {row['label']!r}, but its folder says {item.label}")
+    return replace(item, split=row["split"], group=row["group"])
+
+
+def _refuse_leak(items: list[Item], splits: Path) -> None:
+    split_of: dict[str, str] = {}
+    for item in items:
+        if item.group and split_of.setdefault(item.group, item.split) != item.split:
+            raise DataError(f"{splits}: group {item.group} is in {split_of[item.group]} and in {item.split}")

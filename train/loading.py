@@ -1,0 +1,126 @@
+"""Images of a table as one uint8 array in memory, and batches from it."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from fracture_edge.errors import ImageError
+from fracture_edge.preprocess import Preprocessing
+from train.dataset import DataError, ImageTable
+
+
+def load_pixels(
+    table: ImageTable, preprocessing: Preprocessing, *, label: str = "reading"
+) -> npt.NDArray[np.uint8]:
+    """Decode and preprocess every image, on all cores.
+
+    Args:
+        table: The images.
+        preprocessing: The same object that the exported model will carry.
+        label: What the progress bar says.
+
+    Returns:
+        uint8 [N, height, width, 1]: 83 kB an image at 288 x 288, 0.3 GB for FracAtlas.
+
+    Raises:
+        DataError: An image cannot be read; the text names the first one and how many there are.
+    """
+    pixels = np.empty((len(table), preprocessing.height, preprocessing.width, 1), np.uint8)
+    failures: list[ImageError] = []
+
+    def load(row: int) -> None:
+        try:
+            pixels[row] = preprocessing.load(table.file(table.items[row]))
+        except ImageError as error:
+            failures.append(error)
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        # disable=None: a bar only where there is a terminal.
+        for _ in tqdm(pool.map(load, range(len(table))), label, len(table), unit="img", disable=None):
+            pass
+    if failures:
+        first = min(failures, key=lambda error: error.source)
+        raise DataError(
+            f"{len(failures)} images cannot be read, first: {first}. `fracture-edge data split` leaves such "
+            "images out"
+        )
+    return pixels
+
+
+def fingerprint(table: ImageTable) -> str:
+    """SHA-256 over path, label, split and content of every image, in the table's order."""
+    digest = hashlib.sha256()
+    for item in table:
+        content = hashlib.sha256(table.file(item).read_bytes()).hexdigest()
+        digest.update(f"{item.path}\t{item.label}\t{item.split}\t{content}\n".encode())
+    return digest.hexdigest()
+
+
+def class_weights(labels: Sequence[int]) -> dict[int, float]:
+    """Weights that make both classes sum to the same, with a mean of 1 over the images."""
+    counts = {label: list(labels).count(label) for label in (0, 1)}
+    return {label: len(labels) / (2 * count) for label, count in counts.items()}
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of (pixels, labels, weights), shuffled anew every epoch by a seed."""
+
+    def __init__(
+        self,
+        pixels: npt.NDArray[np.uint8],
+        labels: Sequence[int],
+        *,
+        batch_size: int,
+        masks: npt.NDArray[np.uint8] | None = None,
+        weights: dict[int, float] | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Make batches.
+
+        Args:
+            pixels: uint8 [N, H, W, 1].
+            labels: 0 or 1, N of them.
+            batch_size: Images per batch; the last batch may be smaller.
+            masks: uint8 [N, H, W, 1], given to the network as a second channel.
+            weights: Weight of each class in the loss; all 1 when ``None``.
+            seed: Shuffle with this seed; keep the order when ``None``.
+            **kwargs: For `keras.utils.PyDataset`.
+        """
+        super().__init__(**kwargs)
+        self.pixels = pixels
+        self.masks = masks
+        self.targets = np.asarray(labels, np.float32)[:, np.newaxis]
+        weight_of = weights or {0: 1.0, 1: 1.0}
+        self.weights = np.array([weight_of[label] for label in labels], np.float32)
+        self.batch_size = batch_size
+        self.random = None if seed is None else np.random.default_rng(seed)
+        self.order = np.arange(len(labels))
+        self.on_epoch_end()
+
+    def __len__(self) -> int:
+        return -(-len(self.order) // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[Any], ...]:
+        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        images = self.pixels[rows]
+        if self.masks is not None:
+            images = np.concatenate([images, self.masks[rows]], axis=-1)
+        return images, self.targets[rows], self.weights[rows]
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether images come with a mask of the fractures as second channel."""
+        return self.masks is not None
+
+    def on_epoch_end(self) -> None:
+        """Shuffle for the next epoch."""
+        if self.random is not None:
+            self.random.shuffle(self.order)

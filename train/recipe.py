@@ -1,0 +1,183 @@
+"""Recipes: hyper-parameters as data, read from TOML and checked key by key."""
+
+import dataclasses
+import tomllib
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from fracture_edge.errors import FractureEdgeError
+from fracture_edge.preprocess import Preprocessing
+from train.augment import Augmentation
+
+
+class RecipeError(FractureEdgeError):
+    """A recipe cannot be found, or a key or value in it is wrong; the text names the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of training with one set of trainable layers.
+
+    Attributes:
+        epochs: Most epochs; early stopping may end it before.
+        learning_rate: Peak learning rate.
+        schedule: ``constant``, or ``cosine`` down to 1 % of the peak at the last epoch.
+        warmup_epochs: Epochs of linear increase before the peak.
+        trainable: ``all``, or ``head``: only the layers behind the last convolution.
+    """
+
+    epochs: int
+    learning_rate: float
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_epochs: int = 0
+    trainable: Literal["all", "head"] = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides a training run beside data, seed and initial weights.
+
+    Attributes:
+        architecture: A key of `train.architectures.ARCHITECTURES`.
+        preprocessing: How images become the model's input.
+        phases: One after the other; the best weights of one start the next.
+        batch_size: Images per step.
+        optimizer: ``adam`` or ``adamw``.
+        weight_decay: Of AdamW; kernels only.
+        label_smoothing: As in `keras.losses.BinaryCrossentropy`.
+        ema_momentum: Of the moving average of the weights that is evaluated and kept; 0 switches it off.
+        class_balance: ``weights`` makes both classes count the same in the loss; ``none`` does not.
+        localisation: Weight of the loss of `train.localisation`, used where the data marks fractures and the
+            architecture has ``cells``; 0 switches it off.
+        patience: Epochs without a better `monitor` before a phase stops.
+        monitor: ``val_auroc`` or ``val_loss``.
+        augmentation: Of training images.
+        options: Further arguments of the architecture.
+    """
+
+    architecture: str
+    preprocessing: Preprocessing
+    phases: tuple[Phase, ...]
+    batch_size: int = 32
+    optimizer: Literal["adam", "adamw"] = "adam"
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    ema_momentum: float = 0.0
+    class_balance: Literal["weights", "none"] = "weights"
+    localisation: float = 0.0
+    patience: int = 5
+    monitor: Literal["val_auroc", "val_loss"] = "val_auroc"
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.phases:
+            raise RecipeError("recipe: there is no phase")
+        if self.batch_size < 1 or min(phase.epochs for phase in self.phases) < 1:
+            raise RecipeError("recipe: batch_size and epochs must be at least 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for the training record."""
+        return dataclasses.asdict(self)
+
+
+def load_recipe(model: str, name: str = "corrected") -> Recipe:
+    """Load a recipe that ships with the package, or a TOML file of the user's own.
+
+    Args:
+        model: Name of the architecture.
+        name: Name of a shipped recipe, or the path of a ``.toml`` file.
+
+    Raises:
+        RecipeError: It is not there, or something in it is wrong.
+    """
+    if name.endswith(".toml"):
+        source: Any = Path(name)
+    else:
+        source = resources.files("train.recipes") / f"{model}-{name}.toml"
+    try:
+        text = source.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"no recipe '{name}' for '{model}' ({source.name})") from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{source.name}: {error}") from error
+    try:
+        recipe = recipe_of(values)
+    except FractureEdgeError as error:
+        raise RecipeError(f"{source.name}: {error}") from error
+    if recipe.architecture != model:
+        raise RecipeError(f"{source.name}: is for '{recipe.architecture}', not for '{model}'")
+    return recipe
+
+
+def recipe_of(values: Mapping[str, Any]) -> Recipe:
+    """Build a recipe from plain values.
+
+    Raises:
+        RecipeError: A key is unknown or missing, or a value has the wrong type.
+    """
+    recipe: Recipe = _convert(dict(values), Recipe, "recipe")
+    return recipe
+
+
+def override(recipe: Recipe, *, epochs: int | None = None, image_size: int | None = None) -> Recipe:
+    """`recipe` with single values replaced.
+
+    Args:
+        recipe: Where to start.
+        epochs: Epochs of the last phase.
+        image_size: Rows and columns of the input.
+    """
+    if epochs is not None:
+        last = dataclasses.replace(recipe.phases[-1], epochs=epochs)
+        recipe = dataclasses.replace(recipe, phases=(*recipe.phases[:-1], last))
+    if image_size is not None:
+        size = dataclasses.replace(recipe.preprocessing, height=image_size, width=image_size)
+        recipe = dataclasses.replace(recipe, preprocessing=size)
+    return recipe
+
+
+def _convert(value: Any, kind: Any, key: str) -> Any:
+    """Check `value` against a type annotation, building dataclasses from tables on the way."""
+    origin = get_origin(kind)
+    if dataclasses.is_dataclass(kind):
+        return _convert_table(value, kind, key)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise RecipeError(f"{key}: expected a list, got {value!r}")
+        return tuple(_convert(entry, get_args(kind)[0], f"{key}[{i}]") for i, entry in enumerate(value))
+    if origin is Literal:
+        if value not in get_args(kind):
+            raise RecipeError(f"{key}: {value!r} is none of {', '.join(map(repr, get_args(kind)))}")
+        return value
+    if origin in (Union, types.UnionType):
+        raise TypeError(f"{key}: unions are not supported in recipes")
+    expected = origin or kind
+    if expected is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
+        raise RecipeError(f"{key}: expected {expected.__name__}, got {value!r}")
+    return value
+
+
+def _convert_table(value: Any, kind: Any, key: str) -> Any:
+    if not isinstance(value, dict):
+        raise RecipeError(f"{key}: expected a table, got {value!r}")
+    hints = get_type_hints(kind)
+    fields = {entry.name: entry for entry in dataclasses.fields(kind)}
+    if unknown := set(value) - set(fields):
+        raise RecipeError(f"{key}: unknown key '{min(unknown)}'; there are {', '.join(sorted(fields))}")
+    required = {
+        name
+        for name, entry in fields.items()
+        if entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
+    }
+    if missing := required - set(value):
+        raise RecipeError(f"{key}: key '{min(missing)}' is missing")
+    return kind(**{name: _convert(entry, hints[name], f"{key}.{name}") for name, entry in value.items()})

@@ -1,0 +1,1 @@
+"""Hyper-parameters as data: one TOML file for each model and recipe, read by `train.recipe`."""

@@ -1,0 +1,103 @@
+"""Initial weights: published ImageNet weights for a backbone, or a file of our own."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from fracture_edge.errors import FractureEdgeError
+
+_Arrays = Mapping[str, npt.NDArray[np.generic]]
+
+
+class WeightsError(FractureEdgeError):
+    """Initial weights cannot be had or do not fit."""
+
+
+def initialise(model: keras.Model, weights: str) -> str:
+    """Give `model` its initial weights.
+
+    Args:
+        model: A model of `train.architectures`.
+        weights: ``none`` (stay random), ``imagenet``, a ``.npz`` file of ImageNet weights, or a
+            ``.weights.h5`` or ``.keras`` file of the same architecture.
+
+    Returns:
+        What was done, for the training record.
+
+    Raises:
+        WeightsError: The weights cannot be had, or do not fit the model.
+    """
+    if weights == "none":
+        return "random"
+    if weights == "imagenet":
+        raise WeightsError(
+            f"ImageNet weights of '{model.name}' cannot be downloaded by Keras; give the file with "
+            "--weights PATH.npz, or --weights none to start from random weights"
+        )
+    path = Path(weights)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                _load_lite0(model, dict(arrays), path)
+        elif path.suffix == ".keras":
+            model.set_weights(keras.saving.load_model(path, compile=False).get_weights())
+        else:
+            model.load_weights(path)
+    except WeightsError:
+        raise
+    except (OSError, ValueError, KeyError) as error:
+        raise WeightsError(f"{path}: does not fit '{model.name}' ({error})") from error
+    return path.name
+
+
+def _load_lite0(model: keras.Model, arrays: _Arrays, path: Path) -> None:
+    """Load EfficientNet-Lite0 under the PyTorch names of its published conversion; the head stays random."""
+    if model.name != "edge":
+        raise WeightsError(f"{path}: .npz weights are known for 'edge' only, not for '{model.name}'")
+    loaded = set()
+    for layer in model.layers:
+        names = _lite0_names(layer.name)
+        if not names:
+            continue
+        values = [np.asarray(arrays[name], np.float32) for name in names]
+        if layer.name == "stem_conv":
+            # Grey is R = G = B with one normalisation for all, so the sum over the input channels is exact.
+            values[0] = values[0].sum(axis=2, keepdims=True)
+        if isinstance(layer, keras.layers.DepthwiseConv2D):
+            # One input channel per group in PyTorch's order; Keras wants (rows, columns, channels, 1).
+            values[0] = values[0].transpose(0, 1, 3, 2)
+        layer.set_weights(values)
+        loaded.update(names)
+    if unused := set(arrays) - loaded - {name for name in arrays if name.endswith("num_batches_tracked")}:
+        raise WeightsError(f"{path}: {len(unused)} arrays have no place in the model, first: {min(unused)}")
+
+
+def _lite0_names(layer: str) -> list[str]:
+    """The arrays of one layer, in the order that `set_weights` takes them."""
+    if re.search(r"_conv$", layer):
+        return [f"{_lite0_convolution(layer.removesuffix('_conv'))}.weight"]
+    if re.search(r"_norm$", layer):
+        prefix = _lite0_norm(layer.removesuffix("_norm"))
+        return [f"{prefix}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
+    return []
+
+
+def _lite0_convolution(name: str) -> str:
+    if name in ("stem", "top"):
+        return {"stem": "_conv_stem", "top": "_conv_head"}[name]
+    block, part = name.split("_")
+    return f"_blocks.{int(block.removeprefix('block'))}._{part}_conv"
+
+
+def _lite0_norm(name: str) -> str:
+    if name in ("stem", "top"):
+        return {"stem": "_bn0", "top": "_bn1"}[name]
+    block, part = name.split("_")
+    number = {"expand": 0, "depthwise": 1, "project": 2}[part]
+    return f"_blocks.{int(block.removeprefix('block'))}._bn{number}"
