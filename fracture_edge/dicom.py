@@ -48,9 +48,6 @@ def read_dicom(name: str, data: bytes) -> npt.NDArray[np.uint8]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(io.BytesIO(data))
-            if "PixelData" not in dataset:
-                raise ImageFormatError(name, "a DICOM file without a picture")
-            check_size(name, int(dataset.Columns), int(dataset.Rows))
             return _grey(name, dataset, pixels)
     except (ImageError, MemoryError):
         raise
@@ -62,6 +59,9 @@ def read_dicom(name: str, data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def _grey(name: str, dataset: Any, pixels: Any) -> npt.NDArray[np.uint8]:
+    if "PixelData" not in dataset:
+        raise ImageFormatError(name, "a DICOM file without a picture")
+    check_size(name, int(dataset.Columns), int(dataset.Rows))
     values = pixels.pixel_array(dataset, index=0)
     interpretation = str(dataset.PhotometricInterpretation)
     if interpretation == "PALETTE COLOR":

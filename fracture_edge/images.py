@@ -12,7 +12,7 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, TypeAlias, cast
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +62,7 @@ def load_image(source: ImageSource, *, model_size: tuple[int, int] | None = None
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
-    name, data = _read_bytes(cast("str | os.PathLike[str] | bytes | BinaryIO", source))
+    name, data = _read_bytes(source)
     if not data:
         raise ImageAccessError(name, "the file is empty", Status.EMPTY)
     try:
@@ -175,9 +175,7 @@ def check_size(name: str, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise ImageSizeError(name, f"{width}x{height} pixels, over the limit of {MAX_PIXELS:,}")
     if min(width, height) < MIN_SIDE:
-        raise ImageSizeError(
-            name, f"{width}x{height} pixels, under {MIN_SIDE} on a side", Status.TOO_SMALL
-        )
+        raise ImageSizeError(name, f"{width}x{height} pixels, under {MIN_SIDE} on a side", Status.TOO_SMALL)
 
 
 def _reduce_jpeg(image: Image.Image, model_size: tuple[int, int]) -> None:
@@ -226,7 +224,8 @@ def stretch(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
         numbers = np.where(finite, numbers, low)
     if high <= low:
         return np.zeros(numbers.shape, np.uint8)
-    return np.rint((numbers - low) * (255.0 / (high - low))).astype(np.uint8)
+    scaled: npt.NDArray[np.float32] = np.rint((numbers - low) * (255.0 / (high - low)))
+    return scaled.astype(np.uint8)
 
 
 def _from_array(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:

@@ -184,9 +184,7 @@ def _read_fracatlas(root: Path) -> ImageTable:
 def write_splits(table: ImageTable, stream: "csv.Writer") -> None:  # type: ignore[name-defined]
     """Write the rows of `table` that have a split: path, label, split, group."""
     stream.writerow(_SPLIT_COLUMNS)
-    stream.writerows(
-        (item.path, item.label, item.split, item.group) for item in table if item.split
-    )
+    stream.writerows((item.path, item.label, item.split, item.group) for item in table if item.split)
 
 
 def read_splits(root: Path, splits: Path) -> ImageTable:

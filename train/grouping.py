@@ -15,6 +15,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -93,8 +94,7 @@ def with_groups(table: ImageTable, links: Links) -> ImageTable:
     for component, item in zip(components.tolist(), table, strict=True):
         first.setdefault(component, PurePosixPath(item.path).with_suffix("").as_posix())
     items = tuple(
-        replace(item, group=first[component])
-        for component, item in zip(components.tolist(), table, strict=True)
+        replace(item, group=first[component]) for component, item in zip(components.tolist(), table, strict=True)
     )
     return replace(table, items=items)
 
@@ -116,7 +116,7 @@ def _by_key(keyed: Iterable[tuple[int, object]]) -> list[list[int]]:
 
 def _chain(groups: Iterable[list[int]]) -> Iterator[tuple[int, int]]:
     for rows in groups:
-        yield from zip(rows, rows[1:], strict=False)
+        yield from pairwise(rows)
 
 
 def _derived_groups(items: Sequence[Item]) -> list[list[int]]:
@@ -136,7 +136,7 @@ def _neighbours(items: Sequence[Item]) -> Iterator[tuple[int, int]]:
         if digits:
             numbered.append((int(digits[1]), row))
     numbered.sort()
-    for (number, row), (next_number, next_row) in zip(numbered, numbered[1:], strict=False):
+    for (number, row), (next_number, next_row) in pairwise(numbered):
         close = next_number - number <= NEIGHBOUR_GAP
         if close and items[row].body_part == items[next_row].body_part:
             yield row, next_row
@@ -146,8 +146,8 @@ def _near_identical(scans: Sequence[Scan]) -> Iterator[tuple[int, int]]:
     rows = [k for k, scan in enumerate(scans) if scan.ok]
     if not rows:
         return
-    bits = np.stack([scans[k].hash for k in rows]).astype(np.float32) * 2 - 1  # type: ignore[arg-type]
-    thumbnails = np.stack([scans[k].thumbnail for k in rows])  # type: ignore[arg-type]
+    bits = np.stack([np.asarray(scans[k].hash) for k in rows]).astype(np.float32) * 2 - 1
+    thumbnails = np.stack([np.asarray(scans[k].thumbnail) for k in rows])
     for start in range(0, len(rows), _BLOCK_ROWS):
         block = slice(start, start + _BLOCK_ROWS)
         distance = (bits.shape[1] - bits[block] @ bits.T) / 2

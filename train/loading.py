@@ -1,6 +1,7 @@
 """Images of a table as one uint8 array in memory, and batches from it."""
 
 import hashlib
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -106,7 +107,7 @@ class Batches(keras.utils.PyDataset):
         self.on_epoch_end()
 
     def __len__(self) -> int:
-        return -(-len(self.order) // self.batch_size)
+        return math.ceil(len(self.order) / self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[npt.NDArray[Any], ...]:
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]

@@ -92,4 +92,5 @@ class CellLoss(keras.layers.Layer):
         return probability
 
     def compute_output_shape(self, probability: Any, *_: Any) -> Any:
+        """The probability's."""
         return probability

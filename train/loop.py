@@ -56,9 +56,7 @@ def fit(
             ),
             keras.callbacks.EarlyStopping(recipe.monitor, patience=recipe.patience, mode=mode),
         ]
-        trainer.fit(
-            training, validation_data=validation, epochs=phase.epochs, callbacks=callbacks, verbose=0
-        )
+        trainer.fit(training, validation_data=validation, epochs=phase.epochs, callbacks=callbacks, verbose=0)
         trainer.load_weights(checkpoint)
     checkpoint.unlink()
     set_trainable(model, "all")
@@ -141,9 +139,7 @@ def learning_rate(phase: Phase, steps: int) -> Any:
             warmup_steps=warmup,
         )
     if warmup:
-        return keras.optimizers.schedules.PolynomialDecay(
-            phase.learning_rate * 0.01, warmup, phase.learning_rate
-        )
+        return keras.optimizers.schedules.PolynomialDecay(phase.learning_rate * 0.01, warmup, phase.learning_rate)
     return phase.learning_rate
 
 

@@ -125,9 +125,7 @@ def _require_splits(table: ImageTable, splits: Path) -> None:
             raise DataError(f"{splits}: the {split} split lacks a class")
 
 
-def _judge(
-    part: ImageTable, probabilities: npt.NDArray[np.float64], calibration: Calibration
-) -> dict[str, Any]:
+def _judge(part: ImageTable, probabilities: npt.NDArray[np.float64], calibration: Calibration) -> dict[str, Any]:
     threshold = choose_threshold(part.labels, probabilities)
     low, high = choose_band(part.labels, probabilities, threshold)
     decided = (probabilities >= threshold).astype(int)

@@ -55,9 +55,7 @@ def divide(
     """
     fold_counts = _fold_counts(fractions)
     conflicting = conflicting_rows(table, links)
-    unreadable = tuple(
-        (item.path, scan.detail) for item, scan in zip(table, scans, strict=True) if not scan.ok
-    )
+    unreadable = tuple((item.path, scan.detail) for item, scan in zip(table, scans, strict=True) if not scan.ok)
     usable = [k for k, scan in enumerate(scans) if scan.ok and k not in conflicting]
     split_of_row = _draw(table, usable, fold_counts, seed)
     items = tuple(replace(item, split=split_of_row.get(k, "")) for k, item in enumerate(table))

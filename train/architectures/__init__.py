@@ -4,7 +4,8 @@ Every builder returns a Keras model that takes grey uint8 images ``[N, height, w
 ``image`` and returns ``probability`` ``[N, 1]``, P(fractured). Its first layer, ``grey_levels``, only makes
 the bytes float32 in 0 to 255, so that augmentation can be put between it and the rest while training;
 normalisation follows inside the network. A layer called ``cells``, where there is one, gives a logit for each
-cell of the last feature map, [N, h, w, 1], which can be trained on marked fractures. No `tf.*`: the builders run on every Keras backend.
+cell of the last feature map, [N, h, w, 1], which can be trained on marked fractures. No `tf.*`: the builders
+run on every Keras backend.
 """
 
 from collections.abc import Callable

@@ -1,0 +1,46 @@
+"""fracture-edge: bone fracture classification on small computers, offline. Not a medical device.
+
+from fracture_edge import FractureClassifier
+
+prediction = FractureClassifier().predict("image.png")
+print(prediction.decision, prediction.probability)
+"""
+
+from typing import TYPE_CHECKING
+
+from fracture_edge._version import __version__
+
+if TYPE_CHECKING:
+    from fracture_edge.classifier import FractureClassifier, Prediction
+    from fracture_edge.errors import FractureEdgeError, ImageError, ModelError, Status
+    from fracture_edge.policy import Decision
+
+__all__ = [
+    "Decision",
+    "FractureClassifier",
+    "FractureEdgeError",
+    "ImageError",
+    "ModelError",
+    "Prediction",
+    "Status",
+    "__version__",
+]
+
+_HOMES = {
+    "FractureClassifier": "fracture_edge.classifier",
+    "Prediction": "fracture_edge.classifier",
+    "Decision": "fracture_edge.policy",
+    "FractureEdgeError": "fracture_edge.errors",
+    "ImageError": "fracture_edge.errors",
+    "ModelError": "fracture_edge.errors",
+    "Status": "fracture_edge.errors",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import on first use: `fracture-edge --help` needs neither numpy nor onnxruntime."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

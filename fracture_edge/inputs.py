@@ -1,0 +1,34 @@
+"""Which files a list of paths means."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fracture_edge.errors import FractureEdgeError
+from fracture_edge.images import IMAGE_SUFFIXES
+
+
+def expand(paths: Sequence[Path], *, recursive: bool = False) -> list[Path]:
+    """Replace folders by what is in them that is named like an image, sorted by name.
+
+    A path that is given by name stays, whatever it is, so that it gets its record. So does anything in a
+    folder that is named like an image and is none.
+
+    Args:
+        paths: Files and folders.
+        recursive: Whether to look into sub-folders.
+
+    Raises:
+        FractureEdgeError: A folder has no images; the text says what would help.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if not path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
+            files.append(path)
+            continue
+        found = path.rglob("*") if recursive else path.iterdir()
+        images = sorted(entry for entry in found if entry.suffix.lower() in IMAGE_SUFFIXES)
+        if not images:
+            hint = "" if recursive else "; -r looks into its sub-folders"
+            raise FractureEdgeError(f"{path}: no images in this folder{hint}")
+        files += images
+    return files

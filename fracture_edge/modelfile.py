@@ -1,0 +1,138 @@
+"""One model is one ``.onnx`` file: the graph, and all that is needed to use and to judge it, as JSON inside.
+
+The graph takes ``image`` uint8 [N, height, width, 1] and returns ``probability`` float32 [N, 1]. The JSON lies
+in the ONNX model's ``metadata_props`` under `METADATA_KEY`.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from fracture_edge.errors import ModelError
+from fracture_edge.policy import Policy
+from fracture_edge.preprocess import Preprocessing
+
+SCHEMA_VERSION = 1
+METADATA_KEY = "fracture_edge"
+POSITIVE_CLASS = "fractured"
+INPUT_NAME, OUTPUT_NAME = "image", "probability"
+
+_EMBEDDED = "edge-int8"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a model file says about itself.
+
+    Attributes:
+        name: For people, such as ``edge-int8``.
+        architecture: Such as ``edge``.
+        precision: ``float32`` or ``int8``.
+        preprocessing: How an image becomes the graph's input.
+        policy: Threshold and uncertain band.
+        calibration: Temperature and intercept, folded into the graph already; for the record.
+        training: Data, fingerprint, recipe, seed and epochs.
+        metrics: Measured on the validation split when the model was trained.
+        versions: Of the tools that made the file.
+        licence: Of the weights, and the attribution of the data.
+        created: ISO 8601, UTC.
+        positive_class: Always ``fractured``: probability is P(fractured).
+        schema_version: Of this record.
+    """
+
+    name: str
+    architecture: str
+    precision: str
+    preprocessing: Preprocessing
+    policy: Policy
+    calibration: Mapping[str, float] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    licence: str = ""
+    created: str = ""
+    positive_class: str = POSITIVE_CLASS
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """The record as JSON, sorted, so that equal records are equal texts."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelInfo":
+        """Read a record.
+
+        Raises:
+            ModelError: Not JSON, of a newer schema, incomplete, or of another positive class.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise ModelError("the metadata is not JSON") from error
+        version = values.get("schema_version") if isinstance(values, dict) else None
+        if not isinstance(version, int):
+            raise ModelError("the metadata has no schema version")
+        if version > SCHEMA_VERSION:
+            raise ModelError(
+                f"the metadata has schema {version}, this version reads up to {SCHEMA_VERSION}: "
+                "update fracture-edge"
+            )
+        # A later minor version may add keys; the ones known here keep their meaning within a schema.
+        known = {entry.name for entry in fields(cls)}
+        try:
+            values["preprocessing"] = Preprocessing.from_dict(values["preprocessing"])
+            values["policy"] = Policy.from_dict(values["policy"])
+            info = cls(**{name: value for name, value in values.items() if name in known})
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"the metadata is incomplete ({error})") from error
+        if info.positive_class != POSITIVE_CLASS:
+            raise ModelError(f"the positive class is '{info.positive_class}', not '{POSITIVE_CLASS}'")
+        return info
+
+
+def read_model(path: str | os.PathLike[str] | None) -> tuple[str, bytes, str]:
+    """Read a model file, or the embedded one when `path` is ``None``.
+
+    Returns:
+        Its name for messages, its bytes, and their SHA-256 in hexadecimal.
+
+    Raises:
+        ModelError: It cannot be read, or the embedded model is not the one that was shipped.
+    """
+    if path is not None:
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise ModelError(f"{os.fspath(path)}: {error.strerror}") from error
+        return os.fspath(path), data, hashlib.sha256(data).hexdigest()
+    folder = resources.files("fracture_edge.models")
+    try:
+        data = (folder / f"{_EMBEDDED}.onnx").read_bytes()
+        expected = json.loads((folder / f"{_EMBEDDED}.json").read_bytes())["sha256"]
+    except OSError as error:
+        raise ModelError("the embedded model is missing: reinstall fracture-edge") from error
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != expected:
+        raise ModelError("the embedded model is damaged: reinstall fracture-edge")
+    return _EMBEDDED, data, digest
+
+
+def embed_info(source: Path, info: ModelInfo, target: Path) -> None:
+    """Write a copy of an ONNX file with `info` inside. Needs the `onnx` package (`[export]`).
+
+    Args:
+        source: An ONNX file.
+        info: What it shall say about itself.
+        target: Where the copy goes; may be `source`.
+    """
+    import onnx
+
+    model = onnx.load(os.fspath(source))
+    kept = {entry.key: entry.value for entry in model.metadata_props if entry.key != METADATA_KEY}
+    onnx.helper.set_model_props(model, kept | {METADATA_KEY: info.to_json()})
+    onnx.save(model, os.fspath(target))
