@@ -87,7 +87,8 @@ def _leaks(report: dict[str, Any]) -> Iterator[str]:
     for split, part in report["leaks"].items():
         same = part["identical_to_train"]
         negatives = part["images"] - part["fractured"]
-        yield f"  {split}: {part['images_with_group_in_train']} of {part['images']} images have their group in train"
+        leaked = part["images_with_group_in_train"]
+        yield f"  {split}: {leaked} of {part['images']} images have their group in train"
         yield (
             f"    pixel-identical to a training image: {same['fractured']} of {part['fractured']} fractured, "
             f"{same['not_fractured']} of {negatives} not"

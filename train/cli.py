@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from fracture_edge.cli_options import ArtifactsOption, DataOption, ForceOption, SplitsOption
+from fracture_edge.cli_options import ArtifactsOption, DataOption, ForceOption, SplitsOption, quiet_tensorflow
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
@@ -38,9 +38,6 @@ def train(
 
     Example: fracture-edge train edge --data fracatlas --splits splits.csv --weights lite0.npz
     """
-    # TensorFlow prints its build options and looks for a GPU aloud otherwise.
-    from fracture_edge.cli_options import quiet_tensorflow
-
     quiet_tensorflow()
     from train.recipe import load_recipe, override
     from train.run import train_model

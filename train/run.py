@@ -72,8 +72,8 @@ def train_model(
     working.mkdir(parents=True)
 
     train_part, val_part = table.where("train"), table.where("val")
-    _say(f"{recipe.architecture}: {model.count_params():,} parameters, weights {initial}, "
-         f"{len(train_part)} training and {len(val_part)} validation images at {size.height}x{size.width}")  # fmt: skip
+    _say(f"{recipe.architecture}: {model.count_params():,} parameters, initial weights {initial}")
+    _say(f"{len(train_part)} training, {len(val_part)} validation images at {size.height}x{size.width}")
     balance = class_weights(train_part.labels) if recipe.class_balance == "weights" else None
     wants_masks = recipe.localisation > 0 and any(layer.name == "cells" for layer in model.layers)
     masks = fracture_masks(train_part, size) if wants_masks else None

@@ -1,0 +1,43 @@
+"""A benchmark's result as a Markdown table."""
+
+from typing import Any
+
+_METRICS = ("auroc", "accuracy", "precision", "recall", "specificity", "f1")
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """Write one table: a row per format, 95 % intervals in brackets, and under what it was measured."""
+    data, machine = result["data"], result["environment"]
+    header = ["format", "MB", *_METRICS, "inference p50 / p90 ms", "file to decision p50 ms"]
+    lines = [
+        f"{result['model']}: {data['split']} split, {data['images']} images of {data['groups']} groups, "
+        f"{data['fractured']} fractured (the positive class); threshold {result['threshold']:.4f}, "
+        "frozen on validation",
+        "",
+        "| " + " | ".join(header) + " |",
+        "|" + " --- |" * len(header),
+    ]
+    for row in result["formats"]:
+        speed, whole = row["inference_ms"], row["file_to_decision_ms"]
+        cells = [
+            row["format"],
+            f"{row['bytes'] / 1e6:.2f}",
+            *(_interval(row["metrics"][name]) for name in _METRICS),
+            f"{speed['p50']:.1f} / {speed['p90']:.1f}",
+            f"{whole['p50']:.1f}" if whole else "",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    runs = result["formats"][0]["inference_ms"]["runs"]
+    versions = machine["versions"]
+    lines += [
+        "",
+        f"95 % intervals: Wilson for proportions, bootstrap over groups for AUROC and F1. Latency: {runs} runs, "
+        f"batch 1, {result['threads']} thread(s), formats taking turns, on {machine['cpu']} "
+        f"({machine['cores']} cores; {', '.join(machine['cpu_flags'])}), onnxruntime "
+        f"{versions.get('onnxruntime', '?')}. Data fingerprint {data['fingerprint'][:12]}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _interval(estimate: dict[str, float]) -> str:
+    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"

@@ -1,0 +1,203 @@
+"""Fixtures of both suites: synthetic bones, a model one can compute by hand, and ways to run things."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from fracture_edge.modelfile import ModelInfo, embed_info
+from fracture_edge.policy import Policy
+from fracture_edge.preprocess import Preprocessing
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+NOBODY = 65534
+SIDE = 64
+
+Grey = npt.NDArray[np.uint8]
+
+
+def _bone(seed: int, fractured: bool, *, height: int = 192, width: int = 128) -> Grey:
+    """Draw one long bone in its soft tissue; a fracture is a dark oblique line with a displaced end."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    middle = width * rng.uniform(0.45, 0.55) + rng.uniform(-0.08, 0.08) * (rows - height / 2)
+    slope, gap = rng.uniform(0.3, 0.8) * rng.choice((-1, 1)), rng.uniform(2, 3)
+    line = height * rng.uniform(0.35, 0.65) + slope * (columns - width / 2)
+    displacement = width * rng.uniform(0.02, 0.05) * rng.choice((-1, 1))
+    tissue_radius = width * rng.uniform(0.36, 0.44)
+    # The shaft flares towards its ends.
+    outer = width * rng.uniform(0.13, 0.17) * (1 + 0.35 * (2 * rows / height - 1) ** 4)
+    tissue = np.sqrt(np.maximum(0, 1 - ((columns - middle) / tissue_radius) ** 2))
+    if fractured:
+        middle = middle + displacement * (rows > line)
+    distance = np.abs(columns - middle)
+    hollow = 0.6 * outer
+    # X-rays pass through two walls: brightest at the inner edge of the cortex, 0.8 of the outer radius thick.
+    wall = np.sqrt(np.maximum(0, outer**2 - distance**2)) - np.sqrt(np.maximum(0, hollow**2 - distance**2))
+    cortex = wall / (0.8 * outer)
+    if fractured:
+        cortex = np.where(np.abs(rows - line) / np.hypot(1, slope) <= gap / 2, 0, cortex)
+    picture = 15 + 70 * tissue + 140 * cortex + rng.normal(0, 4, (height, width))
+    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+
+
+def _write_bones(
+    root: Path, per_class: int, *, splits: Sequence[str] = (), height: int = 192, width: int = 128
+) -> Path:
+    """Write class folders of alternating PNG and JPEG files, inside split folders if any; no picture twice."""
+    number = 0
+    for split in splits or ("",):
+        for name, fractured in (("fractured", True), ("not fractured", False)):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(per_class):
+                suffix = (".png", ".jpg")[index % 2]
+                image = Image.fromarray(_bone(number, fractured, height=height, width=width))
+                image.save(folder / f"bone{number:04d}{suffix}")
+                number += 1
+    return root
+
+
+def _write_graph(
+    path: Path,
+    *,
+    input_name: str = "image",
+    output_name: str = "probability",
+    element: str = "UINT8",
+    side: int = SIDE,
+    bias: float = -4.0,
+) -> Path:
+    """Write an ONNX file for P = sigmoid(mean grey / 32 + bias): 64, 128 and 192 grey give logits -2, 0 and 2."""
+    from onnx import TensorProto, checker, helper, save
+
+    kind = getattr(TensorProto, element)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", [input_name], ["grey"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["grey"], ["mean"], axes=[1, 2], keepdims=0),
+            helper.make_node("Mul", ["mean", "scale"], ["scaled"]),
+            helper.make_node("Add", ["scaled", "bias"], ["logit"]),
+            helper.make_node("Sigmoid", ["logit"], [output_name]),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info(input_name, kind, ["N", side, side, 1])],
+        [helper.make_tensor_value_info(output_name, TensorProto.FLOAT, ["N", 1])],
+        [
+            helper.make_tensor("scale", TensorProto.FLOAT, [1], [1 / 32]),
+            helper.make_tensor("bias", TensorProto.FLOAT, [1], [bias]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    checker.check_model(model)
+    save(model, os.fspath(path))
+    return path
+
+
+@contextmanager
+def _as_nobody() -> Iterator[None]:
+    if os.geteuid() != 0:
+        yield
+        return
+    try:
+        os.seteuid(NOBODY)
+    except OSError:
+        pytest.skip("root here may not become another user, and root reads everything")
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture(scope="session")
+def bone() -> Callable[..., Grey]:
+    return _bone
+
+
+@pytest.fixture(scope="session")
+def write_bones() -> Callable[..., Path]:
+    return _write_bones
+
+
+@pytest.fixture(scope="session")
+def write_graph() -> Callable[..., Path]:
+    return _write_graph
+
+
+@pytest.fixture(scope="session")
+def tiny_info() -> ModelInfo:
+    return ModelInfo(
+        name="tiny",
+        architecture="mean",
+        precision="float32",
+        preprocessing=Preprocessing(SIDE, SIDE),
+        policy=Policy(0.5, 0.4, 0.6),
+        licence="none",
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_info: ModelInfo) -> Path:
+    path = _write_graph(tmp_path_factory.mktemp("model") / "tiny.onnx")
+    embed_info(path, tiny_info, path)
+    return path
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A folder that every user can enter, unlike `tmp_path`."""
+    folder = Path(tempfile.mkdtemp(prefix="fracture-edge-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def as_nobody() -> Callable[[], AbstractContextManager[None]]:
+    """Within this context permissions count, even where the tests run as root."""
+    return _as_nobody
+
+
+@pytest.fixture
+def cli(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command in this process: exit code, stdout, stderr."""
+    from fracture_edge.cli import main
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+        monkeypatch.setattr(sys, "argv", ["fracture-edge", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert isinstance(stop.value.code, int)
+        return stop.value.code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_python() -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    """Run Python in a process of its own that can import the packages under test."""
+
+    def run(
+        *arguments: object, cwd: Path | None = None, environment: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [sys.executable, *map(os.fsencode, map(str, arguments))],
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": os.fspath(REPOSITORY), **(environment or {})},
+            capture_output=True,
+            check=False,
+            timeout=120,
+        )
+
+    return run
