@@ -23,7 +23,6 @@ lint: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(VENV)/bin/python -m benchmarks.startup
-	$(VENV)/bin/python -m pytest benchmarks --benchmark-only
 
 $(DEMO)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEMO)

@@ -59,17 +59,33 @@ def evaluate(
     def f1(rows: Ints) -> float:
         return float(f1_score(truth[rows], called[rows], zero_division=0.0))
 
-    def auroc(rows: Ints) -> float:
-        return float(roc_auc_score(truth[rows], scores[rows]))
-
     return {
         "accuracy": wilson(hits + rejections, len(truth)),
         "precision": wilson(hits, int(called.sum())),
         "recall": wilson(hits, int(truth.sum())),
         "specificity": wilson(rejections, int((1 - truth).sum())),
         "f1": group_bootstrap(f1, truth, groups, resamples=resamples, seed=seed),
-        "auroc": group_bootstrap(auroc, truth, groups, resamples=resamples, seed=seed),
+        "auroc": auroc(labels, probabilities, groups, resamples=resamples, seed=seed),
     }
+
+
+def auroc(
+    labels: Sequence[int],
+    probabilities: Floats,
+    groups: Sequence[str],
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """Area under the ROC curve with its bootstrap interval; arguments as in `evaluate`."""
+    truth, scores = np.asarray(labels), np.asarray(probabilities, np.float64)
+    return group_bootstrap(
+        lambda rows: float(roc_auc_score(truth[rows], scores[rows])),
+        truth,
+        groups,
+        resamples=resamples,
+        seed=seed,
+    )
 
 
 def confusion(labels: Sequence[int], probabilities: Floats, threshold: float) -> dict[str, int]:

@@ -27,9 +27,13 @@ def markdown(result: dict[str, Any]) -> str:
             f"{whole['p50']:.1f}" if whole else "",
         ]
         lines.append("| " + " | ".join(cells) + " |")
+    if baseline := result["trivial_baseline"]["auroc"]:
+        lines.append(f"| size and brightness alone | | {_interval(baseline)} |" + " |" * (len(header) - 3))
     runs = result["formats"][0]["inference_ms"]["runs"]
     versions = machine["versions"]
     lines += [
+        "",
+        f"AUROC without the images that show metal hardware: {_without_hardware(result)}.",
         "",
         f"95 % intervals: Wilson for proportions, bootstrap over groups for AUROC and F1. Latency: {runs} runs, "
         f"batch 1, {result['threads']} thread(s), formats taking turns, on {machine['cpu']} "
@@ -37,6 +41,15 @@ def markdown(result: dict[str, Any]) -> str:
         f"{versions.get('onnxruntime', '?')}. Data fingerprint {data['fingerprint'][:12]}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _without_hardware(result: dict[str, Any]) -> str:
+    figures = [
+        f"{row['format']} {_interval(row['auroc_without_hardware'])}"
+        for row in result["formats"]
+        if row["auroc_without_hardware"]
+    ]
+    return ", ".join(figures) or "not known here"
 
 
 def _interval(estimate: dict[str, float]) -> str:

@@ -26,6 +26,9 @@ def export(
     ] = "minmax",
     calibration_images: Annotated[int, typer.Option(min=1, help="Training images to calibrate with.")] = 256,
     data: Annotated[Path | None, typer.Option(help="The data folder, where it has moved.")] = None,
+    licence: Annotated[
+        str, typer.Option(help="Goes into the files; FracAtlas's attribution if not given, for FracAtlas.")
+    ] = "",
     seed: Annotated[int, typer.Option(help="Seed of the draw of calibration images.")] = 0,
     force: ForceOption = False,
 ) -> None:
@@ -49,6 +52,7 @@ def export(
             calibration_images=calibration_images,
             data=data,
             seed=seed,
+            licence=licence,
             force=force,
         )
         for file in files:

@@ -103,7 +103,7 @@ def quantise(
         )
 
 
-class _Images(CalibrationDataReader):  # type: ignore[misc]
+class _Images(CalibrationDataReader):
     """Hands out images one by one, so that memory does not grow with their number."""
 
     def __init__(self, images: npt.NDArray[np.uint8]) -> None:

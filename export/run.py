@@ -27,14 +27,13 @@ from fracture_edge.files import atomic_path, atomic_write_text, refuse_overwrite
 from fracture_edge.modelfile import ModelInfo, embed_info
 from fracture_edge.policy import Policy
 from fracture_edge.preprocess import Preprocessing
-from train.dataset import ImageTable, read_splits
+from train.dataset import FRACATLAS_ATTRIBUTION, ImageTable, read_splits
 from train.loading import load_pixels
 from train.loop import predict
 
 EXPORT_SCHEMA = 1
 #: Most that float32 may differ from Keras in probability.
 FLOAT32_TOLERANCE = 1e-4
-LICENCE = "Apache-2.0"
 _TOOLS = ("onnx", "onnxruntime", "tf2onnx", "keras", "tensorflow", "numpy", "pillow")
 
 
@@ -79,6 +78,7 @@ def export_model(
     calibration_images: int = 256,
     data: Path | None = None,
     seed: int = 0,
+    licence: str = "",
     force: bool = False,
 ) -> list[Path]:
     """Export one model to float32 ONNX and, if asked for, to int8.
@@ -92,6 +92,7 @@ def export_model(
         calibration_images: Training images drawn for calibration.
         data: The data folder, where it is not the one of the training run any more.
         seed: Of the draw.
+        licence: Of the weights, for the metadata; see `model_info`.
         force: Whether existing files may be replaced.
 
     Returns:
@@ -109,7 +110,8 @@ def export_model(
         for target in targets.values():
             refuse_overwrite(target)
     source = read_source(folder, calibration_images=calibration_images, data=data, seed=seed)
-    entries = [_produce(source, targets["float32"], "float32", {}, lambda path: to_onnx(source.model, path))]
+    float32 = model_info(source.record, "float32", licence)
+    entries = [_produce(source, targets["float32"], float32, {}, lambda path: to_onnx(source.model, path))]
     if int8:
         settings = {"target": processor, "method": method, "seed": seed, "images": len(source.training)}
         settings["fingerprint"] = hashlib.sha256("\n".join(source.training_rows).encode()).hexdigest()
@@ -117,7 +119,7 @@ def export_model(
             _produce(
                 source,
                 targets["int8"],
-                "int8",
+                model_info(source.record, "int8", licence),
                 {"calibration": settings},
                 lambda path: quantise(
                     targets["float32"], path, source.training, processor=processor, method=method
@@ -185,7 +187,7 @@ def _draw(table: ImageTable, count: int, seed: int) -> ImageTable:
 def _produce(
     source: Source,
     target: Path,
-    precision: str,
+    info: ModelInfo,
     extra: dict[str, Any],
     write: Callable[[Path], None],
 ) -> dict[str, Any]:
@@ -193,11 +195,11 @@ def _produce(
     started = time.monotonic()
     with atomic_path(target) as temporary:
         write(temporary)
-        embed_info(temporary, model_info(source.record, precision), temporary)
+        embed_info(temporary, info, temporary)
         classifier = FractureClassifier(temporary)
         probabilities = np.concatenate([classifier.probabilities(batch) for batch in _batches(source.validation)])
         figures = compare(source.labels, source.reference, probabilities, source.record["threshold"])
-        if precision == "float32" and figures["largest_difference"] > FLOAT32_TOLERANCE:
+        if info.precision == "float32" and figures["largest_difference"] > FLOAT32_TOLERANCE:
             raise ExportError(
                 f"{target.name}: differs from Keras by {figures['largest_difference']:.1e} in probability on "
                 f"{figures['images']} validation images, more than {FLOAT32_TOLERANCE:.0e}"
@@ -211,7 +213,7 @@ def _produce(
     )
     return {
         "file": target.name,
-        "precision": precision,
+        "precision": info.precision,
         "sha256": _sha256(target),
         "bytes": target.stat().st_size,
         "opset": OPSET,
@@ -222,8 +224,14 @@ def _produce(
     }
 
 
-def model_info(record: dict[str, Any], precision: str) -> ModelInfo:
-    """The metadata of an exported file, from the training record. No path of the training machine is kept."""
+def model_info(record: dict[str, Any], precision: str, licence: str = "") -> ModelInfo:
+    """The metadata of an exported file, from the training record. No path of the training machine is kept.
+
+    Args:
+        record: ``training.json``.
+        precision: ``float32`` or ``int8``.
+        licence: Of the weights; FracAtlas's attribution when empty and the data were FracAtlas.
+    """
     return ModelInfo(
         name=f"{record['model']}-{precision}",
         architecture=record["model"],
@@ -241,7 +249,7 @@ def model_info(record: dict[str, Any], precision: str) -> ModelInfo:
         },
         metrics={"validation": record["validation"]},
         versions=record["versions"] | _versions(),
-        licence=LICENCE,
+        licence=licence or (FRACATLAS_ATTRIBUTION if record["data"]["layout"] == "fracatlas" else ""),
         created=record["created"],
     )
 

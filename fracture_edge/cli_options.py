@@ -9,7 +9,9 @@ from typing import Annotated, TypeAlias
 import typer
 
 DataOption: TypeAlias = Annotated[Path, typer.Option("--data", help="The data folder.")]
-SplitsOption: TypeAlias = Annotated[Path, typer.Option("--splits", help="As `fracture-edge data split` writes it.")]
+SplitsOption: TypeAlias = Annotated[
+    Path, typer.Option("--splits", help="As `fracture-edge data split` writes it.")
+]
 ArtifactsOption: TypeAlias = Annotated[
     Path, typer.Option("--artifacts", help="Folder of all artefacts; each model has a folder of its own in it.")
 ]

@@ -29,13 +29,13 @@ def _bone(seed: int, fractured: bool, *, height: int = 192, width: int = 128) ->
     """Draw one long bone in its soft tissue; a fracture is a dark oblique line with a displaced end."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-    middle = width * rng.uniform(0.45, 0.55) + rng.uniform(-0.08, 0.08) * (rows - height / 2)
+    middle = width * rng.uniform(0.38, 0.62) + rng.uniform(-0.15, 0.15) * (rows - height / 2)
     slope, gap = rng.uniform(0.3, 0.8) * rng.choice((-1, 1)), rng.uniform(2, 3)
     line = height * rng.uniform(0.35, 0.65) + slope * (columns - width / 2)
     displacement = width * rng.uniform(0.02, 0.05) * rng.choice((-1, 1))
-    tissue_radius = width * rng.uniform(0.36, 0.44)
+    tissue_radius = width * rng.uniform(0.28, 0.46)
     # The shaft flares towards its ends.
-    outer = width * rng.uniform(0.13, 0.17) * (1 + 0.35 * (2 * rows / height - 1) ** 4)
+    outer = width * rng.uniform(0.1, 0.18) * (1 + rng.uniform(0.1, 0.6) * (2 * rows / height - 1) ** 4)
     tissue = np.sqrt(np.maximum(0, 1 - ((columns - middle) / tissue_radius) ** 2))
     if fractured:
         middle = middle + displacement * (rows > line)
@@ -46,7 +46,9 @@ def _bone(seed: int, fractured: bool, *, height: int = 192, width: int = 128) ->
     cortex = wall / (0.8 * outer)
     if fractured:
         cortex = np.where(np.abs(rows - line) / np.hypot(1, slope) <= gap / 2, 0, cortex)
-    picture = 15 + 70 * tissue + 140 * cortex + rng.normal(0, 4, (height, width))
+    picture = 15 + rng.uniform(40, 90) * tissue + rng.uniform(90, 150) * cortex
+    picture *= 1 + rng.uniform(-0.3, 0.3) * (rows / height - 0.5)
+    picture += rng.normal(0, 4, (height, width))
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
 
@@ -157,6 +159,8 @@ def public_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="fracture-edge-test-"))
     folder.chmod(0o755)
     yield folder
+    for entry in folder.iterdir():
+        entry.chmod(0o700)
     shutil.rmtree(folder)
 
 
@@ -185,6 +189,12 @@ def cli(
 
 
 @pytest.fixture(scope="session")
+def repository() -> Path:
+    """The folder that holds the packages under test."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
 def run_python() -> Callable[..., subprocess.CompletedProcess[bytes]]:
     """Run Python in a process of its own that can import the packages under test."""
 
@@ -197,7 +207,7 @@ def run_python() -> Callable[..., subprocess.CompletedProcess[bytes]]:
             env={**os.environ, "PYTHONPATH": os.fspath(REPOSITORY), **(environment or {})},
             capture_output=True,
             check=False,
-            timeout=120,
+            timeout=600,
         )
 
     return run

@@ -31,6 +31,12 @@ SPLIT_NAMES = MappingProxyType(
 )  # fmt: skip
 SPLITS = ("train", "val", "test")
 
+#: CC BY 4.0 asks for it wherever the data or what was made of them goes.
+FRACATLAS_ATTRIBUTION = (
+    'Trained on FracAtlas (CC BY 4.0): Abedeen et al., "FracAtlas: A Dataset for Fracture Classification, '
+    'Localization and Segmentation of Musculoskeletal Radiographs", Scientific Data 10:521 (2023)'
+)
+
 _BODY_PARTS = ("hand", "leg", "hip", "shoulder")
 _SPLIT_COLUMNS = ("path", "label", "split", "group")
 

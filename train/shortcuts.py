@@ -46,15 +46,39 @@ def trivial_shortcuts(table: ImageTable, scans: Sequence[Scan], *, seed: int = 0
     splits = np.array([table.items[row].split for row in rows])
     folds = list(StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(labels, labels, groups))
     features = np.array([scans[row].trivial_features for row in rows])
-    forest = RandomForestClassifier(200, min_samples_leaf=3, random_state=seed, n_jobs=-1)
     nearest = make_pipeline(StandardScaler(), KNeighborsClassifier(1))
     return {
         name: _judge(model, values, labels, folds, splits)
         for name, model, values in (
-            ("trivial_features", forest, features),
+            ("trivial_features", _forest(seed), features),
             ("nearest_neighbour", nearest, np.stack([_small(scans[row]) for row in rows])),
         )
     }
+
+
+def trivial_scores(
+    table: ImageTable, scans: Sequence[Scan], split: str, *, seed: int = 0
+) -> npt.NDArray[np.float64]:
+    """P(fractured) of the images of `split` from trivial features alone, learnt on the training split.
+
+    Args:
+        table: Divided images, all readable.
+        scans: One per row.
+        split: The split to answer for.
+        seed: Of the forest.
+
+    Returns:
+        float64 [images of `split`], in the table's order.
+    """
+    features = np.array([scan.trivial_features for scan in scans])
+    splits = np.array([item.split for item in table])
+    labels = np.array(table.labels)
+    forest = _forest(seed).fit(features[splits == "train"], labels[splits == "train"])
+    return np.asarray(forest.predict_proba(features[splits == split])[:, 1])
+
+
+def _forest(seed: int) -> RandomForestClassifier:
+    return RandomForestClassifier(200, min_samples_leaf=3, random_state=seed, n_jobs=-1)
 
 
 def _judge(

@@ -1,0 +1,78 @@
+"""The README's six commands, one after the other, each in a process of its own, on generated bones."""
+
+import csv
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+RECIPE = """
+architecture = "edge"
+batch_size = 16
+optimizer = "adamw"
+weight_decay = 0.01
+ema_momentum = 0.9
+monitor = "val_auroc"
+
+[preprocessing]
+height = 96
+width = 96
+
+[[phases]]
+epochs = 3
+learning_rate = 2e-3
+schedule = "cosine"
+warmup_epochs = 1
+
+[augmentation]
+rotation = 10.0
+flip_horizontal = true
+contrast = 0.1
+
+[options]
+filters = 0.25
+"""
+
+
+@pytest.mark.slow
+def test_from_a_folder_of_images_to_an_answer(
+    tmp_path: Path,
+    write_bones: Callable[..., Path],
+    run_python: Callable[..., subprocess.CompletedProcess[bytes]],
+) -> None:
+    data = write_bones(tmp_path / "bones", 60)
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+
+    def run(*arguments: object) -> str:
+        done = run_python("-m", "fracture_edge", *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
+
+    audit = json.loads(run("data", "audit", data, "--json"))
+    assert (audit["images"], audit["fractured"], audit["identical"]["groups"]) == (120, 60, 0)
+
+    assert "120 images, 0 left out" in run("data", "split", data, "--out", "splits.csv")
+    leaks = json.loads(run("data", "audit", data, "--splits", "splits.csv", "--json", "--strict"))
+    assert leaks["leaking"] is False
+
+    trained = run("train", "edge", "--data", data, "--splits", "splits.csv", "--recipe", "tiny.toml")
+    assert trained == "artifacts/edge\n"
+
+    exported = run("export", "edge", "--int8")
+    assert exported.split() == ["artifacts/edge/edge-float32.onnx", "artifacts/edge/edge-int8.onnx"]
+
+    assert "| onnx int8 |" in run("benchmark", "edge", "--runs", "5", "-o", "result.json")
+
+    # The device says of a test image what the benchmark recorded for it.
+    with (tmp_path / "result.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    images = [data / row["path"] for row in rows]
+    answers = json.loads(run("classify", *images, "--model", "artifacts/edge/edge-int8.onnx", "--json"))
+    # Written with six decimals.
+    assert [answer["probability"] for answer in answers] == [
+        pytest.approx(float(row["onnx int8"]), abs=1e-6) for row in rows
+    ]
+    threshold = json.loads((tmp_path / "artifacts/edge/training.json").read_text())["threshold"]
+    assert {answer["threshold"] for answer in answers} == {threshold}
