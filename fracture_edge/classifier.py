@@ -1,5 +1,6 @@
 """`FractureClassifier`: one model, one session, a prediction per image."""
 
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -86,9 +87,9 @@ class FractureClassifier:
             ModelError: The file is missing, damaged, no model of ours, or of a newer schema.
             FractureEdgeError: The threshold is not between 0 and 1.
         """
-        name, data, self.sha256 = read_model(model)
-        self._session = _open_session(name, data, threads)
-        self.info = _read_info(name, self._session)
+        self._file, data, self.sha256 = read_model(model)
+        self._session = _open_session(self._file, data, threads)
+        self.info = _read_info(self._file, self._session)
         self.policy = self.info.policy if threshold is None else Policy.at(threshold)
 
     def predict(self, image: ImageSource) -> Prediction:
@@ -97,6 +98,9 @@ class FractureClassifier:
         Args:
             image: A path, the bytes of a file, an open binary file, or an array (see
                 `fracture_edge.images.load_image`).
+
+        Raises:
+            ModelError: The graph gives something that is no number.
         """
         started = time.perf_counter()
         try:
@@ -104,6 +108,8 @@ class FractureClassifier:
         except ImageError as error:
             return self._prediction(source_name(image), started, error.status, error.detail)
         probability = float(self.probabilities(pixels[np.newaxis])[0])
+        if not math.isfinite(probability):
+            raise ModelError(f"{self._file}: the graph gives no number; the model file is damaged")
         decision, reason = self.policy.decide(probability)
         return self._prediction(source_name(image), started, Status.OK, reason, decision, probability)
 

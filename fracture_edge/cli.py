@@ -4,6 +4,7 @@
 in their packages and are imported when they are called.
 """
 
+import io
 import os
 import sys
 from importlib import import_module
@@ -17,7 +18,7 @@ from typer.core import TyperGroup
 
 from fracture_edge.errors import FractureEdgeError
 
-EXIT_FAILED, EXIT_SOME_FAILED, EXIT_INTERRUPTED = 1, 3, 130
+EXIT_FAILED, EXIT_SOME_FAILED = 1, 3
 
 #: Where the commands of the other packages are, and what the command list says of them.
 _WORKSHOP = MappingProxyType(
@@ -78,7 +79,8 @@ def classify(
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into sub-folders too.")] = False,
     model: Annotated[Path | None, typer.Option(help="A model file; the embedded one if not given.")] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="In place of the model's own; answers always, never 'uncertain'.")
+        float | None,
+        typer.Option(min=0, max=1, help="In place of the model's own; answers always, never 'uncertain'."),
     ] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of one inference; as many as help if not given.")
@@ -123,11 +125,17 @@ def classify(
 
     style: Format = "json" if as_json else "jsonl" if as_jsonl else "csv" if as_csv else "text"
     if output is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # A file's name need not be text; it goes out as it came in.
+            sys.stdout.reconfigure(errors="surrogateescape")
         for piece in render(predictions(), style):
             sys.stdout.write(piece)
             sys.stdout.flush()
     else:
-        with atomic_path(output, force=force) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        with (
+            atomic_path(output, force=force) as temporary,
+            temporary.open("w", encoding="utf-8", errors="surrogateescape") as stream,
+        ):
             stream.writelines(render(predictions(), style))
     if answered < len(files):
         raise typer.Exit(EXIT_SOME_FAILED if answered else EXIT_FAILED)
@@ -174,9 +182,6 @@ def main() -> None:
         if extra is None:
             raise
         _fail(f"this command needs {missing}: pip install 'fracture-edge[{extra}]'")
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough; Python would complain once more while it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")
 

@@ -75,4 +75,13 @@ def _grey(name: str, dataset: Any, pixels: Any) -> npt.NDArray[np.uint8]:
     windowed = pixels.apply_voi_lut(pixels.apply_modality_lut(values, dataset), dataset, index=0)
     # The window saturates what lies outside of it; what is left is the range a display would show.
     grey = stretch(windowed)
-    return np.invert(grey) if interpretation == "MONOCHROME1" else grey
+    inverted = interpretation == "MONOCHROME1"
+    if _window_turned_round(dataset):
+        inverted = not inverted
+    return np.invert(grey) if inverted else grey
+
+
+def _window_turned_round(dataset: Any) -> bool:
+    """Whether pydicom's window came out inverted, as it does where the rescale slope is negative."""
+    windowed = "WindowCenter" in dataset and "VOILUTSequence" not in dataset
+    return windowed and float(dataset.get("RescaleSlope", 1)) < 0

@@ -16,7 +16,7 @@ from typing import BinaryIO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
 from fracture_edge.errors import (
     ImageAccessError,
@@ -40,6 +40,8 @@ MIN_SIDE = 32
 DRAFT_OVERSAMPLING = 2
 
 _DICOM_MAGIC_AT = 128
+_EXIF_ORIENTATION = 0x0112
+_TIFF_PHOTOMETRIC = 262
 
 
 def load_image(source: ImageSource, *, model_size: tuple[int, int] | None = None) -> npt.NDArray[np.uint8]:
@@ -97,6 +99,9 @@ def _read_bytes(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[str,
         return name, source.read()
     except OSError as error:
         raise access_error(name, error) from error
+    except ValueError as error:
+        # A path with a NUL character; no file system has such a name.
+        raise ImageAccessError(name, "no such file", Status.NOT_FOUND) from error
 
 
 def access_error(name: str, error: OSError) -> ImageAccessError:
@@ -154,8 +159,10 @@ def _decode(name: str, data: bytes, model_size: tuple[int, int] | None) -> npt.N
             check_size(name, image.width, image.height)
             if model_size is not None and format_name == "JPEG":
                 _reduce_jpeg(image, model_size)
+            white_is_zero = format_name == "TIFF" and _white_is_zero(image)
             image.load()
-            return _to_grey(ImageOps.exif_transpose(image))
+            grey = _to_grey(_upright(image))
+            return np.invert(grey) if white_is_zero else grey
     except (ImageError, MemoryError):
         raise
     except Exception as error:
@@ -181,15 +188,30 @@ def check_size(name: str, width: int, height: int) -> None:
 def _reduce_jpeg(image: Image.Image, model_size: tuple[int, int]) -> None:
     """Let libjpeg decode at 1/2, 1/4 or 1/8: several times faster, and the model never sees the rest."""
     height, width = model_size
-    # EXIF may still turn the picture, so the smaller of the two scales of both orientations decides.
+    # EXIF may still turn the picture and a stretched frame uses both sides: the larger scale decides.
     longest, shortest = max(image.size), min(image.size)
     scale = min(1.0, max(height, width) / longest, min(height, width) / shortest)
     wanted = (
-        int(image.width * scale * DRAFT_OVERSAMPLING),
-        int(image.height * scale * DRAFT_OVERSAMPLING),
+        max(1, int(image.width * scale * DRAFT_OVERSAMPLING)),
+        max(1, int(image.height * scale * DRAFT_OVERSAMPLING)),
     )
     if image.width >= 2 * wanted[0] and image.height >= 2 * wanted[1]:
         image.draft("L" if image.mode in ("L", "RGB") else None, wanted)
+
+
+def _white_is_zero(image: Image.Image) -> bool:
+    """Whether a deep TIFF stores white as 0; Pillow turns the 8-bit ones round by itself."""
+    tags = getattr(image, "tag_v2", {})
+    return image.mode.startswith(("I", "F")) and tags.get(_TIFF_PHOTOMETRIC) == 0
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn the picture as its EXIF orientation says, 1 being upright already."""
+    if image.getexif().get(_EXIF_ORIENTATION, 1) == 1:
+        return image
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image)
 
 
 def _to_grey(image: Image.Image) -> npt.NDArray[np.uint8]:
@@ -224,7 +246,8 @@ def stretch(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
         numbers = np.where(finite, numbers, low)
     if high <= low:
         return np.zeros(numbers.shape, np.uint8)
-    scaled: npt.NDArray[np.float32] = np.rint((numbers - low) * (255.0 / (high - low)))
+    # In double precision: the difference of two large float32 values may not fit one.
+    scaled: npt.NDArray[np.float64] = np.rint((numbers.astype(np.float64) - low) * (255.0 / (high - low)))
     return scaled.astype(np.uint8)
 
 

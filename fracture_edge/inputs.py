@@ -1,5 +1,6 @@
 """Which files a list of paths means."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,8 @@ def expand(paths: Sequence[Path], *, recursive: bool = False) -> list[Path]:
     """
     files: list[Path] = []
     for path in paths:
-        if not path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
+        # os.path, because Path.is_dir raises for a path that may not be looked at; its record will say so.
+        if not os.path.isdir(path) or path.suffix.lower() in IMAGE_SUFFIXES:  # noqa: PTH112
             files.append(path)
             continue
         found = path.rglob("*") if recursive else path.iterdir()

@@ -9,7 +9,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +109,14 @@ def read_model(path: str | os.PathLike[str] | None) -> tuple[str, bytes, str]:
         except OSError as error:
             raise ModelError(f"{os.fspath(path)}: {error.strerror}") from error
         return os.fspath(path), data, hashlib.sha256(data).hexdigest()
-    folder = resources.files("fracture_edge.models")
+    folder = Path(__file__).parent / "models"
     try:
         data = (folder / f"{_EMBEDDED}.onnx").read_bytes()
         expected = json.loads((folder / f"{_EMBEDDED}.json").read_bytes())["sha256"]
     except OSError as error:
         raise ModelError("the embedded model is missing: reinstall fracture-edge") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError("the embedded model is damaged: reinstall fracture-edge") from error
     digest = hashlib.sha256(data).hexdigest()
     if digest != expected:
         raise ModelError("the embedded model is damaged: reinstall fracture-edge")

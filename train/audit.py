@@ -54,7 +54,7 @@ def audit(table: ImageTable, scans: Sequence[Scan], *, seed: int = 0) -> dict[st
         "neighbours": _neighbours(table),
         "patient_id": any("patient" in name.lower() for item in table for name in item.metadata),
         "leaks": leaks,
-        "leaking": any(part["images_with_group_in_train"] for part in (leaks or {}).values()),
+        "leaking": _group_in_two_splits(grouped),
         "shortcuts": {
             "metadata": metadata_shortcuts(table),
             **trivial_shortcuts(grouped, scans, seed=seed),
@@ -166,6 +166,11 @@ def _neighbours(table: ImageTable) -> dict[str, Any] | None:
         "share_fractured": sum(label_of.values()) / len(label_of),
         "share_fractured_after_fractured": after,
     }
+
+
+def _group_in_two_splits(grouped: ImageTable) -> bool:
+    split_of: dict[str, str] = {}
+    return any(item.split and split_of.setdefault(item.group, item.split) != item.split for item in grouped)
 
 
 def _leaks(grouped: ImageTable, scans: Sequence[Scan]) -> dict[str, Any] | None:

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 _EXAMPLES = 5
+#: Fractures this many times as common next to a fracture mean that neighbours belong together.
+_PATIENT_RATIO = 1.5
 
 
 def summary(report: dict[str, Any]) -> str:
@@ -74,8 +76,10 @@ def _belonging(report: dict[str, Any]) -> Iterator[str]:
     if neighbours := report["neighbours"]:
         after = neighbours["share_fractured_after_fractured"]
         steps = ", ".join(f"{value:.2f} at +{lag}" for lag, value in after.items() if value is not None)
-        yield f"  P(fractured) is {neighbours['share_fractured']:.2f}, but after a fractured image {steps} in file"
-        yield "  number: neighbouring files are views of one patient, and random splits would leak"
+        overall = neighbours["share_fractured"]
+        yield f"  P(fractured) is {overall:.2f}; by file number, after a fractured image: {steps}"
+        if (after["1"] or 0) > _PATIENT_RATIO * overall:
+            yield "  neighbouring files are views of one patient: a random split of images would leak"
 
 
 def _leaks(report: dict[str, Any]) -> Iterator[str]:
@@ -93,7 +97,11 @@ def _leaks(report: dict[str, Any]) -> Iterator[str]:
             f"    pixel-identical to a training image: {same['fractured']} of {part['fractured']} fractured, "
             f"{same['not_fractured']} of {negatives} not"
         )
-    yield "  LEAKING: figures on these splits measure memory" if report["leaking"] else "  no leak found"
+    yield (
+        "  LEAKING: what belongs together lies in two splits; figures on them measure memory"
+        if report["leaking"]
+        else "  no leak found"
+    )
 
 
 def _shortcuts(report: dict[str, Any]) -> Iterator[str]:

@@ -79,8 +79,9 @@ def choose_threshold(labels: Sequence[int], probabilities: Floats) -> float:
         A probability; images at or above it are called fractured.
     """
     false_positive, true_positive, thresholds = roc_curve(labels, probabilities, drop_intermediate=False)
-    best = int(np.argmax(true_positive - false_positive))
-    at = float(thresholds[best]) if np.isfinite(thresholds[best]) else 1.0
+    # The first point of the curve calls nothing fractured; a threshold is a score that does.
+    best = 1 + int(np.argmax((true_positive - false_positive)[1:]))
+    at = float(thresholds[best])
     below = probabilities[probabilities < at]
     return (at + float(below.max())) / 2 if below.size else at
 
@@ -96,7 +97,11 @@ def choose_band(labels: Sequence[int], probabilities: Floats, threshold: float) 
     """
     truth = np.asarray(labels) == 1
     low = float(np.quantile(probabilities[truth], 1 - DECIDED_TARGET, method="lower"))
-    high = float(np.quantile(probabilities[~truth], DECIDED_TARGET, method="higher"))
+    negatives = np.sort(probabilities[~truth])
+    # The end of the band is "fractured" already, so the highest negative within it must lie below.
+    within = negatives[-1 - int((1 - DECIDED_TARGET) * len(negatives) + 1e-9)]
+    above = probabilities[probabilities > within]
+    high = (float(within) + (float(above.min()) if above.size else 1.0)) / 2
     return min(low, threshold), max(high, threshold)
 
 

@@ -10,6 +10,7 @@ Folder names are compared without case, blanks, hyphens and underscores.
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -161,8 +162,7 @@ def _read_class_folders(root: Path) -> ImageTable:
 
 
 def _read_fracatlas(root: Path) -> ImageTable:
-    with (root / "dataset.csv").open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = _read_csv(root / "dataset.csv")
     if not rows or not {"image_id", "fractured"} <= set(rows[0]):
         raise DataError(f"{root / 'dataset.csv'}: no columns image_id and fractured")
     metadata = {row.pop("image_id"): row for row in rows}
@@ -202,21 +202,28 @@ def read_splits(root: Path, splits: Path) -> ImageTable:
     """
     table = read_table(root)
     known = {item.path: item for item in table}
-    try:
-        with splits.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-    except OSError as error:
-        raise DataError(f"{splits}: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{splits}: not a CSV file ({error})") from error
+    rows = _read_csv(splits)
     if not rows or not set(_SPLIT_COLUMNS) <= set(rows[0]):
         raise DataError(f"{splits}: expected the columns {', '.join(_SPLIT_COLUMNS)}")
     missing = [row["path"] for row in rows if row["path"] not in known]
     if missing:
         raise DataError(f"{splits}: {len(missing)} images are not in {root}, first: {missing[0]}")
+    if twice := [path for path, count in Counter(row["path"] for row in rows).items() if count > 1]:
+        raise DataError(f"{splits}: {len(twice)} images are named more than once, first: {twice[0]}")
     items = [_item_of_row(known[row["path"]], row, splits) for row in rows]
     _refuse_leak(items, splits)
     return replace(table, items=tuple(sorted(items, key=lambda item: item.path)))
+
+
+def _read_csv(path: Path) -> list[dict[str, str]]:
+    try:
+        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            return list(csv.DictReader(stream))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a CSV file ({error})") from error
 
 
 def _item_of_row(item: Item, row: Mapping[str, str], splits: Path) -> Item:

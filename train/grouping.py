@@ -130,16 +130,15 @@ def _derived_groups(items: Sequence[Item]) -> list[list[int]]:
 
 
 def _neighbours(items: Sequence[Item]) -> Iterator[tuple[int, int]]:
-    numbered = []
+    numbered: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for row, item in enumerate(items):
         digits = re.search(r"(\d+)$", PurePosixPath(item.path).stem)
         if digits:
-            numbered.append((int(digits[1]), row))
-    numbered.sort()
-    for (number, row), (next_number, next_row) in pairwise(numbered):
-        close = next_number - number <= NEIGHBOUR_GAP
-        if close and items[row].body_part == items[next_row].body_part:
-            yield row, next_row
+            numbered[item.body_part].append((int(digits[1]), row))
+    for rows in numbered.values():
+        for (number, row), (next_number, next_row) in pairwise(sorted(rows)):
+            if next_number - number <= NEIGHBOUR_GAP:
+                yield row, next_row
 
 
 def _near_identical(scans: Sequence[Scan]) -> Iterator[tuple[int, int]]:

@@ -6,6 +6,7 @@ training only.
 """
 
 import json
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -45,11 +46,14 @@ def fracture_masks(table: ImageTable, preprocessing: Preprocessing) -> npt.NDArr
         coco = json.loads(path.read_text(encoding="utf-8"))
         names = {image["id"]: image["file_name"] for image in coco["images"]}
         sizes = {image["file_name"]: (image["width"], image["height"]) for image in coco["images"]}
-        boxes: dict[str, list[list[float]]] = {}
+        boxes: dict[str, list[tuple[float, float, float, float]]] = {}
         for annotation in coco["annotations"]:
-            boxes.setdefault(names[annotation["image_id"]], []).append(annotation["bbox"])
+            left, top, width, height = annotation["bbox"]
+            boxes.setdefault(names[annotation["image_id"]], []).append((left, top, width, height))
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not the COCO annotations expected ({error!r})") from error
+    # The letterbox bars are no fracture, whatever their grey.
+    framing = replace(preprocessing, pad=0)
     masks = np.zeros((len(table), preprocessing.height, preprocessing.width, 1), np.uint8)
     for row, item in enumerate(table):
         name = PurePosixPath(item.path).name
@@ -58,8 +62,9 @@ def fracture_masks(table: ImageTable, preprocessing: Preprocessing) -> npt.NDArr
             canvas = Image.new("L", sizes[name])
             draw = ImageDraw.Draw(canvas)
             for left, top, width, height in boxes[name]:
-                draw.rectangle((left, top, left + width, top + height), fill=255)
-            masks[row] = preprocessing(np.asarray(canvas))
+                # Pillow counts the far corner in.
+                draw.rectangle((left, top, left + width - 1, top + height - 1), fill=255)
+            masks[row] = framing(np.asarray(canvas))
     return masks
 
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from fracture_edge.errors import FractureEdgeError
 from train.architectures import after_grey_levels
 from train.augment import RandomAffine, RandomGreyLevels
 from train.callbacks import History, Progress
@@ -57,6 +58,10 @@ def fit(
             keras.callbacks.EarlyStopping(recipe.monitor, patience=recipe.patience, mode=mode),
         ]
         trainer.fit(training, validation_data=validation, epochs=phase.epochs, callbacks=callbacks, verbose=0)
+        if not checkpoint.is_file():
+            raise FractureEdgeError(
+                f"training diverged: {recipe.monitor} was no number in any epoch; a smaller learning rate may help"
+            )
         trainer.load_weights(checkpoint)
     checkpoint.unlink()
     set_trainable(model, "all")
@@ -91,7 +96,7 @@ def set_trainable(model: keras.Model, what: str) -> None:
     convolutions = [
         index
         for index, layer in enumerate(model.layers)
-        if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D))
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)) and layer.name != "cells"
     ]
     first = 0 if what == "all" or not convolutions else _after_norm(model, convolutions[-1])
     for index, layer in enumerate(model.layers):

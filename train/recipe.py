@@ -103,6 +103,8 @@ def load_recipe(model: str, name: str = "corrected") -> Recipe:
         text = source.read_text(encoding="utf-8")
     except OSError as error:
         raise RecipeError(f"no recipe '{name}' for '{model}' ({source.name})") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{source.name}: no UTF-8 text ({error})") from error
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -175,6 +175,8 @@ def _publish(working: Path, target: Path) -> None:
             target.rename(old)
         working.rename(target)
     except OSError as error:
+        if old.exists() and not target.exists():
+            old.rename(target)
         raise FractureEdgeError(f"{target}: {error.strerror}; the result is in {working}") from error
     shutil.rmtree(old, ignore_errors=True)
 

@@ -1,5 +1,6 @@
 """Grouped, stratified splits: what belongs together stays together, in the proportions asked for."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -74,7 +75,7 @@ def conflicting_rows(table: ImageTable, links: Links) -> set[int]:
 
 
 def _fold_counts(fractions: Sequence[float]) -> list[int]:
-    if len(fractions) != len(SPLITS) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+    if len(fractions) != len(SPLITS) or min(fractions) < 0 or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
         raise DataError(f"fractions {list(fractions)}: three numbers of 0 or more that add up to 1 are needed")
     for folds in range(2, _MOST_FOLDS + 1):
         counts = [fraction * folds for fraction in fractions]
@@ -90,6 +91,9 @@ def _draw(table: ImageTable, usable: list[int], fold_counts: list[int], seed: in
     strata = _strata(items, folds)
     if len(set(groups)) < folds:
         raise DataError(f"{table.root}: {len(set(groups))} groups are too few for {folds} folds")
+    rarest = min((sum(item.label == label for item in items) for label in (0, 1)), default=0)
+    if rarest < folds:
+        raise DataError(f"{table.root}: {rarest} images of a class are too few for {folds} folds")
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     codes = [sorted(set(strata)).index(stratum) for stratum in strata]
     split_of_fold = [split for split, count in zip(SPLITS, fold_counts, strict=True) for _ in range(count)]

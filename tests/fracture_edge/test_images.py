@@ -69,7 +69,9 @@ CASES: dict[str, tuple[Callable[[], bytes], Grey]] = {
     "jpeg-grey": (lambda: encode(BLOCKS, "JPEG"), BLOCKS),
     "jpeg-rgb": (lambda: encode(np.stack([BLOCKS] * 3, axis=-1), "JPEG"), BLOCKS),
     "jpeg-cmyk": (
-        lambda: encode(Image.merge("CMYK", [Image.new("L", (40, 32))] * 3 + [Image.fromarray(255 - BLOCKS)]), "JPEG"),
+        lambda: encode(
+            Image.merge("CMYK", [Image.new("L", (40, 32))] * 3 + [Image.fromarray(255 - BLOCKS)]), "JPEG"
+        ),
         BLOCKS,
     ),
     "tiff-8": (lambda: encode(RAMP, "TIFF"), RAMP),
@@ -161,6 +163,7 @@ def test_source_name_of_an_open_file(tmp_path: Path) -> None:
         (np.array([-3e38, 0, 3e38], np.float32), [0, 128, 255]),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_stretch(values: npt.NDArray[np.generic], expected: list[int]) -> None:
     result = stretch(values)
     assert (result.dtype, result.tolist()) == (np.uint8, expected)

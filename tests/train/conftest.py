@@ -1,6 +1,7 @@
 """Small data sets for the tests of `train`, drawn by seed."""
 
 import csv
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -93,3 +94,97 @@ def examine_dataset() -> Callable[[Path], tuple[ImageTable, list[Scan], Links]]:
         return table, scans, find_links(table, scans)
 
     return examine
+
+
+@pytest.fixture(scope="session")
+def liven() -> Callable[[Any, np.ndarray], Any]:
+    """`liven(model, images)`: norms that have seen `images`.
+
+    With fresh ones the signal of a narrow network dies out before its head, and every image scores alike.
+    """
+    import keras
+
+    def liven(model: Any, images: np.ndarray) -> Any:
+        norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        for layer in norms:
+            layer.momentum = 0.0
+        model(images, training=True)
+        for layer in norms:
+            layer.momentum = 0.99
+        return model
+
+    return liven
+
+
+EDGE = """
+architecture = "edge"
+batch_size = 8
+optimizer = "adamw"
+weight_decay = 0.01
+ema_momentum = 0.5
+localisation = 0.5
+monitor = "val_loss"
+options = { filters = 0.25 }
+preprocessing = { height = 64, width = 64 }
+phases = [{ epochs = 2, learning_rate = 5e-3, schedule = "cosine", warmup_epochs = 1 }]
+augmentation = { rotation = 5, flip_horizontal = true, contrast = 0.1 }
+"""
+CNN = """
+architecture = "custom_cnn"
+batch_size = 8
+monitor = "val_loss"
+options = { filters = [4, 6, 8], units = 10 }
+preprocessing = { height = 32, width = 32 }
+phases = [{ epochs = 1, learning_rate = 1e-3, trainable = "head" }, { epochs = 2, learning_rate = 1e-3 }]
+augmentation = { rotation = 5 }
+"""
+
+
+@pytest.fixture(scope="module")
+def train_data(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_fracatlas: Callable[..., Path],
+    make_picture: Callable[..., np.ndarray],
+) -> Path:
+    """data/ (FracAtlas: 24 training, 12 validation, 4 test images), splits.csv, edge.toml, custom_cnn.toml."""
+    root = tmp_path_factory.mktemp("run")
+    rows, lines, boxes = [], ["path,label,split,group"], []
+    for n in range(40):
+        label = int(n % 3 == 0)
+        split = "train" if n < 24 else "val" if n < 36 else "test"
+        # Test images are no images: training must not touch them.
+        picture = make_picture(n, low=20 + 60 * label, high=130 + 60 * label) if split != "test" else b"none"
+        rows.append({"name": f"IMG{n:07}.jpg", "label": label, "picture": picture})
+        folder = "Fractured" if label else "Non_fractured"
+        lines.append(f"images/{folder}/IMG{n:07}.jpg,{label},{split},g{n}")
+        if label:
+            boxes.append({"image_id": n, "bbox": [16, 16, 20, 30]})
+    make_fracatlas(root / "data", rows)
+    (root / "splits.csv").write_text("\n".join(lines))
+    coco = {"images": [{"id": n, "file_name": f"IMG{n:07}.jpg", "width": 64, "height": 64} for n in range(40)]}
+    path = root / "data/Annotations/COCO JSON/COCO_fracture_masks.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(coco | {"annotations": boxes}))
+    for name, text in (("edge", EDGE), ("custom_cnn", CNN)):
+        (root / f"{name}.toml").write_text(text)
+    return root
+
+
+@pytest.fixture(scope="session")
+def train_tiny() -> Callable[..., Path]:
+    """`train_tiny(train_data, model, out, **options)`: `train_model` with the recipe that lies there."""
+    from train.recipe import load_recipe
+    from train.run import train_model
+
+    def train(root: Path, model: str, out: Path, **options: Any) -> Path:
+        recipe = str(root / f"{model}.toml")
+        return train_model(
+            load_recipe(model, recipe),
+            data=root / "data",
+            splits=root / "splits.csv",
+            out=out,
+            recipe_name=recipe,
+            **options,
+        )
+
+    return train

@@ -1,0 +1,223 @@
+"""The tiny model answers sigmoid(mean grey / 32 - 4): 64 gives logit -2, 128 gives 0, 192 gives 2."""
+
+import hashlib
+import io
+import math
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from fracture_edge import Decision, FractureClassifier, FractureEdgeError, ModelError, Prediction, Status
+from fracture_edge.classifier import MOST_THREADS, session_options
+from fracture_edge.modelfile import ModelInfo, embed_info
+from fracture_edge.policy import Policy
+from fracture_edge.preprocess import Preprocessing
+
+# float32 arithmetic in the graph against float64 here.
+EXACT = 1e-6
+
+
+def sigmoid(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit))
+
+
+def plain(grey: int) -> npt.NDArray[np.uint8]:
+    return np.full((64, 64), grey, np.uint8)
+
+
+def png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny_model: Path) -> FractureClassifier:
+    return FractureClassifier(tiny_model)
+
+
+@pytest.mark.parametrize(
+    ("grey", "logit", "decision", "reason"),
+    [
+        (0, -4, "not_fractured", "probability below the threshold"),
+        (64, -2, "not_fractured", "probability below the threshold"),
+        (128, 0, "uncertain", "probability within the uncertain band 0.400 to 0.600"),
+        (192, 2, "fractured", "probability at or above the threshold"),
+        (255, 3.96875, "fractured", "probability at or above the threshold"),
+    ],
+)
+def test_prediction(
+    grey: int, logit: float, decision: str, reason: str, classifier: FractureClassifier, tiny_model: Path
+) -> None:
+    prediction = classifier.predict(png(plain(grey)))
+    assert prediction.probability == pytest.approx(sigmoid(logit), abs=EXACT)
+    digest = hashlib.sha256(tiny_model.read_bytes()).hexdigest()
+    assert prediction.elapsed_ms > 0
+    assert replace(prediction, probability=None, elapsed_ms=0) == Prediction(
+        path="<bytes>",
+        status=Status.OK,
+        decision=Decision(decision),
+        probability=None,
+        threshold=0.5,
+        reason=reason,
+        model="tiny",
+        model_sha256=digest,
+        elapsed_ms=0,
+    )
+    assert prediction.ok
+    assert isinstance(prediction.probability, float)
+
+
+def test_letterbox_counts(classifier: FractureClassifier) -> None:
+    # 128x64 fills half of the frame, the rest is black: the mean is 96.
+    assert classifier.predict(np.full((128, 64), 192, np.uint8)).probability == pytest.approx(
+        sigmoid(-1), abs=EXACT
+    )
+
+
+def test_sources_agree(
+    classifier: FractureClassifier, bone: Callable[..., npt.NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    pixels = bone(5, True)
+    path = tmp_path / "bone.png"
+    path.write_bytes(png(pixels))
+    with path.open("rb") as stream:
+        answers = [classifier.predict(source) for source in (path, str(path), path.read_bytes(), stream, pixels)]
+    assert [answer.path for answer in answers] == [str(path), str(path), "<bytes>", str(path), "<array>"]
+    assert len({answer.probability for answer in answers}) == 1
+    mean = Preprocessing(64, 64)(pixels).mean()
+    assert answers[0].probability == pytest.approx(sigmoid(mean / 32 - 4), abs=EXACT)
+
+
+def test_bad_images_are_answers_and_stop_nothing(classifier: FractureClassifier, tmp_path: Path) -> None:
+    good = png(plain(192))
+    sources = [good, good[:60], b"", b"text", plain(1)[:5], tmp_path, tmp_path / "x.png", good]
+    answers = list(classifier.predict_many(sources))
+    assert [answer.status for answer in answers] == [
+        "ok",
+        "truncated",
+        "empty",
+        "unsupported_format",
+        "too_small",
+        "is_directory",
+        "not_found",
+        "ok",
+    ]
+    missing = answers[6]
+    assert (missing.path, missing.reason) == (str(tmp_path / "x.png"), "no such file")
+    assert (missing.ok, missing.decision, missing.probability, missing.threshold) == (False, None, None, None)
+    assert (missing.model, missing.model_sha256) == ("tiny", classifier.sha256)
+    assert answers[0].probability == answers[7].probability == pytest.approx(sigmoid(2), abs=EXACT)
+
+
+def test_predict_many_is_predict_one_by_one(
+    classifier: FractureClassifier, bone: Callable[..., npt.NDArray[np.uint8]]
+) -> None:
+    images = [bone(seed, seed % 2 == 0) for seed in range(4)]
+    asked = []
+
+    def ask() -> object:
+        for image in images:
+            asked.append(1)
+            yield image
+
+    answers = classifier.predict_many(ask())  # type: ignore[arg-type]
+    first = next(answers)
+    assert len(asked) == 1
+    together = [replace(answer, elapsed_ms=0) for answer in (first, *answers)]
+    assert together == [replace(classifier.predict(image), elapsed_ms=0) for image in images]
+
+
+def test_probabilities_of_a_batch(classifier: FractureClassifier) -> None:
+    batch = np.stack([plain(grey)[..., np.newaxis] for grey in (64, 128, 192)])
+    result = classifier.probabilities(batch)
+    assert (result.dtype, result.shape) == (np.float32, (3,))
+    np.testing.assert_allclose(result, [sigmoid(-2), 0.5, sigmoid(2)], atol=EXACT)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "grey", "decision"),
+    [(0.5, 128, "fractured"), (0.51, 128, "not_fractured"), (0.9, 192, "not_fractured"), (0.1, 64, "fractured")],
+)
+def test_own_threshold_switches_the_band_off(threshold: float, grey: int, decision: str, tiny_model: Path) -> None:
+    classifier = FractureClassifier(tiny_model, threshold=threshold)
+    prediction = classifier.predict(plain(grey))
+    assert (prediction.decision, prediction.threshold) == (decision, threshold)
+    assert classifier.info.policy == Policy(0.5, 0.4, 0.6)
+
+
+def test_threshold_out_of_range(tiny_model: Path) -> None:
+    with pytest.raises(FractureEdgeError, match=r"^threshold 1.5 is not between 0 and 1$"):
+        FractureClassifier(tiny_model, threshold=1.5)
+
+
+def test_info_is_the_embedded_record(classifier: FractureClassifier, tiny_info: ModelInfo) -> None:
+    assert classifier.info == tiny_info
+
+
+@pytest.mark.parametrize("asked", [1, 3])
+def test_threads(asked: int) -> None:
+    options = session_options(asked)
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (asked, 1)
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, 1), (2, 2), (64, MOST_THREADS)])
+def test_threads_by_default(cores: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    assert session_options(None).intra_op_num_threads == expected
+
+
+def test_no_model_file(tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_text("not a model")
+    with pytest.raises(ModelError) as caught:
+        FractureClassifier(tmp_path / "x.onnx")
+    assert str(caught.value).startswith(f"{tmp_path / 'x.onnx'}: onnxruntime cannot load it (")
+    assert "\n" not in str(caught.value)
+
+
+def test_onnx_without_metadata(write_graph: Callable[..., Path], tmp_path: Path) -> None:
+    path = write_graph(tmp_path / "x.onnx")
+    with pytest.raises(ModelError) as caught:
+        FractureClassifier(path)
+    assert str(caught.value) == (
+        f"{path}: no fracture-edge metadata inside; make model files with `fracture-edge export`"
+    )
+
+
+def test_metadata_of_a_newer_schema(
+    write_graph: Callable[..., Path], tiny_info: ModelInfo, tmp_path: Path
+) -> None:
+    path = write_graph(tmp_path / "x.onnx")
+    embed_info(path, replace(tiny_info, schema_version=2), path)
+    with pytest.raises(ModelError) as caught:
+        FractureClassifier(path)
+    assert str(caught.value).startswith(f"{path}: the metadata has schema 2")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"input_name": "x"}, {"output_name": "y"}, {"element": "FLOAT"}, {"side": 32}], ids=str
+)
+def test_wrong_graph(
+    changes: dict[str, object], write_graph: Callable[..., Path], tiny_info: ModelInfo, tmp_path: Path
+) -> None:
+    path = write_graph(tmp_path / "x.onnx", **changes)
+    embed_info(path, tiny_info, path)
+    with pytest.raises(ModelError) as caught:
+        FractureClassifier(path)
+    assert str(caught.value) == f"{path}: the graph is not uint8 'image' [N, *[64, 64, 1]] to 'probability'"
+
+
+def test_no_number_is_never_an_answer(
+    write_graph: Callable[..., Path], tiny_info: ModelInfo, tmp_path: Path
+) -> None:
+    path = write_graph(tmp_path / "x.onnx", bias=math.nan)
+    embed_info(path, tiny_info, path)
+    with pytest.raises(ModelError, match=r"x\.onnx"):
+        FractureClassifier(path).predict(plain(128))

@@ -1,0 +1,296 @@
+"""The command in this process: exit codes, what goes to stdout and what to stderr, and every output style."""
+
+import csv
+import hashlib
+import io
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fracture_edge import cli as command
+from fracture_edge.modelfile import ModelInfo
+
+Run = Callable[..., tuple[int, str, str]]
+
+FIELDS = [
+    "path",
+    "status",
+    "decision",
+    "probability",
+    "threshold",
+    "reason",
+    "model",
+    "model_sha256",
+    "elapsed_ms",
+]
+# sigmoid(-2), sigmoid(0), sigmoid(2): see `write_graph`.
+DARK, MIDDLE, BRIGHT = 0.119203, 0.5, 0.880797
+
+
+def save(path: Path, grey: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((64, 64), grey, np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Path:
+    for name, grey in (("dark.png", 64), ("middle.jpg", 128), ("sub/bright.bmp", 192)):
+        save(tmp_path / "films" / name, grey)
+    return tmp_path / "films"
+
+
+def test_text(cli: Run, three: Path, tiny_model: Path) -> None:
+    code, out, err = cli("classify", "-r", three, "--model", tiny_model)
+    lines = [line.rpartition(";") for line in out.splitlines()]
+    assert [line[0] for line in lines] == [
+        f"{three}/dark.png: not_fractured, P(fractured) = 0.119 (threshold 0.500; probability below the threshold",
+        f"{three}/middle.jpg: uncertain, P(fractured) = 0.500 (threshold 0.500; "
+        "probability within the uncertain band 0.400 to 0.600",
+        f"{three}/sub/bright.bmp: fractured, P(fractured) = 0.881 (threshold 0.500; "
+        "probability at or above the threshold",
+    ]
+    assert all(line[2].endswith(" ms)") for line in lines)
+    assert (code, err) == (0, "")
+
+
+def records(style: str, text: str) -> list[dict[str, object]]:
+    if style == "--json":
+        return list(json.loads(text))
+    if style == "--jsonl":
+        return [json.loads(line) for line in text.splitlines()]
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+@pytest.mark.parametrize("style", ["--json", "--jsonl", "--csv"])
+def test_records(style: str, cli: Run, three: Path, tiny_model: Path) -> None:
+    code, out, err = cli("classify", three, three / "none.png", "--model", tiny_model, style)
+    rows = records(style, out)
+    assert [list(row) for row in rows] == [FIELDS] * 3
+    empty = "" if style == "--csv" else None
+    assert [row["path"] for row in rows] == [f"{three}/dark.png", f"{three}/middle.jpg", f"{three}/none.png"]
+    assert [row["status"] for row in rows] == ["ok", "ok", "not_found"]
+    assert [row["decision"] for row in rows] == ["not_fractured", "uncertain", empty]
+    assert [row["threshold"] for row in rows[:2]] == (["0.5"] * 2 if style == "--csv" else [0.5] * 2)
+    # The graph computes in float32.
+    assert [float(str(row["probability"])) for row in rows[:2]] == pytest.approx([DARK, MIDDLE], abs=1e-6)
+    assert (rows[2]["probability"], rows[2]["threshold"], rows[2]["reason"]) == (empty, empty, "no such file")
+    digest = hashlib.sha256(tiny_model.read_bytes()).hexdigest()
+    assert {(row["model"], row["model_sha256"]) for row in rows} == {("tiny", digest)}
+    assert all(float(str(row["elapsed_ms"])) > 0 for row in rows)
+    assert (code, err) == (3, "")
+
+
+def test_bad_files_beside_good_ones(
+    cli: Run, public_folder: Path, tiny_model: Path, as_nobody: Callable[[], AbstractContextManager[None]]
+) -> None:
+    model = shutil.copy(tiny_model, public_folder / "tiny.onnx")
+    films = public_folder / "films"
+    save(films / "a-good.png", 64)
+    save(films / "z-good.jpg", 192)
+    # All that is imported late must be there before the permission to read it is given up.
+    assert cli("classify", films, "--model", model, "--jsonl")[0] == 0
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8))
+    noise.save(films / "truncated.jpg")
+    (films / "truncated.jpg").write_bytes((films / "truncated.jpg").read_bytes()[:2000])
+    (films / "empty.png").touch()
+    (films / "text.png").write_text("not an image\n")
+    Image.new("L", (1, 1)).save(films / "dot.png")
+    save(films / "locked.png", 64).chmod(0)
+    (films / "x.png").mkdir()
+    with as_nobody():
+        code, out, err = cli("classify", films, "--model", model, "--jsonl")
+    (films / "locked.png").chmod(0o600)
+    answers = {
+        Path(row["path"]).name: (row["status"], row["decision"], row["reason"]) for row in records("--jsonl", out)
+    }
+    assert answers == {
+        "a-good.png": ("ok", "not_fractured", "probability below the threshold"),
+        "dot.png": ("too_small", None, "1x1 pixels, under 32 on a side"),
+        "empty.png": ("empty", None, "the file is empty"),
+        "locked.png": ("permission_denied", None, "no permission to read it"),
+        "text.png": ("unsupported_format", None, "no PNG, JPEG, TIFF, BMP, WebP or DICOM image"),
+        "truncated.jpg": ("truncated", None, "the JPEG file is cut off"),
+        "x.png": ("is_directory", None, "is a folder, not an image"),
+        "z-good.jpg": ("ok", "fractured", "probability at or above the threshold"),
+    }
+    assert (code, err) == (3, "")
+
+
+def test_no_answer_at_all(cli: Run, three: Path, tiny_model: Path) -> None:
+    code, out, err = cli("classify", three / "none.png", "--model", tiny_model)
+    assert (code, out, err) == (1, f"{three}/none.png: no answer, not_found (no such file)\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["classify"], "Missing argument 'paths'"),
+        (["classify", "x.png", "--json", "--csv"], "give one of --json, --jsonl and --csv"),
+        (["classify", "x.png", "--fast"], "No such option: --fast"),
+        (["classify", "x.png", "--threads", "0"], "0 is not in the range x>=1"),
+        (["classify", "x.png", "--threshold", "high"], "'high' is not a valid float"),
+        (["diagnose"], "No such command 'diagnose'"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], message: str, cli: Run) -> None:
+    code, out, err = cli(*arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "none.onnx"], "none.onnx: No such file or directory"),
+        (["--model", "FILMS/dark.png"], "FILMS/dark.png: onnxruntime cannot load it (*)"),
+    ],
+)
+def test_failure_is_one_line(arguments: list[str], message: str, cli: Run, three: Path, tiny_model: Path) -> None:
+    arguments = [argument.replace("FILMS", str(three)) for argument in arguments]
+    code, out, err = cli("classify", three, "--model", tiny_model, *arguments)
+    start, _, end = f"fracture-edge: {message}\n".replace("FILMS", str(three)).partition("*")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert (err.startswith(start), err.endswith(end)) == (True, True)
+
+
+def test_folder_without_images(cli: Run, tmp_path: Path, tiny_model: Path) -> None:
+    code, out, err = cli("classify", tmp_path, "--model", tiny_model)
+    message = f"fracture-edge: {tmp_path}: no images in this folder; -r looks into its sub-folders\n"
+    assert (code, out, err) == (1, "", message)
+
+
+@pytest.mark.parametrize(("threshold", "decision"), [("0.4", "fractured"), ("0.6", "not_fractured")])
+def test_threshold_in_place_of_the_models_own(
+    threshold: str, decision: str, cli: Run, three: Path, tiny_model: Path
+) -> None:
+    code, out, _ = cli("classify", three / "middle.jpg", "--model", tiny_model, "--json", "--threshold", threshold)
+    (row,) = json.loads(out)
+    assert (code, row["decision"], row["threshold"]) == (0, decision, float(threshold))
+
+
+@pytest.mark.parametrize("option", ["--output", "-o"])
+def test_output_goes_to_a_file(option: str, cli: Run, three: Path, tiny_model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new" / "answers.csv"
+    arguments = ("classify", three, "--model", tiny_model, "--csv", option, target)
+    assert cli(*arguments) == (0, "", "")
+    assert [row["decision"] for row in records("--csv", target.read_text())] == ["not_fractured", "uncertain"]
+    target.write_text("old")
+    assert cli(*arguments) == (
+        1,
+        "",
+        f"fracture-edge: {target} exists already; give --force to replace it\n",
+    )
+    assert target.read_text() == "old"
+    assert cli(*arguments, "--force") == (0, "", "")
+    assert target.read_text().startswith("path,status,")
+    assert [entry.name for entry in target.parent.iterdir()] == ["answers.csv"]
+
+
+def test_failure_leaves_the_old_output(cli: Run, three: Path, tmp_path: Path) -> None:
+    target = tmp_path / "answers.txt"
+    target.write_text("old")
+    code, _, _ = cli("classify", three, "--model", "none.onnx", "-o", target, "--force")
+    assert (code, target.read_text()) == (1, "old")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["answers.txt", "films"]
+
+
+def test_output_is_refused_before_anything_is_done(cli: Run, tmp_path: Path) -> None:
+    target = tmp_path / "answers.txt"
+    target.write_text("old")
+    code, out, err = cli("classify", tmp_path / "none", "--model", "none.onnx", "-o", target)
+    assert (code, out, err) == (1, "", f"fracture-edge: {target} exists already; give --force to replace it\n")
+
+
+def test_output_that_appears_meanwhile_is_kept(
+    cli: Run, three: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "answers.txt"
+
+    def render(*arguments: object) -> list[str]:
+        target.write_text("theirs")
+        return ["ours"]
+
+    monkeypatch.setattr("fracture_edge.records.render", render)
+    code, _, err = cli("classify", three, "--model", tiny_model, "-o", target)
+    assert (code, err) == (1, f"fracture-edge: {target} exists already; give --force to replace it\n")
+    assert target.read_text() == "theirs"
+
+
+def test_output_where_nothing_can_be_written(cli: Run, three: Path, tiny_model: Path) -> None:
+    code, out, err = cli("classify", three, "--model", tiny_model, "-o", three / "dark.png" / "x.txt")
+    assert (code, out, err) == (1, "", f"fracture-edge: {three / 'dark.png'}: File exists\n")
+
+
+def test_info(cli: Run, tiny_model: Path, tiny_info: ModelInfo) -> None:
+    code, out, err = cli("info", tiny_model)
+    digest = hashlib.sha256(tiny_model.read_bytes()).hexdigest()
+    assert json.loads(out) == {"sha256": digest, **json.loads(tiny_info.to_json())}
+    assert (code, err) == (0, "")
+
+
+def test_info_of_no_model(cli: Run, three: Path) -> None:
+    code, out, err = cli("info", three / "dark.png")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"fracture-edge: {three / 'dark.png'}: onnxruntime cannot load it (")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["classify", "--help"], ["classify", "-h"]])
+def test_help_says_what_it_is_not(arguments: list[str], cli: Run) -> None:
+    code, out, err = cli(*arguments)
+    assert (code, err) == (0, "")
+    assert "Not a medical device" in out
+
+
+def test_help_lists_every_command(cli: Run) -> None:
+    _, out, _ = cli("--help")
+    listed = [line.split()[0] for line in out.partition("Commands:")[2].splitlines() if line.strip()]
+    assert listed == ["classify", "info", "data", "train", "export", "benchmark"]
+
+
+def test_help_explains_the_exit_status(cli: Run) -> None:
+    _, out, _ = cli("classify", "--help")
+    assert "Exit status: 0 every image has an answer" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [("keras", "train"), ("sklearn.metrics", "train"), ("onnx", "export"), ("pydicom", "dicom")],
+)
+def test_missing_extra(module: str, extra: str, cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named '{module}'", name=module)
+
+    monkeypatch.setattr(command, "import_module", fail)
+    package = module.partition(".")[0]
+    code, out, err = cli("train", "edge")
+    assert (code, out) == (1, "")
+    assert err == f"fracture-edge: this command needs {package}: pip install 'fracture-edge[{extra}]'\n"
+
+
+def test_a_missing_module_of_nobodys_is_not_explained_away(cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'colorsys'", name="colorsys")
+
+    monkeypatch.setattr(command, "import_module", fail)
+    with pytest.raises(ModuleNotFoundError, match="colorsys"):
+        cli("train", "edge")
+
+
+def test_shadowing_file_is_named(cli: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "train.py").write_text("raise SystemExit('the wrong one ran')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "train", raising=False)
+    code, out, err = cli("train", "edge")
+    assert (code, out) == (1, "")
+    assert err == (
+        f"fracture-edge: {tmp_path / 'train.py'} hides fracture-edge's own package 'train'; "
+        "rename it or run from elsewhere\n"
+    )

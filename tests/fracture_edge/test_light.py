@@ -1,0 +1,89 @@
+"""The device needs numpy, Pillow, onnxruntime and typer; nothing heavier, nothing earlier than used."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+
+HEAVY = ("tensorflow", "keras", "tf_keras", "sklearn", "matplotlib", "pandas", "onnx", "scipy", "tqdm", "pydicom")
+
+BLOCK = f"""
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {HEAVY!r}:
+            raise ModuleNotFoundError(f"{{name}} was imported", name=name)
+sys.meta_path.insert(0, Refuse())
+"""
+REPORT = "import json; print(json.dumps(sorted(set(sys.modules) - {'json'} | seen)))"
+
+
+def loaded(run_python: Run, script: str, *arguments: object) -> set[str]:
+    """Names of the modules that are there after `script`, on the last line that it prints."""
+    done = run_python("-c", f"{BLOCK}\n{script}\nseen = set(sys.modules)\n{REPORT}", *arguments)
+    assert done.stderr == b""
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_importing_the_package_imports_nothing_else(run_python: Run) -> None:
+    modules = loaded(run_python, "import fracture_edge\nassert fracture_edge.__version__")
+    assert {name for name in modules if name.startswith("fracture_edge")} == {
+        "fracture_edge",
+        "fracture_edge._version",
+    }
+    assert modules.isdisjoint({"numpy", "onnxruntime", "PIL", "typer", "json"})
+
+
+def test_public_names_are_imported_on_first_use(run_python: Run) -> None:
+    modules = loaded(run_python, "import fracture_edge\nassert fracture_edge.Status.OK == 'ok'")
+    assert "fracture_edge.errors" in modules
+    assert modules.isdisjoint({"numpy", "onnxruntime", "PIL", "fracture_edge.classifier"})
+
+
+def test_unknown_name() -> None:
+    import fracture_edge
+
+    with pytest.raises(AttributeError, match="module 'fracture_edge' has no attribute 'Doctor'"):
+        _ = fracture_edge.Doctor
+
+
+def test_help_needs_no_numbers(run_python: Run) -> None:
+    script = "from fracture_edge.cli import main\nsys.argv[1:] = ['--help']\ntry: main()\nexcept SystemExit: pass"
+    modules = loaded(run_python, script)
+    # The list of commands imports the workshop's command lines, and those import typer alone.
+    assert modules.isdisjoint({"numpy", "onnxruntime", "PIL", "rich"})
+
+
+PLUGINS = {"png": "PngImagePlugin", "jpg": "JpegImagePlugin", "bmp": "BmpImagePlugin", "webp": "WebPImagePlugin"}
+
+
+@pytest.mark.parametrize("suffix", PLUGINS)
+def test_classify_imports_what_it_needs(suffix: str, run_python: Run, tiny_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / f"x.{suffix}"
+    Image.fromarray(np.full((64, 64), 192, np.uint8)).save(path)
+    script = "from fracture_edge.cli import main\ntry: main()\nexcept SystemExit as stop: assert stop.code == 0"
+    modules = loaded(run_python, script, "classify", path, "--model", tiny_model)
+    assert {name for name in modules if name.startswith("PIL.") and name.endswith("Plugin")} == {
+        f"PIL.{PLUGINS[suffix]}"
+    }
+    assert {name.partition(".")[0] for name in modules}.isdisjoint(
+        {*HEAVY, "rich", "pydantic", "urllib3", "requests", "train", "export", "benchmarks"}
+    )
+    # Turning and DICOM are for files that need them.
+    assert modules.isdisjoint({"PIL.ImageOps", "fracture_edge.dicom"})
+
+
+def test_python_interface_without_the_extras(run_python: Run, tiny_model: Path) -> None:
+    script = (
+        f"{BLOCK}\nimport numpy\nfrom fracture_edge import FractureClassifier\n"
+        "prediction = FractureClassifier(sys.argv[1]).predict(numpy.full((64, 64), 192, 'uint8'))\n"
+        "print(prediction.decision, round(prediction.probability, 4))"
+    )
+    done = run_python("-c", script, tiny_model)
+    assert (done.stdout, done.stderr) == (b"fractured 0.8808\n", b"")

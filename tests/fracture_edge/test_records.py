@@ -1,0 +1,90 @@
+import csv
+import io
+import json
+
+import pytest
+
+from fracture_edge.classifier import Prediction
+from fracture_edge.errors import Status
+from fracture_edge.policy import Decision
+from fracture_edge.records import COLUMNS, Format, render
+
+GOOD = Prediction(
+    "a.png",
+    Status.OK,
+    Decision.FRACTURED,
+    0.8756,
+    0.5,
+    "probability at or above the threshold",
+    "tiny",
+    "ab12",
+    3.6,
+)
+BAD = Prediction('b, "c".png', Status.EMPTY, None, None, None, "the file is empty", "tiny", "ab12", 0.125)
+
+HEADER = "path,status,decision,probability,threshold,reason,model,model_sha256,elapsed_ms\n"
+GOOD_JSON = (
+    '{"path": "a.png", "status": "ok", "decision": "fractured", "probability": 0.8756, "threshold": 0.5, '
+    '"reason": "probability at or above the threshold", "model": "tiny", "model_sha256": "ab12", '
+    '"elapsed_ms": 3.6}'
+)
+BAD_JSON = (
+    '{"path": "b, \\"c\\".png", "status": "empty", "decision": null, "probability": null, "threshold": null, '
+    '"reason": "the file is empty", "model": "tiny", "model_sha256": "ab12", "elapsed_ms": 0.125}'
+)
+EXPECTED: dict[Format, str] = {
+    "text": (
+        "a.png: fractured, P(fractured) = 0.876 "
+        "(threshold 0.500; probability at or above the threshold; 4 ms)\n"
+        'b, "c".png: no answer, empty (the file is empty)\n'
+    ),
+    "json": f"[\n  {GOOD_JSON},\n  {BAD_JSON}\n]\n",
+    "jsonl": f"{GOOD_JSON}\n{BAD_JSON}\n",
+    "csv": (
+        HEADER + "a.png,ok,fractured,0.8756,0.5,probability at or above the threshold,tiny,ab12,3.6\n"
+        '"b, ""c"".png",empty,,,,the file is empty,tiny,ab12,0.125\n'
+    ),
+}
+NOTHING: dict[Format, str] = {"text": "", "json": "[]\n", "jsonl": "", "csv": HEADER}
+
+
+@pytest.mark.parametrize("style", EXPECTED)
+def test_exact_text(style: Format) -> None:
+    assert "".join(render([GOOD, BAD], style)) == EXPECTED[style]
+
+
+@pytest.mark.parametrize("style", NOTHING)
+def test_no_records(style: Format) -> None:
+    assert "".join(render([], style)) == NOTHING[style]
+
+
+def test_one_record_as_json() -> None:
+    assert "".join(render([GOOD], "json")) == f"[\n  {GOOD_JSON}\n]\n"
+
+
+@pytest.mark.parametrize("style", ["text", "json", "jsonl", "csv"])
+def test_each_record_comes_at_once(style: Format) -> None:
+    taken = []
+
+    def predictions() -> object:
+        for prediction in (GOOD, BAD):
+            taken.append(prediction)
+            yield prediction
+
+    for piece in render(predictions(), style):  # type: ignore[arg-type]
+        if "a.png" in piece:
+            break
+    assert taken == [GOOD]
+
+
+def test_odd_names_come_back() -> None:
+    name = 'line\nbreak, "quoted" ü \udcff.png'
+    odd = Prediction(name, Status.EMPTY, None, None, None, "x", "tiny", "ab12", 1.0)
+    assert json.loads("".join(render([odd], "json")))[0]["path"] == name
+    assert json.loads("".join(render([odd], "jsonl")))["path"] == name
+    rows = list(csv.DictReader(io.StringIO("".join(render([odd], "csv")), newline="")))
+    assert rows[0]["path"] == name
+
+
+def test_columns_are_the_documented_ones() -> None:
+    assert ",".join(COLUMNS) + "\n" == HEADER
