@@ -1,5 +1,6 @@
 """`fracture-edge train`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -42,6 +43,8 @@ def train(
     from train.recipe import load_recipe, override
     from train.run import train_model
 
+    if weights == "none" and model == "edge":
+        print("starting from random weights; --weights imagenet usually does much better", file=sys.stderr)
     chosen = override(load_recipe(model, recipe), epochs=epochs, image_size=image_size)
     folder = train_model(
         chosen, data=data, splits=splits, out=out, weights=weights, recipe_name=recipe, seed=seed, force=force

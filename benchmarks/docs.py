@@ -1,0 +1,114 @@
+"""Fill the measured figures into README and model card: `python -m benchmarks.docs`, run in a checkout.
+
+What stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` is made from the files in ``benchmarks/results`` and
+from the embedded model; nothing there is typed in by hand. ``--check`` only compares.
+"""
+
+import argparse
+import csv
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from benchmarks.table import markdown
+from fracture_edge.classifier import FractureClassifier
+from train.dataset import SPLITS
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+DOCUMENTS = (ROOT / "README.md", ROOT / "fracture_edge" / "models" / "README.md")
+
+
+def _json(name: str) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((RESULTS / name).read_text(encoding="utf-8"))
+    return values
+
+
+def _benchmark() -> str:
+    return markdown(_json("edge.json"))
+
+
+def _startup() -> str:
+    result = _json("startup.json")
+    classify, yardstick, machine = result["classify"], result["yardstick"], result["environment"]
+    return (
+        f"The whole process `fracture-edge classify one.png`, from start to exit, takes\n"
+        f"{classify['p50_ms']:.0f} ms (p90 {classify['p90_ms']:.0f} ms): {result['ratio']:.2f} times the "
+        f"{yardstick['p50_ms']:.0f} ms of\n"
+        f'`python -c "import numpy, PIL.Image, onnxruntime"`, started in turn, {result["runs"]} runs of each, and '
+        f"needs {result['peak_memory_mb']:.0f} MB at its peak\n"
+        f"({machine['cpu']}, {machine['cores']} cores; `python -m benchmarks.startup`).\n"
+    )
+
+
+def _splits() -> str:
+    with (RESULTS / "fracatlas-splits.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    lines = ["| split | images | fractured | groups |", "| --- | --- | --- | --- |"]
+    for split in SPLITS:
+        part = [row for row in rows if row["split"] == split]
+        fractured = sum(row["label"] == "1" for row in part)
+        lines.append(f"| {split} | {len(part)} | {fractured} | {len({row['group'] for row in part})} |")
+    return "\n".join(lines) + "\n"
+
+
+def _training() -> str:
+    info = FractureClassifier(threads=1).info
+    validation, policy, training = info.metrics["validation"], info.policy, info.training
+    result = _json("edge.json")
+    share = next(row for row in result["formats"] if row["format"] == "onnx int8")["uncertain_share"]
+    return (
+        f"{training['epochs']} epochs, the weights of epoch {training['best_epoch']} kept (greatest validation "
+        f"AUROC); TensorFlow {info.versions['tensorflow']} on two CPU cores.\n"
+        f"Validation AUROC in float32 {validation['auroc']:.3f} ({validation['images']} images, "
+        f"{validation['fractured']} fractured; the best of the epochs, so optimistic).\n"
+        f"Settled on validation: log-odds divided by {info.calibration['temperature']:.2f} and shifted by "
+        f"{info.calibration['intercept']:.2f}; threshold {policy.threshold:.3f};\n"
+        f"uncertain from {policy.uncertain_low:.3f} to {policy.uncertain_high:.3f}, so that at most 5 % of the "
+        f"fractured images lie below and at most 5 % of the others above.\n"
+        f"On the test split {share:.0%} of the images fall into this band.\n"
+    )
+
+
+BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
+    {"benchmark": _benchmark, "startup": _startup, "splits": _splits, "training": _training}
+)
+
+
+def filled(text: str) -> str:
+    """`text` with every block made anew.
+
+    Raises:
+        KeyError: A block of an unknown name.
+    """
+    return re.sub(
+        r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)",
+        lambda match: f"{match[1]}{BLOCKS[match[2]]()}{match[3]}",
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def main() -> None:
+    """Fill, or check with ``--check`` (exit status 1 when something is out of date)."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--check", action="store_true", help="compare only")
+    check = parser.parse_args().check
+    stale = []
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        new = filled(text)
+        if new != text:
+            stale.append(document.name)
+            if not check:
+                document.write_text(new, encoding="utf-8")
+    if check and stale:
+        sys.exit(f"out of date: {', '.join(stale)}; run python -m benchmarks.docs")
+
+
+if __name__ == "__main__":
+    main()
