@@ -24,7 +24,9 @@ lint: $(VENV)/ready
 bench: $(VENV)/ready
 	$(VENV)/bin/python -m benchmarks.startup
 
-$(DEMO)/ready: pyproject.toml constraints.txt
+# Not editable, as a user installs it: what is in the package decides when to install again.
+$(DEMO)/ready: pyproject.toml constraints.txt $(wildcard fracture_edge/*.py fracture_edge/models/*)
+	rm -rf build
 	$(PYTHON) -m venv $(DEMO)
 	$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[dicom]' pydicom-data
 	touch $@

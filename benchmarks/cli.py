@@ -1,5 +1,6 @@
 """`fracture-edge benchmark`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -39,8 +40,14 @@ def benchmark(
 
     from fracture_edge.files import refuse_overwrite
 
-    if output is not None and not force:
-        refuse_overwrite(output)
+    if output is not None:
+        if output.suffix == ".csv":
+            raise typer.BadParameter("--output names the JSON file; the CSV goes beside it")
+        if not force:
+            refuse_overwrite(output)
+            refuse_overwrite(output.with_suffix(".csv"))
+    # The Keras runner is compiled by TensorFlow, whatever backend the model was trained on.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     quiet_tensorflow()
     from benchmarks.run import benchmark as measure
     from benchmarks.run import write_results

@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.table import markdown
 from fracture_edge.classifier import FractureClassifier
+from fracture_edge.files import atomic_write_text
 from train.dataset import SPLITS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,7 +64,7 @@ def _training() -> str:
     share = next(row for row in result["formats"] if row["format"] == "onnx int8")["uncertain_share"]
     return (
         f"{training['epochs']} epochs, the weights of epoch {training['best_epoch']} kept (greatest validation "
-        f"AUROC); TensorFlow {info.versions['tensorflow']} on two CPU cores.\n"
+        f"AUROC); TensorFlow {info.versions['tensorflow']}.\n"
         f"Validation AUROC in float32 {validation['auroc']:.3f} ({validation['images']} images, "
         f"{validation['fractured']} fractured; the best of the epochs, so optimistic).\n"
         f"Settled on validation: log-odds divided by {info.calibration['temperature']:.2f} and shifted by "
@@ -105,7 +106,7 @@ def main() -> None:
         if new != text:
             stale.append(document.name)
             if not check:
-                document.write_text(new, encoding="utf-8")
+                atomic_write_text(document, new)
     if check and stale:
         sys.exit(f"out of date: {', '.join(stale)}; run python -m benchmarks.docs")
 

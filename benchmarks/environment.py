@@ -2,9 +2,10 @@
 
 import os
 import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from fracture_edge._version import installed
 
 _PACKAGES = ("fracture-edge", "onnxruntime", "keras", "tensorflow", "numpy", "pillow", "scikit-learn")
 #: Instructions that decide how fast int8 and float32 convolutions are.
@@ -23,7 +24,7 @@ def environment() -> dict[str, Any]:
         "memory_gb": _memory_gb(),
         "os": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": _versions(),
+        "versions": installed(*_PACKAGES),
     }
 
 
@@ -41,13 +42,3 @@ def _memory_gb() -> float | None:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (ValueError, OSError, AttributeError):
         return None
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

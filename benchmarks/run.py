@@ -104,6 +104,7 @@ def benchmark(
         }
         for runner in contest.runners
     ]
+    data_fingerprint = fingerprint(table)
     result = {
         "schema_version": RESULT_SCHEMA,
         "model": contest.name,
@@ -119,7 +120,8 @@ def benchmark(
             "images_without_hardware": len(no_hardware),
             "fractured_without_hardware": sum(part.items[row].label for row in no_hardware),
             "groups": len(set(groups)),
-            "fingerprint": fingerprint(table),
+            "fingerprint": data_fingerprint,
+            "splits_of_training": data_fingerprint == contest.info.training.get("fingerprint"),
         },
         "formats": rows,
         "trivial_baseline": {"auroc": _trivial(table, split)},
@@ -137,6 +139,15 @@ def _contest(model: str, folder: Path, threads: int) -> Contest:
     if not files:
         raise FractureEdgeError(f"{folder}: no exported model here; `fracture-edge export {model}` makes it")
     onnx = [OnnxRunner(path, threads) for path in files]
+    names = [runner.name for runner in onnx]
+    for path, runner in zip(files, onnx, strict=True):
+        if names.count(runner.name) > 1:
+            runner.name = path.stem
+        if (runner.classifier.info.policy, runner.classifier.info.training) != (
+            onnx[0].classifier.info.policy,
+            onnx[0].classifier.info.training,
+        ):
+            raise FractureEdgeError(f"{path} and {files[0].name} are not of one training run; export them again")
     keras = folder / "model.keras"
     runners: list[Runner] = [KerasRunner(keras, threads)] if keras.is_file() else []
     return Contest(model, (*runners, *onnx), onnx[0].classifier.info)

@@ -4,6 +4,10 @@ from typing import Any
 
 _METRICS = ("auroc", "accuracy", "precision", "recall", "specificity", "f1")
 
+_OTHER_SPLITS = (
+    "**These are not the data and splits of the training: the model may have seen some of the images.**"
+)
+
 
 def markdown(result: dict[str, Any]) -> str:
     """Write one table: a row per format, 95 % intervals in brackets, and under what it was measured."""
@@ -13,6 +17,7 @@ def markdown(result: dict[str, Any]) -> str:
         f"{result['model']}: {data['split']} split, {data['images']} images of {data['groups']} groups, "
         f"{data['fractured']} fractured (the positive class); threshold {result['threshold']:.4f}, "
         "frozen on validation",
+        *([] if data["splits_of_training"] else ["", _OTHER_SPLITS]),
         "",
         "| " + " | ".join(header) + " |",
         "|" + " --- |" * len(header),

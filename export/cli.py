@@ -1,5 +1,6 @@
 """`fracture-edge export`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -39,6 +40,8 @@ def export(
 
     Example: fracture-edge export edge --int8
     """
+    # The converters take TensorFlow functions, whatever backend the model was trained on.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     quiet_tensorflow()
     from export.run import export_model
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import fracture_edge.models
 from fracture_edge.classifier import FractureClassifier
+from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, atomic_write_text
+from fracture_edge.modelfile import EMBEDDED
 
 
 def embed(source: Path, folder: Path) -> Path:
@@ -24,9 +26,11 @@ def embed(source: Path, folder: Path) -> Path:
         The embedded file.
 
     Raises:
-        ModelError: The file does not load.
+        FractureEdgeError: The file does not load, or is of another name than the embedded model.
     """
     name = FractureClassifier(source).info.name
+    if name != EMBEDDED:
+        raise FractureEdgeError(f"{source}: the embedded model is '{EMBEDDED}', this is '{name}'")
     data = source.read_bytes()
     with atomic_path(folder / f"{name}.onnx") as temporary:
         temporary.write_bytes(data)

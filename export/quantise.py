@@ -35,6 +35,10 @@ METHODS = MappingProxyType(
 )
 
 
+#: The histogram methods of onnxruntime keep every intermediate tensor of every image in memory.
+MOST_IMAGES = MappingProxyType({"minmax": 4096, "entropy": 32, "percentile": 32})
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What a kind of processor wants of an int8 model.
@@ -78,11 +82,7 @@ def quantise(
     Raises:
         FractureEdgeError: No such target or method.
     """
-    if processor not in TARGETS or method not in METHODS:
-        raise FractureEdgeError(
-            f"int8 target '{processor}' or calibration '{method}' unknown; there are "
-            f"{', '.join(TARGETS)} and {', '.join(METHODS)}"
-        )
+    check_settings(processor, method)
     chosen = TARGETS[processor]
     # onnxruntime's tools log advice that is followed here already.
     logging.getLogger().setLevel(logging.ERROR)
@@ -103,8 +103,21 @@ def quantise(
         )
 
 
+def check_settings(processor: str, method: str) -> None:
+    """Refuse a target or a calibration method that does not exist.
+
+    Raises:
+        FractureEdgeError: It does not; the text names those that do.
+    """
+    if processor not in TARGETS or method not in METHODS:
+        raise FractureEdgeError(
+            f"int8 target '{processor}' or calibration '{method}' unknown; there are "
+            f"{', '.join(TARGETS)} and {', '.join(METHODS)}"
+        )
+
+
 class _Images(CalibrationDataReader):
-    """Hands out images one by one, so that memory does not grow with their number."""
+    """Hands out images one by one."""
 
     def __init__(self, images: npt.NDArray[np.uint8]) -> None:
         self._batches: Iterator[npt.NDArray[np.uint8]] = (images[row : row + 1] for row in range(len(images)))

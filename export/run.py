@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,9 @@ import numpy.typing as npt
 import onnx
 
 from export.compare import compare
-from export.quantise import quantise
+from export.quantise import MOST_IMAGES, check_settings, quantise
 from export.to_onnx import OPSET, to_onnx
-from fracture_edge._version import __version__
+from fracture_edge._version import __version__, installed
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, atomic_write_text, refuse_overwrite
@@ -89,7 +88,7 @@ def export_model(
         int8: Whether to quantise too.
         processor: A key of `export.quantise.TARGETS`.
         method: A key of `export.quantise.METHODS`.
-        calibration_images: Training images drawn for calibration.
+        calibration_images: Training images drawn for calibration; at most `export.quantise.MOST_IMAGES`.
         data: The data folder, where it is not the one of the training run any more.
         seed: Of the draw.
         licence: Of the weights, for the metadata; see `model_info`.
@@ -109,6 +108,8 @@ def export_model(
     if not force:
         for target in targets.values():
             refuse_overwrite(target)
+    check_settings(processor, method)
+    calibration_images = min(calibration_images, MOST_IMAGES[method])
     source = read_source(folder, calibration_images=calibration_images, data=data, seed=seed)
     float32 = model_info(source.record, "float32", licence)
     entries = [_produce(source, targets["float32"], float32, {}, lambda path: to_onnx(source.model, path))]
@@ -198,6 +199,8 @@ def _produce(
         embed_info(temporary, info, temporary)
         classifier = FractureClassifier(temporary)
         probabilities = np.concatenate([classifier.probabilities(batch) for batch in _batches(source.validation)])
+        if not np.isfinite(probabilities).all():
+            raise ExportError(f"{target.name}: gives no number for some of the validation images")
         figures = compare(source.labels, source.reference, probabilities, source.record["threshold"])
         if info.precision == "float32" and figures["largest_difference"] > FLOAT32_TOLERANCE:
             raise ExportError(
@@ -241,14 +244,14 @@ def model_info(record: dict[str, Any], precision: str, licence: str = "") -> Mod
         calibration={name: record[name] for name in ("temperature", "intercept")},
         training={
             **{name: value for name, value in record["data"].items() if name != "root"},
-            "recipe": record["recipe_name"],
+            "recipe": Path(record["recipe_name"]).name,
             "seed": record["seed"],
             "epochs": record["epochs"],
             "best_epoch": record["best_epoch"],
             "initial_weights": record["initial_weights"],
         },
         metrics={"validation": record["validation"]},
-        versions=record["versions"] | _versions(),
+        versions=_versions() | record["versions"],
         licence=licence or (FRACATLAS_ATTRIBUTION if record["data"]["layout"] == "fracatlas" else ""),
         created=record["created"],
     )
@@ -259,7 +262,7 @@ def _batches(images: npt.NDArray[np.uint8], size: int = 32) -> list[npt.NDArray[
 
 
 def _versions() -> dict[str, str]:
-    return {"fracture-edge": __version__, **{tool: metadata.version(tool) for tool in _TOOLS}}
+    return {"fracture-edge": __version__, **installed(*_TOOLS)}
 
 
 def _sha256(path: Path) -> str:

@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperGroup
@@ -20,22 +20,38 @@ from fracture_edge.errors import FractureEdgeError
 
 EXIT_FAILED, EXIT_SOME_FAILED = 1, 3
 
-#: Where the commands of the other packages are, and what the command list says of them.
+
+class _Elsewhere(NamedTuple):
+    """A command of another package: its module, the packages it imports, its extra, and its summary."""
+
+    module: str
+    packages: tuple[str, ...]
+    extra: str
+    summary: str
+
+
 _WORKSHOP = MappingProxyType(
     {
-        "data": ("train.data_cli", "Audit a folder of labelled X-rays, and divide it without leaks."),
-        "train": ("train.cli", "Train a model from a data folder and a split file."),
-        "export": ("export.cli", "Export trained models to ONNX, float32 and int8."),
-        "benchmark": ("benchmarks.cli", "Measure a model's accuracy and latency in every format."),
+        "data": _Elsewhere(
+            "train.data_cli", ("train",), "train", "Audit a folder of labelled X-rays, divide it without leaks."
+        ),
+        "train": _Elsewhere(
+            "train.cli", ("train",), "train", "Train a model from a data folder and a split file."
+        ),
+        "export": _Elsewhere(
+            "export.cli", ("export", "train"), "export", "Export trained models to ONNX, float32 and int8."
+        ),
+        "benchmark": _Elsewhere(
+            "benchmarks.cli",
+            ("benchmarks", "train"),
+            "benchmark",
+            "Measure a model's accuracy and latency in every format.",
+        ),
     }
 )
-#: Modules whose absence means that an extra is not installed.
-_EXTRAS = MappingProxyType(
-    {
-        "dicom": {"pydicom"},
-        "export": {"tf2onnx", "onnx", "ai_edge_litert", "tensorflow_model_optimization", "tf_keras"},
-        "train": {"tensorflow", "keras", "sklearn", "scipy", "matplotlib", "imagehash", "tqdm"},
-    }
+#: Modules whose absence means that the extra of a command is not installed.
+_HEAVY = frozenset(
+    {"tensorflow", "keras", "sklearn", "scipy", "matplotlib", "imagehash", "tqdm", "tf2onnx", "onnx"}
 )
 
 
@@ -48,11 +64,19 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in _WORKSHOP:
             return super().get_command(ctx, cmd_name)
-        module_name, summary = _WORKSHOP[cmd_name]
-        _refuse_shadow(module_name.partition(".")[0])
-        command = typer.main.get_command(import_module(module_name).app)
-        command.name, command.short_help = cmd_name, summary
+        elsewhere = _WORKSHOP[cmd_name]
+        for package in elsewhere.packages:
+            _refuse_shadow(package)
+        command = typer.main.get_command(import_module(elsewhere.module).app)
+        command.name = cmd_name
         return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the commands without importing those of the other packages."""
+        ours = [(name, super(_Commands, self).get_command(ctx, name)) for name in super().list_commands(ctx)]
+        rows = [(name, command.get_short_help_str(limit=100)) for name, command in ours if command]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows + [(name, elsewhere.summary) for name, elsewhere in _WORKSHOP.items()])
 
 
 app = typer.Typer(
@@ -113,7 +137,9 @@ def classify(
 
     if output is not None and not force:
         refuse_overwrite(output)
-    files = expand(paths, recursive=recursive)
+    files, notes = expand(paths, recursive=recursive)
+    for note in notes:
+        print(f"fracture-edge: {note}", file=sys.stderr)
     classifier = FractureClassifier(model, threads, threshold=threshold)
     answered = 0
 
@@ -178,10 +204,10 @@ def main() -> None:
         _fail(str(error))
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        extra = next((extra for extra, modules in _EXTRAS.items() if missing in modules), None)
-        if extra is None:
+        command = next((word for word in sys.argv[1:] if word in _WORKSHOP), None)
+        if missing not in _HEAVY or command is None:
             raise
-        _fail(f"this command needs {missing}: pip install 'fracture-edge[{extra}]'")
+        _fail(f"'{command}' needs {missing}: pip install 'fracture-edge[{_WORKSHOP[command].extra}]'")
     except OSError as error:
         _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")
 

@@ -96,12 +96,15 @@ def _read_bytes(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[str,
     try:
         if isinstance(source, (str, os.PathLike)):
             return name, Path(source).read_bytes()
-        return name, source.read()
+        data = source.read()
     except OSError as error:
         raise access_error(name, error) from error
     except ValueError as error:
-        # A path with a NUL character; no file system has such a name.
-        raise ImageAccessError(name, "no such file", Status.NOT_FOUND) from error
+        # A path with a NUL character, which no file system has; or an open file that is closed already.
+        raise ImageAccessError(name, str(error)) from error
+    if not isinstance(data, bytes):
+        raise ImageAccessError(name, "the file is not open in binary mode")
+    return name, data
 
 
 def access_error(name: str, error: OSError) -> ImageAccessError:

@@ -21,7 +21,8 @@ METADATA_KEY = "fracture_edge"
 POSITIVE_CLASS = "fractured"
 INPUT_NAME, OUTPUT_NAME = "image", "probability"
 
-_EMBEDDED = "edge-int8"
+#: Name of the model in the wheel.
+EMBEDDED = "edge-int8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,8 @@ def read_model(path: str | os.PathLike[str] | None) -> tuple[str, bytes, str]:
         return os.fspath(path), data, hashlib.sha256(data).hexdigest()
     folder = Path(__file__).parent / "models"
     try:
-        data = (folder / f"{_EMBEDDED}.onnx").read_bytes()
-        expected = json.loads((folder / f"{_EMBEDDED}.json").read_bytes())["sha256"]
+        data = (folder / f"{EMBEDDED}.onnx").read_bytes()
+        expected = json.loads((folder / f"{EMBEDDED}.json").read_bytes())["sha256"]
     except OSError as error:
         raise ModelError("the embedded model is missing: reinstall fracture-edge") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -120,7 +121,7 @@ def read_model(path: str | os.PathLike[str] | None) -> tuple[str, bytes, str]:
     digest = hashlib.sha256(data).hexdigest()
     if digest != expected:
         raise ModelError("the embedded model is damaged: reinstall fracture-edge")
-    return _EMBEDDED, data, digest
+    return EMBEDDED, data, digest
 
 
 def embed_info(source: Path, info: ModelInfo, target: Path) -> None:

@@ -2,12 +2,12 @@
 
 import json
 from collections import Counter
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from fracture_edge._version import installed
 from fracture_edge.files import atomic_path, atomic_write_text
 from train.dataset import SPLITS, ImageTable
 from train.recipe import Recipe
@@ -59,19 +59,9 @@ def training_record(
         "best_epoch": best["epoch"],
         "seconds": round(seconds),
         "backend": keras.backend.backend(),
-        "versions": {"fracture-edge": version, **_versions()},
+        "versions": {"fracture-edge": version, **installed(*_PACKAGES)},
         "created": created,
     }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def write_record(record: dict[str, Any], path: Path) -> None:

@@ -15,6 +15,9 @@ from train.loading import Batches
 from train.localisation import CellLoss
 from train.recipe import Phase, Recipe
 
+#: Best weights so far, in the folder of a run that is not finished.
+CHECKPOINT = "best.weights.h5"
+
 
 def fit(
     model: keras.Model,
@@ -39,7 +42,7 @@ def fit(
         The history of all epochs.
     """
     history = History(folder / "history.csv")
-    checkpoint = folder / "best.weights.h5"
+    checkpoint = folder / CHECKPOINT
     trainer = with_augmentation(model, recipe, seed, masks=training.has_masks)
     total = sum(phase.epochs for phase in recipe.phases)
     for number, phase in enumerate(recipe.phases):
@@ -57,13 +60,14 @@ def fit(
             ),
             keras.callbacks.EarlyStopping(recipe.monitor, patience=recipe.patience, mode=mode),
         ]
+        # A phase that gives no number at all must not pass on the weights of the one before.
+        checkpoint.unlink(missing_ok=True)
         trainer.fit(training, validation_data=validation, epochs=phase.epochs, callbacks=callbacks, verbose=0)
         if not checkpoint.is_file():
             raise FractureEdgeError(
                 f"training diverged: {recipe.monitor} was no number in any epoch; a smaller learning rate may help"
             )
         trainer.load_weights(checkpoint)
-    checkpoint.unlink()
     set_trainable(model, "all")
     return history
 

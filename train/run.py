@@ -1,6 +1,7 @@
 """`fracture-edge train`: from a data folder and splits to ``artifacts/<model>/`` with all evidence."""
 
 import csv
+import os
 import shutil
 import sys
 import time
@@ -67,8 +68,8 @@ def train_model(
     model = build(recipe.architecture, size.height, size.width, **recipe.options)
     initial = initialise(model, weights)
     started = time.monotonic()
-    working = out / f".{recipe.architecture}.unfinished"
-    shutil.rmtree(working, ignore_errors=True)
+    # The process's number keeps two runs of one model apart.
+    working = out / f".{recipe.architecture}.{os.getpid()}.unfinished"
     working.mkdir(parents=True)
 
     train_part, val_part = table.where("train"), table.where("val")
@@ -113,6 +114,7 @@ def train_model(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     _write_all(working, model, table, history, val_part, probabilities, record)
+    (working / loop.CHECKPOINT).unlink()
     _publish(working, target)
     _say(f"wrote {target}: validation AUROC {record['validation']['auroc']:.4f}, "
          f"threshold {record['threshold']:.4f}")  # fmt: skip

@@ -95,7 +95,8 @@ def _draw(table: ImageTable, usable: list[int], fold_counts: list[int], seed: in
     if rarest < folds:
         raise DataError(f"{table.root}: {rarest} images of a class are too few for {folds} folds")
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    codes = [sorted(set(strata)).index(stratum) for stratum in strata]
+    number = {stratum: code for code, stratum in enumerate(sorted(set(strata)))}
+    codes = [number[stratum] for stratum in strata]
     split_of_fold = [split for split, count in zip(SPLITS, fold_counts, strict=True) for _ in range(count)]
     result: dict[int, str] = {}
     for fold, (_, members) in enumerate(splitter.split(np.zeros(len(items)), codes, groups)):

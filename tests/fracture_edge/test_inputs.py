@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from fracture_edge.errors import FractureEdgeError
 from fracture_edge.inputs import expand
 
 
@@ -36,41 +35,50 @@ FLAT = ["a.jpg", "b.PNG", "c.tiff", "d.dcm", "e.webp", "f.bmp", "y.png"]
 
 
 def test_folder(folder: Path) -> None:
-    assert names(expand([folder]), folder) == FLAT
+    assert names(expand([folder])[0], folder) == FLAT
 
 
 def test_recursive(folder: Path) -> None:
-    assert names(expand([folder], recursive=True), folder) == [*FLAT[:6], "sub/h.jpeg", "sub/x/i.tif", "y.png"]
+    assert names(expand([folder], recursive=True)[0], folder) == [*FLAT[:6], "sub/h.jpeg", "sub/x/i.tif", "y.png"]
 
 
 def test_named_files_stay_whatever_they_are(folder: Path) -> None:
     given = [folder / "notes.txt", folder / "missing", folder / "y.png", folder / "g", folder / "g"]
-    assert expand(given) == given
+    assert expand(given) == (given, [])
 
 
 def test_order_of_arguments_is_kept(folder: Path) -> None:
     given = [folder / "sub" / "x", folder / "notes.txt", folder / "sub"]
-    assert names(expand(given), folder) == ["sub/x/i.tif", "notes.txt", "sub/h.jpeg"]
+    assert names(expand(given)[0], folder) == ["sub/x/i.tif", "notes.txt", "sub/h.jpeg"]
 
 
 def test_nothing_given() -> None:
-    assert expand([]) == []
+    assert expand([]) == ([], [])
 
 
-def test_folder_without_images(folder: Path) -> None:
-    (folder / "sub" / "h.jpeg").unlink()
-    with pytest.raises(FractureEdgeError) as caught:
-        expand([folder / "sub"])
-    assert str(caught.value) == f"{folder / 'sub'}: no images in this folder; -r looks into its sub-folders"
-    (folder / "sub" / "x" / "i.tif").unlink()
-    with pytest.raises(FractureEdgeError) as caught:
-        expand([folder / "sub"], recursive=True)
-    assert str(caught.value) == f"{folder / 'sub'}: no images in this folder"
+def test_folder_without_images_stands_for_itself(folder: Path) -> None:
+    empty = folder / "sub"
+    (empty / "h.jpeg").unlink()
+    files, notes = expand([folder / "a.jpg", empty])
+    assert files == [folder / "a.jpg", empty]
+    assert notes == [f"{empty}: no images in this folder; -r looks into its sub-folders"]
+    (empty / "x" / "i.tif").unlink()
+    assert expand([empty], recursive=True) == ([empty], [f"{empty}: no images in this folder"])
+
+
+def test_locked_folder_stands_for_itself(
+    public_folder: Path, as_nobody: Callable[[], AbstractContextManager[None]]
+) -> None:
+    locked = public_folder / "locked"
+    locked.mkdir(mode=0)
+    with as_nobody():
+        found = expand([locked, public_folder / "a.jpg"])
+    assert found == ([locked, public_folder / "a.jpg"], [f"{locked}: Permission denied"])
 
 
 def test_name_that_is_too_long_stops_nothing(folder: Path) -> None:
     given = [folder / ("x" * 300 + ".png"), folder / "a.jpg"]
-    assert expand(given) == given
+    assert expand(given) == (given, [])
 
 
 def test_locked_folder_on_the_way_stops_nothing(
@@ -80,5 +88,5 @@ def test_locked_folder_on_the_way_stops_nothing(
     locked.mkdir(mode=0)
     given = [locked / "x.png", public_folder / "a.jpg"]
     with as_nobody():
-        files = expand(given)
-    assert files == given
+        found = expand(given)
+    assert found == (given, [])

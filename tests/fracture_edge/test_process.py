@@ -33,9 +33,11 @@ def test_module_is_the_command(run_python: Run, tiny_model: Path, tmp_path: Path
     assert (done.returncode, done.stderr) == (3, b"")
 
 
-def test_shadowing_file_in_the_working_folder_is_named(run_python: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["train", "export", "benchmark"])
+def test_shadowing_file_in_the_working_folder_is_named(command: str, run_python: Run, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("raise SystemExit('the wrong one ran')\n")
-    done = run_python("-m", "fracture_edge", "train", "edge", cwd=tmp_path)
+    assert run_python("-m", "fracture_edge", "--help", cwd=tmp_path).returncode == 0
+    done = run_python("-m", "fracture_edge", command, "edge", cwd=tmp_path)
     assert done.stderr.decode() == (
         f"fracture-edge: {tmp_path / 'train.py'} hides fracture-edge's own package 'train'; "
         "rename it or run from elsewhere\n"
@@ -57,7 +59,7 @@ def test_training_without_its_extra(run_python: Run, tmp_path: Path) -> None:
     )
     done = run_python("-c", script, "train", "edge", "--data", tmp_path, "--splits", tmp_path / "splits.csv")
     assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr == b"fracture-edge: this command needs keras: pip install 'fracture-edge[train]'\n"
+    assert done.stderr == b"fracture-edge: 'train' needs keras: pip install 'fracture-edge[train]'\n"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are not text")
