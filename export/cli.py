@@ -19,9 +19,9 @@ def export(
     target: Annotated[
         str,
         typer.Option(
-            help="int8 for: safe (any processor), x86 (with VNNI; on older ones its sums overflow), or arm64."
+            help="int8 for: x86, safe (7-bit weights: cannot overflow on x86 without VNNI, less exact), or arm64."
         ),
-    ] = "safe",
+    ] = "x86",
     calibration: Annotated[
         str, typer.Option(help="Ranges of the activations from: minmax, entropy or percentile.")
     ] = "minmax",

@@ -20,8 +20,10 @@ def compare(labels: Sequence[int], reference: Floats, exported: Floats, threshol
         threshold: The frozen threshold.
 
     Returns:
-        Largest and mean absolute difference, share of equal decisions, and both AUROCs.
+        Largest and mean absolute difference, share of equal decisions, and sensitivity, specificity and AUROC of
+        both.
     """
+    truth = np.asarray(labels) == 1
     difference = np.abs(np.asarray(reference) - np.asarray(exported))
     same = (np.asarray(reference) >= threshold) == (np.asarray(exported) >= threshold)
     return {
@@ -29,6 +31,14 @@ def compare(labels: Sequence[int], reference: Floats, exported: Floats, threshol
         "largest_difference": float(difference.max()),
         "mean_difference": float(difference.mean()),
         "same_decision": float(same.mean()),
+        "sensitivity_keras": _share(reference >= threshold, truth),
+        "sensitivity_exported": _share(exported >= threshold, truth),
+        "specificity_keras": _share(reference < threshold, ~truth),
+        "specificity_exported": _share(exported < threshold, ~truth),
         "auroc_keras": float(roc_auc_score(labels, reference)),
         "auroc_exported": float(roc_auc_score(labels, exported)),
     }
+
+
+def _share(condition: npt.NDArray[np.bool_], of: npt.NDArray[np.bool_]) -> float:
+    return float(condition[of].mean())

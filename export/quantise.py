@@ -55,8 +55,8 @@ class Target:
 
 TARGETS = MappingProxyType(
     {
-        "safe": Target("uint8", reduce_range=True),
         "x86": Target("uint8", reduce_range=False),
+        "safe": Target("uint8", reduce_range=True),
         "arm64": Target("int8", reduce_range=False),
     }
 )
@@ -67,7 +67,7 @@ def quantise(
     target: Path,
     images: npt.NDArray[np.uint8],
     *,
-    processor: str = "safe",
+    processor: str = "x86",
     method: str = "minmax",
 ) -> None:
     """Quantise a float32 ONNX file.

@@ -72,7 +72,7 @@ def export_model(
     *,
     artifacts: Path,
     int8: bool = False,
-    processor: str = "safe",
+    processor: str = "x86",
     method: str = "minmax",
     calibration_images: int = 256,
     data: Path | None = None,
@@ -211,7 +211,9 @@ def _produce(
     print(
         f"{target.name}: {target.stat().st_size / 1e6:.2f} MB, mean difference from Keras "
         f"{figures['mean_difference']:.1e} (largest {figures['largest_difference']:.1e}), validation AUROC "
-        f"{figures['auroc_exported']:.4f} against {figures['auroc_keras']:.4f}",
+        f"{figures['auroc_exported']:.4f} against {figures['auroc_keras']:.4f}, same decision on "
+        f"{figures['same_decision']:.1%}, sensitivity {figures['sensitivity_exported']:.3f} against "
+        f"{figures['sensitivity_keras']:.3f}",
         file=sys.stderr,
     )
     return {

@@ -1,0 +1,79 @@
+"""What README and model card say is what was measured, and what the command line knows."""
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.docs import DOCUMENTS, RESULTS, filled
+from fracture_edge.classifier import FractureClassifier
+
+README = DOCUMENTS[0].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.parent.name)
+def test_figures_are_current(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    assert text.count("<!-- ") >= 4
+    assert filled(text) == text
+
+
+def test_the_benchmark_is_of_the_embedded_model() -> None:
+    result = json.loads((RESULTS / "edge.json").read_text())
+    row = next(row for row in result["formats"] if row["format"] == "onnx int8")
+    classifier = FractureClassifier()
+    assert row["sha256"] == classifier.sha256
+    assert result["threshold"] == classifier.policy.threshold
+    assert result["data"]["fingerprint"] == classifier.info.training["fingerprint"]
+
+
+def test_the_auroc_can_be_computed_again_from_the_images_probabilities() -> None:
+    result = json.loads((RESULTS / "edge.json").read_text())
+    with (RESULTS / "edge.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    labels = np.array([int(row["label"]) for row in rows])
+    for entry in result["formats"]:
+        scores = np.array([float(row[entry["format"]]) for row in rows])
+        # The file has six decimals: two images closer than that may change places.
+        assert roc_auc_score(labels, scores) == pytest.approx(entry["metrics"]["auroc"]["value"], abs=1e-4)
+
+
+def test_the_test_images_are_those_of_the_split_file() -> None:
+    with (RESULTS / "fracatlas-splits.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    with (RESULTS / "edge.csv").open(newline="") as stream:
+        judged = {row["path"] for row in csv.DictReader(stream)}
+    assert {row["path"] for row in rows if row["split"] == "test"} == judged
+    group_splits: dict[str, set[str]] = {}
+    for row in rows:
+        group_splits.setdefault(row["group"], set()).add(row["split"])
+    assert {len(splits) for splits in group_splits.values()} == {1}
+
+
+def test_every_command_and_option_in_the_readme_exists(cli: Callable[..., tuple[int, str, str]]) -> None:
+    shown = re.findall(r"^\$ fracture-edge (.*?)(?:\s+#.*)?$", README, flags=re.MULTILINE)
+    assert len(shown) >= 8
+    for line in shown:
+        words = line.split()
+        command = words[:2] if words[0] == "data" else words[:1]
+        code, out, _ = cli(*command, "--help")
+        assert code == 0
+        for option in (word for word in words if word.startswith("-")):
+            assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", out), (line, option)
+
+
+def test_the_embedded_checksum_is_that_of_the_file() -> None:
+    folder = DOCUMENTS[1].parent
+    record = json.loads((folder / "edge-int8.json").read_text())
+    assert record["sha256"] == hashlib.sha256((folder / record["file"]).read_bytes()).hexdigest()
+
+
+def test_documents_say_it_is_not_a_medical_device() -> None:
+    for document in DOCUMENTS:
+        assert "Not a medical device" in document.read_text(encoding="utf-8")
