@@ -8,15 +8,20 @@ import hashlib
 import json
 from pathlib import Path
 
+import onnxruntime as ort
+
 import fracture_edge.models
-from fracture_edge.classifier import FractureClassifier
+from fracture_edge.classifier import FractureClassifier, session_options
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, atomic_write_text
-from fracture_edge.modelfile import EMBEDDED
+from fracture_edge.modelfile import EMBEDDED, embed_info
 
 
 def embed(source: Path, folder: Path) -> Path:
-    """Copy a model file that loads, and write its checksum beside it.
+    """Write a model file, its graph optimised ahead of time, and its checksum beside it.
+
+    Fused quantised operators instead of QDQ pairs load in a third of the time, which is what one `classify`
+    feels. The level is the highest whose result does not depend on the processor; probabilities stay the same.
 
     Args:
         source: An ``.onnx`` file of `fracture-edge export`.
@@ -28,15 +33,21 @@ def embed(source: Path, folder: Path) -> Path:
     Raises:
         FractureEdgeError: The file does not load, or is of another name than the embedded model.
     """
-    name = FractureClassifier(source).info.name
+    info = FractureClassifier(source).info
+    name = info.name
     if name != EMBEDDED:
         raise FractureEdgeError(f"{source}: the embedded model is '{EMBEDDED}', this is '{name}'")
-    data = source.read_bytes()
-    with atomic_path(folder / f"{name}.onnx") as temporary:
-        temporary.write_bytes(data)
+    target = folder / f"{name}.onnx"
+    with atomic_path(target) as temporary:
+        options = session_options(1)
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.optimized_model_filepath = str(temporary)
+        ort.InferenceSession(source.read_bytes(), options, providers=["CPUExecutionProvider"])
+        embed_info(temporary, info, temporary)
+    data = target.read_bytes()
     checksum = {"file": f"{name}.onnx", "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     atomic_write_text(folder / f"{name}.json", json.dumps(checksum, indent=2) + "\n")
-    return folder / f"{name}.onnx"
+    return target
 
 
 def main() -> None:

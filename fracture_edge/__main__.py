@@ -1,5 +1,5 @@
 """`python -m fracture_edge` is `fracture-edge`."""
 
-from fracture_edge.cli import main
+from fracture_edge.cli import run
 
-main()
+run()

@@ -25,17 +25,27 @@ def test_figures_are_current(document: Path) -> None:
 
 
 def test_the_benchmark_is_of_the_embedded_model() -> None:
-    result = json.loads((RESULTS / "edge.json").read_text())
-    row = next(row for row in result["formats"] if row["format"] == "onnx int8")
+    result = json.loads((RESULTS / "embedded.json").read_text())
+    (row,) = result["formats"]
     classifier = FractureClassifier()
     assert row["sha256"] == classifier.sha256
     assert result["threshold"] == classifier.policy.threshold
     assert result["data"]["fingerprint"] == classifier.info.training["fingerprint"]
 
 
-def test_the_auroc_can_be_computed_again_from_the_images_probabilities() -> None:
-    result = json.loads((RESULTS / "edge.json").read_text())
+def test_the_embedded_model_answers_as_the_int8_file_it_was_made_of() -> None:
+    with (RESULTS / "embedded.csv").open(newline="") as stream:
+        embedded = [float(row["onnx int8"]) for row in csv.DictReader(stream)]
     with (RESULTS / "edge.csv").open(newline="") as stream:
+        exported = [float(row["onnx int8"]) for row in csv.DictReader(stream)]
+    # Both have six decimals.
+    assert embedded == pytest.approx(exported, abs=2e-6)
+
+
+@pytest.mark.parametrize("name", ["edge", "embedded"])
+def test_the_auroc_can_be_computed_again_from_the_images_probabilities(name: str) -> None:
+    result = json.loads((RESULTS / f"{name}.json").read_text())
+    with (RESULTS / f"{name}.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     labels = np.array([int(row["label"]) for row in rows])
     for entry in result["formats"]:

@@ -114,7 +114,7 @@ def train_model(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     _write_all(working, model, table, history, val_part, probabilities, record)
-    (working / loop.CHECKPOINT).unlink()
+    (working / loop.CHECKPOINT).unlink(missing_ok=True)
     _publish(working, target)
     _say(f"wrote {target}: validation AUROC {record['validation']['auroc']:.4f}, "
          f"threshold {record['threshold']:.4f}")  # fmt: skip
