@@ -49,7 +49,7 @@ def read_dicom(name: str, data: bytes) -> npt.NDArray[np.uint8]:
             warnings.simplefilter("ignore")
             dataset = pydicom.dcmread(io.BytesIO(data))
             return _grey(name, dataset, pixels)
-    except (ImageError, MemoryError):
+    except (ImageError, MemoryError, ImportError):
         raise
     except (RuntimeError, NotImplementedError) as error:
         # pydicom's word for a transfer syntax without an installed decoder.

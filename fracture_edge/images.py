@@ -166,7 +166,8 @@ def _decode(name: str, data: bytes, model_size: tuple[int, int] | None) -> npt.N
             image.load()
             grey = _to_grey(_upright(image))
             return np.invert(grey) if white_is_zero else grey
-    except (ImageError, MemoryError):
+    except (ImageError, MemoryError, ImportError):
+        # A reader that cannot be imported is a broken installation, not a broken file.
         raise
     except Exception as error:
         # Pillow's readers raise OSError, SyntaxError, ValueError, struct.error, KeyError and more on

@@ -64,6 +64,12 @@ def test_int8_is_smaller_and_quantised_per_channel(exported: Path) -> None:
     assert {node.op_type for node in graph.node} >= {"QuantizeLinear", "DequantizeLinear", "Conv"}
 
 
+def test_a_probability_takes_more_values_than_a_byte(exported: Path) -> None:
+    pixels = np.random.default_rng(4).integers(0, 256, (400, 64, 64, 1), np.uint8)
+    pixels = (pixels * np.linspace(0, 1, 400)[:, None, None, None]).astype(np.uint8)
+    assert len(set(FractureClassifier(exported / "edge-int8.onnx").probabilities(pixels).tolist())) > 256
+
+
 def test_batch_is_dynamic_and_one_image_gives_what_a_batch_gives(exported: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 1), np.uint8)
     for precision in ("float32", "int8"):
