@@ -68,8 +68,9 @@ def train_model(
     model = build(recipe.architecture, size.height, size.width, **recipe.options)
     initial = initialise(model, weights)
     started = time.monotonic()
-    # The process's number keeps two runs of one model apart.
+    # The process's number keeps two runs of one model apart; what this process left before is a failure's rest.
     working = out / f".{recipe.architecture}.{os.getpid()}.unfinished"
+    shutil.rmtree(working, ignore_errors=True)
     working.mkdir(parents=True)
 
     train_part, val_part = table.where("train"), table.where("val")

@@ -97,4 +97,4 @@ def test_training_says_what_it_needs(python: Path, wheel: Path) -> None:
         text=True,
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "fracture-edge: this command needs keras: pip install 'fracture-edge[train]'\n"
+    assert done.stderr == "fracture-edge: 'train' needs keras: pip install 'fracture-edge[train]'\n"
