@@ -215,9 +215,8 @@ def main() -> None:
 def run() -> None:
     """The installed command: `main`, and on the device a quick way out.
 
-    Python's teardown takes a quarter of the whole process once onnxruntime is loaded (`python -m
-    benchmarks.startup` measures the whole), and there is nothing left to do in it: every file is closed when
-    `main` ends.
+    Python's teardown costs a good part of the whole process once onnxruntime is loaded (compare with `python -m
+    benchmarks.startup`), and there is nothing left to do in it: every file is closed when `main` ends.
     """
     try:
         main()

@@ -68,11 +68,6 @@ def train_model(
     model = build(recipe.architecture, size.height, size.width, **recipe.options)
     initial = initialise(model, weights)
     started = time.monotonic()
-    # The process's number keeps two runs of one model apart; what this process left before is a failure's rest.
-    working = out / f".{recipe.architecture}.{os.getpid()}.unfinished"
-    shutil.rmtree(working, ignore_errors=True)
-    working.mkdir(parents=True)
-
     train_part, val_part = table.where("train"), table.where("val")
     _say(f"{recipe.architecture}: {model.count_params():,} parameters, initial weights {initial}")
     _say(f"{len(train_part)} training, {len(val_part)} validation images at {size.height}x{size.width}")
@@ -93,6 +88,10 @@ def train_model(
     validation = Batches(
         val_pixels, val_part.labels, batch_size=2 * recipe.batch_size, masks=val_masks, weights=balance
     )
+    # The process's number keeps two runs of one model apart; what this process left before is a failure's rest.
+    working = out / f".{recipe.architecture}.{os.getpid()}.unfinished"
+    shutil.rmtree(working, ignore_errors=True)
+    working.mkdir(parents=True)
     history = loop.fit(model, recipe, training, validation, folder=working, seed=seed)
 
     raw = loop.predict(model, val_pixels)
