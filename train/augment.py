@@ -27,6 +27,10 @@ class Augmentation:
         contrast: Largest change of contrast about the image's mean; 0.2 draws between 1/1.2 and 1.2.
         brightness: Largest shift of all grey levels, as a share of 255.
         gamma: Largest change of gamma; 0.2 draws exponents between 1/1.2 and 1.2.
+        mixup: Alpha of MixUp (Zhang et al., ICLR 2018): images and labels of a batch are blended in pairs, by a
+            share drawn from Beta(alpha, alpha).
+        cutmix: Alpha of CutMix (Yun et al., ICCV 2019): a rectangle comes from another image, and the label
+            in proportion to its area. With both, each batch gets one of the two, by chance.
     """
 
     rotation: float = 0.0
@@ -37,9 +41,11 @@ class Augmentation:
     contrast: float = 0.0
     brightness: float = 0.0
     gamma: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("rotation", "scale", "shift", "contrast", "brightness", "gamma"):
+        for name in ("rotation", "scale", "shift", "contrast", "brightness", "gamma", "mixup", "cutmix"):
             if getattr(self, name) < 0:
                 raise FractureEdgeError(f"augmentation.{name} must not be negative")
 

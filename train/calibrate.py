@@ -40,6 +40,14 @@ class Calibration:
         kernel, bias = layer.get_weights()
         layer.set_weights([kernel / self.temperature, bias / self.temperature + self.intercept])
 
+    def undone(self, probabilities: Floats) -> Floats:
+        """Uncalibrated probabilities of calibrated ones."""
+        return np.asarray(expit((_log_odds(probabilities) - self.intercept) * self.temperature))
+
+
+#: Leaves probabilities as they are.
+UNCALIBRATED = Calibration(1.0, 0.0)
+
 
 def fit_calibration(labels: Sequence[int], probabilities: Floats) -> Calibration:
     """Platt scaling: maximum likelihood of temperature and intercept, with Platt's smoothed targets.

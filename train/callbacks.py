@@ -1,15 +1,31 @@
-"""What happens between steps and epochs: a bar on a terminal, a line per epoch elsewhere, the history file."""
+"""What happens between steps and epochs: seeds, history, progress, and what a killed run goes on from.
+
+Everything that a resumed run must know is in the run's folder, committed once per epoch by renaming
+``state.json``; an epoch draws its order and its augmentation from the seed and its own number, so that it is
+the same epoch whether the process is new or old.
+"""
 
 import csv
+import json
+import math
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from tqdm import tqdm
 
-from fracture_edge.files import atomic_path
+from fracture_edge.files import atomic_path, atomic_write_text
+from train.loading import Batches
+from train.recipe import Recipe
+
+#: Weights kept so far, in the folder of a run that is not finished.
+CHECKPOINT = "best.weights.h5"
+_STATE = "state.json"
 
 COLUMNS = (
     "epoch", "phase", "learning_rate", "loss", "accuracy", "auroc",
@@ -17,13 +33,87 @@ COLUMNS = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where a run stands after an epoch.
+
+    Attributes:
+        phase: Counted from 0.
+        rows: Of the history, of all phases.
+        weights: File with weights and optimizer.
+    """
+
+    phase: int
+    rows: list[dict[str, Any]]
+    weights: str
+
+    @classmethod
+    def read(cls, folder: Path) -> "State | None":
+        """The state of the run in `folder`; ``None`` when it has finished no epoch."""
+        path = folder / _STATE
+        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+    def write(self, folder: Path) -> None:
+        """Make this the state that a resumed run starts from."""
+        atomic_write_text(folder / _STATE, json.dumps(asdict(self)))
+        for path in folder.glob("state-*.weights.h5"):
+            if path.name != self.weights:
+                path.unlink()
+
+    def epochs_of_phase(self) -> int:
+        """Epochs that the phase has behind it."""
+        return len(rows_of(self.rows, self.phase))
+
+
+def rows_of(rows: Sequence[dict[str, Any]], phase: int) -> list[dict[str, Any]]:
+    """The rows of one phase, counted from 0."""
+    return [row for row in rows if row["phase"] == phase + 1]
+
+
+def best_of(rows: Sequence[dict[str, Any]], monitor: str) -> dict[str, Any] | None:
+    """The row with the greatest ``val_auroc`` or smallest ``val_loss``, the earliest of equals.
+
+    ``None`` when it was no number in any row.
+    """
+    sign = 1.0 if monitor == "val_auroc" else -1.0
+    return max(
+        (row for row in rows if math.isfinite(row[monitor])), key=lambda row: sign * row[monitor], default=None
+    )
+
+
+def stalled(rows: Sequence[dict[str, Any]], recipe: Recipe) -> bool:
+    """Whether early stopping ends a phase after `rows`: no better epoch among the last `patience`."""
+    if recipe.patience == 0:
+        return False
+    best = best_of(rows, recipe.monitor)
+    since = len(rows) if best is None else rows[-1]["epoch"] - best["epoch"]
+    return since >= recipe.patience
+
+
+class Seeds(keras.callbacks.Callback):
+    """Sets order, mixing, augmentation and dropout of every epoch by the seed and the epoch's number."""
+
+    def __init__(self, history: "History", training: Batches, seed: int) -> None:
+        super().__init__()
+        self.history, self.training, self.seed = history, training, seed
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Set them."""
+        number = len(self.history.rows)
+        self.training.start_epoch(number)
+        states = [variable for variable in self.model.variables if variable.path.endswith("seed_generator_state")]
+        for index, variable in enumerate(states):
+            entropy = np.random.SeedSequence([self.seed, number, index])
+            variable.assign(entropy.generate_state(2).astype(variable.dtype))
+
+
 class History(keras.callbacks.Callback):
     """Collects one row per epoch over all phases and keeps `path` current, whole at every moment."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rows: Sequence[dict[str, Any]] = ()) -> None:
         super().__init__()
         self.path = path
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = list(rows)
         self.phase = 0
         self._started = 0.0
 
@@ -44,10 +134,9 @@ class History(keras.callbacks.Callback):
             writer.writeheader()
             writer.writerows(self.rows)
 
-    def best(self, monitor: str) -> dict[str, Any]:
-        """The row with the greatest ``val_auroc`` or the smallest ``val_loss``; the earliest of equals."""
-        rows = [row for row in self.rows if row["phase"] == self.phase + 1]
-        return max(rows, key=lambda row: row[monitor] if monitor == "val_auroc" else -row[monitor])
+    def of_phase(self) -> list[dict[str, Any]]:
+        """The rows of the phase that runs."""
+        return rows_of(self.rows, self.phase)
 
 
 class Progress(keras.callbacks.Callback):
@@ -71,11 +160,58 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Print the epoch's figures."""
         self.bar.close()
-        row = self.history.rows[-1]
+        rows = self.history.rows
+        row = rows[-1]
+        left = (self.epochs - len(rows)) * sum(entry["seconds"] for entry in rows) / len(rows)
         print(
             f"epoch {row['epoch']}/{self.epochs}  loss {row['loss']:.4f}  auroc {row['auroc']:.4f}  "
             f"val_loss {row['val_loss']:.4f}  val_auroc {row['val_auroc']:.4f}  "
-            f"lr {row['learning_rate']:.1e}  {row['seconds']:.0f} s",
+            f"lr {row['learning_rate']:.1e}  {row['seconds']:.0f} s"
+            + (f"  (at most {_duration(left)} to go)" if len(rows) < self.epochs else ""),
             file=sys.stderr,
             flush=True,
         )
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+class SaveState(keras.callbacks.Callback):
+    """Writes weights and optimizer after an epoch. Runs before the averaged weights take their place."""
+
+    def __init__(self, history: History, folder: Path) -> None:
+        super().__init__()
+        self.history, self.folder = history, folder
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Write them; `Commit` makes them count."""
+        self.model.save_weights(self.folder / state_file(len(self.history.rows)))
+
+
+class Commit(keras.callbacks.Callback):
+    """Keeps the weights that the recipe wants, commits the epoch, stops early. Runs last."""
+
+    def __init__(self, history: History, recipe: Recipe, folder: Path) -> None:
+        super().__init__()
+        self.history, self.recipe, self.folder = history, recipe, folder
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Do all three, in this order."""
+        rows = self.history.of_phase()
+        if self.recipe.keep == "last" or best_of(rows, self.recipe.monitor) is rows[-1]:
+            # Keras wants the suffix; the name is settled by renaming.
+            temporary = self.folder / f"new-{CHECKPOINT}"
+            self.model.save_weights(temporary)
+            temporary.replace(self.folder / CHECKPOINT)
+        State(self.history.phase, self.history.rows, state_file(len(self.history.rows))).write(self.folder)
+        if stalled(rows, self.recipe):
+            self.model.stop_training = True
+
+
+def state_file(epoch: int) -> str:
+    """Name of the file with weights and optimizer after `epoch` epochs."""
+    return f"state-{epoch:04d}.weights.h5"

@@ -1,15 +1,11 @@
 """`fracture-edge data audit` and `fracture-edge data split`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from fracture_edge.cli_options import ForceOption
-
-if TYPE_CHECKING:
-    from train.dataset import ImageTable
-    from train.scan import Scan
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -46,11 +42,12 @@ def audit(
     from train.audit import audit as examine
     from train.audit_text import summary
     from train.dataset import read_splits, read_table
+    from train.division import scan
 
     if output is not None and not force:
         refuse_overwrite(output)
     table = read_table(folder) if splits is None else read_splits(folder, splits)
-    report = examine(table, _scan(table))
+    report = examine(table, scan(table))
     text = json.dumps(report, indent=2) + "\n"
     print(text if as_json else summary(report), end="")
     if output is not None:
@@ -75,25 +72,17 @@ def split(
 
     Example: fracture-edge data split fracatlas --out splits.csv
     """
-    import csv
     import sys
 
-    from fracture_edge.files import atomic_path, refuse_overwrite
-    from train.dataset import SPLITS, read_table, write_splits
-    from train.grouping import find_links, with_groups
-    from train.splits import divide
+    from fracture_edge.files import refuse_overwrite
+    from train.dataset import SPLITS, read_table
+    from train.division import draw, write_split_file
 
     if not force:
         refuse_overwrite(out)
     table = read_table(folder)
-    scans = _scan(table)
-    links = find_links(table, scans)
-    division = divide(with_groups(table, links), scans, links, fractions=fractions, seed=seed)
-    with (
-        atomic_path(out, force=force) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as stream,
-    ):
-        write_splits(division.table, csv.writer(stream))
+    division = draw(table, fractions=fractions, seed=seed)
+    write_split_file(division.table, out, force=force)
     for path, detail in division.unreadable:
         print(f"left out, cannot be read: {path} ({detail})", file=sys.stderr)
     for path in division.conflicting:
@@ -104,12 +93,3 @@ def split(
         part = division.table.where(name)
         groups = len({item.group for item in part})
         print(f"  {name:5}  {len(part):5} images  {sum(part.labels):4} fractured  {groups:4} groups")
-
-
-def _scan(table: "ImageTable") -> "list[Scan]":
-    from tqdm import tqdm
-
-    from train.scan import scan_files
-
-    with tqdm(total=len(table), desc="reading", unit="img", disable=None) as bar:
-        return scan_files([table.file(item) for item in table], progress=bar.update)

@@ -1,21 +1,24 @@
-"""What a reader wants to see of a training run: the record and the curves."""
+"""The record of a training run: ``training.json``."""
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
 from fracture_edge._version import installed
-from fracture_edge.files import atomic_path, atomic_write_text
+from fracture_edge.files import atomic_write_text
+from train.calibrate import Calibration, Floats, choose_band, choose_threshold
 from train.dataset import SPLITS, ImageTable
+from train.device import Device
 from train.recipe import Recipe
 
 RECORD_SCHEMA = 1
 _PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "scikit-learn")
-#: What was settled on validation and is frozen from here on.
-FROZEN = ("temperature", "intercept", "threshold", "uncertain_low", "uncertain_high")
 
 
 def training_record(
@@ -27,22 +30,44 @@ def training_record(
     table: ImageTable,
     data_fingerprint: str,
     parameters: int,
-    best: dict[str, Any],
-    epochs: int,
-    seconds: float,
-    validation: dict[str, Any],
+    kept_epoch: int,
+    rows: Sequence[dict[str, Any]],
+    calibration: Calibration,
+    labels: Sequence[int],
+    probabilities: Floats,
+    device: Device,
     version: str,
     created: str,
 ) -> dict[str, Any]:
-    """Put together ``training.json``: everything the later stages and a reader need to know."""
+    """Put together ``training.json``: everything the later stages and a reader need to know.
+
+    Args:
+        recipe: As it was trained, with what was overridden.
+        recipe_name: Where it came from.
+        seed: Of the run.
+        initial_weights: In words.
+        table: All images with their splits.
+        data_fingerprint: See `train.loading.fingerprint`.
+        parameters: Of the network.
+        kept_epoch: Whose weights were kept, counted from 1.
+        rows: The history.
+        calibration: Folded into the model.
+        labels: Of the validation images.
+        probabilities: Calibrated P(fractured) of the validation images.
+        device: What it was trained on.
+        version: Of fracture-edge.
+        created: When it was done.
+    """
     counts = Counter((item.split, item.label) for item in table)
     return {
         "schema_version": RECORD_SCHEMA,
         "model": recipe.architecture,
         "positive_class": "fractured",
         "parameters": parameters,
-        **{name: validation[name] for name in FROZEN},
-        "validation": {name: value for name, value in validation.items() if name not in FROZEN},
+        "temperature": calibration.temperature,
+        "intercept": calibration.intercept,
+        **operating_point(labels, probabilities, chosen=recipe.calibrate),
+        "validation": validation_figures(labels, probabilities, chosen=recipe.calibrate),
         "recipe_name": recipe_name,
         "recipe": recipe.to_dict(),
         "seed": seed,
@@ -55,40 +80,40 @@ def training_record(
                 split: {"fractured": counts[split, 1], "not_fractured": counts[split, 0]} for split in SPLITS
             },
         },
-        "epochs": epochs,
-        "best_epoch": best["epoch"],
-        "seconds": round(seconds),
+        "epochs": len(rows),
+        "best_epoch": kept_epoch,
+        "seconds": round(sum(row["seconds"] for row in rows)),
+        "device": device.name,
+        "precision": device.precision,
         "backend": keras.backend.backend(),
         "versions": {"fracture-edge": version, **installed(*_PACKAGES)},
         "created": created,
     }
 
 
+def operating_point(labels: Sequence[int], probabilities: Floats, *, chosen: bool) -> dict[str, float]:
+    """Threshold and uncertain band: chosen on these validation images, or 0.5 without a band."""
+    if not chosen:
+        return {"threshold": 0.5, "uncertain_low": 0.5, "uncertain_high": 0.5}
+    threshold = choose_threshold(labels, probabilities)
+    low, high = choose_band(labels, probabilities, threshold)
+    return {"threshold": threshold, "uncertain_low": low, "uncertain_high": high}
+
+
+def validation_figures(labels: Sequence[int], probabilities: Floats, *, chosen: bool) -> dict[str, float]:
+    """How the validation images fare, the very ones that epoch and threshold were chosen on."""
+    point = operating_point(labels, probabilities, chosen=chosen)
+    uncertain = (probabilities >= point["uncertain_low"]) & (probabilities < point["uncertain_high"])
+    return {
+        "images": len(labels),
+        "fractured": sum(labels),
+        "auroc": float(roc_auc_score(labels, probabilities)),
+        "balanced_accuracy": float(balanced_accuracy_score(labels, probabilities >= point["threshold"])),
+        "log_loss": float(log_loss(labels, probabilities)),
+        "uncertain_share": float(np.mean(uncertain)),
+    }
+
+
 def write_record(record: dict[str, Any], path: Path) -> None:
     """Write a record as JSON in one step."""
     atomic_write_text(path, json.dumps(record, indent=2) + "\n")
-
-
-def draw_curves(rows: list[dict[str, Any]], path: Path, *, title: str) -> None:
-    """Draw loss and AUROC of training and validation over the epochs as PNG.
-
-    The loss of training images is measured under augmentation and dropout, so it may lie above that of
-    validation images.
-    """
-    # Without pyplot: no global state, no display.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    epochs = [row["epoch"] for row in rows]
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "auroc"), strict=True):
-        axes.plot(epochs, [row[name] for row in rows], label="training (augmented)")
-        axes.plot(epochs, [row[f"val_{name}"] for row in rows], label="validation")
-        axes.set(xlabel="epoch", ylabel={"loss": "loss", "auroc": "AUROC"}[name])
-        axes.grid(alpha=0.3)
-        axes.legend()
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    figure.suptitle(f"{title}: training")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=130)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from fracture_edge.errors import ImageError
 from fracture_edge.preprocess import Preprocessing
 from train.dataset import DataError, ImageTable
+from train.mixing import Mixing
 
 
 def load_pixels(
@@ -71,7 +72,7 @@ def class_weights(labels: Sequence[int]) -> dict[int, float]:
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of (pixels, labels, weights), shuffled anew every epoch by a seed."""
+    """Batches of (pixels, labels, weights), shuffled and mixed by a seed and the number of the epoch."""
 
     def __init__(
         self,
@@ -82,6 +83,7 @@ class Batches(keras.utils.PyDataset):
         masks: npt.NDArray[np.uint8] | None = None,
         weights: dict[int, float] | None = None,
         seed: int | None = None,
+        mixing: Mixing | None = None,
         **kwargs: Any,
     ) -> None:
         """Make batches.
@@ -93,6 +95,7 @@ class Batches(keras.utils.PyDataset):
             masks: uint8 [N, H, W, 1], given to the network as a second channel.
             weights: Weight of each class in the loss; all 1 when ``None``.
             seed: Shuffle with this seed; keep the order when ``None``.
+            mixing: Blends the images of a batch.
             **kwargs: For `keras.utils.PyDataset`.
         """
         super().__init__(**kwargs)
@@ -102,9 +105,17 @@ class Batches(keras.utils.PyDataset):
         weight_of = weights or {0: 1.0, 1: 1.0}
         self.weights = np.array([weight_of[label] for label in labels], np.float32)
         self.batch_size = batch_size
-        self.random = None if seed is None else np.random.default_rng(seed)
-        self.order = np.arange(len(labels))
-        self.on_epoch_end()
+        self.seed = seed
+        self.mixing = mixing
+        self.start_epoch(0)
+
+    def start_epoch(self, number: int) -> None:
+        """Draw the order of epoch `number`, counted from 0; without a seed it is always the same."""
+        self.order = np.arange(len(self.targets))
+        if self.seed is not None:
+            np.random.default_rng([self.seed, number]).shuffle(self.order)
+        if self.mixing is not None:
+            self.mixing.start_epoch(number)
 
     def __len__(self) -> int:
         return math.ceil(len(self.order) / self.batch_size)
@@ -114,14 +125,11 @@ class Batches(keras.utils.PyDataset):
         images = self.pixels[rows]
         if self.masks is not None:
             images = np.concatenate([images, self.masks[rows]], axis=-1)
+        if self.mixing is not None:
+            return self.mixing(images, self.targets[rows], self.weights[rows])
         return images, self.targets[rows], self.weights[rows]
 
     @property
     def has_masks(self) -> bool:
         """Whether images come with a mask of the fractures as second channel."""
         return self.masks is not None
-
-    def on_epoch_end(self) -> None:
-        """Shuffle for the next epoch."""
-        if self.random is not None:
-            self.random.shuffle(self.order)

@@ -1,5 +1,6 @@
 """The training loop: phases, schedules, the moving average of the weights, early stopping, best weights."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fracture_edge.errors import FractureEdgeError
-from train.architectures import after_grey_levels
+from train.architectures import after_grey_levels, set_trainable
 from train.augment import RandomAffine, RandomGreyLevels
-from train.callbacks import History, Progress
+from train.callbacks import CHECKPOINT, Commit, History, Progress, SaveState, Seeds, State, stalled
 from train.loading import Batches
 from train.localisation import CellLoss
 from train.recipe import Phase, Recipe
-
-#: Best weights so far, in the folder of a run that is not finished.
-CHECKPOINT = "best.weights.h5"
 
 
 def fit(
@@ -27,42 +25,67 @@ def fit(
     *,
     folder: Path,
     seed: int,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> History:
-    """Train `model` in place through all phases of `recipe`; it ends with the best validation weights.
+    """Train `model` in place through all phases of `recipe`; it ends with the weights that the recipe keeps.
+
+    Where `folder` holds the state of a run that was cut off, that run goes on after its last whole epoch.
 
     Args:
         model: As built by `train.architectures`; its weights are changed.
         recipe: What to do.
         training: Shuffled batches.
         validation: Batches in order.
-        folder: Where ``history.csv`` and the checkpoint go.
+        folder: Where ``history.csv``, the checkpoint and the state of the run go.
         seed: Seed of the augmentation.
+        callbacks: Further ones, called before an epoch is committed.
 
     Returns:
         The history of all epochs.
+
+    Raises:
+        FractureEdgeError: No epoch of a phase gave a number to judge it by.
     """
-    history = History(folder / "history.csv")
+    state = State.read(folder)
+    history = History(folder / "history.csv", state.rows if state else ())
     checkpoint = folder / CHECKPOINT
     trainer = with_augmentation(model, recipe, seed, masks=training.has_masks)
     total = sum(phase.epochs for phase in recipe.phases)
     for number, phase in enumerate(recipe.phases):
+        if state and number < state.phase:
+            continue
         history.phase = number
-        set_trainable(model, phase.trainable)
+        set_trainable(model, phase.trainable, phase.last_layers)
         compile_phase(trainer, recipe, phase, steps=len(training))
-        mode = "max" if recipe.monitor == "val_auroc" else "min"
-        callbacks: list[keras.callbacks.Callback] = [history, Progress(history, total)]
-        if recipe.ema_momentum:
-            # Before the checkpoint: it puts the averaged weights in place, which are the ones to keep.
-            callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
-        callbacks += [
-            keras.callbacks.ModelCheckpoint(
-                checkpoint, monitor=recipe.monitor, mode=mode, save_best_only=True, save_weights_only=True
-            ),
-            keras.callbacks.EarlyStopping(recipe.monitor, patience=recipe.patience, mode=mode),
-        ]
-        # A phase that gives no number at all must not pass on the weights of the one before.
-        checkpoint.unlink(missing_ok=True)
-        trainer.fit(training, validation_data=validation, epochs=phase.epochs, callbacks=callbacks, verbose=0)
+        if state and number == state.phase:
+            trainer.optimizer.build(trainer.trainable_variables)
+            trainer.load_weights(folder / state.weights)
+        else:
+            # A phase that gives no number at all must not pass on the weights of the one before.
+            checkpoint.unlink(missing_ok=True)
+        done = history.of_phase()
+        if len(done) < phase.epochs and not (done and stalled(done, recipe)):
+            # Averaged weights are swapped in between the state, which must have both sets apart, and the
+            # commit, which keeps the averaged ones.
+            average = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if recipe.ema_momentum else []
+            trainer.fit(
+                training,
+                validation_data=validation,
+                initial_epoch=len(done),
+                epochs=phase.epochs,
+                # Batches shuffle themselves, by their own seed.
+                shuffle=False,
+                callbacks=[
+                    Seeds(history, training, seed),
+                    history,
+                    Progress(history, total),
+                    SaveState(history, folder),
+                    *average,
+                    *callbacks,
+                    Commit(history, recipe, folder),
+                ],
+                verbose=0,
+            )
         if not checkpoint.is_file():
             raise FractureEdgeError(
                 f"training diverged: {recipe.monitor} was no number in any epoch; a smaller learning rate may help"
@@ -84,35 +107,17 @@ def with_augmentation(model: keras.Model, recipe: Recipe, seed: int, *, masks: b
     height, width = model.input_shape[1:3]
     image = keras.Input((height, width, 2 if masks else 1), dtype="uint8", name="image")
     # The mask goes through the same affine transform as its image.
-    moved = RandomAffine(recipe.augmentation, seed)(keras.layers.Rescaling(1.0)(image))
-    levels = RandomGreyLevels(recipe.augmentation, seed + 1)(moved[..., :1])
+    # Geometry and grey levels in float32, whatever the precision of the network.
+    grey = keras.layers.Rescaling(1.0, dtype="float32")(image)
+    moved = RandomAffine(recipe.augmentation, seed, dtype="float32")(grey)
+    levels = RandomGreyLevels(recipe.augmentation, seed + 1, dtype="float32")(moved[..., :1])
     if masks:
         body = after_grey_levels(model, [model.output, model.get_layer("cells").output])
         probability, cells = body(levels)
-        output = CellLoss(recipe.localisation)(probability, cells, moved[..., 1:])
+        output = CellLoss(recipe.localisation, dtype="float32")(probability, cells, moved[..., 1:])
     else:
         output = after_grey_levels(model)(levels)
     return keras.Model(image, output, name=f"{model.name}_trainer")
-
-
-def set_trainable(model: keras.Model, what: str) -> None:
-    """Make all layers trainable, or only those behind the last convolution (``head``)."""
-    convolutions = [
-        index
-        for index, layer in enumerate(model.layers)
-        if isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)) and layer.name != "cells"
-    ]
-    first = 0 if what == "all" or not convolutions else _after_norm(model, convolutions[-1])
-    for index, layer in enumerate(model.layers):
-        layer.trainable = index >= first
-
-
-def _after_norm(model: keras.Model, convolution: int) -> int:
-    """Index of the first layer that is not the normalisation or activation of a convolution."""
-    index = convolution + 1
-    while isinstance(model.layers[index], (keras.layers.BatchNormalization, keras.layers.ReLU)):
-        index += 1
-    return index
 
 
 def compile_phase(trainer: keras.Model, recipe: Recipe, phase: Phase, *, steps: int) -> None:

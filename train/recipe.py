@@ -3,7 +3,7 @@
 import dataclasses
 import tomllib
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -27,7 +27,9 @@ class Phase:
         learning_rate: Peak learning rate.
         schedule: ``constant``, or ``cosine`` down to 1 % of the peak at the last epoch.
         warmup_epochs: Epochs of linear increase before the peak.
-        trainable: ``all``, or ``head``: only the layers behind the last convolution.
+        trainable: ``all``, or ``head``: only what follows the backbone.
+        last_layers: With ``head``: that many of the backbone's last layers too, see
+            `train.architectures.set_trainable`.
     """
 
     epochs: int
@@ -35,6 +37,7 @@ class Phase:
     schedule: Literal["constant", "cosine"] = "constant"
     warmup_epochs: int = 0
     trainable: Literal["all", "head"] = "all"
+    last_layers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ class Recipe:
     Attributes:
         architecture: A key of `train.architectures.ARCHITECTURES`.
         preprocessing: How images become the model's input.
-        phases: One after the other; the best weights of one start the next.
+        phases: One after the other; the weights kept from one start the next.
+        weights: Initial weights where none are asked for, see `train.weights.initialise`.
         batch_size: Images per step.
         optimizer: ``adam`` or ``adamw``.
         weight_decay: Of AdamW; kernels only.
@@ -53,8 +57,11 @@ class Recipe:
         class_balance: ``weights`` makes both classes count the same in the loss; ``none`` does not.
         localisation: Weight of the loss of `train.localisation`, used where the data marks fractures and the
             architecture has ``cells``; 0 switches it off.
-        patience: Epochs without a better `monitor` before a phase stops.
+        patience: Epochs without a better `monitor` before a phase stops; 0: it never stops early.
         monitor: ``val_auroc`` or ``val_loss``.
+        keep: Which weights of a phase are kept: of its ``best`` epoch by `monitor`, or of its ``last``.
+        calibrate: Whether probability, threshold and uncertain band are settled on validation images; if not,
+            the sigmoid stays as it is and the threshold is 0.5, without a band.
         augmentation: Of training images.
         options: Further arguments of the architecture.
     """
@@ -62,6 +69,7 @@ class Recipe:
     architecture: str
     preprocessing: Preprocessing
     phases: tuple[Phase, ...]
+    weights: str = "none"
     batch_size: int = 32
     optimizer: Literal["adam", "adamw"] = "adam"
     weight_decay: float = 0.0
@@ -71,6 +79,8 @@ class Recipe:
     localisation: float = 0.0
     patience: int = 5
     monitor: Literal["val_auroc", "val_loss"] = "val_auroc"
+    keep: Literal["best", "last"] = "best"
+    calibrate: bool = True
     augmentation: Augmentation = field(default_factory=Augmentation)
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -79,6 +89,10 @@ class Recipe:
             raise RecipeError("recipe: there is no phase")
         if self.batch_size < 1 or min(phase.epochs for phase in self.phases) < 1:
             raise RecipeError("recipe: batch_size and epochs must be at least 1")
+        if min(phase.learning_rate for phase in self.phases) <= 0:
+            raise RecipeError("recipe: learning_rate must be above 0")
+        if self.patience < 0 or min(phase.last_layers for phase in self.phases) < 0:
+            raise RecipeError("recipe: patience and last_layers must not be negative")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for the training record."""
@@ -128,21 +142,82 @@ def recipe_of(values: Mapping[str, Any]) -> Recipe:
     return recipe
 
 
-def override(recipe: Recipe, *, epochs: int | None = None, image_size: int | None = None) -> Recipe:
+def override(
+    recipe: Recipe,
+    *,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    image_size: int | None = None,
+    settings: Sequence[str] = (),
+) -> Recipe:
     """`recipe` with single values replaced.
 
     Args:
         recipe: Where to start.
-        epochs: Epochs of the last phase.
+        epochs: Most epochs of every phase.
+        batch_size: Images per step.
+        learning_rate: Of the first phase; those of later phases keep their ratio to it.
         image_size: Rows and columns of the input.
+        settings: ``key=value`` for any key of a recipe, the value as in TOML: ``augmentation.mixup=0.2``,
+            ``phases.1.epochs=5`` (phases are counted from 0), ``optimizer="adamw"``; quotes may be left out.
+
+    Raises:
+        RecipeError: No such key, or a value of the wrong type.
     """
-    if epochs is not None:
-        last = dataclasses.replace(recipe.phases[-1], epochs=epochs)
-        recipe = dataclasses.replace(recipe, phases=(*recipe.phases[:-1], last))
+    values = _plain(recipe)
+    for phase in values["phases"]:
+        if epochs is not None:
+            phase["epochs"] = epochs
+        if learning_rate is not None:
+            phase["learning_rate"] *= learning_rate / recipe.phases[0].learning_rate
+    if batch_size is not None:
+        values["batch_size"] = batch_size
     if image_size is not None:
-        size = dataclasses.replace(recipe.preprocessing, height=image_size, width=image_size)
-        recipe = dataclasses.replace(recipe, preprocessing=size)
-    return recipe
+        values["preprocessing"] |= {"height": image_size, "width": image_size}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise RecipeError(f"{setting}: expected key=value")
+        _assign(values, key.strip(), _toml_value(text.strip()))
+    return recipe_of(values)
+
+
+def _plain(value: Any) -> Any:
+    """As `tomllib` would have read it: tables and lists."""
+    if dataclasses.is_dataclass(value):
+        return {entry.name: _plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+    if isinstance(value, (tuple, list)):
+        return [_plain(entry) for entry in value]
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _assign(values: Any, key: str, value: Any) -> None:
+    """Set the entry that the dotted `key` names; whether it is known and fits is checked later."""
+    *way, last = key.split(".")
+    for step in way:
+        values = _entry(values, step, key)
+    if isinstance(values, list):
+        _entry(values, last, key)
+        values[int(last)] = value
+    elif isinstance(values, dict):
+        values[last] = value
+    else:
+        raise RecipeError(f"recipe: no key '{key}'")
+
+
+def _entry(values: Any, step: str, key: str) -> Any:
+    try:
+        return values[int(step)] if isinstance(values, list) else values[step]
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        raise RecipeError(f"recipe: no key '{key}'") from error
 
 
 def _convert(value: Any, kind: Any, key: str) -> Any:

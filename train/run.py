@@ -1,43 +1,82 @@
 """`fracture-edge train`: from a data folder and splits to ``artifacts/<model>/`` with all evidence."""
 
-import csv
-import os
-import shutil
 import sys
-import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
 from fracture_edge._version import __version__
-from fracture_edge.errors import FractureEdgeError
-from fracture_edge.files import atomic_path, refuse_overwrite
+from fracture_edge.preprocess import Preprocessing
 from train import loop
 from train.architectures import build
-from train.calibrate import Calibration, choose_band, choose_threshold, fit_calibration
-from train.callbacks import History
-from train.dataset import DataError, ImageTable, read_splits, write_splits
-from train.evidence import draw_curves, training_record, write_record
+from train.calibrate import UNCALIBRATED, Calibration, fit_calibration
+from train.callbacks import History, best_of
+from train.dataset import ImageTable
+from train.device import Device, prepare
+from train.division import divided_table, write_split_file
+from train.evaluation import Predictions, judge, write_predictions
+from train.evidence import training_record, write_record
 from train.loading import Batches, class_weights, fingerprint, load_pixels
 from train.localisation import fracture_masks
+from train.mixing import Mixing
+from train.pictures import draw_training
 from train.recipe import Recipe
 from train.weights import initialise
+from train.weights.embedded import refit_norms
+from train.working import alone, check_target, open_folder, publish
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A trained network and what validation says of it.
+
+    Attributes:
+        model: Calibrated; in float32, whatever it was trained in.
+        history: Of all epochs.
+        initial_weights: What training started from, in words.
+        calibration: Already folded into the model.
+        validation: P(fractured) of the validation images, before and after calibration.
+    """
+
+    model: keras.Model
+    history: History
+    initial_weights: str
+    calibration: Calibration
+    validation: Predictions
+
+
+class PixelStore:
+    """The images of a table, decoded once: uint8 in memory."""
+
+    def __init__(self, table: ImageTable, preprocessing: Preprocessing) -> None:
+        """Decode all images of `table`; see `train.loading.load_pixels`."""
+        self.preprocessing = preprocessing
+        self._pixels = load_pixels(table, preprocessing)
+        self._row = {item.path: row for row, item in enumerate(table)}
+
+    def of(self, part: ImageTable) -> npt.NDArray[np.uint8]:
+        """The pixels of a part of the table, uint8 [N, height, width, 1]."""
+        return self._pixels[[self._row[item.path] for item in part]]
 
 
 def train_model(
     recipe: Recipe,
     *,
     data: Path,
-    splits: Path,
+    splits: Path | None,
     out: Path,
-    weights: str = "none",
+    weights: str | None = None,
     recipe_name: str = "corrected",
     seed: int = 0,
+    precision: str = "auto",
+    distribute: bool = False,
+    tensorboard: Path | None = None,
+    resume: bool = False,
     force: bool = False,
 ) -> Path:
     """Train one model and write its folder in one step, when everything is done.
@@ -45,12 +84,16 @@ def train_model(
     Args:
         recipe: What to train and how.
         data: The data folder.
-        splits: The split file, see `train.dataset.read_splits`.
+        splits: The split file; see `train.division.divided_table` for ``None``.
         out: Folder of all artefacts; the model gets a folder of its own in it.
-        weights: Initial weights, see `train.weights.initialise`.
+        weights: Initial weights, see `train.weights.initialise`; the recipe's when ``None``.
         recipe_name: Goes into the record.
         seed: Seed of initialisation, order and augmentation.
-        force: Whether an existing folder may be replaced.
+        precision: See `train.device.prepare`.
+        distribute: Likewise.
+        tensorboard: Folder for TensorBoard's logs.
+        resume: Go on with a run that was cut off.
+        force: Whether an existing folder, or an unfinished run, may be replaced.
 
     Returns:
         The model's folder.
@@ -59,129 +102,150 @@ def train_model(
         FractureEdgeError: Anything wrong with data, splits, weights or folder.
     """
     target = out / recipe.architecture
-    if not force:
-        refuse_overwrite(target)
-    table = read_splits(data, splits)
-    _require_splits(table, splits)
+    weights = recipe.weights if weights is None else weights
+    check_target(target, resume=resume, force=force)
+    with alone(target):
+        device = prepare(precision, distribute=distribute)
+        table = divided_table(data, splits, seed=seed)
+        settings = {
+            "recipe": recipe.to_dict(),
+            "seed": seed,
+            "weights": weights,
+            "precision": device.precision,
+            "data": fingerprint(table),
+        }
+        folder = open_folder(target, settings, resume=resume)
+        train_part, val_part = table.where("train"), table.where("val")
+        say(f"{len(train_part)} training, {len(val_part)} validation images; {device.name}, {device.precision}")
+        store = PixelStore(_both(train_part, val_part), recipe.preprocessing)
+        logs = [keras.callbacks.TensorBoard(tensorboard / recipe.architecture)] if tensorboard else []
+        outcome = train_once(
+            recipe, store, train_part, val_part, folder=folder, weights=weights, seed=seed, callbacks=logs
+        )
+        outcome.model.save(folder / "model.keras")
+        write_split_file(table, folder / "splits.csv")
+        write_record(
+            _record(recipe, recipe_name, outcome, table, val_part, settings["data"], seed, device),
+            folder / "training.json",
+        )
+        write_predictions(val_part, outcome.validation, folder / "predictions-val.csv")
+        draw_training(folder, table, store, outcome.history, recipe, seed=seed)
+        judge(folder, "val", table, outcome.validation)
+        publish(target)
+    record_line = f"{target}: {outcome.history.rows[-1]['epoch']} epochs"
+    say(f"wrote {record_line}")
+    return target
+
+
+def train_once(
+    recipe: Recipe,
+    store: PixelStore,
+    train_part: ImageTable,
+    val_part: ImageTable,
+    *,
+    folder: Path,
+    weights: str,
+    seed: int,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Outcome:
+    """Train, keep the right weights, and settle the calibration on validation images.
+
+    Args:
+        recipe: What to train and how.
+        store: Holds the images of both parts.
+        train_part: Images to learn from.
+        val_part: Images to choose by.
+        folder: For history, checkpoint and the state of the run.
+        weights: Initial weights, see `train.weights.initialise`.
+        seed: Seed of initialisation, order and augmentation.
+        callbacks: Further ones for `train.loop.fit`.
+    """
+    keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
     size = recipe.preprocessing
     model = build(recipe.architecture, size.height, size.width, **recipe.options)
     initial = initialise(model, weights)
-    started = time.monotonic()
-    train_part, val_part = table.where("train"), table.where("val")
-    _say(f"{recipe.architecture}: {model.count_params():,} parameters, initial weights {initial}")
-    _say(f"{len(train_part)} training, {len(val_part)} validation images at {size.height}x{size.width}")
+    pixels = store.of(train_part)
+    if weights == "embedded":
+        refit_norms(model, pixels, seed=seed)
+    say(f"{recipe.architecture}: {model.count_params():,} parameters, initial weights: {initial}")
     balance = class_weights(train_part.labels) if recipe.class_balance == "weights" else None
     wants_masks = recipe.localisation > 0 and any(layer.name == "cells" for layer in model.layers)
     masks = fracture_masks(train_part, size) if wants_masks else None
     # Validation images get an empty mask channel: the loss ignores it, the network's input has it.
     val_masks = None if masks is None else np.zeros((len(val_part), *masks.shape[1:]), np.uint8)
     training = Batches(
-        load_pixels(train_part, size, label="reading train"),
+        pixels,
         train_part.labels,
         batch_size=recipe.batch_size,
         masks=masks,
         weights=balance,
         seed=seed,
+        mixing=Mixing.of(recipe.augmentation, seed),
     )
-    val_pixels = load_pixels(val_part, size, label="reading val")
+    val_pixels = store.of(val_part)
     validation = Batches(
         val_pixels, val_part.labels, batch_size=2 * recipe.batch_size, masks=val_masks, weights=balance
     )
-    # The process's number keeps two runs of one model apart; what this process left before is a failure's rest.
-    working = out / f".{recipe.architecture}.{os.getpid()}.unfinished"
-    shutil.rmtree(working, ignore_errors=True)
-    working.mkdir(parents=True)
-    history = loop.fit(model, recipe, training, validation, folder=working, seed=seed)
-
+    history = loop.fit(model, recipe, training, validation, folder=folder, seed=seed, callbacks=callbacks)
+    model = _in_float32(model, recipe)
     raw = loop.predict(model, val_pixels)
-    calibration = fit_calibration(val_part.labels, raw)
+    calibration = fit_calibration(val_part.labels, raw) if recipe.calibrate else UNCALIBRATED
     calibration.fold_into(model.get_layer("probability"))
-    probabilities = loop.predict(model, val_pixels)
-    record = training_record(
+    return Outcome(model, history, initial, calibration, Predictions(raw, loop.predict(model, val_pixels)))
+
+
+def _in_float32(model: keras.Model, recipe: Recipe) -> keras.Model:
+    """The same network computing in float32, as it will be exported."""
+    policy = keras.config.dtype_policy()
+    if policy.name == "float32":
+        return model
+    size = recipe.preprocessing
+    try:
+        keras.config.set_dtype_policy("float32")
+        plain = build(recipe.architecture, size.height, size.width, **recipe.options)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    plain.set_weights(model.get_weights())
+    return plain
+
+
+def _both(first: ImageTable, second: ImageTable) -> ImageTable:
+    return ImageTable(first.root, first.layout, (*first.items, *second.items))
+
+
+def _record(
+    recipe: Recipe,
+    recipe_name: str,
+    outcome: Outcome,
+    table: ImageTable,
+    val_part: ImageTable,
+    data_fingerprint: str,
+    seed: int,
+    device: Device,
+) -> dict[str, object]:
+    history = outcome.history
+    rows = history.of_phase()
+    kept = rows[-1] if recipe.keep == "last" else best_of(rows, recipe.monitor) or rows[-1]
+    return training_record(
         recipe=recipe,
         recipe_name=recipe_name,
         seed=seed,
-        initial_weights=initial,
+        initial_weights=outcome.initial_weights,
         table=table,
-        data_fingerprint=fingerprint(table),
-        parameters=model.count_params(),
-        best=history.best(recipe.monitor),
-        epochs=len(history.rows),
-        seconds=time.monotonic() - started,
-        validation=_judge(val_part, probabilities, calibration),
+        data_fingerprint=data_fingerprint,
+        parameters=outcome.model.count_params(),
+        kept_epoch=kept["epoch"],
+        rows=history.rows,
+        calibration=outcome.calibration,
+        labels=val_part.labels,
+        probabilities=outcome.validation.calibrated,
+        device=device,
         version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    _write_all(working, model, table, history, val_part, probabilities, record)
-    (working / loop.CHECKPOINT).unlink(missing_ok=True)
-    _publish(working, target)
-    _say(f"wrote {target}: validation AUROC {record['validation']['auroc']:.4f}, "
-         f"threshold {record['threshold']:.4f}")  # fmt: skip
-    return target
 
 
-def _require_splits(table: ImageTable, splits: Path) -> None:
-    for split in ("train", "val"):
-        if set(table.where(split).labels) != {0, 1}:
-            raise DataError(f"{splits}: the {split} split lacks a class")
-
-
-def _judge(part: ImageTable, probabilities: npt.NDArray[np.float64], calibration: Calibration) -> dict[str, Any]:
-    threshold = choose_threshold(part.labels, probabilities)
-    low, high = choose_band(part.labels, probabilities, threshold)
-    decided = (probabilities >= threshold).astype(int)
-    return {
-        "temperature": calibration.temperature,
-        "intercept": calibration.intercept,
-        "threshold": threshold,
-        "uncertain_low": low,
-        "uncertain_high": high,
-        "images": len(part),
-        "fractured": sum(part.labels),
-        "auroc": float(roc_auc_score(part.labels, probabilities)),
-        "balanced_accuracy": float(balanced_accuracy_score(part.labels, decided)),
-        "log_loss": float(log_loss(part.labels, probabilities)),
-        "uncertain_share": float(np.mean((probabilities >= low) & (probabilities < high))),
-    }
-
-
-def _write_all(
-    folder: Path,
-    model: keras.Model,
-    table: ImageTable,
-    history: History,
-    val_part: ImageTable,
-    probabilities: npt.NDArray[np.float64],
-    record: dict[str, Any],
-) -> None:
-    model.save(folder / "model.keras")
-    draw_curves(history.rows, folder / "curves.png", title=model.name)
-    with atomic_path(folder / "splits.csv") as path, path.open("w", newline="", encoding="utf-8") as stream:
-        write_splits(table, csv.writer(stream))
-    name = folder / "predictions-val.csv"
-    with atomic_path(name) as path, path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("path", "label", "probability"))
-        for item, probability in zip(val_part, probabilities, strict=True):
-            writer.writerow((item.path, item.label, f"{probability:.6f}"))
-    write_record(record, folder / "training.json")
-
-
-def _publish(working: Path, target: Path) -> None:
-    """Put the finished folder in place; an old one goes only when the new one is whole."""
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    try:
-        if target.exists():
-            target.rename(old)
-        working.rename(target)
-    except OSError as error:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        raise FractureEdgeError(f"{target}: {error.strerror}; the result is in {working}") from error
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """One line for the person who waits, on stderr."""
     print(text, file=sys.stderr, flush=True)

@@ -9,16 +9,43 @@ run on every Keras backend.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 import keras
 
 from fracture_edge.errors import FractureEdgeError
-from train.architectures import custom_cnn, edge
+from train.architectures import backbones, custom_cnn, edge
 
-ARCHITECTURES: MappingProxyType[str, Callable[..., keras.Model]] = MappingProxyType(
-    {"edge": edge.build, "custom_cnn": custom_cnn.build}
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A network.
+
+    Attributes:
+        build: Takes height, width and options.
+        backbone_end: Name of the last layer of the feature extractor; what follows is the head.
+    """
+
+    build: Callable[..., keras.Model]
+    backbone_end: str
+
+
+ARCHITECTURES: MappingProxyType[str, Architecture] = MappingProxyType(
+    {
+        "resnet50": Architecture(partial(backbones.build, "resnet50"), backbones.BACKBONES["resnet50"].last),
+        "vgg16": Architecture(partial(backbones.build, "vgg16"), backbones.BACKBONES["vgg16"].last),
+        "custom_cnn": Architecture(custom_cnn.build, "dropout3"),
+        "edge": Architecture(edge.build, "top_relu"),
+        "densenet121": Architecture(
+            partial(backbones.build, "densenet121"), backbones.BACKBONES["densenet121"].last
+        ),
+        "efficientnetv2b0": Architecture(
+            partial(backbones.build, "efficientnetv2b0"), backbones.BACKBONES["efficientnetv2b0"].last
+        ),
+    }
 )
 
 
@@ -35,11 +62,33 @@ def build(name: str, height: int, width: int, **options: Any) -> keras.Model:
         FractureEdgeError: No such architecture, or an option that it does not have.
     """
     if name not in ARCHITECTURES:
-        raise FractureEdgeError(f"no architecture '{name}'; there are {', '.join(sorted(ARCHITECTURES))}")
+        raise FractureEdgeError(f"no architecture '{name}'; there are {', '.join(ARCHITECTURES)}")
     try:
-        return ARCHITECTURES[name](height, width, **options)
+        return ARCHITECTURES[name].build(height, width, **options)
     except TypeError as error:
         raise FractureEdgeError(f"architecture '{name}': {error}") from error
+
+
+def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers of the feature extractor, first to last, without the input and its normalisation."""
+    names = [layer.name for layer in model.layers]
+    first, last = names.index("normalise") + 1, names.index(ARCHITECTURES[model.name].backbone_end)
+    return list(model.layers[first : last + 1])
+
+
+def set_trainable(model: keras.Model, what: str, last_layers: int = 0) -> None:
+    """Say what of `model` is trained.
+
+    Args:
+        model: As built by `build`.
+        what: ``all`` layers, or the ``head``: what follows the backbone.
+        last_layers: With ``head``: that many of the backbone's last layers too, counted as Keras lists them
+            (activations, additions and pooling count).
+    """
+    backbone = backbone_layers(model)
+    frozen = set() if what == "all" else {layer.name for layer in backbone[: len(backbone) - last_layers]}
+    for layer in model.layers:
+        layer.trainable = layer.name not in frozen
 
 
 def after_grey_levels(model: keras.Model, outputs: Any = None) -> keras.Model:

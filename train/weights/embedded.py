@@ -1,0 +1,124 @@
+"""The embedded model's weights as a start for `edge`: to adapt it to images of one's own.
+
+The model that ships with fracture-edge is quantised, and its batch norms are folded into its convolutions. Its
+kernels are read back (8 bit, one scale for each filter), and the norms are given new statistics, so that the
+network computes what it computed and can be trained on.
+"""
+
+from importlib import resources
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from fracture_edge.modelfile import EMBEDDED
+from train.architectures import backbone_layers
+from train.architectures.edge import EPSILON
+from train.weights.errors import WeightsError
+
+_HEAD = ("cells", "pooled_evidence", "probability")
+_Convolution = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+
+
+def load(model: keras.Model) -> str:
+    """Load the embedded model's weights; the network then answers as it does, but for the rounding of activations.
+
+    Args:
+        model: `edge`, as wide as published.
+
+    Returns:
+        What was done, for the training record.
+
+    Raises:
+        WeightsError: Not `edge`, or not of the embedded model's size.
+    """
+    import onnx
+
+    if model.name != "edge":
+        raise WeightsError(f"--weights embedded fits 'edge' only, not '{model.name}'")
+    with resources.as_file(resources.files("fracture_edge.models") / f"{EMBEDDED}.onnx") as path:
+        graph = onnx.load(path).graph
+    constants = {entry.name: onnx.numpy_helper.to_array(entry) for entry in graph.initializer}
+    convolutions = [_dequantised(node, constants) for node in graph.node if node.op_type == "QLinearConv"]
+    layers = _convolutions(model)
+    if len(convolutions) != len(layers):
+        raise WeightsError(f"the embedded model has {len(convolutions)} convolutions, this one {len(layers)}")
+    for layer, (kernel, bias) in zip(layers, convolutions, strict=True):
+        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+        values = kernel.transpose(2, 3, 0, 1) if depthwise else kernel.transpose(2, 3, 1, 0)
+        if values.shape != tuple(layer.kernel.shape):
+            raise WeightsError(f"the embedded model's {layer.name} is {values.shape}, not {layer.kernel.shape}")
+        layer.set_weights([values])
+        ones = np.ones_like(bias)
+        _norm(model, layer).set_weights([ones, bias, np.zeros_like(bias), ones - EPSILON])
+    for name in _HEAD:
+        layer = model.get_layer(name)
+        values = [_constant(constants, name, shape=tuple(variable.shape)) for variable in layer.weights]
+        layer.set_weights(values)
+    return f"embedded model ({EMBEDDED})"
+
+
+def refit_norms(model: keras.Model, pixels: npt.NDArray[np.uint8], *, images: int = 256, seed: int = 0) -> None:
+    """Give every batch norm the statistics of `pixels` without changing what the network computes.
+
+    A folded norm has mean 0 and variance 1, whatever its inputs are; trained on, it would at once normalise by
+    the statistics of the batch and give something else altogether.
+
+    Args:
+        model: `edge`; changed in place.
+        pixels: Images to be trained on, uint8 [N, H, W, 1].
+        images: How many of them are drawn.
+        seed: Of the draw.
+    """
+    rows = np.random.default_rng(seed).permutation(len(pixels))[:images]
+    layers = _convolutions(model)
+    moments = []
+    for layer in layers:
+        output = keras.ops.cast(layer.output, "float32")
+        moments.append(keras.ops.stack([keras.ops.mean(output, (1, 2)), keras.ops.mean(output**2, (1, 2))], 1))
+    probe = keras.Model(model.input, moments)
+    found = probe.predict(pixels[np.sort(rows)], batch_size=16, verbose=0)
+    for layer, moment in zip(layers, found, strict=True):
+        mean, square = np.asarray(moment, np.float64).mean(axis=0)
+        variance = np.maximum(square - mean**2, 0.0)
+        norm = _norm(model, layer)
+        gamma, beta, old_mean, old_variance = norm.get_weights()
+        # gamma (x - old) / old_deviation + beta, written with the new mean and deviation.
+        slope = gamma / np.sqrt(old_variance + EPSILON)
+        norm.set_weights(
+            [slope * np.sqrt(variance + EPSILON), beta + slope * (mean - old_mean), mean, variance]
+        )
+
+
+def _convolutions(model: keras.Model) -> list[Any]:
+    kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+    return [layer for layer in backbone_layers(model) if isinstance(layer, kinds)]
+
+
+def _norm(model: keras.Model, convolution: Any) -> Any:
+    return model.get_layer(convolution.name.removesuffix("_conv") + "_norm")
+
+
+def _dequantised(node: Any, constants: dict[str, npt.NDArray[Any]]) -> _Convolution:
+    """Kernel (filters, channels, rows, columns) and bias of a QLinearConv; see the ONNX operator's definition."""
+    _, x_scale, _, w, w_scale, w_zero, _, _, bias = node.input
+    scale = constants[w_scale].astype(np.float32).reshape(-1, 1, 1, 1)
+    zero = constants[w_zero].astype(np.float32).reshape(-1, 1, 1, 1)
+    kernel = (constants[w].astype(np.float32) - zero) * scale
+    return kernel, constants[bias].astype(np.float32) * constants[x_scale] * scale.ravel()
+
+
+def _constant(constants: dict[str, npt.NDArray[Any]], layer: str, *, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """The constant of a layer of the float head that has `shape`, or as many values."""
+    size = int(np.prod(shape))
+    kind = "bias" if len(shape) == 1 else "kernel"
+    candidates = [
+        value
+        for name, value in constants.items()
+        if f"/{layer}_" in name and value.dtype == np.float32 and value.size == size
+        and (("Add" in name or "Reshape" in name) == (kind == "bias"))
+    ]  # fmt: skip
+    if len(candidates) != 1:
+        raise WeightsError(f"the embedded model has {len(candidates)} arrays for {kind} of '{layer}'")
+    return candidates[0].reshape(shape)

@@ -1,0 +1,118 @@
+"""The folder of a run that is not finished: one run at a time, resumable, published by renaming."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from fracture_edge.errors import FractureEdgeError
+from fracture_edge.files import atomic_write_text, refuse_overwrite
+from train.callbacks import State
+
+_SETTINGS = "run.json"
+
+
+def unfinished(target: Path) -> Path:
+    """Where the run that will become `target` works."""
+    return target.with_name(f".{target.name}.unfinished")
+
+
+@contextmanager
+def alone(target: Path) -> Iterator[None]:
+    """Hold the lock on `target`; it is let go when the process ends, however it ends.
+
+    Raises:
+        FractureEdgeError: Another process holds it.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise FractureEdgeError(f"{target}: another run is at work on it") from error
+    try:
+        yield
+    finally:
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def check_target(target: Path, *, resume: bool, force: bool) -> None:
+    """Refuse early what would destroy something, or what cannot be resumed.
+
+    Raises:
+        FractureEdgeError: The finished folder exists, an unfinished run would be lost, or there is none to resume.
+    """
+    state = State.read(unfinished(target))
+    if resume and not unfinished(target).is_dir():
+        raise FractureEdgeError(f"{target}: no unfinished run to resume; leave --resume out to start one")
+    if resume or force:
+        return
+    refuse_overwrite(target)
+    if state:
+        raise FractureEdgeError(
+            f"{unfinished(target)} holds an unfinished run ({len(state.rows)} epochs): --resume goes on with it, "
+            "--force starts anew"
+        )
+
+
+def open_folder(target: Path, settings: Mapping[str, Any], *, resume: bool) -> Path:
+    """Make the working folder, or take up the one that is there.
+
+    Args:
+        target: What it will become.
+        settings: Everything that decides the run; a resumed run must have the same.
+        resume: Whether to go on with what is there.
+
+    Raises:
+        FractureEdgeError: The run that is there was started with other settings; the text names the first.
+    """
+    folder = unfinished(target)
+    path = folder / _SETTINGS
+    # As it will be read again.
+    ours = json.loads(json.dumps(settings))
+    if resume and path.is_file():
+        theirs = json.loads(path.read_text(encoding="utf-8"))
+        if differing := _first_difference(theirs, ours, ""):
+            raise FractureEdgeError(f"{folder}: was started with another {differing}")
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    atomic_write_text(path, json.dumps(settings, indent=2))
+    return folder
+
+
+def publish(target: Path) -> None:
+    """Put the finished folder in place; an old one goes only when the new one is whole.
+
+    Raises:
+        FractureEdgeError: The file system refuses; the result stays where it is.
+    """
+    working, old = unfinished(target), target.with_name(f".{target.name}.old")
+    for leftover in (_SETTINGS, "state.json"):
+        (working / leftover).unlink(missing_ok=True)
+    for weights in working.glob("*.weights.h5"):
+        weights.unlink()
+    shutil.rmtree(old, ignore_errors=True)
+    try:
+        if target.exists():
+            target.rename(old)
+        working.rename(target)
+    except OSError as error:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        raise FractureEdgeError(f"{target}: {error.strerror}; the result is in {working}") from error
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _first_difference(theirs: Any, ours: Any, key: str) -> str:
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        for name in sorted(theirs.keys() | ours.keys()):
+            if found := _first_difference(theirs.get(name), ours.get(name), f"{key}.{name}".strip(".")):
+                return found
+        return ""
+    return "" if theirs == ours else f"{key} ({theirs!r}, now {ours!r})"
