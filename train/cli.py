@@ -26,7 +26,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def train(
     model: Annotated[
         str,
-        typer.Argument(help="resnet50, vgg16, custom_cnn, edge, densenet121 or efficientnetv2b0."),
+        typer.Argument(
+            metavar="MODEL", help="resnet50, vgg16, custom_cnn, edge, densenet121 or efficientnetv2b0."
+        ),
     ],
     data: DataOption,
     splits: OptionalSplitsOption = None,
@@ -57,7 +59,7 @@ def train(
     folds: Annotated[
         int | None,
         typer.Option(
-            min=2,
+            min=3,
             help="Cross-validate instead: train as many models, each tested on a part that it has not seen, and "
             "write artifacts/MODEL-folds. With --splits its test images are left alone.",
         ),
@@ -83,6 +85,7 @@ def train(
     my_folder
     """
     quiet_tensorflow()
+    from train.options import RunOptions
     from train.recipe import load_recipe, override
 
     name = recipe or ("finetune" if weights == "embedded" else "corrected")
@@ -94,24 +97,24 @@ def train(
         image_size=image_size,
         settings=settings or (),
     )
-    options = {
-        "data": data,
-        "splits": splits,
-        "out": out,
-        "weights": weights,
-        "recipe_name": name,
-        "seed": seed,
-        "precision": precision,
-        "distribute": distribute,
-        "tensorboard": tensorboard,
-        "resume": resume,
-        "force": force,
-    }
+    options = RunOptions(
+        data=data,
+        splits=splits,
+        out=out,
+        weights=weights,
+        recipe_name=name,
+        seed=seed,
+        precision=precision,
+        distribute=distribute,
+        tensorboard=tensorboard,
+        resume=resume,
+        force=force,
+    )
     if folds is None:
         from train.run import train_model
 
-        print(train_model(chosen, **options))
+        print(train_model(chosen, options))
     else:
         from train.folds import cross_validate
 
-        print(cross_validate(chosen, folds=folds, **options))
+        print(cross_validate(chosen, options, folds=folds))

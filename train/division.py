@@ -41,9 +41,7 @@ def divided_table(data: Path, splits: Path | None, *, seed: int = 0) -> ImageTab
     return table
 
 
-def draw(
-    table: ImageTable, *, fractions: tuple[float, float, float] = (0.7, 0.1, 0.2), seed: int = 0
-) -> Division:
+def draw(table: ImageTable, *, fractions: tuple[float, float, float] = (0.7, 0.1, 0.2), seed: int = 0) -> Division:
     """Draw grouped, stratified splits of all readable images, see `train.splits.divide`."""
     scans = scan(table)
     links = find_links(table, scans)

@@ -48,9 +48,7 @@ def draw_confusion(labels: Sequence[int], called: npt.NDArray[np.int_], path: Pa
                 )
 
 
-def draw_curves(
-    labels: Sequence[int], probabilities: Floats, threshold: float, path: Path, *, title: str
-) -> None:
+def draw_curves(labels: Sequence[int], probabilities: Floats, threshold: float, path: Path, *, title: str) -> None:
     """ROC and precision-recall curve, with the operating point."""
     truth, called = np.asarray(labels) == 1, probabilities >= threshold
     sensitivity, false_alarms = float(called[truth].mean()), float(called[~truth].mean())
@@ -87,9 +85,7 @@ def draw_reliability(labels: Sequence[int], predictions: "Predictions", path: Pa
         ):
             mean, share, low, high = reliability(labels, scores)
             axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
-            axes.errorbar(
-                mean, share, yerr=[share - low, high - share], fmt="o-", color=COLOURS[1], capsize=3
-            )
+            axes.errorbar(mean, share, yerr=[share - low, high - share], fmt="o-", color=COLOURS[1], capsize=3)
             axes.hist(scores, bins=np.linspace(0, 1, 21), weights=np.full(len(scores), 0.3 / len(scores)),
                       color=COLOURS[0], alpha=0.35)  # fmt: skip
             axes.set_title(name, fontsize="medium")

@@ -1,5 +1,6 @@
 """Pictures of a training run: curves, class distribution, samples with their augmentations."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ def draw_curves(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> No
     validation images. Accuracy is that of the sigmoid at 0.5, before threshold and calibration are chosen.
     """
     epochs = [row["epoch"] for row in rows]
-    starts = [row["epoch"] for before, row in zip(rows, rows[1:], strict=False) if row["phase"] != before["phase"]]
+    starts = [row["epoch"] for before, row in itertools.pairwise(rows) if row["phase"] != before["phase"]]
     with picture(path, width=12, height=3.8, title=title) as figure:
         for axes, (name, label) in zip(figure.subplots(1, len(_CURVES)), _CURVES.items(), strict=True):
             axes.plot(epochs, [row[name] for row in rows], ".-", color=COLOURS[0], label="training (augmented)")

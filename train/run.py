@@ -2,15 +2,18 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
 from fracture_edge._version import __version__
+from fracture_edge.errors import FractureEdgeError
 from fracture_edge.preprocess import Preprocessing
 from train import loop
 from train.architectures import build
@@ -24,6 +27,7 @@ from train.evidence import training_record, write_record
 from train.loading import Batches, class_weights, fingerprint, load_pixels
 from train.localisation import fracture_masks
 from train.mixing import Mixing
+from train.options import RunOptions
 from train.pictures import draw_training
 from train.recipe import Recipe
 from train.weights import initialise
@@ -64,36 +68,12 @@ class PixelStore:
         return self._pixels[[self._row[item.path] for item in part]]
 
 
-def train_model(
-    recipe: Recipe,
-    *,
-    data: Path,
-    splits: Path | None,
-    out: Path,
-    weights: str | None = None,
-    recipe_name: str = "corrected",
-    seed: int = 0,
-    precision: str = "auto",
-    distribute: bool = False,
-    tensorboard: Path | None = None,
-    resume: bool = False,
-    force: bool = False,
-) -> Path:
+def train_model(recipe: Recipe, options: RunOptions) -> Path:
     """Train one model and write its folder in one step, when everything is done.
 
     Args:
         recipe: What to train and how.
-        data: The data folder.
-        splits: The split file; see `train.division.divided_table` for ``None``.
-        out: Folder of all artefacts; the model gets a folder of its own in it.
-        weights: Initial weights, see `train.weights.initialise`; the recipe's when ``None``.
-        recipe_name: Goes into the record.
-        seed: Seed of initialisation, order and augmentation.
-        precision: See `train.device.prepare`.
-        distribute: Likewise.
-        tensorboard: Folder for TensorBoard's logs.
-        resume: Go on with a run that was cut off.
-        force: Whether an existing folder, or an unfinished run, may be replaced.
+        options: Where to read and write, and how to run.
 
     Returns:
         The model's folder.
@@ -101,40 +81,62 @@ def train_model(
     Raises:
         FractureEdgeError: Anything wrong with data, splits, weights or folder.
     """
-    target = out / recipe.architecture
-    weights = recipe.weights if weights is None else weights
-    check_target(target, resume=resume, force=force)
+    target, seed = options.out / recipe.architecture, options.seed
+    weights = recipe.weights if options.weights is None else options.weights
+    check_target(target, resume=options.resume, force=options.force)
     with alone(target):
-        device = prepare(precision, distribute=distribute)
-        table = divided_table(data, splits, seed=seed)
-        settings = {
-            "recipe": recipe.to_dict(),
-            "seed": seed,
-            "weights": weights,
-            "precision": device.precision,
-            "data": fingerprint(table),
-        }
-        folder = open_folder(target, settings, resume=resume)
+        device = prepare(options.precision, distribute=options.distribute)
+        table = divided_table(options.data, options.splits, seed=seed)
+        data = fingerprint(table)
+        settings = run_settings(recipe, seed=seed, weights=weights, precision=device.precision, data=data)
+        folder = open_folder(target, settings, resume=options.resume)
         train_part, val_part = table.where("train"), table.where("val")
         say(f"{len(train_part)} training, {len(val_part)} validation images; {device.name}, {device.precision}")
-        store = PixelStore(_both(train_part, val_part), recipe.preprocessing)
-        logs = [keras.callbacks.TensorBoard(tensorboard / recipe.architecture)] if tensorboard else []
+        store = PixelStore(join_tables(train_part, val_part), recipe.preprocessing)
         outcome = train_once(
-            recipe, store, train_part, val_part, folder=folder, weights=weights, seed=seed, callbacks=logs
+            recipe,
+            store,
+            train_part,
+            val_part,
+            folder=folder,
+            weights=weights,
+            seed=seed,
+            callbacks=tensorboard(options, recipe.architecture),
         )
         outcome.model.save(folder / "model.keras")
         write_split_file(table, folder / "splits.csv")
         write_record(
-            _record(recipe, recipe_name, outcome, table, val_part, settings["data"], seed, device),
+            _record(recipe, options, outcome, table=table, data_fingerprint=data, device=device),
             folder / "training.json",
         )
         write_predictions(val_part, outcome.validation, folder / "predictions-val.csv")
         draw_training(folder, table, store, outcome.history, recipe, seed=seed)
-        judge(folder, "val", table, outcome.validation)
+        result = judge(folder, "val", table, outcome.validation)
         publish(target)
-    record_line = f"{target}: {outcome.history.rows[-1]['epoch']} epochs"
-    say(f"wrote {record_line}")
+    auroc = result["metrics"]["auroc"]
+    say(
+        f"wrote {target}: validation AUROC {auroc['value']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}], "
+        f"threshold {result['threshold']:.3f} on P(fractured)"
+    )
     return target
+
+
+def run_settings(recipe: Recipe, **others: Any) -> dict[str, Any]:
+    """Everything that decides a run: what a resumed one must have in common with the one cut off."""
+    return {**others, "recipe": recipe.to_dict()}
+
+
+def tensorboard(options: RunOptions, name: str) -> list[keras.callbacks.Callback]:
+    """The callback that writes TensorBoard's logs, where they are asked for.
+
+    Raises:
+        FractureEdgeError: The package is missing.
+    """
+    if options.tensorboard is None:
+        return []
+    if find_spec("tensorboard") is None:
+        raise FractureEdgeError("--tensorboard needs tensorboard: pip install 'fracture-edge[tensorboard]'")
+    return [keras.callbacks.TensorBoard(options.tensorboard / name)]
 
 
 def train_once(
@@ -210,27 +212,27 @@ def _in_float32(model: keras.Model, recipe: Recipe) -> keras.Model:
     return plain
 
 
-def _both(first: ImageTable, second: ImageTable) -> ImageTable:
-    return ImageTable(first.root, first.layout, (*first.items, *second.items))
+def join_tables(first: ImageTable, second: ImageTable) -> ImageTable:
+    """The images of both."""
+    return replace(first, items=(*first.items, *second.items))
 
 
 def _record(
     recipe: Recipe,
-    recipe_name: str,
+    options: RunOptions,
     outcome: Outcome,
+    *,
     table: ImageTable,
-    val_part: ImageTable,
     data_fingerprint: str,
-    seed: int,
     device: Device,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     history = outcome.history
     rows = history.of_phase()
     kept = rows[-1] if recipe.keep == "last" else best_of(rows, recipe.monitor) or rows[-1]
     return training_record(
         recipe=recipe,
-        recipe_name=recipe_name,
-        seed=seed,
+        recipe_name=options.recipe_name,
+        seed=options.seed,
         initial_weights=outcome.initial_weights,
         table=table,
         data_fingerprint=data_fingerprint,
@@ -238,7 +240,7 @@ def _record(
         kept_epoch=kept["epoch"],
         rows=history.rows,
         calibration=outcome.calibration,
-        labels=val_part.labels,
+        labels=table.where("val").labels,
         probabilities=outcome.validation.calibrated,
         device=device,
         version=__version__,

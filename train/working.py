@@ -111,7 +111,7 @@ def publish(target: Path) -> None:
 
 def _first_difference(theirs: Any, ours: Any, key: str) -> str:
     if isinstance(theirs, dict) and isinstance(ours, dict):
-        for name in sorted(theirs.keys() | ours.keys()):
+        for name in ours | theirs:
             if found := _first_difference(theirs.get(name), ours.get(name), f"{key}.{name}".strip(".")):
                 return found
         return ""

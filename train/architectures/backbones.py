@@ -119,9 +119,7 @@ def build(
 
 def _name_paddings(image: keras.KerasTensor, features: keras.KerasTensor) -> None:
     """DenseNet leaves its padding layers to Keras's global counter: number them within the model instead."""
-    paddings = [
-        layer for layer in keras.Model(image, features).layers if isinstance(layer, layers.ZeroPadding2D)
-    ]
+    paddings = [layer for layer in keras.Model(image, features).layers if isinstance(layer, layers.ZeroPadding2D)]
     for number, layer in enumerate(paddings, start=1):
         if layer.name.startswith("zero_padding2d"):
             layer.name = f"padding{number}"

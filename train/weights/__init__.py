@@ -38,22 +38,24 @@ def initialise(model: keras.Model, weights: str) -> str:
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file")
     try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                (lite0.load if model.name == "edge" else applications.load_arrays)(model, dict(arrays), path)
-        elif path.suffix == ".keras":
-            model.set_weights(keras.saving.load_model(path, compile=False).get_weights())
-        elif path.name.endswith(".weights.h5"):
-            model.load_weights(path)
-        elif model.name in BACKBONES:
-            applications.load_file(model, path)
-        else:
-            raise WeightsError(f"{path}: not one of .npz, .weights.h5, .keras")
-    except WeightsError:
-        raise
+        _load_file(model, path)
     except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
         raise WeightsError(f"{path}: does not fit '{model.name}' ({error})") from error
     return path.name
+
+
+def _load_file(model: keras.Model, path: Path) -> None:
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            (lite0.load if model.name == "edge" else applications.load_arrays)(model, dict(arrays), path)
+    elif path.suffix == ".keras":
+        model.set_weights(keras.saving.load_model(path, compile=False).get_weights())
+    elif path.name.endswith(".weights.h5"):
+        model.load_weights(path)
+    elif path.suffix == ".h5" and model.name in BACKBONES:
+        applications.load_file(model, path)
+    else:
+        raise WeightsError(f"{path}: none of .npz, .keras, .weights.h5, or .h5 of a published backbone")
 
 
 def _imagenet(model: keras.Model) -> str:

@@ -24,8 +24,8 @@ def load_published(model: keras.Model) -> None:
     except Exception as error:
         # `keras.utils.get_file` raises a bare Exception when there is no network.
         raise WeightsError(
-            f"the ImageNet weights of '{model.name}' cannot be downloaded ({_first_line(error)}). On a machine with a "
-            f"network, python -c 'import keras; keras.applications.{_name(model)}(include_top=False)' leaves them in "
+            f"the ImageNet weights of '{model.name}' cannot be downloaded ({_first_line(error)}). With a network, "
+            f"python -c 'import keras; keras.applications.{_name(model)}(include_top=False)' leaves them in "
             "~/.keras/models: copy that folder here, or give the file with --weights, or --weights none"
         ) from error
 
@@ -44,9 +44,7 @@ def load_arrays(model: keras.Model, arrays: Mapping[str, npt.NDArray[np.generic]
     if model.name not in BACKBONES:
         raise WeightsError(f"{path}: backbone weights do not fit '{model.name}', which has no published backbone")
     wanted = {
-        f"{layer.name}/{variable.name}": variable
-        for layer in backbone_layers(model)
-        for variable in layer.weights
+        f"{layer.name}/{variable.name}": variable for layer in backbone_layers(model) for variable in layer.weights
     }
     if missing := set(wanted) - set(arrays):
         raise WeightsError(f"{path}: {len(missing)} arrays are missing, first: {min(missing)}")

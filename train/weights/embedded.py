@@ -54,8 +54,7 @@ def load(model: keras.Model) -> str:
         _norm(model, layer).set_weights([ones, bias, np.zeros_like(bias), ones - EPSILON])
     for name in _HEAD:
         layer = model.get_layer(name)
-        values = [_constant(constants, name, shape=tuple(variable.shape)) for variable in layer.weights]
-        layer.set_weights(values)
+        layer.set_weights([_constant(constants, name, shape=tuple(variable.shape)) for variable in layer.weights])
     return f"embedded model ({EMBEDDED})"
 
 
@@ -86,9 +85,7 @@ def refit_norms(model: keras.Model, pixels: npt.NDArray[np.uint8], *, images: in
         gamma, beta, old_mean, old_variance = norm.get_weights()
         # gamma (x - old) / old_deviation + beta, written with the new mean and deviation.
         slope = gamma / np.sqrt(old_variance + EPSILON)
-        norm.set_weights(
-            [slope * np.sqrt(variance + EPSILON), beta + slope * (mean - old_mean), mean, variance]
-        )
+        norm.set_weights([slope * np.sqrt(variance + EPSILON), beta + slope * (mean - old_mean), mean, variance])
 
 
 def _convolutions(model: keras.Model) -> list[Any]:
