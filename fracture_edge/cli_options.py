@@ -32,7 +32,7 @@ SetOption: TypeAlias = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Replace any value of the recipe, as often as you like: --set patience=3 --set augmentation.mixup=0.2 "
+        help="Replace any value of the recipe; may be repeated: --set patience=3 --set augmentation.mixup=0.2 "
         "--set phases.1.learning_rate=1e-6 (phases are counted from 0).",
     ),
 ]
@@ -41,8 +41,8 @@ PrecisionOption: TypeAlias = Annotated[
     str,
     typer.Option(
         "--precision",
-        help="auto (mixed_float16 on a GPU, float32 on a CPU), float32, mixed_float16 or mixed_bfloat16 (faster on "
-        "CPUs with AVX512-BF16 or AMX).",
+        help="auto (mixed_float16 on a GPU, float32 on a CPU), float32, mixed_float16 or mixed_bfloat16 (faster "
+        "on CPUs with AVX512-BF16 or AMX).",
     ),
 ]
 DistributeOption: TypeAlias = Annotated[

@@ -44,8 +44,8 @@ def train(
         str | None,
         typer.Option(
             help="Initial weights: none, imagenet (published ones of the backbone), embedded (of the model that "
-            "ships with fracture-edge, for edge), or a file: .npz or .h5 of the backbone, .keras or .weights.h5 of "
-            "the whole network. The recipe's if not given."
+            "ships with fracture-edge, for edge), or a file: .npz or .h5 of the backbone, .keras or .weights.h5 "
+            "of the whole network. The recipe's if not given."
         ),
     ] = None,
     epochs: EpochsOption = None,
