@@ -29,7 +29,7 @@ def evaluate(
     labels: Sequence[int],
     probabilities: Floats,
     groups: Sequence[str],
-    threshold: float,
+    threshold: float | Floats,
     *,
     resamples: int = 2000,
     seed: int = 0,
@@ -43,7 +43,7 @@ def evaluate(
         labels: 0 or 1.
         probabilities: P(fractured), [N].
         groups: What belongs together, N names.
-        threshold: Settled before; never chosen on these images.
+        threshold: Settled before; never chosen on these images. One for all, or one for each image.
         resamples: Of the bootstrap.
         seed: Of the bootstrap.
 
@@ -88,7 +88,7 @@ def auroc(
     )
 
 
-def confusion(labels: Sequence[int], probabilities: Floats, threshold: float) -> dict[str, int]:
+def confusion(labels: Sequence[int], probabilities: Floats, threshold: float | Floats) -> dict[str, int]:
     """True and false positives and negatives at `threshold`."""
     truth = np.asarray(labels) == 1
     called = np.asarray(probabilities) >= threshold

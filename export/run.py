@@ -27,6 +27,7 @@ from fracture_edge.modelfile import ModelInfo, embed_info
 from fracture_edge.policy import Policy
 from fracture_edge.preprocess import Preprocessing
 from train.dataset import FRACATLAS_ATTRIBUTION, ImageTable, read_splits
+from train.evaluation import read_record
 from train.loading import load_pixels
 from train.loop import predict
 
@@ -138,24 +139,6 @@ def export_model(
     }
     atomic_write_text(folder / "export.json", json.dumps(manifest, indent=2) + "\n")
     return list(targets.values())
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """Read ``training.json`` of a model's folder.
-
-    Raises:
-        ExportError: It is not there, or not readable.
-    """
-    path = folder / "training.json"
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ExportError(
-            f"{folder}: no trained model here; `fracture-edge train {folder.name}` makes one"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ExportError(f"{path}: cannot be read ({error})") from error
-    return record
 
 
 def read_source(folder: Path, *, calibration_images: int, data: Path | None, seed: int) -> Source:

@@ -36,7 +36,22 @@ _WORKSHOP = MappingProxyType(
             "train.data_cli", ("train",), "train", "Audit a folder of labelled X-rays, divide it without leaks."
         ),
         "train": _Elsewhere(
-            "train.cli", ("train",), "train", "Train a model from a data folder and a split file."
+            "train.cli", ("train", "benchmarks"), "train", "Train a model from a data folder and a split file."
+        ),
+        "train-all": _Elsewhere(
+            "train.all_cli",
+            ("train", "benchmarks"),
+            "train",
+            "Train the reference's three models and edge, and compare.",
+        ),
+        "tune": _Elsewhere(
+            "train.tune_cli", ("train", "benchmarks"), "tune", "Search for better hyper-parameters of a model."
+        ),
+        "evaluate": _Elsewhere(
+            "train.evaluate_cli",
+            ("train", "benchmarks"),
+            "train",
+            "Judge trained models on a split, with pictures.",
         ),
         "export": _Elsewhere(
             "export.cli", ("export", "train"), "export", "Export trained models to ONNX, float32 and int8."
@@ -51,7 +66,20 @@ _WORKSHOP = MappingProxyType(
 )
 #: Modules whose absence means that the extra of a command is not installed.
 _HEAVY = frozenset(
-    {"tensorflow", "keras", "sklearn", "scipy", "matplotlib", "imagehash", "tqdm", "tf2onnx", "onnx"}
+    {
+        "tensorflow",
+        "keras",
+        "sklearn",
+        "scipy",
+        "matplotlib",
+        "imagehash",
+        "tqdm",
+        "filelock",
+        "optuna",
+        "tomli_w",
+        "tf2onnx",
+        "onnx",
+    }
 )
 
 

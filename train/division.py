@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from fracture_edge.files import atomic_path
@@ -39,6 +40,25 @@ def divided_table(data: Path, splits: Path | None, *, seed: int = 0) -> ImageTab
             word = "fractured" if 1 in missing else "not fractured"
             raise DataError(f"{source}: the {split} split lacks the class '{word}'")
     return table
+
+
+def pool_of(data: Path, splits: Path | None) -> ImageTable:
+    """The images to cross-validate over, with groups: without the test images where a split file names some.
+
+    Args:
+        data: The data folder.
+        splits: A split file; ``None``: all readable images of the folder, whatever its own splits.
+
+    Raises:
+        DataError: The folder or the split file is wrong.
+    """
+    if splits is None:
+        table = draw(read_table(data)).table
+        return replace(table, items=tuple(item for item in table if item.split))
+    table = read_splits(data, splits)
+    items = tuple(item for item in table if item.split != "test")
+    _say(f"{len(items)} images; the {len(table) - len(items)} test images of {splits} are left alone")
+    return replace(table, items=items)
 
 
 def draw(table: ImageTable, *, fractions: tuple[float, float, float] = (0.7, 0.1, 0.2), seed: int = 0) -> Division:

@@ -140,7 +140,7 @@ def judge(folder: Path, split: str, table: ImageTable, predictions: Predictions)
     return result
 
 
-def figures(part: ImageTable, predictions: Predictions, threshold: float) -> dict[str, Any]:
+def figures(part: ImageTable, predictions: Predictions, threshold: float | Floats) -> dict[str, Any]:
     """Figures of merit with 95 % intervals, see `benchmarks.metrics.evaluate`, and what calibration changed."""
     labels, groups = part.labels, groups_of(part)
     plain = [row for row, item in enumerate(part) if item.metadata.get("hardware") == "0"]

@@ -165,7 +165,7 @@ def override(
     Raises:
         RecipeError: No such key, or a value of the wrong type.
     """
-    values = _plain(recipe)
+    values = plain_values(recipe)
     for phase in values["phases"]:
         if epochs is not None:
             phase["epochs"] = epochs
@@ -183,12 +183,12 @@ def override(
     return recipe_of(values)
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
     """As `tomllib` would have read it: tables and lists."""
     if dataclasses.is_dataclass(value):
-        return {entry.name: _plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+        return {entry.name: plain_values(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
     if isinstance(value, (tuple, list)):
-        return [_plain(entry) for entry in value]
+        return [plain_values(entry) for entry in value]
     return dict(value) if isinstance(value, Mapping) else value
 
 

@@ -85,24 +85,42 @@ def _fold_counts(fractions: Sequence[float]) -> list[int]:
 
 
 def _draw(table: ImageTable, usable: list[int], fold_counts: list[int], seed: int) -> dict[int, str]:
-    items = [table.items[k] for k in usable]
-    groups = [item.group or item.path for item in items]
-    folds = sum(fold_counts)
-    strata = _strata(items, folds)
+    part = replace(table, items=tuple(table.items[k] for k in usable))
+    folds = fold_numbers(part, sum(fold_counts), seed=seed)
+    split_of_fold = [split for split, count in zip(SPLITS, fold_counts, strict=True) for _ in range(count)]
+    result = {row: split_of_fold[fold] for row, fold in zip(usable, folds, strict=True)}
+    _require_both_classes(table, result, fold_counts)
+    return result
+
+
+def fold_numbers(table: ImageTable, folds: int, *, seed: int = 0) -> list[int]:
+    """Divide images into folds, grouped, and stratified by class and body part.
+
+    Args:
+        table: The images, with groups.
+        folds: How many.
+        seed: Of the shuffling.
+
+    Returns:
+        The fold of each image, counted from 0.
+
+    Raises:
+        DataError: Too few groups, or too few images of a class, for so many folds.
+    """
+    groups = [item.group or item.path for item in table]
     if len(set(groups)) < folds:
         raise DataError(f"{table.root}: {len(set(groups))} groups are too few for {folds} folds")
-    rarest = min((sum(item.label == label for item in items) for label in (0, 1)), default=0)
+    rarest = min(table.labels.count(label) for label in (0, 1))
     if rarest < folds:
         raise DataError(f"{table.root}: {rarest} images of a class are too few for {folds} folds")
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    strata = _strata(table.items, folds)
     number = {stratum: code for code, stratum in enumerate(sorted(set(strata)))}
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    result = [0] * len(table)
     codes = [number[stratum] for stratum in strata]
-    split_of_fold = [split for split, count in zip(SPLITS, fold_counts, strict=True) for _ in range(count)]
-    result: dict[int, str] = {}
-    for fold, (_, members) in enumerate(splitter.split(np.zeros(len(items)), codes, groups)):
+    for fold, (_, members) in enumerate(splitter.split(np.zeros(len(table)), codes, groups)):
         for member in members.tolist():
-            result[usable[member]] = split_of_fold[fold]
-    _require_both_classes(table, result, fold_counts)
+            result[member] = fold
     return result
 
 
