@@ -35,6 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, write_bones: Callable[...,
     import csv
 
     from train.dataset import read_table, write_splits
+    from train.options import RunOptions
     from train.recipe import load_recipe
     from train.run import train_model
 
@@ -43,5 +44,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory, write_bones: Callable[...,
     splits = base / "splits.csv"
     with splits.open("w", newline="") as stream:
         write_splits(read_table(data), csv.writer(stream))
-    train_model(load_recipe("edge", str(tiny_recipe)), data=data, splits=splits, out=base / "artifacts")
+    options = RunOptions(data=data, splits=splits, out=base / "artifacts")
+    train_model(load_recipe("edge", str(tiny_recipe)), options)
     return base / "artifacts"

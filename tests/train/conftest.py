@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,19 @@ from PIL import Image
 from train.dataset import ImageTable, read_table
 from train.grouping import Links, find_links
 from train.scan import Scan, scan_files
+
+@pytest.fixture(scope="module", autouse=True)
+def few_resamples() -> Iterator[None]:
+    """Bootstraps of a few draws: 2,000 of them take longer than the tiny training runs."""
+    from benchmarks import metrics
+
+    bootstrap = metrics.group_bootstrap
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            metrics, "group_bootstrap", lambda *values, **options: bootstrap(*values, **(options | {"resamples": 20}))
+        )
+        yield
+
 
 Picture = Any  # a seed, or uint8 [H, W]
 
@@ -173,18 +186,13 @@ def train_data(
 @pytest.fixture(scope="session")
 def train_tiny() -> Callable[..., Path]:
     """`train_tiny(train_data, model, out, **options)`: `train_model` with the recipe that lies there."""
+    from train.options import RunOptions
     from train.recipe import load_recipe
     from train.run import train_model
 
     def train(root: Path, model: str, out: Path, **options: Any) -> Path:
         recipe = str(root / f"{model}.toml")
-        return train_model(
-            load_recipe(model, recipe),
-            data=root / "data",
-            splits=root / "splits.csv",
-            out=out,
-            recipe_name=recipe,
-            **options,
-        )
+        places = {"data": root / "data", "splits": root / "splits.csv", "out": out, "recipe_name": recipe}
+        return train_model(load_recipe(model, recipe), RunOptions(**(places | options)))
 
     return train

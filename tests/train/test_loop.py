@@ -7,9 +7,9 @@ import pytest
 
 from fracture_edge.preprocess import Preprocessing
 from train import loop
-from train.architectures import build
+from train.architectures import build, set_trainable
 from train.augment import Augmentation
-from train.callbacks import COLUMNS, History, Progress
+from train.callbacks import COLUMNS, History, Progress, best_of, rows_of
 from train.loading import Batches
 from train.recipe import Phase, Recipe
 
@@ -37,18 +37,18 @@ def _trained(model: keras.Model) -> set[str]:
 
 
 def test_head_of_custom_cnn(cnn: keras.Model) -> None:
-    loop.set_trainable(cnn, "head")
+    set_trainable(cnn, "head")
     assert _trained(cnn) == {"hidden", "hidden_norm", "probability"}
-    loop.set_trainable(cnn, "all")
+    set_trainable(cnn, "all")
     assert _trained(cnn) == {layer.name for layer in cnn.layers if layer.weights}
 
 
 def test_head_of_edge() -> None:
     model = build("edge", 32, 32, filters=0.25)
-    loop.set_trainable(model, "head")
+    set_trainable(model, "head")
     # `cells` starts at random like the rest of the head: frozen, its strongest cell would be noise.
     assert _trained(model) == {"cells", "pooled_evidence", "probability"}
-    loop.set_trainable(model, "all")
+    set_trainable(model, "all")
     assert _trained(model) == {layer.name for layer in model.layers if layer.weights}
 
 
@@ -67,7 +67,12 @@ def test_frozen_layers_stay_as_they_are(cnn: keras.Model, tmp_path: Path) -> Non
     assert changed == {"hidden", "hidden_norm", "probability"}
     # All are trainable again: kernel and bias, or gamma and beta, of nine layers.
     assert len(cnn.trainable_variables) == 18
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.weights.h5", "history.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "best.weights.h5",
+        "history.csv",
+        "state-0001.weights.h5",
+        "state.json",
+    ]
 
 
 def test_the_moving_average_is_kept(cnn: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,8 +202,9 @@ def test_history_file_and_best_row(tmp_path: Path) -> None:
             history.on_epoch_begin(0)
             history.on_epoch_end(0, {"val_auroc": auroc, "val_loss": loss, "loss": 1.0})
     # The last phase counts; of equals the earliest.
-    assert history.best("val_auroc")["epoch"] == 3
-    assert history.best("val_loss")["epoch"] == 4
+    assert best_of(history.of_phase(), "val_auroc")["epoch"] == 3
+    assert best_of(history.of_phase(), "val_loss")["epoch"] == 4
+    assert [row["epoch"] for row in rows_of(history.rows, 0)] == [1]
     lines = (tmp_path / "history.csv").read_text().splitlines()
     assert lines[0] == ",".join(COLUMNS)
     assert [line.split(",")[:4] for line in lines[1:]] == [

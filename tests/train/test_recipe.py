@@ -1,12 +1,10 @@
-import dataclasses
 from pathlib import Path
 
 import pytest
 
-from fracture_edge.errors import FractureEdgeError
 from fracture_edge.preprocess import Preprocessing
 from train.augment import Augmentation
-from train.recipe import Phase, Recipe, RecipeError, load_recipe, override, recipe_of
+from train.recipe import Phase, Recipe, RecipeError, load_recipe, recipe_of
 
 MINIMAL = """
 architecture = "edge"
@@ -25,39 +23,20 @@ def _load(tmp_path: Path, text: str, model: str = "edge") -> Recipe:
     return load_recipe(model, str(file))
 
 
-def test_shipped_edge() -> None:
-    recipe = load_recipe("edge")
-    assert recipe.preprocessing == Preprocessing(288, 288, "letterbox", "bicubic")
-    assert (recipe.optimizer, recipe.monitor, recipe.localisation) == ("adamw", "val_auroc", 1.5)
-    assert [phase.schedule for phase in recipe.phases] == ["cosine"]
-    assert recipe.augmentation.flip_horizontal
-    assert recipe == load_recipe("edge", "corrected")
-
-
-def test_shipped_custom_cnn() -> None:
-    # DESIGN: Adam, 10 epochs at 1e-4, batch 32, 224x224, early stopping on val_loss, augmentation.
-    assert load_recipe("custom_cnn") == Recipe(
-        architecture="custom_cnn",
-        preprocessing=Preprocessing(224, 224, "letterbox", "bicubic"),
-        phases=(Phase(epochs=10, learning_rate=1e-4),),
-        batch_size=32,
-        optimizer="adam",
-        class_balance="weights",
-        monitor="val_loss",
-        patience=3,
-        augmentation=Augmentation(
-            rotation=15.0, scale=0.1, shift=0.05, flip_horizontal=True, contrast=0.2, brightness=0.1
-        ),
-    )
-
-
 def test_own_file_and_defaults(tmp_path: Path) -> None:
     recipe = _load(tmp_path, MINIMAL)
     assert recipe == Recipe(
         "edge", Preprocessing(64, 96), (Phase(2, 1e-3),), augmentation=Augmentation(), options={}
     )
     assert recipe.to_dict()["phases"] == (
-        {"epochs": 2, "learning_rate": 1e-3, "schedule": "constant", "warmup_epochs": 0, "trainable": "all"},
+        {
+            "epochs": 2,
+            "learning_rate": 1e-3,
+            "schedule": "constant",
+            "warmup_epochs": 0,
+            "trainable": "all",
+            "last_layers": 0,
+        },
     )
 
 
@@ -74,7 +53,7 @@ def test_options_are_free(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("epochs = 2", "epoch = 2", "recipe.phases[0]: unknown key 'epoch'; there are epochs, learning_rate"),
+        ("epochs = 2", "epoch = 2", "recipe.phases[0]: unknown key 'epoch'; there are epochs, last_layers, learning_rate"),
         ('"edge"', '"edge"\nbatchsize = 3', "recipe: unknown key 'batchsize'"),
         ("height = 64", "height = 64\nnoise = 1", "recipe.preprocessing: unknown key 'noise'"),
         ("epochs = 2", "epochs = 2.5", "recipe.phases[0].epochs: expected int, got 2.5"),
@@ -131,20 +110,3 @@ def test_missing_recipe(model: str, name: str, file: str) -> None:
     with pytest.raises(RecipeError) as caught:
         load_recipe(model, name)
     assert str(caught.value) == f"no recipe '{name}' for '{model}' ({file})"
-
-
-def test_override() -> None:
-    recipe = recipe_of(
-        {
-            "architecture": "edge",
-            "preprocessing": {"height": 64, "width": 96, "pad": 3},
-            "phases": [{"epochs": 1, "learning_rate": 0.1}, {"epochs": 2, "learning_rate": 0.2}],
-        }
-    )
-    changed = override(recipe, epochs=9, image_size=128)
-    assert [phase.epochs for phase in changed.phases] == [1, 9]
-    assert changed.preprocessing == Preprocessing(128, 128, pad=3)
-    assert dataclasses.replace(changed, phases=recipe.phases, preprocessing=recipe.preprocessing) == recipe
-    assert override(recipe) == recipe
-    with pytest.raises(FractureEdgeError, match="at least 1"):
-        override(recipe, epochs=0)

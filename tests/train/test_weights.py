@@ -184,7 +184,9 @@ def test_missing_file(edge: keras.Model, tmp_path: Path) -> None:
 def test_npz_for_another_architecture(tmp_path: Path) -> None:
     path = _save(tmp_path / "lite0.npz", {"a": np.zeros(3)})
     model = build("custom_cnn", 64, 64, **TINY_CNN)
-    assert _error(model, path) == f"{path}: .npz weights are known for 'edge' only, not for 'custom_cnn'"
+    assert _error(model, path) == (
+        f"{path}: backbone weights do not fit 'custom_cnn', which has no published backbone"
+    )
 
 
 @pytest.mark.parametrize(
