@@ -9,7 +9,18 @@ from fracture_edge._version import installed
 
 _PACKAGES = ("fracture-edge", "onnxruntime", "keras", "tensorflow", "numpy", "pillow", "scikit-learn")
 #: Instructions that decide how fast int8 and float32 convolutions are.
-_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "neon", "asimd", "asimddp", "i8mm")
+_FLAGS = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "neon",
+    "asimd",
+    "asimddp",
+    "i8mm",
+)
 
 
 def environment() -> dict[str, Any]:

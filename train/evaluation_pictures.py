@@ -76,23 +76,22 @@ def draw_curves(labels: Sequence[int], probabilities: Floats, threshold: float, 
 
 def draw_reliability(labels: Sequence[int], predictions: "Predictions", path: Path, *, title: str) -> None:
     """Share of fractured images against the probability given, before and after calibration."""
-    with picture(path, width=9, height=4.6, title=title) as figure:
-        for axes, name, scores in zip(
-            figure.subplots(1, 2, sharex=True, sharey=True),
-            ("before calibration", "after calibration"),
-            (predictions.raw, predictions.calibrated),
-            strict=True,
-        ):
+    panels = {"before calibration": predictions.raw, "after calibration": predictions.calibrated}
+    if np.array_equal(predictions.raw, predictions.calibrated):
+        panels = {"not calibrated": predictions.raw}
+    with picture(path, width=4.5 * len(panels), height=4.6, title=title) as figure:
+        grid = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, (name, scores) in zip(grid, panels.items(), strict=True):
             mean, share, low, high = reliability(labels, scores)
             axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
             axes.errorbar(mean, share, yerr=[share - low, high - share], fmt="o-", color=COLOURS[1], capsize=3)
-            axes.hist(scores, bins=np.linspace(0, 1, 21), weights=np.full(len(scores), 0.3 / len(scores)),
-                      color=COLOURS[0], alpha=0.35)  # fmt: skip
+            heights = np.full(len(scores), 0.3 / len(scores))
+            axes.hist(scores, bins=np.linspace(0, 1, 21), weights=heights, color=COLOURS[0], alpha=0.35)
             axes.set_title(name, fontsize="medium")
             axes.set(xlabel="P(fractured) given", xlim=(0, 1), ylim=(0, 1))
             axes.set_aspect("equal")
             axes.grid(alpha=0.3)
-        figure.axes[0].set_ylabel("share of fractured images (95 % interval)")
+        grid[0].set_ylabel("share of fractured images (95 % interval)")
         figure.supxlabel("bars: how often a probability is given", fontsize="small")
 
 

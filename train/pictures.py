@@ -41,7 +41,7 @@ def draw_curves(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> No
     starts = [row["epoch"] for before, row in itertools.pairwise(rows) if row["phase"] != before["phase"]]
     with picture(path, width=12, height=3.8, title=title) as figure:
         for axes, (name, label) in zip(figure.subplots(1, len(_CURVES)), _CURVES.items(), strict=True):
-            axes.plot(epochs, [row[name] for row in rows], ".-", color=COLOURS[0], label="training (augmented)")
+            axes.plot(epochs, [row[name] for row in rows], ".-", color=COLOURS[0], label="training")
             axes.plot(epochs, [row[f"val_{name}"] for row in rows], ".-", color=COLOURS[1], label="validation")
             for number, start in enumerate(starts, start=2):
                 axes.axvline(start - 0.5, color="grey", linestyle=":", label=f"phase {number} begins")

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import optuna
 import tomli_w
+from matplotlib.ticker import NullFormatter
 
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
@@ -213,6 +214,7 @@ def _draw(path: Path, trials: Sequence[optuna.trial.FrozenTrial], keys: Sequence
             panel.set(xlabel=key)
             if key.endswith("learning_rate"):
                 panel.set_xscale("log")
+                panel.xaxis.set_minor_formatter(NullFormatter())
         for panel in axes:
             panel.grid(alpha=0.3)
         for panel in axes[len(keys) + 1 :]:

@@ -1,0 +1,117 @@
+"""Images a second in training, beside the same step on one constant batch: `python -m benchmarks.training_speed`.
+
+The second is what the device can do; what the first falls short of it is the input pipeline's fault. Both go
+through the recipe's augmentation, loss and optimizer, in turns. Images are random bytes: the speed does not
+depend on what they show.
+"""
+
+import argparse
+import gc
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from benchmarks.environment import environment
+from fracture_edge.cli_options import quiet_tensorflow
+from fracture_edge.files import atomic_write_text
+from train import loop
+from train.architectures import ARCHITECTURES, build, set_trainable
+from train.device import prepare
+from train.loading import Batches
+from train.mixing import Mixing
+from train.recipe import Recipe, load_recipe
+
+RESULTS = Path(__file__).resolve().parent / "results" / "training-speed.json"
+
+
+def training_speed(recipe: Recipe, *, batches: int, rounds: int) -> dict[str, Any]:
+    """Time the last phase of `recipe` with and without the input pipeline.
+
+    Args:
+        recipe: Names network, size, batch size and augmentation.
+        batches: Batches of one timing.
+        rounds: Timings of each, in turns.
+
+    Returns:
+        Images a second of both (medians), and the median of the rounds' ratios.
+    """
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+    size, count = recipe.preprocessing, batches * recipe.batch_size
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (count, size.height, size.width, 1), np.uint8)
+    labels = random.permutation(np.arange(count) % 2).tolist()
+    phase = recipe.phases[-1]
+    model = build(recipe.architecture, size.height, size.width, **recipe.options)
+    set_trainable(model, phase.trainable, phase.last_layers)
+    trainer = loop.with_augmentation(model, recipe, 0)
+    loop.compile_phase(trainer, recipe, phase, steps=batches)
+    training = Batches(
+        pixels, labels, batch_size=recipe.batch_size, seed=0, mixing=Mixing.of(recipe.augmentation, 0)
+    )
+    constant = training[0]
+
+    def through_the_pipeline() -> None:
+        trainer.fit(training, epochs=1, shuffle=False, verbose=0)
+
+    def on_a_constant_batch() -> None:
+        for _ in range(batches):
+            trainer.train_on_batch(*constant)
+
+    ways = (through_the_pipeline, on_a_constant_batch)
+    for way in ways:
+        way()
+    seconds: dict[Any, list[float]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way in ways:
+            started = time.perf_counter()
+            way()
+            seconds[way].append(time.perf_counter() - started)
+    ratios = [bare / piped for piped, bare in zip(*seconds.values(), strict=True)]
+    piped, bare = (count / statistics.median(seconds[way]) for way in ways)
+    return {
+        "model": recipe.architecture,
+        "input": f"{size.height}x{size.width}",
+        "batch_size": recipe.batch_size,
+        "trainable": phase.trainable if not phase.last_layers else f"head and last {phase.last_layers} layers",
+        "images_per_second": round(piped, 2),
+        "images_per_second_constant_batch": round(bare, 2),
+        "ratio": round(statistics.median(ratios), 3),
+        "ratios": [round(ratio, 3) for ratio in ratios],
+    }
+
+
+def main() -> None:
+    """Time the models named, and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("models", nargs="*", default=[], help="all when none is named")
+    parser.add_argument("--batches", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--precision", default="auto", help="as in fracture-edge train")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    quiet_tensorflow()
+    device = prepare(arguments.precision)
+    rows = []
+    for model in arguments.models or list(ARCHITECTURES):
+        rows.append(training_speed(load_recipe(model), batches=arguments.batches, rounds=arguments.rounds))
+        print(json.dumps(rows[-1]), flush=True)
+        gc.collect()
+    result = {
+        "device": device.name,
+        "precision": device.precision,
+        "batches": arguments.batches,
+        "rounds": arguments.rounds,
+        "models": rows,
+        "environment": environment(),
+    }
+    atomic_write_text(arguments.output, json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
