@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from benchmarks import reproduction
 from benchmarks.table import markdown
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.files import atomic_write_text
@@ -21,7 +22,12 @@ from train.dataset import SPLITS
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-DOCUMENTS = (ROOT / "README.md", ROOT / "fracture_edge" / "models" / "README.md")
+DOCUMENTS = (
+    ROOT / "README.md",
+    ROOT / "fracture_edge" / "models" / "README.md",
+    ROOT / "docs" / "reproduction.md",
+    ROOT / "docs" / "training.md",
+)
 
 
 def _json(name: str) -> dict[str, Any]:
@@ -75,8 +81,36 @@ def _training() -> str:
     )
 
 
+def _speed() -> str:
+    result = _json("training-speed.json")
+    machine = result["environment"]
+    lines = [
+        "| model | precision | input | trained | images/s | constant batch, images/s | ratio |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in result["models"]:
+        lines.append(
+            f"| {row['model']} | {row['precision']} | {row['input']} | {row['trainable']} | "
+            f"{row['images_per_second']:.1f} | {row['images_per_second_constant_batch']:.1f} | {row['ratio']:.2f} |"
+        )
+    lines += [
+        "",
+        f"{result['models'][0]['device']}, {machine['cpu']}; medians of {result['rounds']} rounds of "
+        f"{result['batches']} batches, the two in turns.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
-    {"benchmark": _benchmark, "startup": _startup, "splits": _splits, "training": _training}
+    {
+        "benchmark": _benchmark,
+        "startup": _startup,
+        "splits": _splits,
+        "training": _training,
+        "reproduction": reproduction.table,
+        "leak": reproduction.leak,
+        "speed": _speed,
+    }
 )
 
 

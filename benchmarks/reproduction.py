@@ -211,6 +211,24 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def leak() -> str:
+    """What the notebook's own split does to the figures: the same network trained with it and without it."""
+    paths = [FOLDER / f"custom_cnn-notebook-{split}.json" for split in ("own", "grouped")]
+    if not all(path.is_file() for path in paths):
+        return "Not run yet.\n"
+    own, grouped = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
+    lines = [
+        "| custom_cnn, recipe `notebook` | own split | grouped split |",
+        "| --- | --- | --- |",
+    ]
+    for name in FIGURES:
+        cells = [_cell(Estimate(**result["figures"][name])) for result in (own, grouped)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    cells = [_cell(Estimate(**result["trivial_baseline"])) for result in (own, grouped)]
+    lines.append(f"| AUROC of size and brightness alone | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def _line(run: Run, result: dict[str, Any]) -> str:
     cells = [
         run.model,

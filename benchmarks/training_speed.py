@@ -89,22 +89,21 @@ def training_speed(recipe: Recipe, *, batches: int, rounds: int) -> dict[str, An
 def main() -> None:
     """Time the models named, and write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("models", nargs="*", default=[], help="all when none is named")
+    parser.add_argument("models", nargs="*", metavar="MODEL[:PRECISION]", help="all when none is named")
     parser.add_argument("--batches", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--precision", default="auto", help="as in fracture-edge train")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     quiet_tensorflow()
-    device = prepare(arguments.precision)
     rows = []
-    for model in arguments.models or list(ARCHITECTURES):
-        rows.append(training_speed(load_recipe(model), batches=arguments.batches, rounds=arguments.rounds))
+    for entry in arguments.models or list(ARCHITECTURES):
+        model, _, precision = entry.partition(":")
+        device = prepare(precision or "auto")
+        row = training_speed(load_recipe(model), batches=arguments.batches, rounds=arguments.rounds)
+        rows.append(row | {"device": device.name, "precision": device.precision})
         print(json.dumps(rows[-1]), flush=True)
         gc.collect()
     result = {
-        "device": device.name,
-        "precision": device.precision,
         "batches": arguments.batches,
         "rounds": arguments.rounds,
         "models": rows,

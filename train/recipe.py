@@ -116,7 +116,9 @@ def load_recipe(model: str, name: str = "corrected") -> Recipe:
     try:
         text = source.read_text(encoding="utf-8")
     except OSError as error:
-        raise RecipeError(f"no recipe '{name}' for '{model}' ({source.name})") from error
+        if isinstance(source, Path):
+            raise RecipeError(f"{source}: {error.strerror}") from error
+        raise RecipeError(f"no recipe '{name}' for '{model}'; there are {', '.join(shipped_recipes())}") from error
     except UnicodeDecodeError as error:
         raise RecipeError(f"{source.name}: no UTF-8 text ({error})") from error
     try:
@@ -130,6 +132,12 @@ def load_recipe(model: str, name: str = "corrected") -> Recipe:
     if recipe.architecture != model:
         raise RecipeError(f"{source.name}: is for '{recipe.architecture}', not for '{model}'")
     return recipe
+
+
+def shipped_recipes() -> list[str]:
+    """``MODEL-RECIPE`` of every recipe that ships with the package."""
+    names = (entry.name for entry in resources.files("train.recipes").iterdir())
+    return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
 
 
 def recipe_of(values: Mapping[str, Any]) -> Recipe:
