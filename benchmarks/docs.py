@@ -91,7 +91,8 @@ def _speed() -> str:
     for row in result["models"]:
         lines.append(
             f"| {row['model']} | {row['precision']} | {row['input']} | {row['trainable']} | "
-            f"{row['images_per_second']:.1f} | {row['images_per_second_constant_batch']:.1f} | {row['ratio']:.2f} |"
+            f"{row['images_per_second']:.1f} | {row['images_per_second_constant_batch']:.1f} | "
+            f"{row['ratio']:.2f} |"
         )
     lines += [
         "",

@@ -116,7 +116,7 @@ def load_recipe(model: str, name: str = "corrected") -> Recipe:
     try:
         text = source.read_text(encoding="utf-8")
     except OSError as error:
-        if isinstance(source, Path):
+        if name.endswith(".toml"):
             raise RecipeError(f"{source}: {error.strerror}") from error
         raise RecipeError(f"no recipe '{name}' for '{model}'; there are {', '.join(shipped_recipes())}") from error
     except UnicodeDecodeError as error:

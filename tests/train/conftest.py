@@ -17,6 +17,7 @@ from train.dataset import ImageTable, read_table
 from train.grouping import Links, find_links
 from train.scan import Scan, scan_files
 
+
 @pytest.fixture(scope="module", autouse=True)
 def few_resamples() -> Iterator[None]:
     """Bootstraps of a few draws: 2,000 of them take longer than the tiny training runs."""
@@ -25,7 +26,9 @@ def few_resamples() -> Iterator[None]:
     bootstrap = metrics.group_bootstrap
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            metrics, "group_bootstrap", lambda *values, **options: bootstrap(*values, **(options | {"resamples": 20}))
+            metrics,
+            "group_bootstrap",
+            lambda *values, **options: bootstrap(*values, **(options | {"resamples": 20})),
         )
         yield
 

@@ -53,7 +53,11 @@ def test_options_are_free(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("epochs = 2", "epoch = 2", "recipe.phases[0]: unknown key 'epoch'; there are epochs, last_layers, learning_rate"),
+        (
+            "epochs = 2",
+            "epoch = 2",
+            "recipe.phases[0]: unknown key 'epoch'; there are epochs, last_layers, learning_rate",
+        ),
         ('"edge"', '"edge"\nbatchsize = 3', "recipe: unknown key 'batchsize'"),
         ("height = 64", "height = 64\nnoise = 1", "recipe.preprocessing: unknown key 'noise'"),
         ("epochs = 2", "epochs = 2.5", "recipe.phases[0].epochs: expected int, got 2.5"),
