@@ -25,7 +25,8 @@ from train.recipe import Recipe
 
 #: Weights kept so far, in the folder of a run that is not finished.
 CHECKPOINT = "best.weights.h5"
-_STATE = "state.json"
+#: What the next process must know, likewise.
+STATE_FILE = "state.json"
 
 COLUMNS = (
     "epoch", "phase", "learning_rate", "loss", "accuracy", "auroc",
@@ -50,12 +51,12 @@ class State:
     @classmethod
     def read(cls, folder: Path) -> "State | None":
         """The state of the run in `folder`; ``None`` when it has finished no epoch."""
-        path = folder / _STATE
+        path = folder / STATE_FILE
         return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
     def write(self, folder: Path) -> None:
         """Make this the state that a resumed run starts from."""
-        atomic_write_text(folder / _STATE, json.dumps(asdict(self)))
+        atomic_write_text(folder / STATE_FILE, json.dumps(asdict(self)))
         for path in folder.glob("state-*.weights.h5"):
             if path.name != self.weights:
                 path.unlink()

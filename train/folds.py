@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fracture_edge.files import atomic_write_text
-from train.callbacks import CHECKPOINT
+from train.callbacks import CHECKPOINT, STATE_FILE
 from train.dataset import ImageTable
 from train.device import prepare
 from train.division import pool_of
@@ -22,7 +22,7 @@ from train.options import RunOptions
 from train.recipe import Recipe
 from train.run import PixelStore, run_settings, say, tensorboard, train_once
 from train.splits import fold_numbers
-from train.working import alone, check_target, open_folder, publish
+from train.working import FOLD_FILE, alone, check_target, open_folder, publish
 
 FOLDS_SCHEMA = 1
 _HEADER = ("path", "label", "group", "fold", "threshold", "raw", "probability")
@@ -79,15 +79,15 @@ def cross_validate(recipe: Recipe, options: RunOptions, *, folds: int) -> Path:
             folds=folds,
             data=fingerprint(pool),
         )
-        folder = open_folder(target, settings, resume=options.resume)
-        say(f"{len(pool)} images in {folds} folds; {device.name}, {device.precision}")
-        store = PixelStore(pool, recipe.preprocessing)
-        rounds = [
-            _round(recipe, options, store, pool, numbers, number, folder=folder, weights=weights)
-            for number in range(1, folds + 1)
-        ]
-        result = _result(recipe, options, rounds, settings["data"], device.name)
-        _write(folder, rounds, result)
+        with open_folder(target, settings, resume=options.resume) as folder:
+            say(f"{len(pool)} images in {folds} folds; {device.name}, {device.precision}")
+            store = PixelStore(pool, recipe.preprocessing)
+            rounds = [
+                _round(recipe, options, store, pool, numbers, number, folder=folder, weights=weights)
+                for number in range(1, folds + 1)
+            ]
+            result = _result(recipe, options, rounds, settings["data"], device.name)
+            _write(folder, rounds, result)
         publish(target)
     pooled = result["pooled"]["metrics"]["auroc"]
     say(f"wrote {target}: pooled AUROC {pooled['value']:.3f} [{pooled['low']:.3f}, {pooled['high']:.3f}]")
@@ -109,7 +109,7 @@ def _round(
     folds = max(numbers) + 1
     test_part = _part(pool, numbers, {number - 1})
     place = folder / f"fold-{number}"
-    done = place / "fold.json"
+    done = place / FOLD_FILE
     if done.is_file():
         left = json.loads(done.read_text(encoding="utf-8"))
         predictions = Predictions(np.array(left["raw"]), np.array(left["calibrated"]))
@@ -144,7 +144,7 @@ def _round(
         "epochs": fold.epochs,
     }
     atomic_write_text(done, json.dumps(left))
-    for weights_file in (place / CHECKPOINT, place / "state.json", *place.glob("state-*.weights.h5")):
+    for weights_file in (place / CHECKPOINT, place / STATE_FILE, *place.glob("state-*.weights.h5")):
         weights_file.unlink(missing_ok=True)
     return fold
 

@@ -89,29 +89,31 @@ def train_model(recipe: Recipe, options: RunOptions) -> Path:
         table = divided_table(options.data, options.splits, seed=seed)
         data = fingerprint(table)
         settings = run_settings(recipe, seed=seed, weights=weights, precision=device.precision, data=data)
-        folder = open_folder(target, settings, resume=options.resume)
-        train_part, val_part = table.where("train"), table.where("val")
-        say(f"{len(train_part)} training, {len(val_part)} validation images; {device.name}, {device.precision}")
-        store = PixelStore(join_tables(train_part, val_part), recipe.preprocessing)
-        outcome = train_once(
-            recipe,
-            store,
-            train_part,
-            val_part,
-            folder=folder,
-            weights=weights,
-            seed=seed,
-            callbacks=tensorboard(options, recipe.architecture),
-        )
-        outcome.model.save(folder / "model.keras")
-        write_split_file(table, folder / "splits.csv")
-        write_record(
-            _record(recipe, options, outcome, table=table, data_fingerprint=data, device=device),
-            folder / "training.json",
-        )
-        write_predictions(val_part, outcome.validation, folder / "predictions-val.csv")
-        draw_training(folder, table, store, outcome.history, recipe, seed=seed)
-        result = judge(folder, "val", table, outcome.validation)
+        with open_folder(target, settings, resume=options.resume) as folder:
+            train_part, val_part = table.where("train"), table.where("val")
+            say(
+                f"{len(train_part)} training, {len(val_part)} validation images; {device.name}, {device.precision}"
+            )
+            store = PixelStore(join_tables(train_part, val_part), recipe.preprocessing)
+            outcome = train_once(
+                recipe,
+                store,
+                train_part,
+                val_part,
+                folder=folder,
+                weights=weights,
+                seed=seed,
+                callbacks=tensorboard(options, recipe.architecture),
+            )
+            outcome.model.save(folder / "model.keras")
+            write_split_file(table, folder / "splits.csv")
+            write_record(
+                _record(recipe, options, outcome, table=table, data_fingerprint=data, device=device),
+                folder / "training.json",
+            )
+            write_predictions(val_part, outcome.validation, folder / "predictions-val.csv")
+            draw_training(folder, table, store, outcome.history, recipe, seed=seed)
+            result = judge(folder, "val", table, outcome.validation)
         publish(target)
     auroc = result["metrics"]["auroc"]
     say(

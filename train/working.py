@@ -11,8 +11,10 @@ from filelock import FileLock, Timeout
 
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text, refuse_overwrite
-from train.callbacks import State
+from train.callbacks import STATE_FILE
 
+#: What is left of a finished fold of a cross-validation.
+FOLD_FILE = "fold.json"
 _SETTINGS = "run.json"
 
 
@@ -47,43 +49,54 @@ def check_target(target: Path, *, resume: bool, force: bool) -> None:
     Raises:
         FractureEdgeError: The finished folder exists, an unfinished run would be lost, or there is none to resume.
     """
-    state = State.read(unfinished(target))
     if resume and not unfinished(target).is_dir():
         raise FractureEdgeError(f"{target}: no unfinished run to resume; leave --resume out to start one")
     if resume or force:
         return
     refuse_overwrite(target)
-    if state:
+    if _worth_resuming(unfinished(target)):
         raise FractureEdgeError(
-            f"{unfinished(target)} holds an unfinished run ({len(state.rows)} epochs): --resume goes on with it, "
-            "--force starts anew"
+            f"{unfinished(target)} holds an unfinished run: --resume goes on with it, --force starts anew"
         )
 
 
-def open_folder(target: Path, settings: Mapping[str, Any], *, resume: bool) -> Path:
-    """Make the working folder, or take up the one that is there.
+def _worth_resuming(folder: Path) -> bool:
+    """Whether a run in `folder` has an epoch, or a fold, behind it."""
+    return any(any(folder.rglob(name)) for name in (STATE_FILE, FOLD_FILE))
+
+
+@contextmanager
+def open_folder(target: Path, settings: Mapping[str, Any], *, resume: bool) -> Iterator[Path]:
+    """Make the working folder, or take up the one that is there; one without a whole epoch is not left behind.
 
     Args:
         target: What it will become.
         settings: Everything that decides the run; a resumed run must have the same.
         resume: Whether to go on with what is there.
 
+    Yields:
+        The folder.
+
     Raises:
         FractureEdgeError: The run that is there was started with other settings; the text names the first.
     """
     folder = unfinished(target)
     path = folder / _SETTINGS
-    # As it will be read again.
-    ours = json.loads(json.dumps(settings))
     if resume and path.is_file():
         theirs = json.loads(path.read_text(encoding="utf-8"))
-        if differing := _first_difference(theirs, ours, ""):
+        # Ours as they would be read again.
+        if differing := _first_difference(theirs, json.loads(json.dumps(settings)), ""):
             raise FractureEdgeError(f"{folder}: was started with another {differing}")
-        return folder
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    atomic_write_text(path, json.dumps(settings, indent=2))
-    return folder
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        atomic_write_text(path, json.dumps(settings, indent=2))
+    try:
+        yield folder
+    except BaseException:
+        if not _worth_resuming(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def publish(target: Path) -> None:
@@ -93,7 +106,7 @@ def publish(target: Path) -> None:
         FractureEdgeError: The file system refuses; the result stays where it is.
     """
     working, old = unfinished(target), target.with_name(f".{target.name}.old")
-    for leftover in (_SETTINGS, "state.json"):
+    for leftover in (_SETTINGS, STATE_FILE):
         (working / leftover).unlink(missing_ok=True)
     for weights in working.glob("*.weights.h5"):
         weights.unlink()

@@ -1,6 +1,8 @@
 """ImageNet weights of the backbones of `keras.applications`."""
 
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ def load_published(model: keras.Model) -> None:
         WeightsError: They cannot be downloaded.
     """
     try:
-        _copy(_application(model, "imagenet"), model)
+        # Keras reports the download on stdout, which carries data here.
+        with redirect_stdout(sys.stderr):
+            published = _application(model, "imagenet")
     except Exception as error:
         # `keras.utils.get_file` raises a bare Exception when there is no network.
         raise WeightsError(
@@ -28,6 +32,7 @@ def load_published(model: keras.Model) -> None:
             f"python -c 'import keras; keras.applications.{_name(model)}(include_top=False)' leaves them in "
             "~/.keras/models: copy that folder here, or give the file with --weights, or --weights none"
         ) from error
+    _copy(published, model)
 
 
 def load_file(model: keras.Model, path: Path) -> None:
