@@ -25,6 +25,7 @@ from train.device import prepare
 from train.loading import Batches
 from train.mixing import Mixing
 from train.recipe import Recipe, load_recipe
+from train.run import clear_session
 
 RESULTS = Path(__file__).resolve().parent / "results" / "training-speed.json"
 
@@ -40,7 +41,7 @@ def training_speed(recipe: Recipe, *, batches: int, rounds: int) -> dict[str, An
     Returns:
         Images a second of both (medians), and the median of the rounds' ratios.
     """
-    keras.utils.clear_session()
+    clear_session()
     keras.utils.set_random_seed(0)
     size, count = recipe.preprocessing, batches * recipe.batch_size
     random = np.random.default_rng(0)

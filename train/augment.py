@@ -29,8 +29,8 @@ class Augmentation:
         gamma: Largest change of gamma; 0.2 draws exponents between 1/1.2 and 1.2.
         mixup: Alpha of MixUp (Zhang et al., ICLR 2018): images and labels of a batch are blended in pairs, by a
             share drawn from Beta(alpha, alpha).
-        cutmix: Alpha of CutMix (Yun et al., ICCV 2019): a rectangle comes from another image, and the label
-            in proportion to its area. With both, each batch gets one of the two, by chance.
+        cutmix: Alpha of CutMix (Yun et al., ICCV 2019), at most 1: a rectangle comes from another image, the label
+            follows in proportion to its area. With both, each batch gets one of the two, by chance.
     """
 
     rotation: float = 0.0
@@ -48,6 +48,8 @@ class Augmentation:
         for name in ("rotation", "scale", "shift", "contrast", "brightness", "gamma", "mixup", "cutmix"):
             if getattr(self, name) < 0:
                 raise FractureEdgeError(f"augmentation.{name} must not be negative")
+        if self.cutmix > 1:
+            raise FractureEdgeError("augmentation.cutmix must not be above 1")
 
 
 class _RandomLayer(keras.layers.Layer):

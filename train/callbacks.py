@@ -23,10 +23,9 @@ from fracture_edge.files import atomic_path, atomic_write_text
 from train.loading import Batches
 from train.recipe import Recipe
 
-#: Weights kept so far, in the folder of a run that is not finished.
-CHECKPOINT = "best.weights.h5"
 #: What the next process must know, likewise.
 STATE_FILE = "state.json"
+_WEIGHTS = "*.weights.h5"
 
 COLUMNS = (
     "epoch", "phase", "learning_rate", "loss", "accuracy", "auroc",
@@ -41,12 +40,12 @@ class State:
     Attributes:
         phase: Counted from 0.
         rows: Of the history, of all phases.
-        weights: File with weights and optimizer.
+        kept: Epoch whose weights are kept so far, counted from 1; 0: none of this phase is worth keeping.
     """
 
     phase: int
     rows: list[dict[str, Any]]
-    weights: str
+    kept: int
 
     @classmethod
     def read(cls, folder: Path) -> "State | None":
@@ -57,13 +56,26 @@ class State:
     def write(self, folder: Path) -> None:
         """Make this the state that a resumed run starts from."""
         atomic_write_text(folder / STATE_FILE, json.dumps(asdict(self)))
-        for path in folder.glob("state-*.weights.h5"):
-            if path.name != self.weights:
+        needed = {state_file(len(self.rows)), kept_file(self.kept)}
+        for path in folder.glob(_WEIGHTS):
+            if path.name not in needed:
                 path.unlink()
 
-    def epochs_of_phase(self) -> int:
-        """Epochs that the phase has behind it."""
-        return len(rows_of(self.rows, self.phase))
+
+def clear_state(folder: Path) -> None:
+    """Remove what only a resumed run would need."""
+    for path in (folder / STATE_FILE, *folder.glob(_WEIGHTS)):
+        path.unlink(missing_ok=True)
+
+
+def state_file(epoch: int) -> str:
+    """Name of the file with weights and optimizer after `epoch` epochs."""
+    return f"state-{epoch:04d}.weights.h5"
+
+
+def kept_file(epoch: int) -> str:
+    """Name of the file with the weights that are kept, those of `epoch`."""
+    return f"kept-{epoch:04d}.weights.h5"
 
 
 def rows_of(rows: Sequence[dict[str, Any]], phase: int) -> list[dict[str, Any]]:
@@ -74,12 +86,11 @@ def rows_of(rows: Sequence[dict[str, Any]], phase: int) -> list[dict[str, Any]]:
 def best_of(rows: Sequence[dict[str, Any]], monitor: str) -> dict[str, Any] | None:
     """The row with the greatest ``val_auroc`` or smallest ``val_loss``, the earliest of equals.
 
-    ``None`` when it was no number in any row.
+    ``None`` when the network gave no numbers in any row; its AUROC is one even then.
     """
     sign = 1.0 if monitor == "val_auroc" else -1.0
-    return max(
-        (row for row in rows if math.isfinite(row[monitor])), key=lambda row: sign * row[monitor], default=None
-    )
+    sound = (row for row in rows if math.isfinite(row["val_loss"]))
+    return max(sound, key=lambda row: sign * row[monitor], default=None)
 
 
 def stalled(rows: Sequence[dict[str, Any]], recipe: Recipe) -> bool:
@@ -111,11 +122,13 @@ class Seeds(keras.callbacks.Callback):
 class History(keras.callbacks.Callback):
     """Collects one row per epoch over all phases and keeps `path` current, whole at every moment."""
 
-    def __init__(self, path: Path, rows: Sequence[dict[str, Any]] = ()) -> None:
+    def __init__(self, path: Path, state: State | None = None) -> None:
         super().__init__()
         self.path = path
-        self.rows: list[dict[str, Any]] = list(rows)
-        self.phase = 0
+        self.rows: list[dict[str, Any]] = list(state.rows) if state else []
+        self.phase = state.phase if state else 0
+        #: Epoch whose weights are kept, counted from 1; 0: none of this phase so far.
+        self.kept = state.kept if state else 0
         self._started = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -196,23 +209,17 @@ class SaveState(keras.callbacks.Callback):
 class Commit(keras.callbacks.Callback):
     """Keeps the weights that the recipe wants, commits the epoch, stops early. Runs last."""
 
-    def __init__(self, history: History, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, history: History, recipe: Recipe, network: keras.Model, folder: Path) -> None:
         super().__init__()
-        self.history, self.recipe, self.folder = history, recipe, folder
+        self.history, self.recipe, self.network, self.folder = history, recipe, network, folder
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Do all three, in this order."""
-        rows = self.history.of_phase()
-        if self.recipe.keep == "last" or best_of(rows, self.recipe.monitor) is rows[-1]:
-            # Keras wants the suffix; the name is settled by renaming.
-            temporary = self.folder / f"new-{CHECKPOINT}"
-            self.model.save_weights(temporary)
-            temporary.replace(self.folder / CHECKPOINT)
-        State(self.history.phase, self.history.rows, state_file(len(self.history.rows))).write(self.folder)
+        history, rows = self.history, self.history.of_phase()
+        best = best_of(rows, self.recipe.monitor)
+        if best is rows[-1] or (self.recipe.keep == "last" and math.isfinite(rows[-1]["val_loss"])):
+            history.kept = rows[-1]["epoch"]
+            self.network.save_weights(self.folder / kept_file(history.kept))
+        State(history.phase, history.rows, history.kept).write(self.folder)
         if stalled(rows, self.recipe):
             self.model.stop_training = True
-
-
-def state_file(epoch: int) -> str:
-    """Name of the file with weights and optimizer after `epoch` epochs."""
-    return f"state-{epoch:04d}.weights.h5"

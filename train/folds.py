@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fracture_edge.files import atomic_write_text
-from train.callbacks import CHECKPOINT, STATE_FILE
+from train.callbacks import clear_state
 from train.dataset import ImageTable
 from train.device import prepare
 from train.division import pool_of
@@ -144,8 +144,7 @@ def _round(
         "epochs": fold.epochs,
     }
     atomic_write_text(done, json.dumps(left))
-    for weights_file in (place / CHECKPOINT, place / STATE_FILE, *place.glob("state-*.weights.h5")):
-        weights_file.unlink(missing_ok=True)
+    clear_state(place)
     return fold
 
 

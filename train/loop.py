@@ -11,9 +11,10 @@ import numpy.typing as npt
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import after_grey_levels, set_trainable
 from train.augment import RandomAffine, RandomGreyLevels
-from train.callbacks import CHECKPOINT, Commit, History, Progress, SaveState, Seeds, State, stalled
+from train.callbacks import Commit, History, Progress, SaveState, Seeds, State, kept_file, stalled, state_file
 from train.loading import Batches
 from train.localisation import CellLoss
+from train.norms import RefitNorms
 from train.recipe import Phase, Recipe
 
 
@@ -47,22 +48,20 @@ def fit(
         FractureEdgeError: No epoch of a phase gave a number to judge it by.
     """
     state = State.read(folder)
-    history = History(folder / "history.csv", state.rows if state else ())
-    checkpoint = folder / CHECKPOINT
+    history = History(folder / "history.csv", state)
     trainer = with_augmentation(model, recipe, seed, masks=training.has_masks)
     total = sum(phase.epochs for phase in recipe.phases)
     for number, phase in enumerate(recipe.phases):
         if state and number < state.phase:
             continue
-        history.phase = number
         set_trainable(model, phase.trainable, phase.last_layers)
         compile_phase(trainer, recipe, phase, steps=len(training))
         if state and number == state.phase:
             trainer.optimizer.build(trainer.trainable_variables)
-            trainer.load_weights(folder / state.weights)
+            trainer.load_weights(folder / state_file(len(state.rows)))
         else:
-            # A phase that gives no number at all must not pass on the weights of the one before.
-            checkpoint.unlink(missing_ok=True)
+            # A phase that gives no numbers must not pass on the weights of the one before.
+            history.phase, history.kept = number, 0
         done = history.of_phase()
         if len(done) < phase.epochs and not (done and stalled(done, recipe)):
             # Averaged weights are swapped in between the state, which must have both sets apart, and the
@@ -81,16 +80,18 @@ def fit(
                     Progress(history, total),
                     SaveState(history, folder),
                     *average,
+                    *([RefitNorms(model, training)] if recipe.refit_norms else []),
                     *callbacks,
-                    Commit(history, recipe, folder),
+                    Commit(history, recipe, model, folder),
                 ],
                 verbose=0,
             )
-        if not checkpoint.is_file():
+        if not history.kept:
             raise FractureEdgeError(
-                f"training diverged: {recipe.monitor} was no number in any epoch; a smaller learning rate may help"
+                "training diverged: the validation loss was no number in any epoch; a smaller learning "
+                "rate may help"
             )
-        trainer.load_weights(checkpoint)
+        model.load_weights(folder / kept_file(history.kept))
     set_trainable(model, "all")
     return history
 

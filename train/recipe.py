@@ -1,6 +1,7 @@
 """Recipes: hyper-parameters as data, read from TOML and checked key by key."""
 
 import dataclasses
+import math
 import tomllib
 import types
 from collections.abc import Mapping, Sequence
@@ -57,6 +58,8 @@ class Recipe:
         class_balance: ``weights`` makes both classes count the same in the loss; ``none`` does not.
         localisation: Weight of the loss of `train.localisation`, used where the data marks fractures and the
             architecture has ``cells``; 0 switches it off.
+        refit_norms: Whether the batch norms' statistics are taken anew without dropout after each epoch, see
+            `train.norms`.
         patience: Epochs without a better `monitor` before a phase stops; 0: it never stops early.
         monitor: ``val_auroc`` or ``val_loss``.
         keep: Which weights of a phase are kept: of its ``best`` epoch by `monitor`, or of its ``last``.
@@ -77,6 +80,7 @@ class Recipe:
     ema_momentum: float = 0.0
     class_balance: Literal["weights", "none"] = "weights"
     localisation: float = 0.0
+    refit_norms: bool = False
     patience: int = 5
     monitor: Literal["val_auroc", "val_loss"] = "val_auroc"
     keep: Literal["best", "last"] = "best"
@@ -87,16 +91,27 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.phases:
             raise RecipeError("recipe: there is no phase")
-        if self.batch_size < 1 or min(phase.epochs for phase in self.phases) < 1:
-            raise RecipeError("recipe: batch_size and epochs must be at least 1")
-        if min(phase.learning_rate for phase in self.phases) <= 0:
-            raise RecipeError("recipe: learning_rate must be above 0")
-        if self.patience < 0 or min(phase.last_layers for phase in self.phases) < 0:
-            raise RecipeError("recipe: patience and last_layers must not be negative")
+        for phase in self.phases:
+            _require("phases.epochs", phase.epochs, phase.epochs >= 1, "at least 1")
+            rate = phase.learning_rate
+            _require("phases.learning_rate", rate, rate > 0 and math.isfinite(rate), "above 0")
+            _require("phases.warmup_epochs", phase.warmup_epochs, phase.warmup_epochs >= 0, "at least 0")
+            _require("phases.last_layers", phase.last_layers, phase.last_layers >= 0, "at least 0")
+        _require("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
+        _require("patience", self.patience, self.patience >= 0, "at least 0")
+        _require("weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
+        _require("localisation", self.localisation, self.localisation >= 0, "at least 0")
+        _require("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1")
+        _require("ema_momentum", self.ema_momentum, 0 <= self.ema_momentum < 1, "from 0 to below 1")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for the training record."""
         return dataclasses.asdict(self)
+
+
+def _require(key: str, value: float, right: bool, wanted: str) -> None:
+    if not right:
+        raise RecipeError(f"recipe.{key}: must be {wanted}, not {value}")
 
 
 def load_recipe(model: str, name: str = "corrected") -> Recipe:

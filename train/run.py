@@ -18,7 +18,7 @@ from fracture_edge.preprocess import Preprocessing
 from train import loop
 from train.architectures import build
 from train.calibrate import UNCALIBRATED, Calibration, fit_calibration
-from train.callbacks import History, best_of
+from train.callbacks import History
 from train.dataset import ImageTable
 from train.device import Device, prepare
 from train.division import divided_table, write_split_file
@@ -164,7 +164,7 @@ def train_once(
         seed: Seed of initialisation, order and augmentation.
         callbacks: Further ones for `train.loop.fit`.
     """
-    keras.utils.clear_session()
+    clear_session()
     keras.utils.set_random_seed(seed)
     size = recipe.preprocessing
     model = build(recipe.architecture, size.height, size.width, **recipe.options)
@@ -199,6 +199,14 @@ def train_once(
     return Outcome(model, history, initial, calibration, Predictions(raw, loop.predict(model, val_pixels)))
 
 
+def clear_session() -> None:
+    """Forget earlier models, but not the precision and the distribution that were chosen for all of them."""
+    policy, distribution = keras.config.dtype_policy(), keras.distribution.distribution()
+    keras.utils.clear_session()
+    keras.config.set_dtype_policy(policy)
+    keras.distribution.set_distribution(distribution)
+
+
 def _in_float32(model: keras.Model, recipe: Recipe) -> keras.Model:
     """The same network computing in float32, as it will be exported."""
     policy = keras.config.dtype_policy()
@@ -229,8 +237,6 @@ def _record(
     device: Device,
 ) -> dict[str, Any]:
     history = outcome.history
-    rows = history.of_phase()
-    kept = rows[-1] if recipe.keep == "last" else best_of(rows, recipe.monitor) or rows[-1]
     return training_record(
         recipe=recipe,
         recipe_name=options.recipe_name,
@@ -239,7 +245,7 @@ def _record(
         table=table,
         data_fingerprint=data_fingerprint,
         parameters=outcome.model.count_params(),
-        kept_epoch=kept["epoch"],
+        kept_epoch=history.kept,
         rows=history.rows,
         calibration=outcome.calibration,
         labels=table.where("val").labels,

@@ -1,7 +1,11 @@
 """The folder of a run that is not finished: one run at a time, resumable, published by renaming."""
 
+import getpass
+import hashlib
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text, refuse_overwrite
-from train.callbacks import STATE_FILE
+from train.callbacks import STATE_FILE, clear_state
 
 #: What is left of a finished fold of a cross-validation.
 FOLD_FILE = "fold.json"
@@ -30,8 +34,9 @@ def alone(target: Path) -> Iterator[None]:
     Raises:
         FractureEdgeError: Another process holds it.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=0)
+    # Not beside the target: a lock file must stay when it is let go, and a run that fails leaves nothing there.
+    name = hashlib.sha256(os.fsencode(target.resolve())).hexdigest()[:16]
+    lock = FileLock(Path(tempfile.gettempdir()) / f"fracture-edge-{getpass.getuser()}-{name}.lock", timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
@@ -40,7 +45,6 @@ def alone(target: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def check_target(target: Path, *, resume: bool, force: bool) -> None:
@@ -106,10 +110,6 @@ def publish(target: Path) -> None:
         FractureEdgeError: The file system refuses; the result stays where it is.
     """
     working, old = unfinished(target), target.with_name(f".{target.name}.old")
-    for leftover in (_SETTINGS, STATE_FILE):
-        (working / leftover).unlink(missing_ok=True)
-    for weights in working.glob("*.weights.h5"):
-        weights.unlink()
     shutil.rmtree(old, ignore_errors=True)
     try:
         if target.exists():
@@ -119,6 +119,8 @@ def publish(target: Path) -> None:
         if old.exists() and not target.exists():
             old.rename(target)
         raise FractureEdgeError(f"{target}: {error.strerror}; the result is in {working}") from error
+    clear_state(target)
+    (target / _SETTINGS).unlink(missing_ok=True)
     shutil.rmtree(old, ignore_errors=True)
 
 

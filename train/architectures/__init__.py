@@ -65,7 +65,7 @@ def build(name: str, height: int, width: int, **options: Any) -> keras.Model:
         raise FractureEdgeError(f"no architecture '{name}'; there are {', '.join(ARCHITECTURES)}")
     try:
         return ARCHITECTURES[name].build(height, width, **options)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise FractureEdgeError(f"architecture '{name}': {error}") from error
 
 
@@ -86,7 +86,7 @@ def set_trainable(model: keras.Model, what: str, last_layers: int = 0) -> None:
             (activations, additions and pooling count).
     """
     backbone = backbone_layers(model)
-    frozen = set() if what == "all" else {layer.name for layer in backbone[: len(backbone) - last_layers]}
+    frozen = set() if what == "all" else {layer.name for layer in backbone[: max(0, len(backbone) - last_layers)]}
     for layer in model.layers:
         layer.trainable = layer.name not in frozen
 

@@ -3,6 +3,8 @@
 import keras
 from keras import layers
 
+from fracture_edge.errors import FractureEdgeError
+
 
 def build(
     height: int,
@@ -10,7 +12,6 @@ def build(
     *,
     filters: tuple[int, int, int] = (32, 64, 128),
     units: int = 512,
-    norm_momentum: float = 0.99,
 ) -> keras.Model:
     """Build the network: 3 x [Conv 3x3 ReLU, BatchNorm, MaxPool 2, Dropout 0.25], Dense 512, Dense 1.
 
@@ -22,24 +23,27 @@ def build(
         width: Columns of the input.
         filters: Filters of the three convolutions; smaller ones for tests.
         units: Units of the hidden Dense layer.
-        norm_momentum: Of the running mean and variance that the batch norms use after training; Keras's own by
-            default.
 
     Returns:
         A model from ``image`` uint8 [N, height, width, 1] to ``probability`` float32 [N, 1].
+
+    Raises:
+        FractureEdgeError: Not three filters.
     """
+    if len(filters) != 3:
+        raise FractureEdgeError(f"filters {list(filters)}: three numbers are needed")
     image = keras.Input((height, width, 1), dtype="uint8", name="image")
     grey = layers.Rescaling(1.0, name="grey_levels", dtype="float32")(image)
     x = layers.Concatenate(name="three_channels", dtype="float32")([grey, grey, grey])
     x = layers.Rescaling(1 / 255, name="normalise", dtype="float32")(x)
     for number, count in enumerate(filters, start=1):
         x = layers.Conv2D(count, 3, activation="relu", name=f"conv{number}")(x)
-        x = layers.BatchNormalization(momentum=norm_momentum, name=f"norm{number}")(x)
+        x = layers.BatchNormalization(name=f"norm{number}")(x)
         x = layers.MaxPooling2D(2, name=f"pool{number}")(x)
         x = layers.Dropout(0.25, name=f"dropout{number}")(x)
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(units, activation="relu", name="hidden")(x)
-    x = layers.BatchNormalization(momentum=norm_momentum, name="hidden_norm")(x)
+    x = layers.BatchNormalization(name="hidden_norm")(x)
     x = layers.Dropout(0.5, name="hidden_dropout")(x)
     probability = layers.Dense(1, activation="sigmoid", name="probability", dtype="float32")(x)
     return keras.Model(image, probability, name="custom_cnn")
