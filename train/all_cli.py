@@ -61,6 +61,8 @@ def train_all(
     if split not in ("val", "test"):
         raise typer.BadParameter("give --split val or --split test")
     names = [name.strip() for name in models.split(",") if name.strip()]
+    if not names:
+        raise typer.BadParameter("--models names none")
     quiet_tensorflow()
     from train.compare import table
     from train.every import train_all as train_each

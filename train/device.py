@@ -59,6 +59,12 @@ def prepare(precision: str = "auto", *, distribute: bool = False) -> Device:
     return Device(f"{kind} with {backend}" + (f", batches shared by {count}" if distribute else ""), count, chosen)
 
 
+def devices_sharing() -> int:
+    """How many devices share a batch."""
+    distribution = keras.distribution.distribution()
+    return 1 if distribution is None else int(distribution.device_mesh.devices.size)
+
+
 def _count(kind: str) -> int:
     try:
         return len(keras.distribution.list_devices(kind))

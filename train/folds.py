@@ -10,7 +10,7 @@ import numpy as np
 
 from fracture_edge.files import atomic_write_text
 from train.callbacks import clear_state
-from train.dataset import ImageTable
+from train.dataset import DataError, ImageTable
 from train.device import prepare
 from train.division import pool_of
 from train.evaluation import Predictions, figures, write_rows
@@ -71,6 +71,11 @@ def cross_validate(recipe: Recipe, options: RunOptions, *, folds: int) -> Path:
         device = prepare(options.precision, distribute=options.distribute)
         pool = pool_of(options.data, options.splits)
         numbers = fold_numbers(pool, folds, seed=options.seed)
+        for fold in range(folds):
+            if set(_part(pool, numbers, {fold}).labels) != {0, 1}:
+                raise DataError(
+                    f"{options.data}: too few groups for {folds} folds, fold {fold + 1} would lack a class"
+                )
         settings = run_settings(
             recipe,
             seed=options.seed,

@@ -84,6 +84,7 @@ class Batches(keras.utils.PyDataset):
         weights: dict[int, float] | None = None,
         seed: int | None = None,
         mixing: Mixing | None = None,
+        multiple: int = 1,
         **kwargs: Any,
     ) -> None:
         """Make batches.
@@ -96,6 +97,7 @@ class Batches(keras.utils.PyDataset):
             weights: Weight of each class in the loss; all 1 when ``None``.
             seed: Shuffle with this seed; keep the order when ``None``.
             mixing: Blends the images of a batch.
+            multiple: Batches hold a multiple of this number of images; what is left over of an epoch waits.
             **kwargs: For `keras.utils.PyDataset`.
         """
         super().__init__(**kwargs)
@@ -107,6 +109,7 @@ class Batches(keras.utils.PyDataset):
         self.batch_size = batch_size
         self.seed = seed
         self.mixing = mixing
+        self.multiple = multiple
         self.start_epoch(0)
 
     def start_epoch(self, number: int) -> None:
@@ -118,10 +121,14 @@ class Batches(keras.utils.PyDataset):
             self.mixing.start_epoch(number)
 
     def __len__(self) -> int:
-        return math.ceil(len(self.order) / self.batch_size)
+        return math.ceil(self._usable / self.batch_size)
+
+    @property
+    def _usable(self) -> int:
+        return len(self.order) - len(self.order) % self.multiple
 
     def __getitem__(self, index: int) -> tuple[npt.NDArray[Any], ...]:
-        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        rows = self.order[: self._usable][index * self.batch_size : (index + 1) * self.batch_size]
         images = self.pixels[rows]
         if self.masks is not None:
             images = np.concatenate([images, self.masks[rows]], axis=-1)

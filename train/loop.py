@@ -12,6 +12,7 @@ from fracture_edge.errors import FractureEdgeError
 from train.architectures import after_grey_levels, set_trainable
 from train.augment import RandomAffine, RandomGreyLevels
 from train.callbacks import Commit, History, Progress, SaveState, Seeds, State, kept_file, stalled, state_file
+from train.device import devices_sharing
 from train.loading import Batches
 from train.localisation import CellLoss
 from train.norms import RefitNorms
@@ -160,4 +161,8 @@ def learning_rate(phase: Phase, steps: int) -> Any:
 
 def predict(model: keras.Model, pixels: npt.NDArray[np.uint8], batch_size: int = 64) -> npt.NDArray[np.float64]:
     """P(fractured) for uint8 [N, H, W, 1]: float64 [N]."""
-    return np.asarray(model.predict(pixels, batch_size=batch_size, verbose=0), np.float64)[:, 0]
+    sharing = devices_sharing()
+    # Devices that share a batch get equal parts: the last image fills up.
+    filled = np.concatenate([pixels, np.repeat(pixels[-1:], -len(pixels) % sharing, axis=0)])
+    found = model.predict(filled, batch_size=max(1, batch_size // sharing) * sharing, verbose=0)
+    return np.asarray(found, np.float64)[: len(pixels), 0]

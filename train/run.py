@@ -20,7 +20,7 @@ from train.architectures import build
 from train.calibrate import UNCALIBRATED, Calibration, fit_calibration
 from train.callbacks import History
 from train.dataset import ImageTable
-from train.device import Device, prepare
+from train.device import Device, devices_sharing, prepare
 from train.division import divided_table, write_split_file
 from train.evaluation import Predictions, judge, write_predictions
 from train.evidence import training_record, write_record
@@ -166,6 +166,11 @@ def train_once(
     """
     clear_session()
     keras.utils.set_random_seed(seed)
+    sharing = devices_sharing()
+    if recipe.batch_size % sharing:
+        raise FractureEdgeError(
+            f"--distribute: batch_size {recipe.batch_size} is no multiple of {sharing} devices"
+        )
     size = recipe.preprocessing
     model = build(recipe.architecture, size.height, size.width, **recipe.options)
     initial = initialise(model, weights)
@@ -186,10 +191,16 @@ def train_once(
         weights=balance,
         seed=seed,
         mixing=Mixing.of(recipe.augmentation, seed),
+        multiple=sharing,
     )
     val_pixels = store.of(val_part)
     validation = Batches(
-        val_pixels, val_part.labels, batch_size=2 * recipe.batch_size, masks=val_masks, weights=balance
+        val_pixels,
+        val_part.labels,
+        batch_size=2 * recipe.batch_size,
+        masks=val_masks,
+        weights=balance,
+        multiple=sharing,
     )
     history = loop.fit(model, recipe, training, validation, folder=folder, seed=seed, callbacks=callbacks)
     model = _in_float32(model, recipe)

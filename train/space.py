@@ -1,5 +1,6 @@
 """The search space of `fracture-edge tune`, declared in TOML."""
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ def _range(key: str, entry: Any, source: str) -> Range:
         return Range(key, choices=tuple(entry["choices"]))
     low, high, log = entry.get("low"), entry.get("high"), entry.get("log", False)
     numbers = [value for value in (low, high) if isinstance(value, (int, float)) and not isinstance(value, bool)]
-    if len(numbers) != 2 or not isinstance(log, bool):
+    if len(numbers) != 2 or not all(map(math.isfinite, numbers)) or not isinstance(log, bool):
         raise refuse("expected low and high as numbers, and log as true or false")
     if numbers[0] >= numbers[1] or (log and numbers[0] <= 0):
         raise refuse("low must be below high, and above 0 with log")

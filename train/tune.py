@@ -91,6 +91,8 @@ def tune(
         store = PixelStore(join_tables(train_part, val_part), recipe.preprocessing)
         say(f"{len(train_part)} training, {len(val_part)} validation images; {device.name}, {device.precision}")
 
+        failure: list[str] = []
+
         def objective(trial: optuna.Trial) -> float:
             nonlocal store
             as_it_is = trial.user_attrs.get("recipe as it is", False)
@@ -101,6 +103,7 @@ def tune(
             place = folder / "trial"
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir()
+            failure[:] = []
             try:
                 outcome = train_once(
                     chosen,
@@ -112,6 +115,14 @@ def tune(
                     seed=options.seed,
                     callbacks=[_Report(trial)],
                 )
+            except FractureEdgeError as error:
+                failure.append(str(error))
+                say(f"trial {trial.number + 1} failed: {error}")
+                raise
+            except KeyboardInterrupt:
+                # Optuna counts it as failed; a resumed search is to try it again.
+                study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
+                raise
             finally:
                 shutil.rmtree(place, ignore_errors=True)
             best = best_of(outcome.history.rows, "val_auroc")
@@ -124,6 +135,10 @@ def tune(
             callbacks=[lambda study, _: _write(folder, study, recipe)],
         )
         _write(folder, study, recipe)
+        if not study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)):
+            raise FractureEdgeError(
+                f"{folder}: no trial came to an end{': ' if failure else ''}{''.join(failure)}"
+            )
     return folder
 
 
@@ -132,7 +147,7 @@ def _study(folder: Path, settings: dict[str, Any], options: RunOptions) -> optun
     if options.force and not options.resume:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
         storage=f"sqlite:///{folder / 'study.db'}",
         study_name=_STUDY,

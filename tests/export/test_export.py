@@ -128,7 +128,7 @@ def test_a_float32_that_differs_is_refused_and_not_left_behind(
 
 
 def test_unknown_models_and_targets_say_what_there_is(trained: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"nosuch: no trained model here; `fracture-edge train nosuch`"):
+    with pytest.raises(FractureEdgeError, match=r"nosuch: no trained model here; `fracture-edge train nosuch`"):
         export_model("nosuch", artifacts=trained)
     with pytest.raises(FractureEdgeError, match="there are x86, safe, arm64 and minmax, entropy, percentile"):
         quantise(tmp_path / "a", tmp_path / "b", np.zeros((1, 2, 2, 1), np.uint8), processor="z80")

@@ -254,7 +254,9 @@ def test_help_lists_every_command(cli: Run) -> None:
     _, out, _ = cli("--help")
     lines = out.partition("Commands:")[2].splitlines()
     listed = [line.split()[0] for line in lines if line.startswith("  ") and line[2:3].strip()]
-    assert listed == ["classify", "info", "data", "train", "export", "benchmark"]
+    assert listed == [
+        "classify", "info", "data", "train", "train-all", "tune", "evaluate", "export", "benchmark"
+    ]  # fmt: skip
 
 
 def test_help_explains_the_exit_status(cli: Run) -> None:

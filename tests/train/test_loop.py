@@ -68,8 +68,8 @@ def test_frozen_layers_stay_as_they_are(cnn: keras.Model, tmp_path: Path) -> Non
     # All are trainable again: kernel and bias, or gamma and beta, of nine layers.
     assert len(cnn.trainable_variables) == 18
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "best.weights.h5",
         "history.csv",
+        "kept-0001.weights.h5",
         "state-0001.weights.h5",
         "state.json",
     ]

@@ -75,8 +75,8 @@ def test_options_are_free(tmp_path: Path) -> None:
         ('"edge"', '"edge"\nmonitor = ["val_loss"]', "recipe.monitor: ['val_loss'] is none of"),
         ("height = 64", "height = 0", "preprocessing: size 0x96 is not between 1 and 4096"),
         ("height = 64", 'height = 64\nfilter = "nearest"', "recipe.preprocessing.filter: 'nearest' is none of"),
-        ("epochs = 2", "epochs = 0", "recipe: batch_size and epochs must be at least 1"),
-        ('"edge"', '"edge"\nbatch_size = 0', "recipe: batch_size and epochs must be at least 1"),
+        ("epochs = 2", "epochs = 0", "recipe.phases.epochs: must be at least 1, not 0"),
+        ('"edge"', '"edge"\nbatch_size = 0', "recipe.batch_size: must be at least 1, not 0"),
         ('"edge"', '"edge"\naugmentation = {scale = -0.1}', "augmentation.scale must not be negative"),
         ('"edge"', '"custom_cnn"', "is for 'custom_cnn', not for 'edge'"),
         ('"edge"', '"edge"\n"edge"', "Expected '=' after a key"),
@@ -103,14 +103,17 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "name", "file"),
-    [
-        ("edge", "fast", "edge-fast.toml"),
-        ("alexnet", "corrected", "alexnet-corrected.toml"),
-        ("edge", "gone.toml", "gone.toml"),
-    ],
+    ("model", "name"), [("edge", "fast"), ("alexnet", "corrected"), ("custom_cnn", "finetune")]
 )
-def test_missing_recipe(model: str, name: str, file: str) -> None:
+def test_missing_recipe(model: str, name: str) -> None:
     with pytest.raises(RecipeError) as caught:
         load_recipe(model, name)
-    assert str(caught.value) == f"no recipe '{name}' for '{model}' ({file})"
+    found, shipped = str(caught.value).split("; there are ")
+    assert found == f"no recipe '{name}' for '{model}'"
+    assert {"edge-corrected", "edge-finetune", "vgg16-notebook"} <= set(shipped.split(", "))
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("edge", str(tmp_path / "gone.toml"))
+    assert str(caught.value) == f"{tmp_path / 'gone.toml'}: No such file or directory"

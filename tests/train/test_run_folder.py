@@ -8,6 +8,7 @@ import pytest
 from fracture_edge.cli import main
 from fracture_edge.errors import FractureEdgeError
 from train import run
+from train.callbacks import State
 from train.dataset import DataError
 from train.options import RunOptions
 
@@ -30,6 +31,18 @@ def _interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
+def _one_epoch(*_: object, folder: Path, **__: object) -> Any:
+    """Instead of `loop.fit`: training itself is beside the point here."""
+    row = {"epoch": 1, "phase": 1, "val_loss": 0.5, "seconds": 0.0}
+    State(0, [row], 1).write(folder)
+    return type("History", (), {"rows": [row], "kept": 1})()
+
+
+def _cut_off(*_: object, folder: Path, **__: object) -> None:
+    _one_epoch(folder=folder)
+    raise KeyboardInterrupt
+
+
 def test_an_existing_folder_is_refused(train_data: Path, train_tiny: Train, existing: Path) -> None:
     with pytest.raises(FractureEdgeError, match=r"custom_cnn exists already; give --force to replace it"):
         train_tiny(train_data, "custom_cnn", existing.parent)
@@ -42,24 +55,22 @@ def test_an_interruption_leaves_the_old_folder_whole(
     train_data: Path, train_tiny: Train, existing: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     if step != "loop.fit":
-        # Training itself is beside the point here.
-        row = {"epoch": 1, "phase": 1, "val_loss": 0.5, "seconds": 0.0}
-        history = type("History", (), {"rows": [row], "of_phase": lambda _: [row]})()
-        monkeypatch.setattr(run.loop, "fit", lambda *_, **__: history)
+        monkeypatch.setattr(run.loop, "fit", _one_epoch)
         if step == "judge":
             monkeypatch.setattr(run, "draw_training", lambda *_, **__: None)
     monkeypatch.setattr(f"train.run.{step}", _interrupt)
     with pytest.raises(KeyboardInterrupt):
         train_tiny(train_data, "custom_cnn", existing.parent, force=True)
     assert _is_untouched(existing)
-    # What is needed to go on lies beside it; the lock does not.
-    assert sorted(path.name for path in existing.parent.iterdir()) == [".custom_cnn.unfinished", "custom_cnn"]
+    # What is needed to go on lies beside it, where there is anything; the lock does not.
+    beside = [] if step == "loop.fit" else [".custom_cnn.unfinished"]
+    assert sorted(path.name for path in existing.parent.iterdir()) == [*beside, "custom_cnn"]
 
 
 def test_a_resumed_run_must_be_the_same_run(
     train_data: Path, train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run.loop, "fit", _interrupt)
+    monkeypatch.setattr(run.loop, "fit", _cut_off)
     with pytest.raises(KeyboardInterrupt):
         train_tiny(train_data, "custom_cnn", tmp_path, seed=3)
     start = r"\.custom_cnn\.unfinished: was started with another "
@@ -80,7 +91,7 @@ def test_a_resumed_run_must_be_the_same_run(
 def test_a_resumed_run_needs_the_same_images(
     train_data: Path, train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run.loop, "fit", _interrupt)
+    monkeypatch.setattr(run.loop, "fit", _cut_off)
     with pytest.raises(KeyboardInterrupt):
         train_tiny(train_data, "custom_cnn", tmp_path)
     splits = tmp_path / "splits.csv"

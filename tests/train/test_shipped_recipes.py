@@ -1,0 +1,110 @@
+"""The recipes that ship with the package, against the table of the reference's settings."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fracture_edge.preprocess import Preprocessing
+from train.architectures import ARCHITECTURES
+from train.augment import Augmentation
+from train.recipe import Phase, Recipe, load_recipe, override
+
+AS_PUBLISHED = Preprocessing(224, 224, "stretch", "bilinear")
+WHOLE = Preprocessing(224, 224, "letterbox", "bicubic")
+AUGMENTATION = Augmentation(
+    rotation=15.0, scale=0.1, shift=0.05, flip_horizontal=True, contrast=0.2, brightness=0.1
+)
+HEAD = Phase(10, 1e-4, trainable="head")
+
+
+def _shipped() -> list[tuple[str, str]]:
+    folder = Path(__file__).resolve().parents[2] / "train/recipes"
+    return [tuple(path.stem.split("-")) for path in sorted(folder.glob("*.toml"))]
+
+
+def _recipe(architecture: str, *phases: Phase, **values: Any) -> Recipe:
+    """What all of the reference's recipes share."""
+    shared = Recipe(architecture, AS_PUBLISHED, phases, batch_size=32, optimizer="adam", monitor="val_loss")
+    return replace(shared, **values)
+
+
+NOTEBOOK = {
+    "class_balance": "none",
+    "calibrate": False,
+    "augmentation": Augmentation(),
+    "preprocessing": AS_PUBLISHED,
+}
+#: Trained for a fixed number of epochs, at ImageNet weights, on grey / 255.
+UNIT = {"weights": "imagenet", "options": {"normalisation": "unit"}, "patience": 0, "keep": "last"}
+CORRECTED = {
+    "class_balance": "weights",
+    "calibrate": True,
+    "augmentation": AUGMENTATION,
+    "preprocessing": WHOLE,
+    "patience": 3,
+    "keep": "best",
+    "options": {},
+}
+LAST_TEN = replace(HEAD, last_layers=10)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "expected"),
+    [
+        (
+            "resnet50",
+            "notebook",
+            _recipe("resnet50", HEAD, replace(LAST_TEN, learning_rate=1e-5), **NOTEBOOK, **UNIT),
+        ),
+        (
+            "resnet50",
+            "corrected",
+            _recipe("resnet50", HEAD, replace(LAST_TEN, learning_rate=1e-5), weights="imagenet", **CORRECTED),
+        ),
+        ("vgg16", "notebook", _recipe("vgg16", Phase(10, 1e-4), **NOTEBOOK, **UNIT)),
+        ("vgg16", "corrected", _recipe("vgg16", LAST_TEN, weights="imagenet", **CORRECTED)),
+        ("custom_cnn", "notebook", _recipe("custom_cnn", Phase(10, 1e-4), patience=5, keep="best", **NOTEBOOK)),
+        (
+            "custom_cnn",
+            "corrected",
+            _recipe("custom_cnn", Phase(10, 1e-4), **(CORRECTED | {"refit_norms": True})),
+        ),
+    ],
+)
+def test_the_references_recipes(model: str, name: str, expected: Recipe) -> None:
+    assert load_recipe(model, name) == expected
+
+
+def test_there_is_a_corrected_recipe_for_every_architecture() -> None:
+    shipped = _shipped()
+    assert {model for model, name in shipped if name == "corrected"} == set(ARCHITECTURES)
+    assert {model for model, name in shipped if name == "notebook"} == {"resnet50", "vgg16", "custom_cnn"}
+    assert [model for model, name in shipped if name == "finetune"] == ["edge"]
+
+
+@pytest.mark.parametrize(("model", "name"), _shipped())
+def test_every_shipped_recipe_loads(model: str, name: str) -> None:
+    recipe = load_recipe(model, name)
+    assert recipe.architecture == model
+    # Nothing changes on the way through plain values.
+    assert override(recipe) == recipe
+    assert (recipe.augmentation.mixup, recipe.augmentation.cutmix) == (0.0, 0.0)
+    assert not recipe.augmentation.flip_vertical
+
+
+def test_edge() -> None:
+    recipe = load_recipe("edge")
+    assert recipe == load_recipe("edge", "corrected")
+    assert recipe.preprocessing == Preprocessing(288, 288, "letterbox", "bicubic")
+    assert recipe.phases == (Phase(15, 6e-4, "cosine", warmup_epochs=2),)
+    assert (recipe.optimizer, recipe.monitor, recipe.localisation) == ("adamw", "val_auroc", 1.5)
+    assert recipe.weights == "imagenet"
+
+
+def test_finetuning_takes_smaller_steps_from_the_embedded_model() -> None:
+    recipe = load_recipe("edge", "finetune")
+    assert (recipe.weights, recipe.preprocessing) == ("embedded", load_recipe("edge").preprocessing)
+    assert recipe.phases[0].learning_rate < load_recipe("edge").phases[0].learning_rate
+    assert [phase.trainable for phase in recipe.phases] == ["all"]
