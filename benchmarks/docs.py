@@ -26,7 +26,6 @@ DOCUMENTS = (
     ROOT / "README.md",
     ROOT / "fracture_edge" / "models" / "README.md",
     ROOT / "docs" / "reproduction.md",
-    ROOT / "docs" / "training.md",
 )
 
 
@@ -81,27 +80,6 @@ def _training() -> str:
     )
 
 
-def _speed() -> str:
-    result = _json("training-speed.json")
-    machine = result["environment"]
-    lines = [
-        "| model | precision | input | trained | images/s | constant batch, images/s | ratio |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for row in result["models"]:
-        lines.append(
-            f"| {row['model']} | {row['precision']} | {row['input']} | {row['trainable']} | "
-            f"{row['images_per_second']:.1f} | {row['images_per_second_constant_batch']:.1f} | "
-            f"{row['ratio']:.2f} |"
-        )
-    lines += [
-        "",
-        f"{result['models'][0]['device']}, {machine['cpu']}; medians of {result['rounds']} rounds of "
-        f"{result['batches']} batches, the two in turns.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
 BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
     {
         "benchmark": _benchmark,
@@ -110,7 +88,6 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "training": _training,
         "reproduction": reproduction.table,
         "leak": reproduction.leak,
-        "speed": _speed,
     }
 )
 
