@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 
 from benchmarks import reproduction
-from benchmarks.reproduction import FIGURES, RUNS, collect, figures, leak, reference_figures, source_of, table
+from benchmarks.reproduction import (
+    FIGURES,
+    LONG,
+    RUNS,
+    collect,
+    figures,
+    leak,
+    reference_figures,
+    source_of,
+    table,
+)
 from fracture_edge.errors import FractureEdgeError
 
 ROWS = [
@@ -248,7 +258,7 @@ def test_what_was_run_has_its_figures(results: Path, tmp_path: Path, write_artif
     estimates = [result["figures"][name] for name in FIGURES]
     cells = [f"{e['value']:.3f} [{e['low']:.3f}, {e['high']:.3f}]" for e in estimates]
     assert line == (
-        f"| custom_cnn | {run.what} | 7 (3; 5) | {' | '.join(cells)} | 6 (kept: 3) | random | "
+        f"| custom_cnn | {run.what} | 7 (3; 5) | {' | '.join(cells)} | 6 of 10 (kept: 3) | random | "
         "CPU (2 cores, x86_64) with tensorflow, float32, 2 min |"
     )
     assert not any(run.command in line and run.what in line for line in lines[lines.index("") :])
@@ -265,13 +275,13 @@ def test_the_leak_needs_both_splits(results: Path, tmp_path: Path, write_artifac
     collect("custom_cnn-notebook-own", write_artifact(tmp_path / "own"), results)
     assert leak() == "Not run yet.\n"
     rows = [(path, label, "", 1 - score) for path, label, _, score in ROWS]
-    collect("custom_cnn-notebook-grouped", write_artifact(tmp_path / "grouped", rows), results)
+    collect(LONG, write_artifact(tmp_path / "grouped", rows), results)
     own, grouped = (
-        json.loads((results / f"custom_cnn-notebook-{split}.json").read_text())["figures"]
-        for split in ("own", "grouped")
+        json.loads((results / f"{identifier}.json").read_text())["figures"]
+        for identifier in ("custom_cnn-notebook-own", LONG)
     )
     lines = leak().splitlines()
-    assert lines[0] == "| custom_cnn, recipe `notebook` | own split | grouped split |"
+    assert lines[0] == "| custom_cnn, recipe `notebook`, 6 epochs | own split | grouped split |"
     assert len(lines) == 2 + len(FIGURES) + 1
     for name, line in zip(FIGURES, lines[2:], strict=False):
         pair = [f"{e['value']:.3f} [{e['low']:.3f}, {e['high']:.3f}]" for e in (own[name], grouped[name])]
