@@ -12,7 +12,6 @@ independent would be far too narrow.
 import argparse
 import csv
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -24,9 +23,11 @@ import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.metrics import Estimate, group_bootstrap, wilson
+from benchmarks.table import interval
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from train.evaluation import read_record
+from train.grouping import original_stem
 from train.recipe import load_recipe
 
 FOLDER = Path(__file__).resolve().parent / "results" / "reproduction"
@@ -173,9 +174,8 @@ def collect(identifier: str, folder: Path, out: Path = FOLDER) -> dict[str, Any]
 
 
 def source_of(path: str) -> str:
-    """The X-ray that an image of the notebook's set was made from: its class and the name before ``-rotated``."""
-    plain = PurePosixPath(path)
-    return f"{plain.parent.name}/{re.sub('-rotated.*$', '', plain.stem)}"
+    """The X-ray that an image of the notebook's set was made from: class, and name without marks of turning."""
+    return f"{PurePosixPath(path).parent.name}/{original_stem(path)}"
 
 
 def figures(
@@ -202,7 +202,7 @@ def table() -> str:
     missing = []
     for model in REFERENCES:
         counts = REFERENCES[model]
-        cells = [_cell(estimate) for estimate in reference_figures(model).values()]
+        cells = [interval(asdict(estimate)) for estimate in reference_figures(model).values()]
         total = counts.fractured + counts.others
         lines.append(
             f"| {model} | reference notebook, as published | {total} ({counts.fractured}) | "
@@ -233,9 +233,9 @@ def leak() -> str:
         "| --- | --- | --- |",
     ]
     for name in FIGURES:
-        cells = [_cell(Estimate(**result["figures"][name])) for result in (own, grouped)]
+        cells = [interval(result["figures"][name]) for result in (own, grouped)]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    cells = [_cell(Estimate(**result["trivial_baseline"])) for result in (own, grouped)]
+    cells = [interval(result["trivial_baseline"]) for result in (own, grouped)]
     lines.append(f"| AUROC of size and brightness alone | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -245,16 +245,12 @@ def _line(run: Run, result: dict[str, Any]) -> str:
         run.model,
         run.what,
         f"{result['images']} ({result['fractured']}; {result['groups']})",
-        *(_cell(Estimate(**result["figures"][name])) for name in FIGURES),
+        *(interval(result["figures"][name]) for name in FIGURES),
         f"{result['epochs']} of {result['most_epochs']} (kept: {result['best_epoch']})",
         result["initial_weights"],
         f"{result['device']}, {result['precision']}, {result['seconds'] / 60:.0f} min",
     ]
     return "| " + " | ".join(cells) + " |"
-
-
-def _cell(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
 def main() -> None:

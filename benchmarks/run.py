@@ -13,15 +13,14 @@ import numpy.typing as npt
 
 from benchmarks.environment import environment
 from benchmarks.latency import interleaved
-from benchmarks.metrics import auroc, confusion, evaluate
+from benchmarks.metrics import confusion, evaluate
 from benchmarks.runners import KerasRunner, OnnxRunner, Runner
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, atomic_write_text
 from fracture_edge.modelfile import ModelInfo
 from train.dataset import ImageTable, read_splits
+from train.evaluation import auroc_without_hardware, groups_of, trivial_baseline
 from train.loading import fingerprint, load_pixels
-from train.scan import scan_files
-from train.shortcuts import trivial_scores
 
 RESULT_SCHEMA = 1
 EMBEDDED = "embedded"
@@ -85,7 +84,7 @@ def benchmark(
     )
     whole = _file_to_decision(contest.runners, part, runs)
     threshold = contest.info.policy.threshold
-    groups = [item.group or item.path for item in part]
+    groups = groups_of(part)
     no_hardware = [row for row, item in enumerate(part) if item.metadata.get("hardware") == "0"]
     rows = [
         {
@@ -97,7 +96,7 @@ def benchmark(
                 for name, estimate in evaluate(part.labels, scores[runner.name], groups, threshold).items()
             },
             "confusion": confusion(part.labels, scores[runner.name], threshold),
-            "auroc_without_hardware": _auroc(part, scores[runner.name], no_hardware),
+            "auroc_without_hardware": auroc_without_hardware(part, scores[runner.name]),
             "uncertain_share": _uncertain(contest.info, scores[runner.name]),
             "inference_ms": speed[runner.name],
             "file_to_decision_ms": whole.get(runner.name),
@@ -124,7 +123,7 @@ def benchmark(
             "splits_of_training": data_fingerprint == contest.info.training.get("fingerprint"),
         },
         "formats": rows,
-        "trivial_baseline": {"auroc": _trivial(table, split)},
+        "trivial_baseline": {"auroc": trivial_baseline(table, split)},
         "environment": environment(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -165,27 +164,6 @@ def _data_of(folder: Path, data: Path | None, splits: Path | None) -> tuple[Path
 
 def _all(runner: Runner, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating[Any]]:
     return np.concatenate([runner.probabilities(pixels[k : k + 32]) for k in range(0, len(pixels), 32)])
-
-
-def _auroc(
-    part: ImageTable, scores: npt.NDArray[np.floating[Any]], rows: Sequence[int]
-) -> dict[str, float] | None:
-    """AUROC of some of the images; ``None`` where a class is missing among them."""
-    items = [part.items[row] for row in rows]
-    if {item.label for item in items} != {0, 1}:
-        return None
-    return asdict(
-        auroc([item.label for item in items], scores[list(rows)], [item.group or item.path for item in items])
-    )
-
-
-def _trivial(table: ImageTable, split: str) -> dict[str, float] | None:
-    """AUROC of size, brightness, contrast, black and white alone: what a model must beat."""
-    if set(table.where("train").labels) != {0, 1}:
-        return None
-    part = table.where(split)
-    scores = trivial_scores(table, scan_files([table.file(item) for item in table]), split)
-    return _auroc(part, scores, range(len(part)))
 
 
 def _uncertain(info: ModelInfo, scores: npt.NDArray[np.floating[Any]]) -> float:

@@ -27,13 +27,13 @@ def markdown(result: dict[str, Any]) -> str:
         cells = [
             row["format"],
             f"{row['bytes'] / 1e6:.2f}",
-            *(_interval(row["metrics"][name]) for name in _METRICS),
+            *(interval(row["metrics"][name]) for name in _METRICS),
             f"{speed['p50']:.1f} / {speed['p90']:.1f}",
             f"{whole['p50']:.1f}" if whole else "",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     if baseline := result["trivial_baseline"]["auroc"]:
-        lines.append(f"| size and brightness alone | | {_interval(baseline)} |" + " |" * (len(header) - 3))
+        lines.append(f"| size and brightness alone | | {interval(baseline)} |" + " |" * (len(header) - 3))
     runs = result["formats"][0]["inference_ms"]["runs"]
     versions = machine["versions"]
     lines += [
@@ -50,12 +50,13 @@ def markdown(result: dict[str, Any]) -> str:
 
 def _without_hardware(result: dict[str, Any]) -> str:
     figures = [
-        f"{row['format']} {_interval(row['auroc_without_hardware'])}"
+        f"{row['format']} {interval(row['auroc_without_hardware'])}"
         for row in result["formats"]
         if row["auroc_without_hardware"]
     ]
     return ", ".join(figures) or "not known here"
 
 
-def _interval(estimate: dict[str, float]) -> str:
+def interval(estimate: dict[str, float]) -> str:
+    """``0.912 [0.880, 0.940]``."""
     return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"

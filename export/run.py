@@ -99,8 +99,8 @@ def export_model(
         The files written.
 
     Raises:
-        ExportError: No such trained model, or float32 differs from Keras by more than `FLOAT32_TOLERANCE`.
-        FractureEdgeError: Data cannot be read, or files exist.
+        ExportError: float32 differs from Keras by more than `FLOAT32_TOLERANCE`.
+        FractureEdgeError: No such trained model, data cannot be read, or files exist.
     """
     folder = artifacts / name
     targets = {"float32": folder / f"{name}-float32.onnx"}

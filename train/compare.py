@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.table import interval
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from train.evaluation import read_record
@@ -89,11 +90,6 @@ def table(result: dict[str, Any]) -> str:
         lines.append("| " + " | ".join(cells) + " |" + " |" * (len(header) - len(cells)))
     lines += ["", "95 % intervals: Wilson for proportions, bootstrap over groups for AUROC and F1."]
     return "\n".join(lines) + "\n"
-
-
-def interval(estimate: dict[str, float]) -> str:
-    """``0.912 [0.880, 0.940]``."""
-    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
 
 
 def _draw(result: dict[str, Any], path: Path) -> None:

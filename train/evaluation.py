@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.metrics import brier_score_loss, classification_report, log_loss
 
 from benchmarks.metrics import auroc, confusion, evaluate
@@ -126,7 +127,7 @@ def judge(folder: Path, split: str, table: ImageTable, predictions: Predictions)
             )
         } | {"images": record["data"]["images"]["train"]},
         **figures(part, predictions, threshold),
-        "trivial_baseline": _baseline(table, split),
+        "trivial_baseline": trivial_baseline(table, split),
     }  # fmt: skip
     report = classification_report(part.labels, called, target_names=CLASSES, digits=3, zero_division=0)
     title = f"{record['model']} on {split}: {len(part)} images, {sum(part.labels)} fractured (the positive class)"
@@ -143,19 +144,13 @@ def judge(folder: Path, split: str, table: ImageTable, predictions: Predictions)
 def figures(part: ImageTable, predictions: Predictions, threshold: float | Floats) -> dict[str, Any]:
     """Figures of merit with 95 % intervals, see `benchmarks.metrics.evaluate`, and what calibration changed."""
     labels, groups = part.labels, groups_of(part)
-    plain = [row for row, item in enumerate(part) if item.metadata.get("hardware") == "0"]
-    without: dict[str, Any] | None = None
-    if {labels[row] for row in plain} == {0, 1}:
-        without = asdict(
-            auroc([labels[row] for row in plain], predictions.calibrated[plain], [groups[row] for row in plain])
-        )
     return {
         "metrics": {
             name: asdict(estimate)
             for name, estimate in evaluate(labels, predictions.calibrated, groups, threshold).items()
         },
         "confusion": confusion(labels, predictions.calibrated, threshold),
-        "auroc_without_hardware": without,
+        "auroc_without_hardware": auroc_without_hardware(part, predictions.calibrated),
         "calibration": {
             name: {
                 "brier": float(brier_score_loss(labels, scores)),
@@ -171,13 +166,26 @@ def groups_of(part: ImageTable) -> list[str]:
     return [item.group or item.path for item in part]
 
 
-def _baseline(table: ImageTable, split: str) -> dict[str, float] | None:
-    """AUROC of size, brightness, contrast, black and white alone: what a model must beat."""
+def auroc_without_hardware(part: ImageTable, scores: npt.NDArray[np.floating[Any]]) -> dict[str, float] | None:
+    """AUROC of the images known to show no metal; ``None`` where a class is missing among them."""
+    rows = [row for row, item in enumerate(part) if item.metadata.get("hardware") == "0"]
+    labels, groups = part.labels, groups_of(part)
+    if {labels[row] for row in rows} != {0, 1}:
+        return None
+    return asdict(auroc([labels[row] for row in rows], scores[rows], [groups[row] for row in rows]))
+
+
+def trivial_baseline(table: ImageTable, split: str) -> dict[str, float] | None:
+    """AUROC of size, brightness, contrast, black and white alone: what a model must beat.
+
+    ``None`` where there is nothing to learn it from.
+    """
+    if set(table.where("train").labels) != {0, 1}:
+        return None
     # Nothing else is looked at: the test images stay unseen while a model is trained.
     seen = replace(table, items=tuple(item for item in table if item.split in ("train", split)))
     part = table.where(split)
-    scores = trivial_scores(seen, scan(seen), split)
-    return asdict(auroc(part.labels, scores, groups_of(part)))
+    return asdict(auroc(part.labels, trivial_scores(seen, scan(seen), split), groups_of(part)))
 
 
 def write_predictions(part: ImageTable, predictions: Predictions, path: Path) -> None:
