@@ -26,9 +26,9 @@ from benchmarks.metrics import Estimate, group_bootstrap, wilson
 from benchmarks.table import interval
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
-from train.evaluation import read_record
 from train.grouping import original_stem
 from train.recipe import load_recipe
+from train.record import read_record
 
 FOLDER = Path(__file__).resolve().parent / "results" / "reproduction"
 FIGURES = ("accuracy", "sensitivity", "specificity", "auroc")

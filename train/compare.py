@@ -10,8 +10,8 @@ import numpy as np
 from benchmarks.table import interval
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
-from train.evaluation import read_record
 from train.figure import COLOURS, picture
+from train.record import read_record
 
 METRICS = ("auroc", "accuracy", "precision", "recall", "specificity", "f1")
 

@@ -20,6 +20,7 @@ from train.dataset import ImageTable
 from train.division import scan
 from train.evaluation_pictures import draw_confusion, draw_curves, draw_reliability
 from train.loading import fingerprint, load_pixels
+from train.record import read_record
 from train.shortcuts import trivial_scores
 
 EVALUATION_SCHEMA = 1
@@ -70,24 +71,6 @@ def evaluate_model(folder: Path, split: str, *, data: Path | None = None) -> dic
     predictions = Predictions(raw, calibrated)
     write_predictions(part, predictions, folder / f"predictions-{split}.csv")
     return judge(folder, split, table, predictions)
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """Read ``training.json`` of a model's folder.
-
-    Raises:
-        FractureEdgeError: It is not there, or not readable.
-    """
-    path = folder / "training.json"
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise FractureEdgeError(
-            f"{folder}: no trained model here; `fracture-edge train {folder.name}` makes one"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise FractureEdgeError(f"{path}: cannot be read ({error})") from error
-    return record
 
 
 def judge(folder: Path, split: str, table: ImageTable, predictions: Predictions) -> dict[str, Any]:

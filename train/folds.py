@@ -17,12 +17,13 @@ from train.evaluation import Predictions, figures, write_rows
 from train.evidence import operating_point
 from train.figure import COLOURS, picture
 from train.loading import fingerprint
+from train.lock import alone
 from train.loop import predict
 from train.options import RunOptions
 from train.recipe import Recipe
 from train.run import PixelStore, run_settings, say, tensorboard, train_once
 from train.splits import fold_numbers
-from train.working import FOLD_FILE, alone, check_target, open_folder, publish
+from train.working import FOLD_FILE, check_target, open_folder, publish
 
 FOLDS_SCHEMA = 1
 _HEADER = ("path", "label", "group", "fold", "threshold", "raw", "probability")

@@ -100,7 +100,10 @@ class Batches(keras.utils.PyDataset):
             multiple: Batches hold a multiple of this number of images; what is left over of an epoch waits.
             **kwargs: For `keras.utils.PyDataset`.
         """
-        super().__init__(**kwargs)
+        # With several workers Keras prefetches by itself. With one it leaves that to tf.data, whose tuning thread
+        # is asleep when an epoch ends and holds it up until it wakes: for as long again as a short epoch took, a
+        # minute after a long one. Mixing draws from one stream of random numbers, so it must have one worker.
+        super().__init__(workers=2 if mixing is None else 1, **kwargs)
         self.pixels = pixels
         self.masks = masks
         self.targets = np.asarray(labels, np.float32)[:, np.newaxis]

@@ -164,5 +164,7 @@ def predict(model: keras.Model, pixels: npt.NDArray[np.uint8], batch_size: int =
     sharing = devices_sharing()
     # Devices that share a batch get equal parts: the last image fills up.
     filled = np.concatenate([pixels, np.repeat(pixels[-1:], -len(pixels) % sharing, axis=0)])
-    found = model.predict(filled, batch_size=max(1, batch_size // sharing) * sharing, verbose=0)
-    return np.asarray(found, np.float64)[: len(pixels), 0]
+    step = max(1, batch_size // sharing) * sharing
+    # Batch by batch, not by `predict` of the whole: see `train.loading.Batches` on tf.data.
+    found = [model.predict_on_batch(filled[start : start + step]) for start in range(0, len(filled), step)]
+    return np.concatenate(found).astype(np.float64)[: len(pixels), 0]

@@ -26,13 +26,14 @@ from train.evaluation import Predictions, judge, write_predictions
 from train.evidence import training_record, write_record
 from train.loading import Batches, class_weights, fingerprint, load_pixels
 from train.localisation import fracture_masks
+from train.lock import alone
 from train.mixing import Mixing
 from train.options import RunOptions
 from train.pictures import draw_training
 from train.recipe import Recipe
 from train.weights import initialise
 from train.weights.embedded import refit_norms
-from train.working import alone, check_target, open_folder, publish
+from train.working import check_target, open_folder, publish
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,11 @@ from train.division import divided_table
 from train.evaluation import write_rows
 from train.figure import COLOURS, picture
 from train.loading import fingerprint
+from train.lock import alone
 from train.options import RunOptions
 from train.recipe import Recipe, plain_values
 from train.run import PixelStore, join_tables, run_settings, say, train_once
 from train.space import Range, apply, check_space
-from train.working import alone
 
 _STUDY = "tune"
 _SETTINGS = "settings"

@@ -1,17 +1,11 @@
 """The folder of a run that is not finished: one run at a time, resumable, published by renaming."""
 
-import getpass
-import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text, refuse_overwrite
@@ -25,26 +19,6 @@ _SETTINGS = "run.json"
 def unfinished(target: Path) -> Path:
     """Where the run that will become `target` works."""
     return target.with_name(f".{target.name}.unfinished")
-
-
-@contextmanager
-def alone(target: Path) -> Iterator[None]:
-    """Hold the lock on `target`; it is let go when the process ends, however it ends.
-
-    Raises:
-        FractureEdgeError: Another process holds it.
-    """
-    # Not beside the target: a lock file must stay when it is let go, and a run that fails leaves nothing there.
-    name = hashlib.sha256(os.fsencode(target.resolve())).hexdigest()[:16]
-    lock = FileLock(Path(tempfile.gettempdir()) / f"fracture-edge-{getpass.getuser()}-{name}.lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise FractureEdgeError(f"{target}: another run is at work on it") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def check_target(target: Path, *, resume: bool, force: bool) -> None:

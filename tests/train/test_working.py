@@ -10,7 +10,8 @@ import pytest
 
 from fracture_edge.errors import FractureEdgeError
 from train.callbacks import State
-from train.working import alone, check_target, open_folder, publish, unfinished
+from train.lock import alone
+from train.working import check_target, open_folder, publish, unfinished
 
 SETTINGS = {"seed": 3, "recipe": {"batch_size": 8, "phases": ({"epochs": 2},), "options": {}}}
 
@@ -155,7 +156,7 @@ def test_one_run_at_a_time(target: Path) -> None:
 
 def test_a_killed_process_lets_go(target: Path, repository: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from train.working import alone\n"
+        "import sys, time; from pathlib import Path; from train.lock import alone\n"
         "with alone(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)"
     )
     environment = {**os.environ, "PYTHONPATH": os.fspath(repository), "TF_CPP_MIN_LOG_LEVEL": "3"}
