@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from benchmarks import reproduction
+from benchmarks import formats, reproduction
 from benchmarks.table import markdown
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.files import atomic_write_text
@@ -26,6 +26,7 @@ DOCUMENTS = (
     ROOT / "README.md",
     ROOT / "fracture_edge" / "models" / "README.md",
     ROOT / "docs" / "reproduction.md",
+    ROOT / "docs" / "formats.md",
 )
 
 
@@ -88,6 +89,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "training": _training,
         "reproduction": reproduction.table,
         "leak": reproduction.leak,
+        "formats": formats.table,
     }
 )
 

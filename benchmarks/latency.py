@@ -24,6 +24,13 @@ def interleaved(
     Returns:
         By name, percentiles in milliseconds (``p50``, ``p90``, ``p99``) and ``runs``.
     """
+    return {name: summary(seconds) for name, seconds in rounds(contenders, inputs, runs).items()}
+
+
+def rounds(
+    contenders: Mapping[str, Callable[[Any], object]], inputs: Sequence[Any], runs: int
+) -> dict[str, list[float]]:
+    """What `interleaved` summarises: the seconds of every counted round by name; arguments as there."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(WARM_UP + runs):
         value = inputs[number % len(inputs)]
@@ -33,7 +40,9 @@ def interleaved(
             taken = time.perf_counter() - started
             if number >= WARM_UP:
                 seconds[name].append(taken)
-    return {
-        name: {f"p{p}": float(np.percentile(values, p)) * 1000 for p in PERCENTILES} | {"runs": runs}
-        for name, values in seconds.items()
-    }
+    return seconds
+
+
+def summary(seconds: Sequence[float]) -> dict[str, float]:
+    """Percentiles in milliseconds, and how many runs they are of."""
+    return {f"p{p}": float(np.percentile(seconds, p)) * 1000 for p in PERCENTILES} | {"runs": len(seconds)}

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fracture_edge.classifier import FractureClassifier
-from fracture_edge.modelfile import read_model
+from fracture_edge.modelfile import read_model, read_tflite_info
 
 
 class Runner(Protocol):
@@ -41,6 +41,54 @@ class OnnxRunner:
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating[Any]]:
         """P(fractured) [N] of uint8 [N, H, W, 1]."""
         return self.classifier.probabilities(pixels)
+
+
+class LiteRtRunner:
+    """LiteRT with XNNPACK, one image at a time, as `fracture-edge export` shapes its TFLite files."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        """Load a ``.tflite`` file of ours.
+
+        Raises:
+            ModelError: It has no metadata of ours.
+        """
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.info = read_tflite_info(path)
+        self.name = f"tflite {self.info.precision}"
+        self.size = path.stat().st_size
+        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        self._interpreter.allocate_tensors()
+        (self._input,) = self._interpreter.get_input_details()
+        # A heat map, where there is one, has more values.
+        self._output = min(self._interpreter.get_output_details(), key=lambda entry: int(np.prod(entry["shape"])))
+
+    def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating[Any]]:
+        """P(fractured) [N] of uint8 [N, H, W, 1]."""
+        return np.array([self._one(pixels[row : row + 1]) for row in range(len(pixels))], np.float32)
+
+    def _one(self, image: npt.NDArray[np.uint8]) -> float:
+        self._interpreter.set_tensor(self._input["index"], _quantised(image, self._input))
+        self._interpreter.invoke()
+        value = self._interpreter.get_tensor(self._output["index"]).ravel()[0]
+        scale, zero = self._output["quantization"]
+        return float((float(value) - zero) * scale) if scale else float(value)
+
+
+def _quantised(image: npt.NDArray[np.uint8], tensor: dict[str, Any]) -> npt.NDArray[Any]:
+    """Grey levels in the type and the scale of an input tensor."""
+    scale, zero = tensor["quantization"]
+    kind = tensor["dtype"]
+    if not scale or (kind is np.uint8 and (scale, zero) == (1.0, 0)):
+        return image.astype(kind, copy=False)
+    limits = np.iinfo(kind)
+    return np.clip(np.rint(image / scale) + zero, limits.min, limits.max).astype(kind)
+
+
+def runner_of(path: Path, threads: int) -> OnnxRunner | LiteRtRunner:
+    """The runner of an exported file, by its suffix."""
+    return LiteRtRunner(path, threads) if path.suffix == ".tflite" else OnnxRunner(path, threads)
 
 
 class KerasRunner:

@@ -5,11 +5,9 @@ convolutions have kernels of very different size; QDQ because every onnxruntime 
 """
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,52 +22,24 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from fracture_edge.errors import FractureEdgeError
+from export.recipes import METHODS, Recipe
 from fracture_edge.modelfile import INPUT_NAME
 
-METHODS = MappingProxyType(
-    {
-        "minmax": CalibrationMethod.MinMax,
-        "entropy": CalibrationMethod.Entropy,
-        "percentile": CalibrationMethod.Percentile,
-    }
+_METHODS = dict(
+    zip(METHODS, (CalibrationMethod.MinMax, CalibrationMethod.Percentile, CalibrationMethod.Entropy), strict=True)
 )
-
-
-#: The histogram methods of onnxruntime keep every intermediate tensor of every image in memory.
-MOST_IMAGES = MappingProxyType({"minmax": 4096, "entropy": 32, "percentile": 32})
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a kind of processor wants of an int8 model.
-
-    Attributes:
-        activations: ``uint8`` or ``int8``.
-        reduce_range: Weights in 7 bits: x86 processors without VNNI add products in 16 bits, which
-            overflow with 8-bit weights.
-    """
-
-    activations: str
-    reduce_range: bool
-
-
-TARGETS = MappingProxyType(
-    {
-        "x86": Target("uint8", reduce_range=False),
-        "safe": Target("uint8", reduce_range=True),
-        "arm64": Target("int8", reduce_range=False),
-    }
-)
+#: Images whose intermediate tensors are held at a time: at 224x224 VGG16 has 0.1 GB of them for each image.
+CHUNK = 4
 
 
 def quantise(
     source: Path,
     target: Path,
     images: npt.NDArray[np.uint8],
+    recipe: Recipe,
     *,
-    processor: str = "x86",
     method: str = "minmax",
+    keep_float: Sequence[str] = (),
 ) -> None:
     """Quantise a float32 ONNX file.
 
@@ -77,45 +47,35 @@ def quantise(
         source: The float32 file.
         target: The int8 file to write.
         images: Training images for the ranges of the activations, uint8 [N, H, W, 1].
-        processor: A key of `TARGETS`.
-        method: A key of `METHODS`.
-
-    Raises:
-        FractureEdgeError: No such target or method.
+        recipe: An int8 recipe of runtime ``onnx``.
+        method: One of `export.recipes.METHODS`.
+        keep_float: Names of nodes that stay float32, beside those of `single_channel_nodes`.
     """
-    check_settings(processor, method)
-    chosen = TARGETS[processor]
     # onnxruntime's tools log advice that is followed here already.
     logging.getLogger().setLevel(logging.ERROR)
     with TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
-        # Folds batch norms and shapes; symbolic shape inference fails on a dynamic batch.
-        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        prepare(source, prepared)
         quantize_static(
             str(prepared),
             str(target),
             _Images(images),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            reduce_range=chosen.reduce_range,
-            activation_type=QuantType.QUInt8 if chosen.activations == "uint8" else QuantType.QInt8,
+            reduce_range=recipe.reduce_range,
+            activation_type=QuantType.QUInt8 if recipe.activations == "uint8" else QuantType.QInt8,
             weight_type=QuantType.QInt8,
-            calibrate_method=METHODS[method],
-            nodes_to_exclude=single_channel_nodes(onnx.load(prepared)),
+            calibrate_method=_METHODS[method],
+            nodes_to_exclude=[*single_channel_nodes(onnx.load(prepared)), *keep_float],
+            # The histogram methods would hold every tensor of every image otherwise.
+            extra_options={"CalibStridedMinMax": min(CHUNK, len(images))},
         )
 
 
-def check_settings(processor: str, method: str) -> None:
-    """Refuse a target or a calibration method that does not exist.
-
-    Raises:
-        FractureEdgeError: It does not; the text names those that do.
-    """
-    if processor not in TARGETS or method not in METHODS:
-        raise FractureEdgeError(
-            f"int8 target '{processor}' or calibration '{method}' unknown; there are "
-            f"{', '.join(TARGETS)} and {', '.join(METHODS)}"
-        )
+def prepare(source: Path, target: Path) -> None:
+    """Fold batch norms and shapes, as quantisation wants it."""
+    # Symbolic shape inference fails on a dynamic batch.
+    quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
 
 
 def single_channel_nodes(model: onnx.ModelProto) -> list[str]:
@@ -136,12 +96,21 @@ def single_channel_nodes(model: onnx.ModelProto) -> list[str]:
 
 
 class _Images(CalibrationDataReader):
-    """Hands out images one by one."""
+    """Hands out images one by one, within a range that onnxruntime sets chunk by chunk."""
 
     def __init__(self, images: npt.NDArray[np.uint8]) -> None:
-        self._batches: Iterator[npt.NDArray[np.uint8]] = (images[row : row + 1] for row in range(len(images)))
+        # onnxruntime wants whole chunks.
+        self._images = images[: len(images) - len(images) % min(CHUNK, len(images))]
+        self.set_range(0, len(self._images))
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """Begin a chunk."""
+        self._rows = iter(range(start_index, end_index))
 
     def get_next(self) -> dict[str, Any] | None:
-        """The next input, or ``None`` at the end."""
-        batch = next(self._batches, None)
-        return None if batch is None else {INPUT_NAME: batch}
+        """The next input, or ``None`` at the end of the chunk."""
+        row = next(self._rows, None)
+        return None if row is None else {INPUT_NAME: self._images[row : row + 1]}

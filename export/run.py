@@ -1,254 +1,282 @@
-"""`fracture-edge export`: from ``artifacts/<model>/`` to ONNX files with metadata, and ``export.json``."""
+"""`fracture-edge export`: from ``artifacts/<model>/`` to files in every format, checked, and ``export.json``."""
 
-import hashlib
-import json
+import math
+import shutil
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
-import numpy.typing as npt
-import onnx
-
-from export.compare import compare
-from export.quantise import MOST_IMAGES, check_settings, quantise
-from export.to_onnx import OPSET, to_onnx
+from export.info import model_info
+from export.jobs import StepError, run_step, working_folder
+from export.manifest import REJECTED, drop_entry, gzip_bytes, read_manifest, sha256, summary, write_entry
+from export.recipes import METHODS, Budget, Recipe, load_budgets
 from fracture_edge._version import __version__, installed
-from fracture_edge.classifier import FractureClassifier
-from fracture_edge.errors import FractureEdgeError
-from fracture_edge.files import atomic_path, atomic_write_text, refuse_overwrite
-from fracture_edge.modelfile import ModelInfo, embed_info
-from fracture_edge.policy import Policy
-from fracture_edge.preprocess import Preprocessing
-from train.dataset import FRACATLAS_ATTRIBUTION, ImageTable, read_splits
-from train.evaluation import read_record
-from train.loading import load_pixels
-from train.loop import predict
+from fracture_edge.files import atomic_path, refuse_overwrite
+from train.lock import alone
+from train.record import read_record
 
-EXPORT_SCHEMA = 1
-#: Most that float32 may differ from Keras in probability.
-FLOAT32_TOLERANCE = 1e-4
-_TOOLS = ("onnx", "onnxruntime", "tf2onnx", "keras", "tensorflow", "numpy", "pillow")
+#: How many of the most sensitive layers stay in float, try after try, when an int8 ONNX file fails the gate.
+FLOAT_LAYERS = (1, 2, 4, 8, 16)
+#: Fewer calibration images than this are said aloud: the ranges of rare activations are missed.
+FEW_IMAGES = 200
+_TOOLS = ("onnx", "onnxruntime", "tf2onnx", "ai-edge-litert", "keras", "tensorflow", "numpy", "pillow")
 
 
-class ExportError(FractureEdgeError):
-    """There is nothing to export, or what came out is not the model that went in."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """How to export.
+
+    Attributes:
+        methods: Calibrations of int8 ONNX, of `export.recipes.METHODS`, tried in this order.
+        calibration_images: Training images drawn for the ranges of activations.
+        seed: Of the draw, and of fine-tuning after compression.
+        data: The data folder, where it is not the one of the training run any more.
+        heatmap: Whether files get a heat map as second output, where their format can hold it.
+        compression: What is done to the network before: arguments of `export.compression.compressed`.
+        tune_epochs: Of quantisation-aware training.
+        budgets: By precision, and ``compressed``.
+        licence: Of the weights, see `export.source.model_info`.
+        force: Whether existing files may be replaced.
+    """
+
+    methods: Sequence[str] = METHODS
+    calibration_images: int = 256
+    seed: int = 0
+    data: Path | None = None
+    heatmap: bool = False
+    compression: Mapping[str, Any] = field(default_factory=dict)
+    tune_epochs: int = 1
+    budgets: Mapping[str, Budget] = field(default_factory=load_budgets)
+    licence: str = ""
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """A trained model, and real images to calibrate and to check with.
+class Outcome:
+    """What became of one format.
 
     Attributes:
-        folder: ``artifacts/<model>``.
-        record: ``training.json``.
-        model: The Keras model.
-        preprocessing: As in the record.
-        training: Images for calibration, uint8 [N, H, W, 1].
-        training_rows: Paths of those images.
-        validation: Images to check with, uint8 [N, H, W, 1].
-        labels: Of the validation images.
-        reference: P(fractured) of the validation images from Keras.
+        file: Its name.
+        path: Where it lies; ``None`` when nothing was made.
+        reason: Why it is not accepted; empty when it is.
     """
 
-    folder: Path
-    record: dict[str, Any]
-    model: keras.Model
-    preprocessing: Preprocessing
-    training: npt.NDArray[np.uint8]
-    training_rows: tuple[str, ...]
-    validation: npt.NDArray[np.uint8]
-    labels: list[int]
-    reference: npt.NDArray[np.float64]
+    file: str
+    path: Path | None
+    reason: str = ""
 
 
 def export_model(
-    name: str,
-    *,
-    artifacts: Path,
-    int8: bool = False,
-    processor: str = "x86",
-    method: str = "minmax",
-    calibration_images: int = 256,
-    data: Path | None = None,
-    seed: int = 0,
-    licence: str = "",
-    force: bool = False,
-) -> list[Path]:
-    """Export one model to float32 ONNX and, if asked for, to int8.
+    name: str, recipes: Sequence[Recipe], *, artifacts: Path, options: ExportOptions
+) -> list[Outcome]:
+    """Export one model in several formats; one that fails does not stop the others.
 
     Args:
         name: Of the model; its folder in `artifacts`.
+        recipes: The formats.
         artifacts: Folder of all artefacts.
-        int8: Whether to quantise too.
-        processor: A key of `export.quantise.TARGETS`.
-        method: A key of `export.quantise.METHODS`.
-        calibration_images: Training images drawn for calibration; at most `export.quantise.MOST_IMAGES`.
-        data: The data folder, where it is not the one of the training run any more.
-        seed: Of the draw.
-        licence: Of the weights, for the metadata; see `model_info`.
-        force: Whether existing files may be replaced.
+        options: How.
 
     Returns:
-        The files written.
+        An outcome for each recipe, in order.
 
     Raises:
-        ExportError: float32 differs from Keras by more than `FLOAT32_TOLERANCE`.
-        FractureEdgeError: No such trained model, data cannot be read, or files exist.
+        FractureEdgeError: No such trained model, its data cannot be read, or a file exists already.
     """
     folder = artifacts / name
-    targets = {"float32": folder / f"{name}-float32.onnx"}
-    if int8:
-        targets["int8"] = folder / f"{name}-int8.onnx"
-    if not force:
-        for target in targets.values():
-            refuse_overwrite(target)
-    check_settings(processor, method)
-    calibration_images = min(calibration_images, MOST_IMAGES[method])
-    source = read_source(folder, calibration_images=calibration_images, data=data, seed=seed)
-    float32 = model_info(source.record, "float32", licence)
-    entries = [_produce(source, targets["float32"], float32, {}, lambda path: to_onnx(source.model, path))]
-    if int8:
-        settings = {"target": processor, "method": method, "seed": seed, "images": len(source.training)}
-        settings["fingerprint"] = hashlib.sha256("\n".join(source.training_rows).encode()).hexdigest()
-        entries.append(
-            _produce(
-                source,
-                targets["int8"],
-                model_info(source.record, "int8", licence),
-                {"calibration": settings},
-                lambda path: quantise(
-                    targets["float32"], path, source.training, processor=processor, method=method
-                ),
-            )
-        )
-    manifest = {
-        "schema_version": EXPORT_SCHEMA,
-        "model": name,
-        "positive_class": "fractured",
-        "source_sha256": _sha256(folder / "model.keras"),
-        "artifacts": entries,
-        "versions": _versions(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    atomic_write_text(folder / "export.json", json.dumps(manifest, indent=2) + "\n")
-    return list(targets.values())
-
-
-def read_source(folder: Path, *, calibration_images: int, data: Path | None, seed: int) -> Source:
-    """Load a trained model with calibration and validation images."""
     record = read_record(folder)
-    table = read_splits(data or Path(record["data"]["root"]), folder / "splits.csv")
-    preprocessing = Preprocessing.from_dict(record["recipe"]["preprocessing"])
-    model = keras.saving.load_model(folder / "model.keras", compile=False)
-    drawn = _draw(table.where("train"), calibration_images, seed)
-    val_part = table.where("val")
-    validation = load_pixels(val_part, preprocessing, label="reading val")
-    return Source(
-        folder,
-        record,
-        model,
-        preprocessing,
-        load_pixels(drawn, preprocessing, label="reading train"),
-        tuple(item.path for item in drawn),
-        validation,
-        val_part.labels,
-        predict(model, validation),
-    )
+    stem = "-".join([name, *_variant(options.compression)])
+    if not options.force:
+        for recipe in recipes:
+            refuse_overwrite(folder / recipe.file_name(stem))
+    read_manifest(folder)
+    with alone(folder), working_folder(artifacts, name) as work:
+        _say(f"{name}: reading images, answers of the Keras model" + (", compressing" * bool(options.compression)))
+        prepared = run_step(
+            "prepare",
+            {
+                "folder": str(folder),
+                "work": str(work),
+                "data": str(options.data) if options.data else None,
+                "calibration_images": options.calibration_images,
+                "seed": options.seed,
+                "compression": dict(options.compression),
+                "training": any(recipe.retrained for recipe in recipes),
+            },
+            quiet=False,
+        )
+        if prepared["calibration"]["images"] < FEW_IMAGES and any(recipe.calibrated for recipe in recipes):
+            _say(f"{name}: only {prepared['calibration']['images']} images to calibrate int8 with")
+        export = _Export(folder, work, stem, record, prepared, options)
+        return [export.produce(recipe) for recipe in recipes]
 
 
-def _draw(table: ImageTable, count: int, seed: int) -> ImageTable:
-    rows = np.random.default_rng(seed).permutation(len(table))[:count]
-    return replace(table, items=tuple(table.items[row] for row in sorted(rows.tolist())))
+class _Export:
+    """One run over the formats of one model."""
+
+    def __init__(
+        self,
+        folder: Path,
+        work: Path,
+        stem: str,
+        record: dict[str, Any],
+        prepared: dict[str, Any],
+        options: ExportOptions,
+    ) -> None:
+        self.folder, self.work, self.stem = folder, work, stem
+        self.record, self.prepared, self.options = record, prepared, options
+        self.versions = {"fracture-edge": __version__, **installed(*_TOOLS)}
+        self._onnx_failure: str | None = None
+        self._has_onnx = False
+
+    def produce(self, recipe: Recipe) -> Outcome:
+        """Make one file, judge it, and put it where it belongs."""
+        started = time.monotonic()
+        target = self.folder / recipe.file_name(self.stem)
+        temporary = self.work / target.name
+        _say(f"{target.name}: converting")
+        try:
+            entry, broken = self._best(recipe, temporary)
+        except StepError as error:
+            _say(f"{target.name}: FAILED, {error}")
+            return Outcome(target.name, None, str(error))
+        entry["seconds"] = round(time.monotonic() - started, 1)
+        entry["created"] = datetime.now(UTC).isoformat(timespec="seconds")
+        if broken:
+            target = self.folder / REJECTED / target.name
+        with atomic_path(target) as place:
+            shutil.move(temporary, place)
+        file = target.relative_to(self.folder).as_posix()
+        write_entry(self.folder, file, entry)
+        if not broken:
+            drop_entry(self.folder, f"{REJECTED}/{target.name}")
+        _say(summary(target.name, entry))
+        if broken:
+            _say(f"{target.name}: REJECTED, {'; '.join(broken)}; it lies in {target.parent}")
+        return Outcome(target.name, target, "; ".join(broken))
+
+    def _best(self, recipe: Recipe, path: Path) -> tuple[dict[str, Any], list[str]]:
+        """Convert and judge; int8 ONNX again, calibrated otherwise, then with layers in float, until it passes."""
+        if recipe.runtime != "onnx" or not recipe.calibrated:
+            return self._attempt(recipe, path, "minmax")
+        tried: list[tuple[float, str, dict[str, Any], list[str]]] = []
+        kept = path.with_suffix(".best")
+
+        def passes(method: str, keep_float: Sequence[str] = ()) -> bool:
+            if tried:
+                how = f"{len(keep_float)} layers in float32" if keep_float else f"calibration {method}"
+                _say(f"{path.name}: {'; '.join(tried[-1][3])}; again with {how}")
+            entry, broken = self._attempt(recipe, path, method, keep_float)
+            same = entry["gate"]["same_decision"]
+            if not broken or not tried or same > max(attempt[0] for attempt in tried):
+                path.replace(kept)
+            tried.append((same if broken else math.inf, method, entry, broken))
+            return not broken
+
+        if not any(passes(method) for method in self.options.methods):
+            best = max(tried, key=lambda attempt: attempt[0])[1]
+            nodes = run_step("sensitive", {"work": str(self.work), "file": str(kept)})["nodes"]
+            counts = [count for count in FLOAT_LAYERS if count <= len(nodes)]
+            any(passes(best, nodes[:count]) for count in counts)
+        kept.replace(path)
+        _, _, entry, broken = max(tried, key=lambda attempt: attempt[0])
+        return entry, broken
+
+    def _attempt(
+        self, recipe: Recipe, path: Path, method: str, keep_float: Sequence[str] = ()
+    ) -> tuple[dict[str, Any], list[str]]:
+        heatmap = self.options.heatmap and not (recipe.runtime == "tflite" and recipe.precision == "int8")
+        if recipe.runtime == "onnx":
+            self._need_float32_onnx()
+        info = model_info(
+            self.record,
+            name=path.stem,
+            precision=recipe.precision,
+            versions=self.versions,
+            licence=self.options.licence,
+        )
+        converted = run_step(
+            "convert",
+            {
+                "work": str(self.work),
+                "recipe": recipe.name,
+                "target": str(path),
+                "info": info.to_json(),
+                "heatmap": heatmap,
+                "method": method,
+                "keep_float": list(keep_float),
+                "epochs": self.options.tune_epochs,
+                "seed": self.options.seed,
+            },
+        )
+        figures = run_step(
+            "judge",
+            {
+                "work": str(self.work),
+                "recipe": recipe.name,
+                "file": str(path),
+                "labels": self.prepared["labels"],
+                "groups": self.prepared["groups"],
+                "threshold": self.record["threshold"],
+            },
+        )
+        budget = "compressed" if self.options.compression or recipe.retrained else recipe.precision
+        broken = self.options.budgets[budget].broken(figures)
+        judge_memory = figures.pop("peak_memory_mb")
+        entry: dict[str, Any] = {
+            "recipe": recipe.name,
+            "precision": recipe.precision,
+            "source_sha256": sha256(self.folder / "model.keras"),
+            "sha256": sha256(path),
+            "bytes": path.stat().st_size,
+            "gzip_bytes": gzip_bytes(path),
+            "heatmap": heatmap,
+            **{name: converted[name] for name in ("opset", "operators") if name in converted},
+            "peak_memory_mb": {"conversion": converted["peak_memory_mb"], "gate": judge_memory},
+            "gate": figures,
+            "budget": budget,
+            "broken": broken,
+            "versions": self.versions,
+        }
+        if self.options.compression:
+            entry["compression"] = dict(self.options.compression)
+        if recipe.retrained:
+            entry["retrained"] = {"epochs": self.options.tune_epochs, "seed": self.options.seed}
+        if recipe.calibrated:
+            entry["calibration"] = self.prepared["calibration"] | {"method": method}
+        if keep_float:
+            entry["float_layers"] = list(keep_float)
+        return entry, broken
+
+    def _need_float32_onnx(self) -> None:
+        """All ONNX files are made of the float32 one, once; its failure is that of all of them."""
+        if self._onnx_failure:
+            raise StepError(self._onnx_failure)
+        if self._has_onnx:
+            return
+        try:
+            run_step("to_float32_onnx", {"work": str(self.work), "heatmap": self.options.heatmap})
+        except StepError as error:
+            self._onnx_failure = str(error)
+            raise
+        self._has_onnx = True
 
 
-def _produce(
-    source: Source,
-    target: Path,
-    info: ModelInfo,
-    extra: dict[str, Any],
-    write: Callable[[Path], None],
-) -> dict[str, Any]:
-    """Write one file, check it with onnxruntime, and only then give it its name."""
-    started = time.monotonic()
-    with atomic_path(target) as temporary:
-        write(temporary)
-        embed_info(temporary, info, temporary)
-        classifier = FractureClassifier(temporary)
-        probabilities = np.concatenate([classifier.probabilities(batch) for batch in _batches(source.validation)])
-        if not np.isfinite(probabilities).all():
-            raise ExportError(f"{target.name}: gives no number for some of the validation images")
-        figures = compare(source.labels, source.reference, probabilities, source.record["threshold"])
-        if info.precision == "float32" and figures["largest_difference"] > FLOAT32_TOLERANCE:
-            raise ExportError(
-                f"{target.name}: differs from Keras by {figures['largest_difference']:.1e} in probability on "
-                f"{figures['images']} validation images, more than {FLOAT32_TOLERANCE:.0e}"
-            )
-        graph = onnx.load(temporary).graph
-    print(
-        f"{target.name}: {target.stat().st_size / 1e6:.2f} MB, mean difference from Keras "
-        f"{figures['mean_difference']:.1e} (largest {figures['largest_difference']:.1e}), validation AUROC "
-        f"{figures['auroc_exported']:.4f} against {figures['auroc_keras']:.4f}, same decision on "
-        f"{figures['same_decision']:.1%}, sensitivity {figures['sensitivity_exported']:.3f} against "
-        f"{figures['sensitivity_keras']:.3f}",
-        file=sys.stderr,
-    )
-    return {
-        "file": target.name,
-        "precision": info.precision,
-        "sha256": _sha256(target),
-        "bytes": target.stat().st_size,
-        "opset": OPSET,
-        "operators": dict(sorted(Counter(node.op_type for node in graph.node).items())),
-        **extra,
-        "validation": figures,
-        "seconds": round(time.monotonic() - started, 1),
-    }
+def _variant(compression: Mapping[str, Any]) -> list[str]:
+    """What the name of a compressed model's files says: ``factorised64``, ``pruned80``, ``clustered16``."""
+    words = []
+    if rank := compression.get("rank"):
+        words.append(f"factorised{rank}")
+    if sparsity := compression.get("sparsity"):
+        words.append(f"pruned{sparsity:.0%}".removesuffix("%"))
+    if clusters := compression.get("clusters"):
+        words.append(f"clustered{clusters}")
+    return words
 
 
-def model_info(record: dict[str, Any], precision: str, licence: str = "") -> ModelInfo:
-    """The metadata of an exported file, from the training record. No path of the training machine is kept.
-
-    Args:
-        record: ``training.json``.
-        precision: ``float32`` or ``int8``.
-        licence: Of the weights; FracAtlas's attribution when empty and the data were FracAtlas.
-    """
-    return ModelInfo(
-        name=f"{record['model']}-{precision}",
-        architecture=record["model"],
-        precision=precision,
-        preprocessing=Preprocessing.from_dict(record["recipe"]["preprocessing"]),
-        policy=Policy(record["threshold"], record["uncertain_low"], record["uncertain_high"]),
-        calibration={name: record[name] for name in ("temperature", "intercept")},
-        training={
-            **{name: value for name, value in record["data"].items() if name != "root"},
-            "recipe": Path(record["recipe_name"]).name,
-            "seed": record["seed"],
-            "epochs": record["epochs"],
-            "best_epoch": record["best_epoch"],
-            "initial_weights": record["initial_weights"],
-        },
-        metrics={"validation": record["validation"]},
-        versions=_versions() | record["versions"],
-        licence=licence or (FRACATLAS_ATTRIBUTION if record["data"]["layout"] == "fracatlas" else ""),
-        created=record["created"],
-    )
-
-
-def _batches(images: npt.NDArray[np.uint8], size: int = 32) -> list[npt.NDArray[np.uint8]]:
-    return [images[start : start + size] for start in range(0, len(images), size)]
-
-
-def _versions() -> dict[str, str]:
-    return {"fracture-edge": __version__, **installed(*_TOOLS)}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

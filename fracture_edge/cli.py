@@ -54,7 +54,10 @@ _WORKSHOP = MappingProxyType(
             "Judge trained models on a split, with pictures.",
         ),
         "export": _Elsewhere(
-            "export.cli", ("export", "train"), "export", "Export trained models to ONNX, float32 and int8."
+            "export.cli",
+            ("export", "train", "benchmarks"),
+            "export",
+            "Export trained models to ONNX and TFLite, float and int8, checked.",
         ),
         "benchmark": _Elsewhere(
             "benchmarks.cli",
@@ -79,6 +82,9 @@ _HEAVY = frozenset(
         "tomli_w",
         "tf2onnx",
         "onnx",
+        "ai_edge_litert",
+        "tf_keras",
+        "tensorflow_model_optimization",
     }
 )
 

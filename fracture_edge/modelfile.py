@@ -7,6 +7,7 @@ in the ONNX model's ``metadata_props`` under `METADATA_KEY`.
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -18,8 +19,11 @@ from fracture_edge.preprocess import Preprocessing
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "fracture_edge"
+_TFLITE_ENTRY = "fracture_edge.json"
 POSITIVE_CLASS = "fractured"
 INPUT_NAME, OUTPUT_NAME = "image", "probability"
+#: Second output of a graph with a heat map.
+HEATMAP_NAME = "heatmap"
 
 #: Name of the model in the wheel.
 EMBEDDED = "edge-int8"
@@ -32,7 +36,7 @@ class ModelInfo:
     Attributes:
         name: For people, such as ``edge-int8``.
         architecture: Such as ``edge``.
-        precision: ``float32`` or ``int8``.
+        precision: ``float32``, ``float16``, ``dynamic`` (TFLite: int8 weights only) or ``int8``.
         preprocessing: How an image becomes the graph's input.
         policy: Threshold and uncertain band.
         calibration: Temperature and intercept, folded into the graph already; for the record.
@@ -125,16 +129,45 @@ def read_model(path: str | os.PathLike[str] | None) -> tuple[str, bytes, str]:
 
 
 def embed_info(source: Path, info: ModelInfo, target: Path) -> None:
-    """Write a copy of an ONNX file with `info` inside. Needs the `onnx` package (`[export]`).
+    """Write a copy of a model file with `info` inside.
+
+    ONNX files carry it in ``metadata_props``, which needs the `onnx` package (`[export]`). TFLite files carry it
+    as TFLite's own metadata convention packs associated files: a ZIP archive behind the model, with
+    ``fracture_edge.json`` and ``labels.txt``, which any unzip program lists.
 
     Args:
-        source: An ONNX file.
+        source: An ``.onnx`` or ``.tflite`` file.
         info: What it shall say about itself.
         target: Where the copy goes; may be `source`.
     """
+    if source.suffix == ".tflite":
+        target.write_bytes(source.read_bytes())
+        with zipfile.ZipFile(target, "a") as archive:
+            for name, text in ((_TFLITE_ENTRY, info.to_json()), ("labels.txt", f"{info.positive_class}\n")):
+                # A fixed time: equal models are equal files.
+                archive.writestr(zipfile.ZipInfo(name), text)
+        return
     import onnx
 
     model = onnx.load(os.fspath(source))
     kept = {entry.key: entry.value for entry in model.metadata_props if entry.key != METADATA_KEY}
     onnx.helper.set_model_props(model, kept | {METADATA_KEY: info.to_json()})
     onnx.save(model, os.fspath(target))
+
+
+def read_tflite_info(path: Path) -> ModelInfo:
+    """What a TFLite file of ours says about itself; see `embed_info`.
+
+    Raises:
+        ModelError: The file cannot be read, or has no such metadata.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            text = archive.read(_TFLITE_ENTRY).decode()
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from error
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ModelError(
+            f"{path}: no fracture-edge metadata inside; make model files with `fracture-edge export`"
+        ) from error
+    return ModelInfo.from_json(text)

@@ -1,0 +1,127 @@
+"""A heat map as second output of the graph: Grad-CAM (Selvaraju et al., ICCV 2017) in closed form.
+
+Grad-CAM weighs the channels of the last feature map with the gradient of the log-odds, averaged over all
+positions. Behind that map these networks only pool, multiply by matrices and apply ReLU, so that gradient can be
+written down: it is constant, or with a hidden layer a sum over its active units. The device needs no backward
+pass. The map is divided by its maximum in the end, so the sum over positions does in place of the average.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from keras import activations, layers, ops
+
+from fracture_edge.errors import FractureEdgeError
+from fracture_edge.modelfile import HEATMAP_NAME, OUTPUT_NAME
+
+_Matrix = npt.NDArray[np.floating[Any]]
+_Producers = Mapping[int, layers.Layer]
+
+
+def with_heatmap(model: keras.Model) -> keras.Model:
+    """Add the heat map to a classifier. All layers are shared; what it needs of the head's weights is copied.
+
+    Args:
+        model: From ``image`` to ``probability`` [N, 1]: an architecture of `train.architectures`, also with its
+            batch norms folded or its hidden layer factorised.
+
+    Returns:
+        A model from the same input to a dictionary of ``probability``, unchanged, and ``heatmap`` float32
+        [N, h, w] in 0 to 1, as large as the feature map that the head receives: the evidence for a fracture
+        at each position over the largest; 0 everywhere where nothing speaks for one.
+
+    Raises:
+        FractureEdgeError: The head has a layer or an activation whose gradient is not known here.
+    """
+    producers = {id(layer.output): layer for layer in model.layers}
+    last = producers.get(id(model.output))
+    if not isinstance(last, layers.Dense) or last.activation is not activations.sigmoid:
+        raise _not_understood(last)
+    features, weights = _channel_weights(producers, last.input, None, _array(last.kernel).T)
+    heatmap = _normalised(_weighted_sum(features, weights))
+    return keras.Model(model.input, {OUTPUT_NAME: model.output, HEATMAP_NAME: heatmap}, name=model.name)
+
+
+def _channel_weights(
+    producers: _Producers, tensor: keras.KerasTensor, units: keras.KerasTensor | None, matrix: _Matrix
+) -> tuple[keras.KerasTensor, Any]:
+    """Follow the gradient of the log-odds from a tensor of the head back to the feature map.
+
+    Args:
+        producers: The model's layers by the identity of their output.
+        tensor: [N, width]; its gradient is ``units @ matrix``.
+        units: The part of the gradient that depends on the image, [N, count]; ``None`` where none does.
+        matrix: The constant part, [count, width]; without `units` the count is 1.
+
+    Returns:
+        The feature map [N, h, w, K], and its gradient summed over positions, [N or 1, K].
+    """
+    layer = producers.get(id(tensor))
+    match layer:
+        case layers.Dropout():
+            pass
+        case layers.BatchNormalization():
+            gamma = 1.0 if layer.gamma is None else _array(layer.gamma)
+            matrix = matrix * gamma / np.sqrt(_array(layer.moving_variance) + layer.epsilon)
+        case layers.Dense() if layer.activation is activations.linear:
+            matrix = matrix @ _array(layer.kernel).T
+        case layers.Dense() if layer.activation is activations.relu:
+            active = ops.cast(layer.output > 0, "float32")
+            units, matrix = active * _product(units, matrix), _array(layer.kernel).T
+        case layers.Add():
+            branches = [_channel_weights(producers, term, units, matrix) for term in layer.input]
+            if len({id(features) for features, _ in branches}) > 1:
+                raise _not_understood(layer)
+            return branches[0][0], sum(weights for _, weights in branches)
+        case layers.Flatten():
+            by_position = matrix.reshape(len(matrix), -1, layer.input.shape[-1])
+            return layer.input, _product(units, by_position.sum(axis=1))
+        case layers.GlobalAveragePooling2D():
+            return layer.input, _product(units, matrix)
+        case layers.GlobalMaxPooling2D():
+            # The gradient belongs to one position, and is the same at whichever: its sum is that of an average.
+            cells = producers.get(id(layer.input))
+            if cells is None or not _is_linear_pointwise(cells):
+                raise _not_understood(cells)
+            return cells.input, _product(units, matrix @ _array(cells.kernel)[0, 0].T)
+        case _:
+            raise _not_understood(layer)
+    return _channel_weights(producers, layer.input, units, matrix)
+
+
+def _weighted_sum(features: keras.KerasTensor, weights: Any) -> keras.KerasTensor:
+    """Sum over channels of [N, h, w, K] by weights [N or 1, K]: [N, h, w]."""
+    height, width, channels = features.shape[1:]
+    # In ONNX channels come first: there this transpose and the converter's own one cancel.
+    by_channel = ops.reshape(ops.transpose(features, (0, 3, 1, 2)), (-1, channels, height * width))
+    return ops.reshape(ops.matmul(weights.reshape((-1, 1, channels)), by_channel), (-1, height, width))
+
+
+def _normalised(evidence: keras.KerasTensor) -> keras.KerasTensor:
+    positive = ops.maximum(evidence, 0.0)
+    largest = ops.max(positive, axis=(1, 2), keepdims=True)
+    return positive / (largest + ops.cast(ops.equal(largest, 0.0), "float32"))
+
+
+def _product(units: keras.KerasTensor | None, matrix: _Matrix) -> Any:
+    return matrix if units is None else ops.matmul(units, matrix)
+
+
+def _is_linear_pointwise(layer: layers.Layer) -> bool:
+    return (
+        isinstance(layer, layers.Conv2D)
+        and (layer.kernel_size, layer.strides, layer.groups) == ((1, 1), (1, 1), 1)
+        and layer.activation is activations.linear
+    )
+
+
+def _array(variable: keras.Variable) -> _Matrix:
+    return np.asarray(ops.convert_to_numpy(variable))
+
+
+def _not_understood(layer: layers.Layer | None) -> FractureEdgeError:
+    what = "what is in front of it" if layer is None else f"layer '{layer.name}' ({type(layer).__name__})"
+    return FractureEdgeError(f"no heat map for this network: {what} has no known gradient; export it without one")

@@ -1,0 +1,67 @@
+"""Steps of an export in processes of their own: one that dies or runs out of memory costs only itself."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fracture_edge.errors import FractureEdgeError
+
+
+class StepError(FractureEdgeError):
+    """A step failed; the text says why."""
+
+
+def run_step(step: str, arguments: dict[str, Any], *, quiet: bool = True) -> dict[str, Any]:
+    """Run a step of `export.steps` and wait for it.
+
+    Args:
+        step: Name of the function.
+        arguments: Its arguments, as JSON can hold them.
+        quiet: Keep what it writes to stderr for the error message; converters talk much.
+
+    Returns:
+        What it returned, with its peak memory in megabytes under ``peak_memory_mb``.
+
+    Raises:
+        StepError: It raised, or was killed.
+    """
+    with tempfile.TemporaryDirectory(prefix="fracture-edge-step-") as folder:
+        result = Path(folder) / "result.json"
+        job = json.dumps({"step": step, "arguments": arguments, "result": str(result)})
+        # -P: a file called export.py where the user stands must not hide the package.
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "-P", "-m", "export.steps", job],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE if quiet else None,
+            check=False,
+        )
+        if result.is_file():
+            answer: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+            if "error" in answer:
+                raise StepError(answer["error"])
+            return answer
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        hint = ": out of memory?" if name == "SIGKILL" else ""
+        raise StepError(f"{step} was killed by {name}{hint}")
+    last = (done.stderr or b"").decode(errors="replace").strip().splitlines()
+    raise StepError(f"{step} failed: {last[-1] if last else f'exit status {done.returncode}'}")
+
+
+@contextmanager
+def working_folder(artifacts: Path, name: str) -> Iterator[Path]:
+    """A hidden folder beside the models: on their disk, so that a finished file is moved in one step.
+
+    What an export that was killed left there goes; whoever calls holds the lock on the model.
+    """
+    for left in artifacts.glob(f".{name}.export-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}.export-", dir=artifacts) as folder:
+        yield Path(folder)

@@ -1,0 +1,95 @@
+"""``export.json``: what was made of a model, how, and what the gate found; and whether it still holds."""
+
+import gzip
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fracture_edge.errors import FractureEdgeError
+from fracture_edge.files import atomic_write_text
+
+EXPORT_SCHEMA = 2
+MANIFEST = "export.json"
+REJECTED = "rejected"
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a model's folder; an empty one where there is none.
+
+    Raises:
+        FractureEdgeError: It is not readable, or of another schema.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return {"schema_version": EXPORT_SCHEMA, "model": folder.name, "positive_class": "fractured", "files": {}}
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FractureEdgeError(f"{path}: not JSON ({error}); export again with --force") from error
+    if manifest.get("schema_version") != EXPORT_SCHEMA:
+        raise FractureEdgeError(
+            f"{path}: schema {manifest.get('schema_version')}, this version writes {EXPORT_SCHEMA}; "
+            "move it away and export again"
+        )
+    return manifest
+
+
+def write_entry(folder: Path, file: str, entry: Mapping[str, Any]) -> None:
+    """Add what is known of one file, or replace it; entries of other files stay."""
+    manifest = read_manifest(folder)
+    manifest["files"] = dict(sorted((manifest["files"] | {file: dict(entry)}).items()))
+    atomic_write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+
+
+def drop_entry(folder: Path, file: str) -> None:
+    """Forget a file, and delete it; nothing happens where there is none."""
+    manifest = read_manifest(folder)
+    if manifest["files"].pop(file, None) is not None:
+        atomic_write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+        (folder / file).unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def stale(folder: Path, file: str, entry: Mapping[str, Any]) -> str:
+    """What does not hold any more of one entry, in words; empty when file and source are those recorded."""
+    path = folder / file
+    if not path.is_file():
+        return "is missing"
+    if sha256(path) != entry["sha256"]:
+        return "is not the file that was exported (SHA-256 differs)"
+    if sha256(folder / "model.keras") != entry["source_sha256"]:
+        return "was exported from another model.keras"
+    return ""
+
+
+def gzip_bytes(path: Path) -> int:
+    """Size after gzip, as a download or a packed image would have it."""
+    buffer = io.BytesIO()
+    with path.open("rb") as stream, gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=6, mtime=0) as packed:
+        shutil.copyfileobj(stream, packed)
+    return buffer.tell()
+
+
+def summary(name: str, entry: Mapping[str, Any]) -> str:
+    """One line on a file, for the person who waits."""
+    gate = entry["gate"]
+    low, high = gate["intervals"]["auroc_change"]
+    text = (
+        f"{name}: {entry['bytes'] / 1e6:.2f} MB; P(fractured) differs from Keras by {gate['mean_difference']:.1e} "
+        f"(largest {gate['largest_difference']:.1e}); on {gate['images']} validation images same decision "
+        f"{gate['same_decision']:.1%}, AUROC {gate['auroc_exported']:.4f} ({gate['auroc_change']:+.4f} "
+        f"[{low:+.4f}, {high:+.4f}]), sensitivity {gate['sensitivity_exported']:.3f} "
+        f"({gate['sensitivity_change']:+.3f})"
+    )
+    if layers := entry.get("float_layers"):
+        text += f"; {len(layers)} layers left in float32"
+    return text

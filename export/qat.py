@@ -1,0 +1,145 @@
+"""Quantisation-aware training: fine-tuning that feels the rounding of int8, and the TFLite file of it.
+
+After Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"
+(CVPR 2018), by tensorflow-model-optimization on the tf_keras twin.
+"""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+import tf_keras
+
+from export.compress import fine_tune, freeze_norms
+from export.fold import follows_linear, layer_inputs
+from export.twin import check_twin, to_twin
+from fracture_edge.errors import FractureEdgeError
+from fracture_edge.modelfile import INPUT_NAME
+
+#: Images that the first ranges of the activations are taken from.
+_RANGE_IMAGES = 128
+#: Names of the variables, without ``_min`` and ``_max``, that hold the range of what a layer answers.
+_RANGES = ("output", "post_activation", "quantize_layer")
+
+
+def quantisation_aware(
+    model: keras.Model,
+    pixels: npt.NDArray[np.uint8],
+    labels: Sequence[int],
+    *,
+    epochs: int = 1,
+    batch_size: int = 32,
+    learning_rate: float = 1e-5,
+    seed: int = 0,
+) -> bytes:
+    """Fine-tune `model` with int8 rounding and convert it.
+
+    Everything between the normalised image and the last features is int8. The log-odds and the probability, which
+    have one channel, stay float32: in 8 bits a probability could take 256 values only.
+
+    Args:
+        model: From ``image`` uint8 [N, H, W, 1] to ``probability`` [N, 1]; not changed. The custom CNN after
+            `export.fold`.
+        pixels: Images of the training split, uint8 [N, H, W, 1].
+        labels: 0 or 1, N of them.
+        epochs: Of fine-tuning; at least 1.
+        batch_size: Of fine-tuning.
+        learning_rate: Of fine-tuning (Adam).
+        seed: Of order, dropout and the images for the first ranges.
+
+    Returns:
+        A TFLite file: grey levels 0 to 255 as float32 [1, H, W, 1] in, P(fractured) float32 [1, 1] out.
+
+    Raises:
+        FractureEdgeError: A norm that does not follow a convolution, another layer that
+            tensorflow-model-optimization refuses, or fine-tuning that diverged.
+    """
+    _refuse_loose_norms(model)
+    tf_keras.utils.set_random_seed(seed)
+    twin = to_twin(model)
+    check_twin(model, twin, pixels[:8])
+    freeze_norms(twin)
+    normalised = twin.get_layer("normalise").output
+    # Without `grey_levels`, which only makes bytes float32.
+    front = tf_keras.Model(twin.get_layer("grey_levels").output, normalised, name="front")
+    body = tf_keras.Model(normalised, twin.output, name="probability")
+    quantised = _quantise(body)
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(pixels))[:_RANGE_IMAGES])
+    _set_ranges(quantised, twin, pixels[drawn])
+    shape = model.input_shape[1:]
+    fine_tune(
+        _joined(front, quantised, shape, None),
+        pixels,
+        labels,
+        what="quantisation-aware training",
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+    )
+    converter = tf.lite.TFLiteConverter.from_keras_model(_joined(front, quantised, shape, 1))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    # The converter tells on stdout where it saves what, and misses statistics that are in the graph itself.
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
+        return bytes(converter.convert())
+
+
+def _refuse_loose_norms(model: keras.Model) -> None:
+    inputs = layer_inputs(model)
+    for layer in model.layers:
+        norm = isinstance(layer, keras.layers.BatchNormalization)
+        if norm and not follows_linear(model, inputs[layer.name][0]):
+            raise FractureEdgeError(
+                f"{model.name}: norm '{layer.name}' does not follow a convolution directly; quantisation-aware "
+                "training needs it folded (export.fold), or use int8 without it where it cannot be"
+            )
+
+
+def _quantise(body: tf_keras.Model) -> tf_keras.Model:
+    registry = tfmot.quantization.keras.default_8bit.Default8BitQuantizeScheme().get_quantize_registry()
+
+    def annotate(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
+        known = registry.supports(layer) or isinstance(layer, tf_keras.layers.BatchNormalization)
+        if known and layer.output_shape[-1] > 1:
+            return tfmot.quantization.keras.quantize_annotate_layer(layer)
+        return layer
+
+    try:
+        return tfmot.quantization.keras.quantize_apply(tf_keras.models.clone_model(body, clone_function=annotate))
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise FractureEdgeError(f"quantisation-aware training is not possible here: {reason}") from error
+
+
+def _set_ranges(quantised: tf_keras.Model, twin: tf_keras.Model, pixels: npt.NDArray[np.uint8]) -> None:
+    """Start the ranges of the activations from what real images give.
+
+    tfmot starts all at -6 to 6 and moves them by a thousandth a step, too slowly for a short fine-tuning.
+    """
+    variables: dict[str, dict[str, Any]] = {}
+    for layer in quantised.layers:
+        for weight in layer.weights:
+            kind, _, end = weight.name.partition(":")[0].rpartition("/")[2].rpartition("_")
+            if kind in _RANGES:
+                source = "normalise" if kind == "quantize_layer" else layer.name.removeprefix("quant_")
+                variables.setdefault(source, {})[end] = weight
+    probe = tf_keras.Model(twin.input, [twin.get_layer(name).output for name in variables])
+    low, high = np.zeros(len(variables)), np.zeros(len(variables))
+    for start in range(0, len(pixels), 8):
+        values = probe(pixels[start : start + 8], training=False)
+        low = np.minimum(low, [float(tf.reduce_min(value)) for value in values])
+        high = np.maximum(high, [float(tf.reduce_max(value)) for value in values])
+    for ends, least, largest in zip(variables.values(), low, high, strict=True):
+        ends["min"].assign(least)
+        ends["max"].assign(largest)
+
+
+def _joined(front: tf_keras.Model, quantised: tf_keras.Model, shape: Any, batch: int | None) -> tf_keras.Model:
+    image = tf_keras.Input(shape, batch_size=batch, dtype="float32", name=INPUT_NAME)
+    return tf_keras.Model(image, quantised(front(image)))

@@ -1,0 +1,207 @@
+"""The steps of an export, each run in a process of its own by `export.jobs`.
+
+They hand over arrays and files in a working folder: ``validation.npy`` and ``calibration.npy`` (uint8
+[N, H, W, 1]), ``reference.npz`` (P(fractured) from Keras for both), ``float32.onnx`` and the exported files.
+"""
+
+import json
+import os
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export.recipes import RECIPES
+from fracture_edge.errors import FractureEdgeError
+
+FLOAT32_ONNX = "float32.onnx"
+#: Images whose activations are compared when sensitive layers are looked for; all are held in memory.
+SENSITIVITY_IMAGES = 4
+
+
+def prepare(
+    folder: str,
+    work: str,
+    data: str | None,
+    calibration_images: int,
+    seed: int,
+    compression: dict[str, Any],
+    training: bool,
+) -> dict[str, Any]:
+    """Read the images, run the Keras model on them, and compress it where that is asked for.
+
+    With `training` all training images and labels are left in ``training.npz`` for the conversions that train.
+
+    Returns:
+        Labels and groups of the validation images, count and fingerprint of the calibration images.
+    """
+    _keras()
+    import keras
+
+    from export.source import read_source
+    from train.loop import predict
+
+    source = read_source(Path(folder), data=Path(data) if data else None)
+    calibration, fingerprint = source.calibration(calibration_images, seed)
+    validation = source.validation()
+    model = keras.saving.load_model(Path(folder) / "model.keras", compile=False)
+    target = Path(work)
+    np.save(target / "validation.npy", validation)
+    np.save(target / "calibration.npy", calibration)
+    np.savez(
+        target / "reference.npz",
+        validation=predict(model, validation),
+        calibration=predict(model, calibration),
+    )
+    if compression or training:
+        from export.compression import compressed
+
+        pixels, labels = source.training()
+        model = compressed(model, pixels, labels, **compression)
+        if training:
+            np.savez(target / "training.npz", pixels=pixels, labels=labels)
+    model.save(target / "model.keras")
+    return {
+        "labels": source.val.labels,
+        "groups": source.groups,
+        "calibration": {"images": len(calibration), "seed": seed, "fingerprint": fingerprint},
+    }
+
+
+def to_float32_onnx(work: str, heatmap: bool) -> dict[str, Any]:
+    """Make the ONNX file that all other ONNX files are made of."""
+    from export.to_onnx import to_onnx
+
+    to_onnx(_model(work, heatmap=heatmap), Path(work) / FLOAT32_ONNX)
+    return {}
+
+
+def convert(
+    work: str,
+    recipe: str,
+    target: str,
+    info: str,
+    heatmap: bool,
+    method: str,
+    keep_float: list[str],
+    epochs: int = 1,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Write one file with its metadata.
+
+    Returns:
+        ``opset`` and number of operators by kind.
+    """
+    from export.operators import operators
+    from fracture_edge.modelfile import ModelInfo, embed_info
+
+    chosen, float32, path = RECIPES[recipe], Path(work) / FLOAT32_ONNX, Path(target)
+    if chosen.retrained:
+        from export.qat import quantisation_aware
+
+        images = np.load(Path(work) / "training.npz")
+        network, labels = _model(work, heatmap=False), images["labels"].tolist()
+        path.write_bytes(quantisation_aware(network, images["pixels"], labels, epochs=epochs, seed=seed))
+    elif chosen.runtime == "tflite":
+        from export.to_tflite import to_tflite
+
+        to_tflite(_model(work, heatmap=heatmap), path, chosen, np.load(Path(work) / "calibration.npy"))
+    elif chosen.precision == "float32":
+        path.write_bytes(float32.read_bytes())
+    elif chosen.precision == "float16":
+        from export.half import to_float16
+
+        to_float16(float32, path)
+    else:
+        from export.quantise import quantise
+
+        images = np.load(Path(work) / "calibration.npy")
+        quantise(float32, path, images, chosen, method=method, keep_float=keep_float)
+    described = operators(path)
+    embed_info(path, ModelInfo.from_json(info), path)
+    return described
+
+
+def judge(
+    work: str, recipe: str, file: str, labels: list[int], groups: list[str], threshold: float
+) -> dict[str, Any]:
+    """Run a file on the validation images with its runtime, and compare it with Keras.
+
+    float32 files are compared on the calibration images too, whose labels are not needed for that.
+    """
+    from benchmarks.runners import runner_of
+    from export.gate import compare, differences
+
+    runner = runner_of(Path(file), threads=os.cpu_count() or 1)
+    reference = np.load(Path(work) / "reference.npz")
+
+    def found(name: str) -> npt.NDArray[np.floating[Any]]:
+        pixels = np.load(Path(work) / f"{name}.npy", mmap_mode="r")
+        return np.concatenate([runner.probabilities(pixels[k : k + 16]) for k in range(0, len(pixels), 16)])
+
+    validation = found("validation")
+    if not np.isfinite(validation).all():
+        raise FractureEdgeError("gives no number for some of the validation images")
+    figures = compare(labels, groups, reference["validation"], validation, threshold)
+    if RECIPES[recipe].precision == "float32":
+        both = [np.concatenate(pair) for pair in ((reference["validation"], reference["calibration"]),
+                                                  (validation, found("calibration")))]  # fmt: skip
+        figures |= differences(*both) | {"images_compared": len(both[0])}
+    return figures
+
+
+def sensitive(work: str, file: str) -> dict[str, Any]:
+    """The layers of an int8 ONNX file, the one that quantisation disturbs most first."""
+    from export.sensitivity import most_sensitive
+
+    images = np.load(Path(work) / "calibration.npy")[:SENSITIVITY_IMAGES]
+    return {"nodes": most_sensitive(Path(work) / FLOAT32_ONNX, Path(file), images)}
+
+
+STEPS: MappingProxyType[str, Callable[..., dict[str, Any]]] = MappingProxyType(
+    {function.__name__: function for function in (prepare, to_float32_onnx, convert, judge, sensitive)}
+)
+
+
+def _keras() -> None:
+    """The converters take TensorFlow functions, whatever backend the model was trained on."""
+    from fracture_edge.cli_options import quiet_tensorflow
+
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    quiet_tensorflow()
+
+
+def _model(work: str, *, heatmap: bool) -> Any:
+    """The network to convert: its batch norms folded where the converters cannot, with its map if asked for."""
+    _keras()
+    import keras
+
+    from export.fold import fold_norms
+    from export.heatmap import with_heatmap
+
+    model = fold_norms(keras.saving.load_model(Path(work) / "model.keras", compile=False))
+    return with_heatmap(model) if heatmap else model
+
+
+def main() -> None:
+    """Run the step that the command line names, and write what it returns."""
+    job = json.loads(sys.argv[1])
+    try:
+        answer = STEPS[job["step"]](**job["arguments"])
+        # Linux counts in kilobytes, macOS in bytes.
+        unit = 1e3 if sys.platform != "darwin" else 1e6
+        answer["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+    except FractureEdgeError as error:
+        answer = {"error": str(error)}
+    except ModuleNotFoundError as error:
+        answer = {"error": f"needs {error.name}: pip install 'fracture-edge[export]'"}
+    Path(job["result"]).write_text(json.dumps(answer), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

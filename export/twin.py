@@ -1,0 +1,119 @@
+"""The same network in tf_keras, and back.
+
+tensorflow-model-optimization works on the legacy library tf_keras only; the networks are of Keras 3. A twin has
+the same layers under the same names with the same weights.
+"""
+
+from types import MappingProxyType
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tf_keras
+
+from export.fold import layer_inputs
+from fracture_edge.errors import FractureEdgeError
+
+#: Most that the probabilities of a network and its twin may differ: rounding, in another order of operations.
+TOLERANCE = 1e-5
+
+_CONVOLUTION = ("kernel_size", "strides", "padding", "dilation_rate", "activation", "use_bias")
+_POOLING = ("pool_size", "strides", "padding")
+#: What of a layer's configuration makes what it computes; both libraries use the same names for it.
+_KEPT: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "Activation": ("activation",),
+        "Add": (),
+        "AveragePooling2D": _POOLING,
+        "BatchNormalization": ("axis", "momentum", "epsilon", "center", "scale"),
+        "Concatenate": ("axis",),
+        "Conv2D": ("filters", "groups", *_CONVOLUTION),
+        "Dense": ("units", "activation", "use_bias"),
+        "DepthwiseConv2D": ("depth_multiplier", *_CONVOLUTION),
+        "Dropout": ("rate", "noise_shape"),
+        "Flatten": (),
+        "GlobalAveragePooling2D": ("keepdims",),
+        "GlobalMaxPooling2D": ("keepdims",),
+        "MaxPooling2D": _POOLING,
+        "Multiply": (),
+        "ReLU": ("max_value", "negative_slope", "threshold"),
+        "Rescaling": ("scale", "offset"),
+        "Reshape": ("target_shape",),
+        "ZeroPadding2D": ("padding",),
+    }
+)
+
+
+def to_twin(model: keras.Model) -> tf_keras.Model:
+    """Build the tf_keras twin of `model`.
+
+    Args:
+        model: From ``image`` uint8 [N, H, W, 1] to ``probability`` [N, 1], each layer used once.
+
+    Returns:
+        A functional model in float32 with layers, names and weights of `model`.
+
+    Raises:
+        FractureEdgeError: A layer of a class that is not known here.
+    """
+    inputs = layer_inputs(model)
+    tensors: dict[str, Any] = {}
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            tensors[layer.name] = tf_keras.Input(layer.batch_shape[1:], dtype=layer.dtype, name=layer.name)
+            continue
+        sources = [tensors[name] for name in inputs[layer.name]]
+        twin = _twin_of(layer)
+        tensors[layer.name] = twin(sources if len(sources) > 1 else sources[0])
+        twin.set_weights(layer.get_weights())
+    last = next(layer.name for layer in model.layers if layer.output is model.output)
+    return tf_keras.Model(tensors[model.input.name], tensors[last], name=model.name)
+
+
+def _twin_of(layer: keras.layers.Layer) -> tf_keras.layers.Layer:
+    kind = type(layer).__name__
+    if kind not in _KEPT:
+        raise FractureEdgeError(f"layer '{layer.name}': no tf_keras twin of a {kind} is known; see export/twin.py")
+    config = layer.get_config()
+    return getattr(tf_keras.layers, kind)(name=layer.name, **{key: config[key] for key in _KEPT[kind]})
+
+
+def from_twin(twin: tf_keras.Model, model: keras.Model) -> keras.Model:
+    """Move the weights of `twin` back into Keras 3.
+
+    Args:
+        twin: As built by `to_twin`, its weights changed since.
+        model: What it was built from; not changed.
+
+    Returns:
+        A clone of `model` with the weights of `twin`.
+    """
+    clone = keras.models.clone_model(model)
+    for layer in clone.layers:
+        layer.set_weights(twin.get_layer(layer.name).get_weights())
+    return clone
+
+
+def check_twin(model: keras.Model, twin: tf_keras.Model, pixels: npt.NDArray[np.uint8]) -> float:
+    """Compare the answers of both: after `to_twin`, and after `from_twin`.
+
+    Args:
+        model: Of Keras 3.
+        twin: Of tf_keras.
+        pixels: A few images, uint8 [N, H, W, 1].
+
+    Returns:
+        The largest absolute difference of probability.
+
+    Raises:
+        FractureEdgeError: It is above `TOLERANCE`, or no number.
+    """
+    here, there = (np.asarray(network(pixels, training=False), np.float64) for network in (model, twin))
+    difference = float(np.abs(here - there).max())
+    if not difference <= TOLERANCE:
+        raise FractureEdgeError(
+            f"{model.name} and its tf_keras twin differ by {difference:.1e} in probability, more than "
+            f"{TOLERANCE:.0e}: weights were not moved rightly, or the network's log-odds are no numbers"
+        )
+    return difference

@@ -1,0 +1,127 @@
+import gzip
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from export.compress import cluster, compressible_layers, gzip_bytes, prune
+from fracture_edge.errors import FractureEdgeError
+from train.architectures import build
+from train.loading import Batches
+from train.norms import RefitNorms
+
+SMALL: dict[str, dict[str, Any]] = {
+    "custom_cnn": {"filters": (8, 12, 16), "units": 20},
+    "edge": {"filters": 0.25},
+}
+BOTH = ["custom_cnn", pytest.param("edge", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module")
+def images() -> tuple[Any, list[int]]:
+    rng = np.random.default_rng(1)
+    labels = [0] * 18 + [1] * 6
+    pixels = rng.integers(0, 128, (24, 32, 32, 1), np.uint8)
+    pixels[18:] += 100
+    return pixels, labels
+
+
+@pytest.fixture(scope="module")
+def models(images: tuple[Any, list[int]]) -> dict[str, keras.Model]:
+    keras.utils.set_random_seed(0)
+    models = {name: build(name, 32, 32, **options) for name, options in SMALL.items()}
+    for model in models.values():
+        # Without statistics of its own a deep network passes nothing on, and no gradient back.
+        RefitNorms(model, Batches(*images, batch_size=8), momentum=0.5).on_test_begin()
+    return models
+
+
+def _kernels(model: keras.Model) -> dict[str, Any]:
+    return {name: model.get_layer(name).get_weights()[0] for name in compressible_layers(model)}
+
+
+def test_what_is_compressed(models: dict[str, keras.Model]) -> None:
+    # conv1 has 216 weights, conv2 864.
+    assert compressible_layers(models["custom_cnn"]) == ["conv3", "hidden"]
+    names = compressible_layers(models["edge"])
+    assert "top_conv" in names
+    assert not [name for name in names if "depthwise" in name or name in ("cells", "pooled_evidence")]
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_pruned_to_the_share_asked_for_and_trained_on(
+    name: str, models: dict[str, keras.Model], images: tuple[Any, list[int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = models[name]
+    before = [weight.copy() for weight in model.get_weights()]
+    pruned = prune(model, 0.8, *images, batch_size=8, epochs=2, learning_rate=1e-3)
+    for layer, kernel in _kernels(pruned).items():
+        assert 1 - np.count_nonzero(kernel) / kernel.size == pytest.approx(0.8, abs=1 / kernel.size)
+        original = model.get_layer(layer).get_weights()[0]
+        kept = kernel != 0
+        # Fine-tuning moves a weight by at most about the learning rate at each of the six steps.
+        assert np.abs(original[kept]).min() >= np.abs(original[~kept]).max()
+        assert 0 < np.abs(kernel - original)[kept].max() < 0.02, layer
+    for left, right in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert [layer.name for layer in pruned.layers] == [layer.name for layer in model.layers]
+    output = capsys.readouterr()
+    assert "pruning to 80% zeros: epoch 2 of 2, loss" in output.err
+    assert output.out == ""
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_clustered_to_few_values_near_the_weights(
+    name: str, models: dict[str, keras.Model], images: tuple[Any, list[int]]
+) -> None:
+    model = models[name]
+    clustered = cluster(model, 16, *images, batch_size=8)
+    for layer, kernel in _kernels(clustered).items():
+        assert 8 < len(np.unique(kernel)) <= 16
+        original = model.get_layer(layer).get_weights()[0]
+        # Sixteen evenly spread values leave 1/16 of a uniform kernel's deviation, and k-means no more than that;
+        # three steps at 1e-5 add next to nothing.
+        assert (kernel - original).std() < 0.08 * original.std()
+    # Norms keep what they have: statistics taken with dropout would not fit.
+    norm = "norm1" if name == "custom_cnn" else "top_norm"
+    for left, right in zip(
+        model.get_layer(norm).get_weights(), clustered.get_layer(norm).get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_same_seed_same_model(models: dict[str, keras.Model], images: tuple[Any, list[int]]) -> None:
+    first, second = (prune(models["custom_cnn"], 0.5, *images, batch_size=8, seed=3) for _ in range(2))
+    for left, right in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_a_diverging_fine_tuning_is_an_error(
+    models: dict[str, keras.Model], images: tuple[Any, list[int]]
+) -> None:
+    with pytest.raises(FractureEdgeError, match="fine-tuning diverged; a smaller learning rate may help"):
+        prune(models["custom_cnn"], 0.5, *images, batch_size=4, epochs=3, learning_rate=1e30)
+
+
+def test_numbers_out_of_range_are_refused(models: dict[str, keras.Model], images: tuple[Any, list[int]]) -> None:
+    for sparsity in (0, 1, 80):
+        with pytest.raises(FractureEdgeError, match=f"sparsity {sparsity}: give a share above 0 and below 1"):
+            prune(models["edge"], sparsity, *images)
+    for clusters in (1, 257):
+        with pytest.raises(FractureEdgeError, match=f"{clusters} clusters: give 2 to 256"):
+            cluster(models["edge"], clusters, *images)
+    tiny = build("custom_cnn", 32, 32, filters=(2, 2, 2), units=2)
+    with pytest.raises(FractureEdgeError, match="custom_cnn: no kernel of 1000 weights or more"):
+        prune(tiny, 0.5, *images)
+
+
+def test_gzip_counts_the_compressed_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "zeros"
+    path.write_bytes(bytes(100_000))
+    size = gzip_bytes(path)
+    assert size == gzip_bytes(path)
+    # A run of zeros costs one part in a thousand in deflate.
+    assert 100 < size < 200
+    assert len(gzip.decompress(gzip.compress(path.read_bytes(), 9, mtime=0))) == 100_000

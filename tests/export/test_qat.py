@@ -1,0 +1,104 @@
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert import interpreter
+
+from export.fold import fold_norms
+from export.qat import quantisation_aware
+from fracture_edge.errors import FractureEdgeError
+from train.architectures import build
+from train.loading import Batches
+from train.norms import RefitNorms
+
+
+@pytest.fixture(scope="module")
+def images() -> tuple[Any, list[int]]:
+    """Dark and bright noise."""
+    labels = [0, 1] * 16
+    pixels = np.random.default_rng(1).integers(0, 128, (32, 32, 32, 1), np.uint8)
+    pixels[1::2] += 100
+    return pixels, labels
+
+
+def _run(blob: bytes, pixels: Any) -> Any:
+    runner = interpreter.Interpreter(model_content=blob)
+    runner.allocate_tensors()
+    (given,), (answer,) = runner.get_input_details(), runner.get_output_details()
+    assert (given["dtype"], answer["dtype"]) == (np.float32, np.float32)
+    assert list(given["shape"]) == [1, *pixels.shape[1:]]
+    found = []
+    for image in pixels:
+        runner.set_tensor(given["index"], image[np.newaxis].astype(np.float32))
+        runner.invoke()
+        found.append(runner.get_tensor(answer["index"])[0])
+    return np.array(found)
+
+
+def _kernel_types(blob: bytes, shapes: set[tuple[int, ...]]) -> dict[tuple[int, ...], set[Any]]:
+    runner = interpreter.Interpreter(model_content=blob)
+    found: dict[tuple[int, ...], set[Any]] = {shape: set() for shape in shapes}
+    for tensor in runner.get_tensor_details():
+        shape = tuple(int(side) for side in tensor["shape"])
+        if shape in shapes:
+            found[shape].add(np.dtype(tensor["dtype"]).name)
+    return found
+
+
+def _trained(name: str, images: tuple[Any, list[int]], **options: Any) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    model = build(name, 32, 32, **options)
+    model.compile(keras.optimizers.Adam(3e-3), "binary_crossentropy")
+    pixels, labels = images
+    model.fit(pixels, np.array(labels, np.float32)[:, None], batch_size=8, epochs=4, verbose=0)
+    # Sixteen steps are too few for the running statistics.
+    RefitNorms(model, Batches(pixels, labels, batch_size=8), momentum=0.5).on_test_begin()
+    return model
+
+
+def test_folded_custom_cnn_is_int8_and_answers_as_before(
+    images: tuple[Any, list[int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = _trained("custom_cnn", images, filters=(4, 6, 8), units=8)
+    pixels, labels = images
+    expected = np.asarray(model(pixels, training=False))
+    blob = quantisation_aware(fold_norms(model), pixels, labels, batch_size=8)
+    found = _run(blob, pixels)
+    # Steps of 1/256 in each of four layers, at log-odds as steep as a toy network has them.
+    assert np.abs(found - expected).max() < 0.1
+    assert np.abs(found - expected).mean() < 0.02
+    assert expected.std() > 0.1
+    # TFLite keeps kernels as [out, h, w, in] and [out, in]; that of the log-odds is float.
+    shapes = {(4, 3, 3, 3), (6, 3, 3, 4), (8, 3, 3, 6), (8, 32)}
+    assert _kernel_types(blob, shapes) == {shape: {"int8"} for shape in shapes}
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "quantisation-aware training: epoch 1 of 1, loss" in output.err
+
+
+@pytest.mark.slow
+def test_edge_runs_with_its_log_odds_in_float(images: tuple[Any, list[int]]) -> None:
+    model = _trained("edge", images, filters=0.25, dropout=0.0, drop_path=0.0)
+    pixels, labels = images
+    expected = np.asarray(model(pixels, training=False))
+    found = _run(quantisation_aware(model, pixels, labels, batch_size=8), pixels)
+    # Fifty layers, each rounded to 1/256 of its range.
+    assert np.abs(found - expected).max() < 0.1
+
+
+def test_norms_that_were_not_folded_are_refused(images: tuple[Any, list[int]]) -> None:
+    model = build("custom_cnn", 32, 32, filters=(4, 6, 8), units=8)
+    with pytest.raises(FractureEdgeError, match="norm 'norm1' does not follow a convolution directly"):
+        quantisation_aware(model, *images)
+
+
+def test_layers_that_the_tool_cannot_take_are_named(images: tuple[Any, list[int]]) -> None:
+    image = keras.Input((32, 32, 1), dtype="uint8", name="image")
+    x = keras.layers.Rescaling(1.0, name="grey_levels")(image)
+    x = keras.layers.Rescaling(1 / 255, name="normalise")(x)
+    x = keras.layers.Activation("elu", name="odd")(keras.layers.Conv2D(4, 3)(x))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(image, keras.layers.Dense(1, activation="sigmoid", name="probability")(x))
+    with pytest.raises(FractureEdgeError, match="quantisation-aware training is not possible here"):
+        quantisation_aware(model, *images)
