@@ -54,7 +54,7 @@ def _dense_behind(graph: onnx.GraphProto, reshape: onnx.NodeProto, shape: Sequen
         return None
     left, right = consumers[0].input
     kernels = {entry.name: tuple(entry.dims) for entry in graph.initializer}
-    takes_all = len(kernels.get(right, ())) == 2 and kernels[right][0] == prod(shape[1:])
+    takes_all = len(shape) == 4 and len(kernels.get(right, ())) == 2 and kernels[right][0] == prod(shape[1:])
     return consumers[0] if left == flat and takes_all else None
 
 
