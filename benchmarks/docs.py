@@ -27,6 +27,7 @@ DOCUMENTS = (
     ROOT / "fracture_edge" / "models" / "README.md",
     ROOT / "docs" / "reproduction.md",
     ROOT / "docs" / "formats.md",
+    ROOT / "docs" / "training.md",
 )
 
 
@@ -81,6 +82,29 @@ def _training() -> str:
     )
 
 
+def _training_speed() -> str:
+    result = _json("training-speed.json")
+    machine = result["environment"]
+    lines = [
+        "| network | input | trained | precision | images/s | constant batch | ratio (rounds) |",
+        "|" + " --- |" * 7,
+    ]
+    for row in result["models"]:
+        rounds = ", ".join(f"{ratio:.2f}" for ratio in row["ratios"])
+        lines.append(
+            f"| {row['model']} | {row['input']} | {row['trainable']} | {row['precision']} | "
+            f"{row['images_per_second']:.1f} | {row['images_per_second_constant_batch']:.1f} | "
+            f"{row['ratio']:.2f} ({rounds}) |"
+        )
+    lines += [
+        "",
+        f"Batches of {result['models'][0]['batch_size']}, {result['batches']} of them a round, "
+        f"{result['rounds']} rounds; the ratio is the median of the rounds'. {result['models'][0]['device']}, "
+        f"{machine['cpu']}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
     {
         "benchmark": _benchmark,
@@ -90,6 +114,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "reproduction": reproduction.table,
         "leak": reproduction.leak,
         "formats": formats.table,
+        "speed": _training_speed,
     }
 )
 

@@ -4,9 +4,9 @@ The custom CNN has 99.8 % of its weights in one layer. Low-rank factors of such 
 al., "Predicting Parameters in Deep Learning", NIPS 2013; Denton et al., "Exploiting Linear Structure Within
 Convolutional Networks", NIPS 2014). Factors of the kernel itself serve all inputs alike; images fill only few of
 its input's directions. Here the rank is spent on the directions in which the layer's sums vary over the training
-images, each unit weighted by what it does to the log-odds: by Eckart and Young ("The approximation of one matrix by
-another of lower rank", Psychometrika 1, 1936) no other factors of that rank come closer to those weighted sums in
-the least-squares sense.
+images, each unit weighted by what it does to the log-odds: by Eckart and Young ("The approximation of one matrix
+by another of lower rank", Psychometrika 1, 1936) no other factors of that rank come closer to those weighted sums
+in the least-squares sense.
 """
 
 from typing import Any
@@ -21,6 +21,8 @@ from fracture_edge.errors import FractureEdgeError
 
 #: Of a unit, relative to the most important one: bounds what float32 rounding is multiplied by.
 LEAST_IMPORTANCE = 1e-3
+#: Keeps a network that answers the same to everything from a division by zero.
+_TINY = 1e-30
 #: The layer that is factorised, and the linear one put in front of it.
 HIDDEN, FACTOR = "hidden", "hidden_factor"
 
@@ -40,7 +42,7 @@ def factorise(model: keras.Model, pixels: npt.NDArray[np.uint8], rank: int) -> k
     Args:
         model: With a Dense layer ``hidden`` with ReLU, followed by nothing but norm, dropout and ``probability``
             (custom_cnn, vgg16, resnet50), before or after `export.fold`.
-        pixels: Training images, uint8 [N, H, W, 1]; a few hundred do. They pass in batches: X is never held.
+        pixels: Training images, uint8 [N, H, W, 1]. They pass in batches: X is never held.
         rank: 1 to the units of ``hidden``, with which nothing is lost.
 
     Returns:
@@ -65,12 +67,16 @@ def factorise(model: keras.Model, pixels: npt.NDArray[np.uint8], rank: int) -> k
     kernel, bias = hidden.get_weights()
     sums = _sums(model, pixels)
     mean, importance = sums.mean(axis=0), _importance(model, sums + bias)
-    # All eigenvectors are there even where there are fewer images than units; ascending.
     weighted = (sums - mean) * importance
-    directions = np.linalg.eigh(weighted.T @ weighted)[1][:, ::-1][:, :rank]
-    down, up = importance[:, np.newaxis] * directions, directions.T / importance
-    factor.set_weights([kernel @ down.astype(kernel.dtype)])
-    factorised.get_layer(HIDDEN).set_weights([up, bias + mean - mean @ down @ up])
+    # All eigenvectors are there even where there are fewer images than units; ascending.
+    squares, vectors = np.linalg.eigh(weighted.T @ weighted)
+    spread, directions = _spread(squares[::-1][:rank]), vectors[:, ::-1][:, :rank]
+    down, up = importance[:, np.newaxis] * directions / spread, spread[:, np.newaxis] * directions.T / importance
+    small = kernel @ down.astype(kernel.dtype)
+    # Weights of the size they had: float16 and a learning rate are made for these.
+    size = np.sqrt(np.mean(kernel**2) / np.mean(small**2))
+    factor.set_weights([small * size])
+    factorised.get_layer(HIDDEN).set_weights([up / size, bias + mean - mean @ down @ up])
     for layer in model.layers:
         if layer.name != HIDDEN:
             factorised.get_layer(layer.name).set_weights(layer.get_weights())
@@ -85,10 +91,20 @@ def _sums(model: keras.Model, pixels: npt.NDArray[np.uint8], batch_size: int = 3
     return np.concatenate([features.predict_on_batch(batch) @ kernel for batch in batches]).astype(np.float64)
 
 
+def _spread(squares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """What each factor is divided by, [rank], for the sums of squares of the factors, descending.
+
+    The first vary a hundred times as much as the last. In int8, with one range for all, the last would be lost;
+    scaled to vary alike, their kernels would be as unequal. The root of the deviation shares the burden.
+    """
+    least = 1e-12 * max(float(squares[0]), _TINY)
+    return np.asarray(np.maximum(squares, least) ** 0.25)
+
+
 def _importance(model: keras.Model, activations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Root mean square of the log-odds' derivative by what enters each unit's ReLU, [units]."""
     # The norm between them, if any, is within the kernel of a folded model.
     weights = np.abs(fold_norms(model).get_layer("probability").get_weights()[0][:, 0].astype(np.float64))
     importance = weights * np.sqrt((activations > 0).mean(axis=0))
     # A unit that does nothing must still be divided by.
-    return np.maximum(importance, max(LEAST_IMPORTANCE * float(importance.max()), np.finfo(np.float32).tiny))
+    return np.maximum(importance, max(LEAST_IMPORTANCE * float(importance.max()), _TINY))

@@ -40,6 +40,7 @@ def quantise(
     *,
     method: str = "minmax",
     keep_float: Sequence[str] = (),
+    ranges: Path | None = None,
 ) -> None:
     """Quantise a float32 ONNX file.
 
@@ -50,6 +51,8 @@ def quantise(
         recipe: An int8 recipe of runtime ``onnx``.
         method: One of `export.recipes.METHODS`.
         keep_float: Names of nodes that stay float32, beside those of `single_channel_nodes`.
+        ranges: Where the ranges of the activations are kept for the next call, of whatever recipe, with the same
+            source, images and method.
     """
     # onnxruntime's tools log advice that is followed here already.
     logging.getLogger().setLevel(logging.ERROR)
@@ -67,6 +70,7 @@ def quantise(
             weight_type=QuantType.QInt8,
             calibrate_method=_METHODS[method],
             nodes_to_exclude=[*single_channel_nodes(onnx.load(prepared)), *keep_float],
+            calibration_cache_path=ranges,
             # The histogram methods would hold every tensor of every image otherwise.
             extra_options={"CalibStridedMinMax": min(CHUNK, len(images))},
         )

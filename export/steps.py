@@ -121,7 +121,8 @@ def convert(
         from export.quantise import quantise
 
         images = np.load(Path(work) / "calibration.npy")
-        quantise(float32, path, images, chosen, method=method, keep_float=keep_float)
+        ranges = Path(work) / f"ranges-{method}.json"
+        quantise(float32, path, images, chosen, method=method, keep_float=keep_float, ranges=ranges)
     described = operators(path)
     embed_info(path, ModelInfo.from_json(info), path)
     return described

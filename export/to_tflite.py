@@ -35,7 +35,12 @@ def to_tflite(model: keras.Model, target: Path, recipe: Recipe, calibration: npt
 
         def representative() -> Iterator[list[npt.NDArray[np.float32]]]:
             for row in range(len(calibration)):
-                yield [calibration[row : row + 1].astype(np.float32)]
+                image = calibration[row : row + 1].astype(np.float32)
+                if row == 0:
+                    # Two corners black and white: the input's range is 0 to 255, and an integer interface takes
+                    # the bytes of an image as they are, whatever the brightest training image is.
+                    image[0, 0, 0], image[0, -1, -1] = 0.0, 255.0
+                yield [image]
 
         converter.representative_dataset = representative
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
