@@ -5,10 +5,8 @@ They count after gzip, for a download or a packed file system. Sources: Zhu and 
 (2017); Han et al., "Deep Compression" (ICLR 2016), section 3.
 """
 
-import gzip
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -165,11 +163,6 @@ def compressible_layers(model: keras.Model) -> list[str]:
         and layer.kernel.shape[-1] > 1
         and int(np.prod(layer.kernel.shape)) >= FEWEST_WEIGHTS
     ]
-
-
-def gzip_bytes(path: Path) -> int:
-    """Size of a file after gzip at its best level, in bytes; the same on every run."""
-    return len(gzip.compress(path.read_bytes(), compresslevel=9, mtime=0))
 
 
 def fine_tune(

@@ -36,8 +36,7 @@ def factorise(model: keras.Model, pixels: npt.NDArray[np.uint8], rank: int) -> k
     V^T D^-1, and the bias takes up the mean. No fine-tuning is needed.
 
     The importance of a unit is the root of the mean squared derivative of the log-odds by its sum: its weight in
-    the log-odds times the root of the share of images for which it is active. On FracAtlas the log-odds of the
-    custom CNN stayed twice as close at rank 64, and six times at rank 128, as with all units alike.
+    the log-odds times the root of the share of images for which it is active.
 
     Args:
         model: With a Dense layer ``hidden`` with ReLU, followed by nothing but norm, dropout and ``probability``

@@ -1,12 +1,10 @@
-import gzip
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 
-from export.compress import cluster, compressible_layers, gzip_bytes, prune
+from export.compress import cluster, compressible_layers, prune
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build
 from train.loading import Batches
@@ -115,13 +113,3 @@ def test_numbers_out_of_range_are_refused(models: dict[str, keras.Model], images
     tiny = build("custom_cnn", 32, 32, filters=(2, 2, 2), units=2)
     with pytest.raises(FractureEdgeError, match="custom_cnn: no kernel of 1000 weights or more"):
         prune(tiny, 0.5, *images)
-
-
-def test_gzip_counts_the_compressed_bytes(tmp_path: Path) -> None:
-    path = tmp_path / "zeros"
-    path.write_bytes(bytes(100_000))
-    size = gzip_bytes(path)
-    assert size == gzip_bytes(path)
-    # A run of zeros costs one part in a thousand in deflate.
-    assert 100 < size < 200
-    assert len(gzip.decompress(gzip.compress(path.read_bytes(), 9, mtime=0))) == 100_000

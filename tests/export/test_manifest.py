@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from export.manifest import drop_entry, read_manifest, sha256, stale, write_entry
+from export.manifest import drop_entry, gzip_bytes, read_manifest, sha256, stale, write_entry
 from fracture_edge.errors import FractureEdgeError
 
 
@@ -61,3 +61,12 @@ def test_a_manifest_that_cannot_be_used_is_named(folder: Path, text: str, messag
     (folder / "export.json").write_text(text)
     with pytest.raises(FractureEdgeError, match=rf"export\.json: {message}"):
         read_manifest(folder)
+
+
+def test_gzip_counts_the_compressed_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "zeros"
+    path.write_bytes(bytes(100_000))
+    size = gzip_bytes(path)
+    assert size == gzip_bytes(path)
+    # A run of zeros costs one part in a thousand in deflate.
+    assert 100 < size < 200
