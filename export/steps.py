@@ -89,8 +89,8 @@ def convert(
     heatmap: bool,
     method: str,
     keep_float: list[str],
-    epochs: int = 1,
-    seed: int = 0,
+    epochs: int,
+    seed: int,
 ) -> dict[str, Any]:
     """Write one file with its metadata.
 
@@ -150,8 +150,10 @@ def judge(
         raise FractureEdgeError("gives no number for some of the validation images")
     figures = compare(labels, groups, reference["validation"], validation, threshold)
     if RECIPES[recipe].precision == "float32":
-        both = [np.concatenate(pair) for pair in ((reference["validation"], reference["calibration"]),
-                                                  (validation, found("calibration")))]  # fmt: skip
+        both = [
+            np.concatenate([reference["validation"], reference["calibration"]]),
+            np.concatenate([validation, found("calibration")]),
+        ]
         figures |= differences(*both) | {"images_compared": len(both[0])}
     return figures
 

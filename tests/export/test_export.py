@@ -320,7 +320,10 @@ def test_benchmark_judges_all_onnx_files(
     assert f"| onnx int8 | {result['formats'][2]['bytes'] / 1e6:.2f} |" in done.stdout.decode()
     with out.with_suffix(".csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    # The figures can be computed again from the per-image probabilities.
-    right = sum((float(row["onnx int8"]) >= result["threshold"]) == (row["label"] == "1") for row in rows)
-    assert result["formats"][2]["metrics"]["accuracy"]["value"] == right / 16
+    # The figures can be computed again from the per-image probabilities. These have six decimals: the network is
+    # so little trained that some lie within them of the threshold, and may count either way.
+    gaps = [(float(row["onnx int8"]) - result["threshold"], row["label"] == "1") for row in rows]
+    sure = sum((gap > 0) == fractured for gap, fractured in gaps if abs(gap) > 1e-6)
+    unsure = sum(abs(gap) <= 1e-6 for gap, _ in gaps)
+    assert sure <= result["formats"][2]["metrics"]["accuracy"]["value"] * 16 <= sure + unsure
     assert {row["path"].split("/")[0] for row in rows} == {"test"}
