@@ -105,6 +105,22 @@ def _training_speed() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _emulation() -> str:
+    lines = [
+        "| file | emulated processor | images | same decisions | largest / mean difference of P | qemu |",
+        "|" + " --- |" * 6,
+    ]
+    for path in sorted((RESULTS / "emulation").glob("*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        there = result["emulated"]
+        lines.append(
+            f"| `{result['model']}` | {there['architecture']} {there['cpu']} | {result['images']} | "
+            f"{result['same_decisions']} | {result['largest_difference']:.1e} / {result['mean_difference']:.1e} | "
+            f"{there['qemu'].split()[2]} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
     {
         "benchmark": _benchmark,
@@ -115,6 +131,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "leak": reproduction.leak,
         "formats": formats.table,
         "speed": _training_speed,
+        "emulation": _emulation,
     }
 )
 

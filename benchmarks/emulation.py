@@ -57,7 +57,8 @@ def compare(native: Sequence[Record], other: Sequence[Record]) -> dict[str, Any]
         "largest_difference": max(differences),
         "mean_difference": mean(differences),
         "differing": [
-            {"path": one["path"], "native": _judgement(one), "emulated": _judgement(two)} for one, two in differing
+            {"path": Path(one["path"]).name, "native": _judgement(one), "emulated": _judgement(two)}
+            for one, two in differing
         ],
     }
 

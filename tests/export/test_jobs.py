@@ -6,14 +6,8 @@ from export.jobs import StepError, run_step, working_folder
 
 
 def test_a_step_that_refuses_says_why() -> None:
-    arguments = {
-        "folder": "nowhere",
-        "work": ".",
-        "data": None,
-        "calibration_images": 1,
-        "seed": 0,
-        "compression": {},
-    }
+    arguments = {"folder": "nowhere", "work": ".", "data": None, "calibration_images": 1, "seed": 0}
+    arguments |= {"compression": {}, "training": False}
     with pytest.raises(
         StepError, match=r"^nowhere: no trained model here; `fracture-edge train nowhere` makes one$"
     ):
