@@ -51,5 +51,5 @@ def test_a_row_for_each_file_the_rejected_too(
     # No float32 TFLite to compare its size with.
     assert rows[2].startswith("| `tiny-int8.tflite` | 2.10 | ")
     assert rows[2].endswith("| rejected: auroc_change -0.02, bound -0.01 |")
-    assert "2 of at most 10 epochs (kept: 1), started from: random" in text
+    assert "with at most 10 epochs, 2 trained (kept: 1), started from: random" in text
     assert "median of 30 runs" in text
