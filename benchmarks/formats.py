@@ -83,8 +83,8 @@ def _one(result: dict[str, Any]) -> str:
         "",
         f"Recipe `{trained['recipe']}` with at most {trained['epochs_of_recipe']} epochs, {trained['epochs']} "
         f"trained (kept: {trained['best_epoch']}), started from: {trained['initial_weights']}; "
-        f"{trained['device']}, {trained['precision']}. Judged on {gate['images']} validation images, {gate['fractured']} fractured; "
-        f"AUROC in Keras {gate['auroc_keras']:.4f}.",
+        f"{trained['device']}, {trained['precision']}. Judged on {gate['images']} validation images, "
+        f"{gate['fractured']} fractured; AUROC in Keras {gate['auroc_keras']:.4f}.",
         "",
         "| file | MB (of float32) | gzip MB | mean / largest difference of P | same decision | AUROC, change | "
         "sensitivity, change | ms, 1 thread | verdict |",
