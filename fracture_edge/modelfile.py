@@ -7,7 +7,6 @@ in the ONNX model's ``metadata_props`` under `METADATA_KEY`.
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -141,6 +140,8 @@ def embed_info(source: Path, info: ModelInfo, target: Path) -> None:
         target: Where the copy goes; may be `source`.
     """
     if source.suffix == ".tflite":
+        import zipfile
+
         target.write_bytes(source.read_bytes())
         with zipfile.ZipFile(target, "a") as archive:
             for name, text in ((_TFLITE_ENTRY, info.to_json()), ("labels.txt", f"{info.positive_class}\n")):
@@ -161,6 +162,8 @@ def read_tflite_info(path: Path) -> ModelInfo:
     Raises:
         ModelError: The file cannot be read, or has no such metadata.
     """
+    import zipfile
+
     try:
         with zipfile.ZipFile(path) as archive:
             text = archive.read(_TFLITE_ENTRY).decode()
