@@ -33,11 +33,12 @@ def run_step(step: str, arguments: dict[str, Any], *, quiet: bool = True) -> dic
         StepError: It raised, or was killed.
     """
     with tempfile.TemporaryDirectory(prefix="fracture-edge-step-") as folder:
-        result = Path(folder) / "result.json"
-        job = json.dumps({"step": step, "arguments": arguments, "result": str(result)})
+        result, job = Path(folder) / "result.json", Path(folder) / "job.json"
+        # A file, because one argument of a command may hold 128 kB only: labels and groups of 3,000 images.
+        job.write_text(json.dumps({"step": step, "arguments": arguments, "result": str(result)}), encoding="utf-8")
         # -P: a file called export.py where the user stands must not hide the package.
         done = subprocess.run(  # noqa: S603
-            [sys.executable, "-P", "-m", "export.steps", job],
+            [sys.executable, "-P", "-m", "export.steps", str(job)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE if quiet else None,
             check=False,

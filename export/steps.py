@@ -193,7 +193,7 @@ def _model(work: str, *, heatmap: bool) -> Any:
 
 def main() -> None:
     """Run the step that the command line names, and write what it returns."""
-    job = json.loads(sys.argv[1])
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     try:
         answer = STEPS[job["step"]](**job["arguments"])
         # Linux counts in kilobytes, macOS in bytes.

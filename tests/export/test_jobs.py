@@ -19,6 +19,12 @@ def test_a_step_that_raises_gives_its_last_line() -> None:
         run_step("sensitive", {"work": "nowhere", "file": "x.onnx"})
 
 
+def test_arguments_may_be_longer_than_a_command_line() -> None:
+    # Linux takes 128 kB in one argument.
+    with pytest.raises(StepError, match="sensitive failed: FileNotFoundError"):
+        run_step("sensitive", {"work": "nowhere", "file": "x" * 200_000})
+
+
 def test_a_step_that_is_killed_costs_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Stands for a converter that the kernel kills for its memory.
     (tmp_path / "export").mkdir()
