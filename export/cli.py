@@ -36,7 +36,7 @@ def export(
     target: Annotated[
         str,
         typer.Option(
-            help="int8 ONNX for: x86, safe (7-bit weights: cannot overflow on x86 without VNNI), or arm64."
+            help="int8 ONNX for: x86 (with VNNI), safe (any x86: cannot overflow; slower with VNNI), or arm64."
         ),
     ] = "x86",
     heatmap: Annotated[

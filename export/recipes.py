@@ -28,7 +28,7 @@ class Recipe:
         usual: Made when nothing is selected.
         target: int8 ONNX: the kind of processor.
         activations: int8 ONNX: ``uint8`` or ``int8``.
-        reduce_range: int8 ONNX: weights in 7 bits.
+        weights: int8 ONNX: how they are stored, ``int8`` or ``uint8``; the same values.
         interface: int8 TFLite: ``float`` or ``integer``.
         retrained: Whether the network is trained further for it; made only when named.
     """
@@ -40,7 +40,7 @@ class Recipe:
     usual: bool = False
     target: str = ""
     activations: str = ""
-    reduce_range: bool = False
+    weights: str = ""
     interface: str = ""
     retrained: bool = False
 

@@ -12,7 +12,16 @@ from typing import Any
 
 from export.info import model_info
 from export.jobs import StepError, run_step, working_folder
-from export.manifest import REJECTED, drop_entry, gzip_bytes, read_manifest, sha256, summary, write_entry
+from export.manifest import (
+    REJECTED,
+    drop_entry,
+    gzip_bytes,
+    read_manifest,
+    sha256,
+    stale,
+    summary,
+    write_entry,
+)
 from export.recipes import METHODS, Budget, Recipe, load_budgets
 from fracture_edge._version import __version__, installed
 from fracture_edge.files import atomic_path, refuse_overwrite
@@ -147,6 +156,7 @@ class _Export:
         entry["seconds"] = round(time.monotonic() - started, 1)
         entry["created"] = datetime.now(UTC).isoformat(timespec="seconds")
         if broken:
+            self._drop_stale(target.name)
             target = self.folder / REJECTED / target.name
         with atomic_path(target) as place:
             shutil.move(temporary, place)
@@ -158,6 +168,13 @@ class _Export:
         if broken:
             _say(f"{target.name}: REJECTED, {'; '.join(broken)}; it lies in {target.parent}")
         return Outcome(target.name, target, "; ".join(broken))
+
+    def _drop_stale(self, file: str) -> None:
+        """Remove an accepted file of an earlier training: it would pass for the one that was just refused."""
+        before = read_manifest(self.folder)["files"].get(file)
+        if before and stale(self.folder, file, before):
+            drop_entry(self.folder, file)
+            _say(f"{file}: the accepted file of an earlier training is removed")
 
     def _best(self, recipe: Recipe, path: Path) -> tuple[dict[str, Any], list[str]]:
         """Convert and judge; int8 ONNX again, calibrated otherwise, then with layers in float, until it passes."""

@@ -204,17 +204,20 @@ def test_one_that_fails_the_gate_is_set_apart_after_retries_and_the_others_stay(
     oracle: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(oracle.artifacts, tmp_path / "artifacts")
-    # No quantisation gives the probabilities of float32.
-    budgets = {**BUDGETS, "int8": Budget(largest_difference=1e-9)}
-    recipes = select(names=["onnx_int8_static_x86", "onnx_float32"])
-    outcomes = export_model(
-        "custom_cnn", recipes, artifacts=tmp_path / "artifacts", options=ExportOptions(budgets=budgets)
-    )
     folder = tmp_path / "artifacts" / "custom_cnn"
+    # Accepted once, when the model was another: it must not pass for the one that is refused now.
+    (folder / "custom_cnn-int8.onnx").write_bytes(b"before")
+    older = {"sha256": sha256(folder / "custom_cnn-int8.onnx"), "source_sha256": "0" * 64}
+    write_entry(folder, "custom_cnn-int8.onnx", older)
+    # No quantisation gives the probabilities of float32.
+    options = ExportOptions(budgets={**BUDGETS, "int8": Budget(largest_difference=1e-9)}, force=True)
+    recipes = select(names=["onnx_int8_static_x86", "onnx_float32"])
+    outcomes = export_model("custom_cnn", recipes, artifacts=tmp_path / "artifacts", options=options)
     assert outcomes[0] == Outcome("custom_cnn-float32.onnx", folder / "custom_cnn-float32.onnx")
     assert outcomes[1].path == folder / "rejected" / "custom_cnn-int8.onnx"
     assert outcomes[1].reason.startswith("largest_difference ")
     assert not (folder / "custom_cnn-int8.onnx").exists()
+    assert "custom_cnn-int8.onnx" not in read_manifest(folder)["files"]
     entry = read_manifest(folder)["files"]["rejected/custom_cnn-int8.onnx"]
     assert entry["broken"] == [outcomes[1].reason]
     told = capsys.readouterr().err

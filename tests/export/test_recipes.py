@@ -17,10 +17,8 @@ def test_every_format_has_a_file_name_of_its_own() -> None:
 
 
 def test_targets_differ_in_what_processors_want() -> None:
-    wanted = {
-        recipe.target: (recipe.activations, recipe.reduce_range) for recipe in RECIPES.values() if recipe.target
-    }
-    assert wanted == {"x86": ("uint8", False), "safe": ("uint8", True), "arm64": ("int8", False)}
+    wanted = {recipe.target: (recipe.activations, recipe.weights) for recipe in RECIPES.values() if recipe.target}
+    assert wanted == {"x86": ("uint8", "int8"), "safe": ("uint8", "uint8"), "arm64": ("int8", "int8")}
 
 
 def test_the_usual_ones_when_nothing_is_selected() -> None:

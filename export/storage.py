@@ -1,0 +1,60 @@
+"""How an int8 ONNX file stores its numbers: the same arithmetic, fewer bytes, or safe on older processors."""
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+_UNSIGNED_ZERO = 128
+
+
+def drop_zero_points(model: onnx.ModelProto) -> None:
+    """Leave out the zero points of weights that are zero throughout, which is what a missing one means.
+
+    Per channel they are a byte for each channel: in a small network 1 % of the file.
+
+    Args:
+        model: A QDQ model; changed in place.
+    """
+    stored = {entry.name: entry for entry in model.graph.initializer}
+    for node in _weight_nodes(model, stored):
+        if len(node.input) == 3 and not numpy_helper.to_array(stored[node.input[2]]).any():
+            del node.input[2:]
+    _drop_unused(model)
+
+
+def as_uint8_weights(model: onnx.ModelProto) -> None:
+    """Store int8 weights as uint8 with zero point 128: the same values.
+
+    x86 processors without VNNI multiply uint8 activations by int8 weights with an instruction that adds two
+    products in 16 bits and saturates; for uint8 weights onnxruntime widens to 16 bits first, and no sum is lost.
+    VNNI gains nothing from it and is slower.
+
+    Args:
+        model: A QDQ model; changed in place.
+    """
+    stored = {entry.name: entry for entry in model.graph.initializer}
+    for node in _weight_nodes(model, stored):
+        weights = numpy_helper.to_array(stored[node.input[0]])
+        if weights.dtype != np.int8:
+            continue
+        scales = numpy_helper.to_array(stored[node.input[1]])
+        zero = f"{node.input[0]}_unsigned_zero"
+        shifted = (weights.astype(np.int16) + _UNSIGNED_ZERO).astype(np.uint8)
+        stored[node.input[0]].CopyFrom(numpy_helper.from_array(shifted, node.input[0]))
+        model.graph.initializer.append(
+            numpy_helper.from_array(np.full(scales.shape, _UNSIGNED_ZERO, np.uint8), zero)
+        )
+        del node.input[2:]
+        node.input.append(zero)
+    _drop_unused(model)
+
+
+def _weight_nodes(model: onnx.ModelProto, stored: dict[str, onnx.TensorProto]) -> list[onnx.NodeProto]:
+    return [node for node in model.graph.node if node.op_type == "DequantizeLinear" and node.input[0] in stored]
+
+
+def _drop_unused(model: onnx.ModelProto) -> None:
+    used = {name for node in model.graph.node for name in node.input}
+    kept = [entry for entry in model.graph.initializer if entry.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)

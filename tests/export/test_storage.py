@@ -1,0 +1,94 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from export.quantise import quantise
+from export.recipes import RECIPES
+
+
+@pytest.fixture(scope="module")
+def images() -> Any:
+    return np.random.default_rng(0).integers(0, 256, (16, 12, 12, 1), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory: pytest.TempPathFactory, images: Any) -> Callable[[str], Path]:
+    """Two convolutions and an average, quantised for a target."""
+    folder = tmp_path_factory.mktemp("storage")
+    random = np.random.default_rng(1)
+    kernels = {"w1": (8, 1, 3, 3), "b1": (8,), "w2": (12, 8, 3, 3), "b2": (12,), "w3": (1, 12, 1, 1)}
+    nodes = [
+        helper.make_node("Cast", ["image"], ["grey"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["grey"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["planes", "w1", "b1"], ["one"], name="one"),
+        helper.make_node("Relu", ["one"], ["one_positive"]),
+        helper.make_node("Conv", ["one_positive", "w2", "b2"], ["two"], name="two"),
+        helper.make_node("Relu", ["two"], ["two_positive"]),
+        helper.make_node("GlobalAveragePool", ["two_positive"], ["mean"]),
+        helper.make_node("Conv", ["mean", "w3"], ["odds"], name="three"),
+        helper.make_node("Flatten", ["odds"], ["flat"]),
+        helper.make_node("Sigmoid", ["flat"], ["probability"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 12, 12, 1])],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["N", 1])],
+        [
+            numpy_helper.from_array((random.normal(size=shape) / 30).astype(np.float32), name)
+            for name, shape in kernels.items()
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), folder / "float.onnx")
+
+    def make(target: str) -> Path:
+        path = folder / f"{target}.onnx"
+        quantise(folder / "float.onnx", path, images, RECIPES[f"onnx_int8_static_{target}"])
+        return path
+
+    return make
+
+
+def _run(path: Path, images: Any) -> Any:
+    return ort.InferenceSession(path.read_bytes()).run(["probability"], {"image": images})[0]
+
+
+def _optimised(path: Path, folder: Path) -> list[str]:
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    ort.InferenceSession(path.read_bytes(), options)
+    return [node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node]
+
+
+def test_safe_weights_are_the_same_numbers_in_unsigned_bytes(int8: Callable[[str], Path], images: Any) -> None:
+    x86, safe = int8("x86"), int8("safe")
+    # Integers are added up: nothing may differ, not even the last bit.
+    assert np.array_equal(_run(x86, images), _run(safe, images))
+    stored = {
+        path: {entry.name: numpy_helper.to_array(entry) for entry in onnx.load(path).graph.initializer}
+        for path in (x86, safe)
+    }
+    signed, unsigned = stored[x86]["w2_quantized"], stored[safe]["w2_quantized"]
+    assert (signed.dtype, unsigned.dtype) == (np.int8, np.uint8)
+    assert np.array_equal(signed.astype(int), unsigned.astype(int) - 128)
+    assert stored[safe]["w2_quantized_unsigned_zero"].tolist() == [128] * 12
+
+
+@pytest.mark.parametrize("target", ["x86", "safe", "arm64"])
+def test_layers_run_in_int8_and_nothing_is_stored_in_vain(
+    target: str, int8: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = int8(target)
+    onnx.checker.check_model(onnx.load(path), full_check=True)
+    assert _optimised(path, tmp_path).count("QLinearConv") == 2
+    stored = onnx.load(path).graph.initializer
+    # A zero bias's int32 and zero points of zero say nothing; scalars belong to activations.
+    assert not [entry.name for entry in stored if entry.data_type == TensorProto.INT32]
+    zeros = [entry.name for entry in stored if entry.dims and not numpy_helper.to_array(entry).any()]
+    assert not zeros
