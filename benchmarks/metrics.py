@@ -1,19 +1,39 @@
 """Figures of merit at a frozen threshold, each with a 95 % interval. Fractured is the positive class."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import f1_score, roc_auc_score
+from scipy.stats import binomtest
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    f1_score,
+    roc_auc_score,
+    roc_curve,
+)
+
+from benchmarks import bootstrap
+from benchmarks.bootstrap import Roc
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.integer[Any]]
 
-#: Two-sided 95 % quantile of the normal distribution.
-_Z95 = 1.959963984540054
+#: At specificity 0.90. Written out, for 1 - 0.9 is a little less and loses thresholds that are just there.
+_FALSE_POSITIVE_RATE = 0.1
+_RESAMPLED = (
+    "balanced_accuracy",
+    "f1",
+    "auroc",
+    "average_precision",
+    "brier",
+    "ece",
+    "sensitivity_at_specificity_90",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +43,13 @@ class Estimate:
     value: float
     low: float
     high: float
+
+    def to_json(self) -> dict[str, float] | None:
+        """Value, low and high by name; ``None`` where the figure is not defined: JSON has no NaN."""
+        return None if math.isnan(self.value) else asdict(self)
+
+
+UNDEFINED = Estimate(math.nan, math.nan, math.nan)
 
 
 def evaluate(
@@ -34,38 +61,75 @@ def evaluate(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Accuracy, precision, recall, specificity and F1 at `threshold`, and AUROC.
+    """All figures of merit.
 
-    Proportions have Wilson's interval. F1 and AUROC have the percentile interval of a bootstrap that draws
-    groups, not images: views of one patient are not independent.
+    Proportions have Wilson's interval. The others have the percentile interval of a bootstrap that draws groups,
+    not images: views of one patient are not independent. The calibration error has the basic interval (see
+    `basic`) of the same draws.
 
     Args:
         labels: 0 or 1.
         probabilities: P(fractured), [N].
         groups: What belongs together, N names.
         threshold: Settled before; never chosen on these images. One for all, or one for each image.
-        resamples: Of the bootstrap.
+        resamples: Of the bootstrap, whose draws all figures share.
         seed: Of the bootstrap.
 
     Returns:
-        Estimates by name.
+        Estimates by name. At the threshold: ``accuracy``, ``precision``, ``recall``, ``specificity``,
+        ``balanced_accuracy``, ``f1``. Of the probabilities: ``auroc``, ``average_precision``, ``brier``, ``ece``
+        (`bootstrap.calibration_error`) and ``sensitivity_at_specificity_90``, the greatest sensitivity at any
+        threshold whose specificity on these images is at least 0.90. Where a class is missing only proportions
+        are defined.
     """
-    truth = np.asarray(labels)
-    scores = np.asarray(probabilities, np.float64)
-    called = (scores >= threshold).astype(int)
-    hits = int(((called == 1) & (truth == 1)).sum())
-    rejections = int(((called == 0) & (truth == 0)).sum())
+    found = proportions(labels, probabilities, threshold)
+    truth, scores = np.asarray(labels) == 1, np.asarray(probabilities, np.float64)
+    if truth.all() or not truth.any():
+        return found | dict.fromkeys(_RESAMPLED, UNDEFINED)
+    called = scores >= threshold
 
-    def f1(rows: Ints) -> float:
-        return float(f1_score(truth[rows], called[rows], zero_division=0.0))
+    def statistics(weights: Floats) -> Mapping[str, Floats]:
+        curve = Roc.of(truth, scores, weights)
+        sensitivity = bootstrap.share(called, truth, weights)
+        specificity = bootstrap.share(~called, ~truth, weights)
+        return {
+            "balanced_accuracy": (sensitivity + specificity) / 2,
+            "f1": bootstrap.f1(called, truth, weights),
+            "auroc": curve.area(),
+            "average_precision": curve.average_precision(),
+            "brier": bootstrap.mean((scores - truth) ** 2, weights),
+            "ece": bootstrap.calibration_error(truth, scores, weights),
+            "sensitivity_at_specificity_90": curve.sensitivity(false_positive_rate=_FALSE_POSITIVE_RATE),
+        }
 
+    values = {
+        "balanced_accuracy": balanced_accuracy_score(truth, called),
+        "f1": f1_score(truth, called),
+        "auroc": roc_auc_score(truth, scores),
+        "average_precision": average_precision_score(truth, scores),
+        "brier": brier_score_loss(truth, scores),
+        "ece": bootstrap.calibration_error(truth, scores, np.ones((1, len(truth))))[0],
+        "sensitivity_at_specificity_90": _sensitivity(truth, scores),
+    }
+    drawn = bootstrap.resampled(statistics, truth, groups, resamples=resamples, seed=seed)
+    intervals = dict.fromkeys(values, percentile) | {"ece": basic}
+    return found | {name: intervals[name](float(value), drawn[name]) for name, value in values.items()}
+
+
+def _sensitivity(truth: npt.NDArray[np.bool_], scores: Floats) -> float:
+    false_positive_rates, sensitivities, _ = roc_curve(truth, scores, drop_intermediate=False)
+    return float(sensitivities[false_positive_rates <= _FALSE_POSITIVE_RATE].max())
+
+
+def proportions(labels: Sequence[int], probabilities: Floats, threshold: float | Floats) -> dict[str, Estimate]:
+    """Accuracy, precision, recall and specificity at `threshold`; undefined where they would divide by zero."""
+    counts = confusion(labels, probabilities, threshold)
+    hits, rejections = counts["true_positive"], counts["true_negative"]
     return {
-        "accuracy": wilson(hits + rejections, len(truth)),
-        "precision": wilson(hits, int(called.sum())),
-        "recall": wilson(hits, int(truth.sum())),
-        "specificity": wilson(rejections, int((1 - truth).sum())),
-        "f1": group_bootstrap(f1, truth, groups, resamples=resamples, seed=seed),
-        "auroc": auroc(labels, probabilities, groups, resamples=resamples, seed=seed),
+        "accuracy": wilson(hits + rejections, len(labels)),
+        "precision": wilson(hits, hits + counts["false_positive"]),
+        "recall": wilson(hits, hits + counts["false_negative"]),
+        "specificity": wilson(rejections, rejections + counts["false_positive"]),
     }
 
 
@@ -78,14 +142,17 @@ def auroc(
     seed: int = 0,
 ) -> Estimate:
     """Area under the ROC curve with its bootstrap interval; arguments as in `evaluate`."""
-    truth, scores = np.asarray(labels), np.asarray(probabilities, np.float64)
-    return group_bootstrap(
-        lambda rows: float(roc_auc_score(truth[rows], scores[rows])),
+    truth, scores = np.asarray(labels) == 1, np.asarray(probabilities, np.float64)
+    if truth.all() or not truth.any():
+        return UNDEFINED
+    drawn = bootstrap.resampled(
+        lambda weights: {"auroc": Roc.of(truth, scores, weights).area()},
         truth,
         groups,
         resamples=resamples,
         seed=seed,
     )
+    return percentile(float(roc_auc_score(truth, scores)), drawn["auroc"])
 
 
 def confusion(labels: Sequence[int], probabilities: Floats, threshold: float | Floats) -> dict[str, int]:
@@ -103,47 +170,27 @@ def confusion(labels: Sequence[int], probabilities: Floats, threshold: float | F
 def wilson(successes: int, trials: int) -> Estimate:
     """A proportion with Wilson's score interval (Wilson, JASA 1927, without continuity correction)."""
     if trials == 0:
-        return Estimate(math.nan, math.nan, math.nan)
-    share = successes / trials
-    z2 = _Z95**2 / trials
-    centre = (share + z2 / 2) / (1 + z2)
-    half = _Z95 * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials)) / (1 + z2)
-    # At 0 and at 1 the bound is exact; rounding must not put the share outside its own interval.
-    low = 0.0 if successes == 0 else centre - half
-    high = 1.0 if successes == trials else centre + half
-    return Estimate(share, low, high)
+        return UNDEFINED
+    interval = binomtest(successes, trials).proportion_ci(method="wilson")
+    return Estimate(successes / trials, float(interval.low), float(interval.high))
 
 
-def group_bootstrap(
-    statistic: Callable[[Ints], float],
-    labels: npt.NDArray[Any],
-    groups: Sequence[str],
-    *,
-    resamples: int,
-    seed: int,
-) -> Estimate:
-    """A statistic with the percentile interval of a bootstrap over groups.
+def percentile(value: float, drawn: Floats) -> Estimate:
+    """A figure with the 2.5 % and 97.5 % points of its bootstrap.
 
-    Args:
-        statistic: Takes row numbers, repeated as drawn.
-        labels: 0 or 1; draws without both classes are drawn again.
-        groups: Group of each row.
-        resamples: Number of draws.
-        seed: Of the draws.
-
-    Returns:
-        The statistic of all rows, and the 2.5 % and 97.5 % points of the draws.
+    Widened to hold the value, from which draws that are all alike may differ by rounding.
     """
-    codes = np.unique(np.asarray(groups), return_inverse=True)[1]
-    order = np.argsort(codes, kind="stable")
-    members = np.split(order, np.cumsum(np.bincount(codes))[:-1])
-    if len(set(labels.tolist())) < 2:
-        return Estimate(math.nan, math.nan, math.nan)
-    random = np.random.default_rng(seed)
-    values: list[float] = []
-    while len(values) < resamples:
-        rows = np.concatenate([members[k] for k in random.integers(len(members), size=len(members))])
-        if 0 < labels[rows].sum() < len(rows):
-            values.append(statistic(rows))
-    low, high = np.quantile(values, (0.025, 0.975))
-    return Estimate(statistic(np.arange(len(labels))), float(low), float(high))
+    low, high = (float(point) for point in np.quantile(drawn, (0.025, 0.975)))
+    return Estimate(value, min(value, low), max(value, high))
+
+
+def basic(value: float, drawn: Floats) -> Estimate:
+    """A figure between 0 and 1 with the basic interval: the percentiles mirrored at the value.
+
+    For figures that drawing raises (Davison and Hinkley, Bootstrap Methods, 1997, section 5.2). A calibration
+    error sums absolute gaps: chance raises it, in a draw more than in the sample. Of 684 images of a model whose
+    true error was 0.034, the percentile interval held the truth in 40 % of 300 simulations, this one in 87 %; at
+    0.073 in 88 % and 91 %, at 0.089 in 96 % and 94 %.
+    """
+    low, high = (float(point) for point in np.quantile(drawn, (0.025, 0.975)))
+    return Estimate(value, max(0.0, 2 * value - high), min(1.0, max(value, 2 * value - low)))

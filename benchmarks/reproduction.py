@@ -12,7 +12,7 @@ independent would be far too narrow.
 import argparse
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import roc_auc_score
 
-from benchmarks.metrics import Estimate, group_bootstrap, wilson
+from benchmarks import bootstrap
+from benchmarks.bootstrap import Roc
+from benchmarks.metrics import Estimate, percentile, wilson
 from benchmarks.table import interval
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
@@ -182,17 +183,20 @@ def figures(
     labels: npt.NDArray[np.int_], scores: npt.NDArray[np.float64], groups: Sequence[str], threshold: float
 ) -> dict[str, Estimate]:
     """Accuracy, sensitivity, specificity at `threshold` and AUROC, each with its bootstrap over groups."""
-    right = (scores >= threshold) == (labels == 1)
-    statistics: dict[str, Callable[[npt.NDArray[Any]], float]] = {
-        "accuracy": lambda rows: float(right[rows].mean()),
-        "sensitivity": lambda rows: float(right[rows][labels[rows] == 1].mean()),
-        "specificity": lambda rows: float(right[rows][labels[rows] == 0].mean()),
-        "auroc": lambda rows: float(roc_auc_score(labels[rows], scores[rows])),
-    }
-    return {
-        name: group_bootstrap(statistic, labels, groups, resamples=2000, seed=0)
-        for name, statistic in statistics.items()
-    }
+    called, fractured = scores >= threshold, labels == 1
+    right = called == fractured
+
+    def statistics(weights: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+        return {
+            "accuracy": bootstrap.mean(right, weights),
+            "sensitivity": bootstrap.share(called, fractured, weights),
+            "specificity": bootstrap.share(~called, ~fractured, weights),
+            "auroc": Roc.of(fractured, scores, weights).area(),
+        }
+
+    values = statistics(np.ones((1, len(labels))))
+    drawn = bootstrap.resampled(statistics, labels, groups, resamples=2000, seed=0)
+    return {name: percentile(float(values[name][0]), drawn[name]) for name in values}
 
 
 def table() -> str:

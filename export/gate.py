@@ -1,14 +1,16 @@
 """The gate: what an exported file loses against its Keras source, measured by the runtime that will run it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.metrics import group_bootstrap
+from benchmarks.metrics import proportions
+from benchmarks.paired import compare_pairs, differences
+
+__all__ = ["compare", "differences"]
 
 Floats = npt.NDArray[np.floating[Any]]
 #: Of the intervals that are reported beside the changes; the bounds themselves are on the changes.
@@ -39,41 +41,23 @@ def compare(
         and AUROC of both; ``auroc_change`` and ``sensitivity_change`` (exported less Keras) with their 95 %
         intervals.
     """
-    truth = np.asarray(labels)
     before, after = np.asarray(reference, np.float64), np.asarray(exported, np.float64)
-    called_before, called_after = before >= threshold, after >= threshold
-
-    def auroc_change(rows: npt.NDArray[np.integer[Any]]) -> float:
-        return float(roc_auc_score(truth[rows], after[rows]) - roc_auc_score(truth[rows], before[rows]))
-
-    def sensitivity_change(rows: npt.NDArray[np.integer[Any]]) -> float:
-        fractured = rows[truth[rows] == 1]
-        return float(called_after[fractured].mean() - called_before[fractured].mean())
-
-    intervals = {
-        name: asdict(group_bootstrap(statistic, truth, groups, resamples=resamples, seed=0))
-        for name, statistic in (("auroc_change", auroc_change), ("sensitivity_change", sensitivity_change))
-    }
-    positives, negatives = truth == 1, truth == 0
+    found = compare_pairs(labels, groups, before, after, threshold, resamples=resamples)
+    keras, file = proportions(labels, before, threshold), proportions(labels, after, threshold)
+    changes = {"auroc_change": found.auroc_change, "sensitivity_change": found.sensitivity_change}
     return {
         "images": len(labels),
-        "fractured": int(positives.sum()),
+        "fractured": sum(labels),
         "threshold": threshold,
-        **differences(before, after),
-        "same_decision": float((called_before == called_after).mean()),
-        "sensitivity_keras": float(called_before[positives].mean()),
-        "sensitivity_exported": float(called_after[positives].mean()),
-        "specificity_keras": float((~called_before[negatives]).mean()),
-        "specificity_exported": float((~called_after[negatives]).mean()),
-        "auroc_keras": float(roc_auc_score(truth, before)),
-        "auroc_exported": float(roc_auc_score(truth, after)),
-        "auroc_change": intervals["auroc_change"]["value"],
-        "sensitivity_change": intervals["sensitivity_change"]["value"],
-        "intervals": {name: [each["low"], each["high"]] for name, each in intervals.items()},
+        "largest_difference": found.largest_difference,
+        "mean_difference": found.mean_difference,
+        "same_decision": found.agreement,
+        "sensitivity_keras": keras["recall"].value,
+        "sensitivity_exported": file["recall"].value,
+        "specificity_keras": keras["specificity"].value,
+        "specificity_exported": file["specificity"].value,
+        "auroc_keras": float(roc_auc_score(labels, before)),
+        "auroc_exported": float(roc_auc_score(labels, after)),
+        **{name: change.value for name, change in changes.items()},
+        "intervals": {name: [change.low, change.high] for name, change in changes.items()},
     }
-
-
-def differences(reference: Floats, exported: Floats) -> dict[str, float]:
-    """Largest and mean absolute difference of two arrays of probabilities; NaN where one has a NaN."""
-    gaps = np.abs(np.asarray(reference, np.float64) - np.asarray(exported, np.float64))
-    return {"largest_difference": float(gaps.max()), "mean_difference": float(gaps.mean())}

@@ -36,16 +36,6 @@ ROWS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    bootstrap = reproduction.group_bootstrap
-    monkeypatch.setattr(
-        reproduction,
-        "group_bootstrap",
-        lambda *values, **options: bootstrap(*values, **(options | {"resamples": 50})),
-    )
-
-
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the runs are kept; empty."""

@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,6 @@ from PIL import Image
 from train.dataset import ImageTable, read_table
 from train.grouping import Links, find_links
 from train.scan import Scan, scan_files
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_resamples() -> Iterator[None]:
-    """Bootstraps of a few draws: 2,000 of them take longer than the tiny training runs."""
-    from benchmarks import metrics
-
-    bootstrap = metrics.group_bootstrap
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            metrics,
-            "group_bootstrap",
-            lambda *values, **options: bootstrap(*values, **(options | {"resamples": 20})),
-        )
-        yield
-
 
 Picture = Any  # a seed, or uint8 [H, W]
 

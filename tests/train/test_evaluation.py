@@ -101,6 +101,12 @@ def test_judgement_by_hand(folder: Path, table: ImageTable) -> None:
             "specificity": 3 / 5,
             "f1": 4 / 7,
             "auroc": 11 / 15,
+            "balanced_accuracy": (2 / 3 + 3 / 5) / 2,
+            # Ranked, the fractured ones are first, third and sixth.
+            "average_precision": (1 / 1 + 2 / 3 + 3 / 6) / 3,
+            "brier": 1.61 / 8,
+            "ece": 3.1 / 8,
+            "sensitivity_at_specificity_90": 1 / 3,
         }
     )
     # Without 0.7 and 0.5: 0.9 and 0.6 beat all three, 0.3 beats two.
