@@ -3,15 +3,21 @@
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from fracture_edge.errors import ImageError, ModelError, Status
-from fracture_edge.images import ImageSource, source_name
+from fracture_edge.errors import FractureEdgeError, ImageError, ModelError, Status
+from fracture_edge.images import ImageSource, Picture, source_name
+from fracture_edge.limits import MAX_PIXELS
+from fracture_edge.machine import exact_int8_sums, usable_cores
 from fracture_edge.modelfile import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelInfo, read_model
 from fracture_edge.policy import Decision, Policy
 
@@ -32,7 +38,8 @@ class Prediction:
         reason: The decision's or the failure's reason in words.
         model: Name of the model.
         model_sha256: Of the model file, hexadecimal.
-        elapsed_ms: Milliseconds from the file to the decision.
+        elapsed_ms: Milliseconds from the file to the decision: reading, decoding and inference, without the
+            time that a decoded image waits for the session in `FractureClassifier.predict_many`.
     """
 
     path: str
@@ -51,14 +58,28 @@ class Prediction:
         return self.status is Status.OK
 
 
+class _Decoded(NamedTuple):
+    """An image on its way to the session: its pixels, uint8 [height, width, 1], or why it does not get there."""
+
+    name: str
+    outcome: Picture | ImageError
+    seconds: float
+
+
 class FractureClassifier:
     """Classifies radiographs with one model. Not a medical device.
 
     A bad image gives a `Prediction` with its status; a bad model or installation raises.
 
+    Any number of threads may share a classifier; the answers are the same bits as in one thread. It may be
+    pickled, for instance as ``pool.map(classifier.predict, paths)`` does: the other process opens the model file
+    again, once. After a fork the child opens it again at its first prediction. (onnxruntime itself cannot be shut
+    down in a forked child: one that is made by `os.fork` has to end with `os._exit`, as those of
+    `multiprocessing` do. Fork while no other thread predicts.)
+
     Example:
-        >>> classifier = FractureClassifier()
-        >>> prediction = classifier.predict("image.png")  # doctest: +SKIP
+        >>> with FractureClassifier() as classifier:
+        ...     prediction = classifier.predict("image.png")  # doctest: +SKIP
         >>> prediction.decision, round(prediction.probability, 2)  # doctest: +SKIP
         (<Decision.NOT_FRACTURED: 'not_fractured'>, 0.04)
 
@@ -74,6 +95,7 @@ class FractureClassifier:
         threads: int | None = None,
         *,
         threshold: float | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         """Load a model.
 
@@ -81,16 +103,41 @@ class FractureClassifier:
             model: An ``.onnx`` file written by ``fracture-edge export``; the embedded one when ``None``.
             threads: Threads of one inference; as many as the process may use, at most `MOST_THREADS`, when
                 ``None``.
-            threshold: In place of the model's own; switches its uncertain band off.
+            threshold: In place of the model's own, 0 to 1; switches its uncertain band off.
+            max_pixels: Larger pictures are refused before they are decoded; 5 bytes of memory for each pixel is
+                what decoding one may take.
 
         Raises:
             ModelError: The file is missing, damaged, no model of ours, or of a newer schema.
             FractureEdgeError: The threshold is not between 0 and 1.
         """
+        self._path = None if model is None else os.path.abspath(model)  # noqa: PTH100
+        self._threads = threads
+        self._threshold = threshold
+        self._max_pixels = max_pixels
+        self._closed = False
         self._file, data, self.sha256 = read_model(model)
-        self._session = _open_session(self._file, data, threads)
-        self.info = _read_info(self._file, self._session)
+        session = _open_session(self._file, data, threads)
+        self.info = _read_info(self._file, session)
         self.policy = self.info.policy if threshold is None else Policy.at(threshold)
+        self._session: ort.InferenceSession | None = session
+        _LIVING.add(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the session and its memory; may be called again. Predictions that are under way end well."""
+        self._closed = True
+        self._session = None
+
+    def __reduce__(self) -> tuple[Callable[..., "FractureClassifier"], tuple[Any, ...]]:
+        return _reopen, (self._path, self.sha256, self._threads, self._threshold, self._max_pixels)
 
     def predict(self, image: ImageSource) -> Prediction:
         """Classify one image.
@@ -99,23 +146,37 @@ class FractureClassifier:
             image: A path, the bytes of a file, an open binary file, or an array (see
                 `fracture_edge.images.load_image`).
 
+        Returns:
+            The answer; an image that cannot be used gets one too, with its status in place of a decision.
+
         Raises:
             ModelError: The graph gives something that is no number.
+            FractureEdgeError: The classifier is closed.
         """
-        started = time.perf_counter()
-        try:
-            pixels = self.info.preprocessing.load(image)
-        except ImageError as error:
-            return self._prediction(source_name(image), started, error.status, error.detail)
-        probability = float(self.probabilities(pixels[np.newaxis])[0])
-        if not math.isfinite(probability):
-            raise ModelError(f"{self._file}: the graph gives no number; the model file is damaged")
-        decision, reason = self.policy.decide(probability)
-        return self._prediction(source_name(image), started, Status.OK, reason, decision, probability)
+        return self._answer(self._decode(image))
 
-    def predict_many(self, images: Iterable[ImageSource]) -> Iterator[Prediction]:
-        """Classify images one after the other, in order; memory does not grow with their number."""
-        return map(self.predict, images)
+    def predict_many(self, images: Iterable[ImageSource], *, jobs: int = 1) -> Iterator[Prediction]:
+        """Classify images, in order; memory does not grow with their number.
+
+        Args:
+            images: As for `predict`.
+            jobs: Threads that decode while the session runs. With 1 there is no thread, and an image is taken
+                from `images` when its answer is asked for; with more, up to twice as many images are taken ahead.
+
+        Returns:
+            The answers as they come.
+
+        Raises:
+            ValueError: `jobs` is under 1.
+            ModelError: As for `predict`, when the answer is asked for. So does FractureEdgeError.
+        """
+        if jobs < 1:
+            raise ValueError(f"jobs is {jobs}, not 1 or more")
+        if jobs == 1:
+            return map(self.predict, images)
+        from fracture_edge.batch import in_order
+
+        return map(self._answer, in_order(self._decode, images, jobs=jobs))
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Run the graph alone, for callers that have preprocessed images already.
@@ -125,21 +186,48 @@ class FractureClassifier:
 
         Returns:
             P(fractured), float32 [N].
+
+        Raises:
+            FractureEdgeError: The classifier is closed.
         """
-        output: npt.NDArray[np.float32] = self._session.run([OUTPUT_NAME], {INPUT_NAME: pixels})[0]
+        output: npt.NDArray[np.float32] = self._running().run([OUTPUT_NAME], {INPUT_NAME: pixels})[0]
         return output[:, 0]
 
-    def _prediction(
-        self,
-        path: str,
-        started: float,
-        status: Status,
-        reason: str,
-        decision: Decision | None = None,
-        probability: float | None = None,
-    ) -> Prediction:
+    def _running(self) -> ort.InferenceSession:
+        """The session; opened again in a process that has none of its own yet."""
+        session = self._session
+        if session is None:
+            if self._closed:
+                raise FractureEdgeError("the classifier is closed; make a new one")
+            file, data, digest = read_model(self._path)
+            if digest != self.sha256:
+                raise ModelError(f"{file}: the file has changed since it was loaded; make a new classifier")
+            session = self._session = _open_session(file, data, self._threads)
+        return session
+
+    def _decode(self, image: ImageSource) -> _Decoded:
+        started = time.perf_counter()
+        outcome: Picture | ImageError
+        try:
+            outcome = self.info.preprocessing.load_picture(image, max_pixels=self._max_pixels)
+        except ImageError as error:
+            outcome = error
+        return _Decoded(source_name(image), outcome, time.perf_counter() - started)
+
+    def _answer(self, decoded: _Decoded) -> Prediction:
+        started = time.perf_counter()
+        status, decision, probability = Status.OK, None, None
+        if isinstance(decoded.outcome, ImageError):
+            status, reason = decoded.outcome.status, decoded.outcome.detail
+        else:
+            probability = float(self.probabilities(decoded.outcome.pixels[np.newaxis])[0])
+            if not math.isfinite(probability):
+                raise ModelError(f"{self._file}: the graph gives no number; the model file is damaged")
+            decision, reason = self.policy.decide(probability)
+            if decoded.outcome.frames > 1:
+                reason += f"; the first of {decoded.outcome.frames} frames in the file"
         return Prediction(
-            path=path,
+            path=decoded.name,
             status=status,
             decision=decision,
             probability=probability,
@@ -147,8 +235,45 @@ class FractureClassifier:
             reason=reason,
             model=self.info.name,
             model_sha256=self.sha256,
-            elapsed_ms=round((time.perf_counter() - started) * 1000, 3),
+            elapsed_ms=round((decoded.seconds + time.perf_counter() - started) * 1000, 3),
         )
+
+
+#: Those whose sessions a forked child must not touch.
+_LIVING: weakref.WeakSet[FractureClassifier] = weakref.WeakSet()
+#: Sessions of the parent process: their threads do not exist in a child, which would wait for them forever if it
+#: closed one.
+_ORPHANS: list[ort.InferenceSession] = []
+
+
+def _forget_sessions() -> None:
+    for classifier in _LIVING:
+        if classifier._session is not None:
+            _ORPHANS.append(classifier._session)
+            classifier._session = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_sessions)
+
+
+def _reopen(
+    model: str | None, sha256: str, threads: int | None, threshold: float | None, max_pixels: int
+) -> FractureClassifier:
+    """What a pickled classifier becomes: one per process, because a pool pickles it with every task."""
+    classifier = _opened_once(model, sha256, threads, threshold, max_pixels)
+    classifier._closed = False
+    return classifier
+
+
+@lru_cache(maxsize=4)
+def _opened_once(
+    model: str | None, sha256: str, threads: int | None, threshold: float | None, max_pixels: int
+) -> FractureClassifier:
+    classifier = FractureClassifier(model, threads, threshold=threshold, max_pixels=max_pixels)
+    if classifier.sha256 != sha256:
+        raise ModelError(f"{classifier._file}: not the file that the classifier was made from")
+    return classifier
 
 
 def session_options(threads: int | None) -> ort.SessionOptions:
@@ -158,11 +283,13 @@ def session_options(threads: int | None) -> ort.SessionOptions:
         threads: Threads of one inference, or ``None`` for the default of `FractureClassifier`.
     """
     options = ort.SessionOptions()
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    options.intra_op_num_threads = threads or min(available, MOST_THREADS)
+    options.intra_op_num_threads = threads or min(usable_cores(), MOST_THREADS)
     options.inter_op_num_threads = 1
     # Spinning workers keep a core busy after each answer and slow down whatever runs next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not exact_int8_sums():
+        # Wider sums: slower, and the same answers as on every other processor.
+        options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
     return options
 

@@ -1,17 +1,15 @@
-"""The `fracture-edge` command.
+"""The `fracture-edge` command: knows every command by name and imports the one that is called.
 
-`classify` and `info` are here and need the bare install only. The commands that train, export and measure live
-in their packages and are imported when they are called.
+Those of the device need the bare install only; those that train, export and measure live in their own packages.
 """
 
-import io
 import os
 import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import typer
 from typer.core import TyperGroup
@@ -30,6 +28,14 @@ class _Elsewhere(NamedTuple):
     summary: str
 
 
+_DEVICE = MappingProxyType(
+    {
+        "classify": ("fracture_edge.classify_cli", "Say of each image whether a bone is fractured."),
+        "watch": ("fracture_edge.watch_cli", "Answer images as they appear in a folder."),
+        "info": ("fracture_edge.info_cli", "Print what a model file says about itself, as JSON."),
+        "doctor": ("fracture_edge.doctor_cli", "Check the installation and measure this device."),
+    }
+)
 _WORKSHOP = MappingProxyType(
     {
         "data": _Elsewhere(
@@ -93,24 +99,26 @@ class _Commands(TyperGroup):
     """Knows all commands by name and imports the one that is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [*super().list_commands(ctx), *_WORKSHOP]
+        return [*_DEVICE, *_WORKSHOP]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in _WORKSHOP:
-            return super().get_command(ctx, cmd_name)
-        elsewhere = _WORKSHOP[cmd_name]
-        for package in elsewhere.packages:
-            _refuse_shadow(package)
-        command = typer.main.get_command(import_module(elsewhere.module).app)
+        if cmd_name in _DEVICE:
+            module = _DEVICE[cmd_name][0]
+        elif cmd_name in _WORKSHOP:
+            module = _WORKSHOP[cmd_name].module
+            for package in _WORKSHOP[cmd_name].packages:
+                _refuse_shadow(package)
+        else:
+            return None
+        command = typer.main.get_command(import_module(module).app)
         command.name = cmd_name
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """List the commands without importing those of the other packages."""
-        ours = [(name, super(_Commands, self).get_command(ctx, name)) for name in super().list_commands(ctx)]
-        rows = [(name, command.get_short_help_str(limit=100)) for name, command in ours if command]
+        """List the commands without importing them."""
+        device = [(name, summary) for name, (_, summary) in _DEVICE.items()]
         with formatter.section("Commands"):
-            formatter.write_dl(rows + [(name, elsewhere.summary) for name, elsewhere in _WORKSHOP.items()])
+            formatter.write_dl(device + [(name, elsewhere.summary) for name, elsewhere in _WORKSHOP.items()])
 
 
 app = typer.Typer(
@@ -128,90 +136,13 @@ def _root() -> None:
     """Bone fractures on X-rays: from labelled images to an answer in milliseconds, offline.
 
     For research and education. Not a medical device.
-    """
 
-
-@app.command()
-def classify(
-    paths: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)],
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into sub-folders too.")] = False,
-    model: Annotated[Path | None, typer.Option(help="A model file; the embedded one if not given.")] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="In place of the model's own; answers always, never 'uncertain'."),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of one inference; as many as help if not given.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
-    as_jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a line.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here, not to stdout.")] = None,
-    force: Annotated[bool, typer.Option(help="Replace the file that --output names.")] = False,
-) -> None:
-    """Say of each image whether a bone is fractured: fractured, not_fractured or uncertain.
-
-    PNG, JPEG, TIFF, BMP, WebP, and DICOM with the [dicom] extra. `probability` is P(fractured).
-    A file that cannot be used gets a record with its status and stops nothing.
-
-    Exit status: 0 every image has an answer (whatever it is), 1 none has, 2 wrong usage, 3 some have not.
-
-    For research and education. Not a medical device.
-
-    Example: fracture-edge classify -r xrays/ --csv -o answers.csv
-    """
-    if as_json + as_jsonl + as_csv > 1:
-        raise typer.BadParameter("give one of --json, --jsonl and --csv")
-    # numpy's linear algebra is not used here; its threads would cost start-up time.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from fracture_edge.classifier import FractureClassifier
-    from fracture_edge.files import atomic_path, refuse_overwrite
-    from fracture_edge.inputs import expand
-    from fracture_edge.records import Format, render
-
-    if output is not None and not force:
-        refuse_overwrite(output)
-    files, notes = expand(paths, recursive=recursive)
-    for note in notes:
-        print(f"fracture-edge: {note}", file=sys.stderr)
-    classifier = FractureClassifier(model, threads, threshold=threshold)
-    answered = 0
-
-    def predictions() -> Any:
-        nonlocal answered
-        for prediction in classifier.predict_many(files):
-            answered += prediction.ok
-            yield prediction
-
-    style: Format = "json" if as_json else "jsonl" if as_jsonl else "csv" if as_csv else "text"
-    if output is None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            # A file's name need not be text; it goes out as it came in.
-            sys.stdout.reconfigure(errors="surrogateescape")
-        for piece in render(predictions(), style):
-            sys.stdout.write(piece)
-            sys.stdout.flush()
-    else:
-        with (
-            atomic_path(output, force=force) as temporary,
-            temporary.open("w", encoding="utf-8", errors="surrogateescape") as stream,
-        ):
-            stream.writelines(render(predictions(), style))
-    if answered < len(files):
-        raise typer.Exit(EXIT_SOME_FAILED if answered else EXIT_FAILED)
-
-
-@app.command()
-def info(
-    model: Annotated[Path | None, typer.Argument(help="A model file; the embedded one if not given.")] = None,
-) -> None:
-    """Print what a model file says about itself, as JSON: data, policy, preprocessing, metrics, versions."""
-    import json
-
-    from fracture_edge.classifier import FractureClassifier
-
-    classifier = FractureClassifier(model, threads=1)
-    print(json.dumps({"sha256": classifier.sha256, **json.loads(classifier.info.to_json())}, indent=2))
+    \b
+    fracture-edge classify image.png         is this bone fractured?
+    fracture-edge watch inbox -o out.jsonl   answer what arrives in a folder
+    fracture-edge doctor                     is everything in order on this device?
+    fracture-edge COMMAND --help             what else a command can do
+    """  # noqa: D301
 
 
 def _refuse_shadow(package: str) -> None:

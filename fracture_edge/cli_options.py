@@ -8,6 +8,28 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+ModelOption: TypeAlias = Annotated[
+    Path | None, typer.Option("--model", help="A model file; the embedded one if not given.")
+]
+ThresholdOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--threshold", min=0, max=1, help="In place of the model's own; answers always, never 'uncertain'."
+    ),
+]
+ThreadsOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="Threads of one inference; as many as help if not given."),
+]
+MaxPixelsOption: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--max-pixels",
+        min=1024,
+        help="Refuse larger pictures before they are decoded; decoding one may take 5 bytes of memory a pixel.",
+    ),
+]
+RecursiveOption: TypeAlias = Annotated[bool, typer.Option("--recursive", "-r", help="Look into sub-folders too.")]
 DataOption: TypeAlias = Annotated[Path, typer.Option("--data", help="The data folder.")]
 SplitsOption: TypeAlias = Annotated[
     Path, typer.Option("--splits", help="As `fracture-edge data split` writes it.")

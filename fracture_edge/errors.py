@@ -10,10 +10,12 @@ class Status(StrEnum):
     NOT_FOUND = "not_found"
     PERMISSION_DENIED = "permission_denied"
     IS_DIRECTORY = "is_directory"
+    NOT_A_FILE = "not_a_file"
     UNREADABLE = "unreadable"
     EMPTY = "empty"
     UNSUPPORTED_FORMAT = "unsupported_format"
     DICOM_NOT_INSTALLED = "dicom_not_installed"
+    DECODER_NOT_INSTALLED = "decoder_not_installed"
     CORRUPT = "corrupt"
     TRUNCATED = "truncated"
     TOO_LARGE = "too_large"
@@ -48,11 +50,11 @@ class ImageError(FractureEdgeError):
 
 
 class ImageAccessError(ImageError):
-    """The bytes could not be had: not found, no permission, a directory, or an input/output error."""
+    """The bytes could not be had: not found, no permission, no regular file, or an input/output error."""
 
 
 class ImageFormatError(ImageError):
-    """The bytes are of no format that can be read here."""
+    """The bytes are of no format that can be read here, or what reads it is not installed."""
 
     status = Status.UNSUPPORTED_FORMAT
 
@@ -64,6 +66,6 @@ class ImageCorruptError(ImageError):
 
 
 class ImageSizeError(ImageError):
-    """The picture has too many pixels to decode safely, or too few to show bone."""
+    """The picture is too large to decode safely, or too small to show bone."""
 
     status = Status.TOO_LARGE

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from fracture_edge.errors import ModelError
-from fracture_edge.images import ImageSource, load_image
+from fracture_edge.images import ImageSource, Picture, load_picture
+from fracture_edge.limits import MAX_PIXELS
 
 Framing = Literal["letterbox", "stretch"]
 Filter = Literal["box", "bilinear", "bicubic", "lanczos"]
@@ -81,13 +82,22 @@ class Preprocessing:
             return image
         return image.resize((width, height), _RESAMPLING[self.filter])
 
-    def load(self, source: ImageSource) -> npt.NDArray[np.uint8]:
+    def load(self, source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
         """Decode `source` and preprocess it: uint8, shape [height, width, 1].
 
+        Args:
+            source: See `fracture_edge.images.load_image`, like the errors.
+            max_pixels: More than this are refused before they are decoded.
+
         Raises:
-            ImageError: The image cannot be used; see `fracture_edge.images.load_image`.
+            ImageError: The image cannot be used.
         """
-        return self(load_image(source, model_size=(self.height, self.width)))
+        return self.load_picture(source, max_pixels=max_pixels).pixels
+
+    def load_picture(self, source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Picture:
+        """As `load`, with the number of frames that the file holds; the pixels are those of the first."""
+        picture = load_picture(source, model_size=(self.height, self.width), max_pixels=max_pixels)
+        return picture._replace(pixels=self(picture.pixels))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for the model's metadata."""

@@ -1,27 +1,42 @@
-"""Predictions as text, JSON, JSON lines or CSV."""
+"""Predictions as text, JSON, JSON lines or CSV.
 
-import csv
-import io
+CSV is made for spreadsheets, and file names come from strangers: a cell of text that begins with one of
+`FORMULA_STARTS` gets an apostrophe in front, or a spreadsheet would calculate it
+(https://owasp.org/www-community/attacks/CSV_Injection). A cell that begins with an apostrophe gets one too, so
+that taking one away gives the text back. Numbers stay numbers.
+"""
+
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
-from typing import Literal
+from typing import Any, Literal
 
 from fracture_edge.classifier import Prediction
 
 Format = Literal["text", "json", "jsonl", "csv"]
 COLUMNS = tuple(entry.name for entry in fields(Prediction))
+#: As OWASP lists them, with the full-width forms that East Asian spreadsheets take for the same.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+#: What may end a cell somewhere: spreadsheets of some countries divide at semicolons.
+_QUOTED = frozenset(',;"\t\r\n')
 
 
-def render(predictions: Iterable[Prediction], style: Format) -> Iterator[str]:
-    """Yield pieces of text, one per prediction as it comes (and brackets or a header around them)."""
+def render(predictions: Iterable[Prediction], style: Format, *, header: bool = True) -> Iterator[str]:
+    """Yield pieces of text, one per prediction as it comes (and brackets or a header around them).
+
+    Args:
+        predictions: In the order of the output.
+        style: Of the text.
+        header: Whether CSV begins with the names of the columns.
+    """
     if style == "text":
-        yield from (f"{_sentence(prediction)}\n" for prediction in predictions)
+        yield from (f"{sentence(prediction)}\n" for prediction in predictions)
     elif style == "jsonl":
         yield from (f"{json.dumps(asdict(prediction))}\n" for prediction in predictions)
     elif style == "csv":
-        yield _csv_line(COLUMNS)
-        yield from (_csv_line(asdict(prediction).values()) for prediction in predictions)
+        if header:
+            yield csv_line(COLUMNS)
+        yield from (csv_line(asdict(prediction).values()) for prediction in predictions)
     else:
         separator = "[\n  "
         for prediction in predictions:
@@ -30,7 +45,8 @@ def render(predictions: Iterable[Prediction], style: Format) -> Iterator[str]:
         yield "[]\n" if separator.startswith("[") else "\n]\n"
 
 
-def _sentence(prediction: Prediction) -> str:
+def sentence(prediction: Prediction) -> str:
+    """One prediction for people, without a line's end."""
     if prediction.probability is None:
         return f"{prediction.path}: no answer, {prediction.status} ({prediction.reason})"
     return (
@@ -39,7 +55,43 @@ def _sentence(prediction: Prediction) -> str:
     )
 
 
-def _csv_line(values: Iterable[object]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow("" if value is None else value for value in values)
-    return buffer.getvalue()
+def csv_line(values: Iterable[object]) -> str:
+    """One record that no spreadsheet calculates; see above."""
+    return ",".join(map(_cell, values)) + "\n"
+
+
+def parse(text: str, style: Format) -> dict[str, Any] | None:
+    """Read one record of `render` in JSON lines or CSV; ``None`` for the header of CSV.
+
+    Numbers of a CSV record stay texts, and what is missing is the empty text.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if style == "jsonl":
+        record = json.loads(text)
+        if not isinstance(record, dict) or not record.keys() >= set(COLUMNS):
+            raise ValueError("not a record")
+        return record
+    import csv
+    import io
+
+    (cells,) = csv.reader(io.StringIO(text, newline=""), strict=True)
+    if tuple(cells) == COLUMNS:
+        return None
+    return dict(zip(COLUMNS, map(_plain, cells), strict=True))
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    text = str(value)
+    if isinstance(value, (int, float)):
+        return text
+    if text.startswith((*FORMULA_STARTS, "'")):
+        text = "'" + text
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.intersection(text) else text
+
+
+def _plain(cell: str) -> str:
+    return cell.removeprefix("'")

@@ -4,6 +4,8 @@ import hashlib
 import io
 import math
 import os
+import pickle
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from PIL import Image
 
 from fracture_edge import Decision, FractureClassifier, FractureEdgeError, ModelError, Prediction, Status
 from fracture_edge.classifier import MOST_THREADS, session_options
+from fracture_edge.images import Picture
 from fracture_edge.modelfile import ModelInfo, embed_info
 from fracture_edge.policy import Policy
 from fracture_edge.preprocess import Preprocessing
@@ -221,3 +224,79 @@ def test_no_number_is_never_an_answer(
     embed_info(path, tiny_info, path)
     with pytest.raises(ModelError, match=r"x\.onnx"):
         FractureClassifier(path).predict(plain(128))
+
+
+def test_closed(tiny_model: Path) -> None:
+    with FractureClassifier(tiny_model) as classifier:
+        assert classifier.predict(plain(192)).ok
+    for use in (lambda: classifier.predict(plain(192)), lambda: next(classifier.predict_many([plain(192)]))):
+        with pytest.raises(FractureEdgeError, match=r"^the classifier is closed; make a new one$"):
+            use()
+    classifier.close()
+
+
+@pytest.mark.parametrize("jobs", [2, 5])
+def test_many_with_threads_is_one_by_one(
+    jobs: int, classifier: FractureClassifier, bone: Callable[..., npt.NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    images = [bone(1, True), tmp_path / "none.png", png(bone(2, False)), b"text", bone(3, True)]
+    together = [replace(answer, elapsed_ms=0) for answer in classifier.predict_many(images, jobs=jobs)]
+    assert together == [replace(classifier.predict(image), elapsed_ms=0) for image in images]
+
+
+def test_jobs_under_one(classifier: FractureClassifier) -> None:
+    with pytest.raises(ValueError, match="jobs is 0, not 1 or more"):
+        classifier.predict_many([], jobs=0)
+
+
+def test_time_is_that_of_one_image_not_of_the_queue(
+    classifier: FractureClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "fracture_edge.preprocess.load_picture",
+        lambda *arguments, **options: time.sleep(0.05) or Picture(plain(1)),
+    )
+    answers = list(classifier.predict_many([plain(1)] * 8, jobs=8))
+    # All eight are decoded at a time; none waits for the others. A busy machine may stretch the 50 ms.
+    assert all(50 <= answer.elapsed_ms < 350 for answer in answers)
+
+
+def test_pickled(tiny_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.onnx"
+    path.write_bytes(tiny_model.read_bytes())
+    classifier = FractureClassifier(path, threads=1, threshold=0.9)
+    again, twice = (pickle.loads(pickle.dumps(classifier)) for _ in range(2))
+    assert again is twice
+    assert (again.sha256, again.policy) == (classifier.sha256, classifier.policy)
+    assert replace(again.predict(plain(192)), elapsed_ms=0) == replace(
+        classifier.predict(plain(192)), elapsed_ms=0
+    )
+    again.close()
+    assert pickle.loads(pickle.dumps(classifier)).predict(plain(192)).ok
+
+
+def test_pickled_with_a_file_that_has_changed(
+    tiny_model: Path, write_graph: Callable[..., Path], tiny_info: ModelInfo, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.onnx"
+    path.write_bytes(tiny_model.read_bytes())
+    data = pickle.dumps(FractureClassifier(path))
+    embed_info(write_graph(path, bias=-3.0), tiny_info, path)
+    with pytest.raises(ModelError, match=r"x\.onnx: not the file that the classifier was made from"):
+        pickle.loads(data)
+
+
+def test_a_file_of_several_pictures_says_so(classifier: FractureClassifier, tmp_path: Path) -> None:
+    pages = [Image.fromarray(plain(level)) for level in (192, 10, 10)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    answer = classifier.predict(tmp_path / "pages.tif")
+    assert answer.probability == classifier.predict(plain(192)).probability
+    assert answer.reason.endswith("; the first of 3 frames in the file")
+
+
+def test_larger_pictures_than_allowed_are_refused(tiny_model: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((100, 101), np.uint8)).save(tmp_path / "large.png")
+    small = FractureClassifier(tiny_model, threads=1, max_pixels=10_000)
+    answer = small.predict(tmp_path / "large.png")
+    assert (answer.status, answer.reason) == (Status.TOO_LARGE, "101x100 pixels, over the limit of 10,000")
+    assert pickle.loads(pickle.dumps(small)).predict(tmp_path / "large.png").status is Status.TOO_LARGE

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from fracture_edge import cli as command
+from fracture_edge import preprocess
 from fracture_edge.modelfile import ModelInfo
 
 Run = Callable[..., tuple[int, str, str]]
@@ -116,7 +118,7 @@ def test_bad_files_beside_good_ones(
         "dot.png": ("too_small", None, "1x1 pixels, under 32 on a side"),
         "empty.png": ("empty", None, "the file is empty"),
         "locked.png": ("permission_denied", None, "no permission to read it"),
-        "text.png": ("unsupported_format", None, "no PNG, JPEG, TIFF, BMP, WebP or DICOM image"),
+        "text.png": ("unsupported_format", None, "no PNG, JPEG, TIFF, BMP, WebP, HEIC or DICOM image"),
         "truncated.jpg": ("truncated", None, "the JPEG file is cut off"),
         "x.png": ("is_directory", None, "is a folder, not an image"),
         "z-good.jpg": ("ok", "fractured", "probability at or above the threshold"),
@@ -134,6 +136,11 @@ def test_no_answer_at_all(cli: Run, three: Path, tiny_model: Path) -> None:
     [
         (["classify"], "Missing argument 'paths'"),
         (["classify", "x.png", "--json", "--csv"], "give one of --json, --jsonl and --csv"),
+        (["classify", "x.png", "--jsonl", "--resume"], "--resume needs --output, and --jsonl or --csv"),
+        (["classify", "x.png", "--json", "-o", "x", "--resume"], "--resume needs --output, and --jsonl or --csv"),
+        (["classify", "x.png", "--csv", "-o", "x", "--resume", "--force"], "give one of --resume and --force"),
+        (["classify", "x.png", "--jobs", "0"], "0 is not in the range x>=1"),
+        (["watch", "inbox"], "Missing option '--out'"),
         (["classify", "x.png", "--fast"], "No such option: --fast"),
         (["classify", "x.png", "--threads", "0"], "0 is not in the range x>=1"),
         (["classify", "x.png", "--threshold", "high"], "'high' is not a valid float"),
@@ -243,9 +250,10 @@ def test_info_of_no_model(cli: Run, three: Path) -> None:
     assert err.startswith(f"fracture-edge: {three / 'dark.png'}: onnxruntime cannot load it (")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["classify", "--help"], ["classify", "-h"]])
-def test_help_says_what_it_is_not(arguments: list[str], cli: Run) -> None:
-    code, out, err = cli(*arguments)
+@pytest.mark.parametrize("arguments", [[], ["classify"], ["watch"], ["doctor"]])
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_says_what_it_is_not(option: str, arguments: list[str], cli: Run) -> None:
+    code, out, err = cli(*arguments, option)
     assert (code, err) == (0, "")
     assert "Not a medical device" in out
 
@@ -255,13 +263,85 @@ def test_help_lists_every_command(cli: Run) -> None:
     lines = out.partition("Commands:")[2].splitlines()
     listed = [line.split()[0] for line in lines if line.startswith("  ") and line[2:3].strip()]
     assert listed == [
-        "classify", "info", "data", "train", "train-all", "tune", "evaluate", "export", "benchmark"
+        "classify", "watch", "info", "doctor",
+        "data", "train", "train-all", "tune", "evaluate", "export", "benchmark",
     ]  # fmt: skip
 
 
 def test_help_explains_the_exit_status(cli: Run) -> None:
     _, out, _ = cli("classify", "--help")
     assert "Exit status: 0 every image has an answer" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("command_name", ["classify", "watch"])
+def test_help_shows_commands_one_a_line(command_name: str, cli: Run) -> None:
+    _, out, _ = cli(command_name, "--help")
+    assert sum(f"fracture-edge {command_name}" in line for line in out.splitlines()) >= 3
+    # Plain text: no frames, and brackets are no markup.
+    assert "\u2500" not in out
+    assert ("[dicom]" in out) == (command_name == "classify")
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_order_is_that_of_the_images_however_slow_they_are(
+    jobs: int, cli: Run, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = preprocess.load_picture
+
+    def slower_at_the_start(source: object, **options: object) -> object:
+        time.sleep(0.002 * (20 - int(Path(str(source)).stem)))
+        return load(source, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(preprocess, "load_picture", slower_at_the_start)
+    files = [save(tmp_path / f"{number}.png", 64 + 6 * number) for number in range(20)]
+    code, out, err = cli("classify", *files, "--model", tiny_model, "--jsonl", "--jobs", jobs)
+    rows = records("--jsonl", out)
+    assert (code, err) == (0, "")
+    assert [row["path"] for row in rows] == [str(path) for path in files]
+    expected = [1 / (1 + np.exp(4 - (64 + 6 * number) / 32)) for number in range(20)]
+    # The graph computes in float32.
+    assert [row["probability"] for row in rows] == pytest.approx(expected, abs=1e-6)
+
+
+def test_list_on_stdin(cli: Run, three: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = f"{three}/middle.jpg\r\n\n{three}/dark.png\n".encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(names)))
+    code, out, err = cli("classify", "-", three / "sub", "--model", tiny_model, "--jsonl")
+    assert [Path(str(row["path"])).name for row in records("--jsonl", out)] == [
+        "middle.jpg",
+        "dark.png",
+        "bright.bmp",
+    ]
+    assert (code, err) == (0, "")
+
+
+def test_pattern_that_no_shell_has_expanded(cli: Run, three: Path, tiny_model: Path) -> None:
+    code, out, err = cli("classify", f"{three}/**/*.[bp]*", f"{three}/*.gif", "--model", tiny_model, "--jsonl")
+    assert [(row["path"], row["status"]) for row in records("--jsonl", out)] == [
+        (f"{three}/dark.png", "ok"),
+        (f"{three}/sub/bright.bmp", "ok"),
+        (f"{three}/*.gif", "not_found"),
+    ]
+    assert (code, err) == (3, f"fracture-edge: {three}/*.gif: no file matches\n")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("to_file", [True, False])
+def test_bar_is_drawn_on_a_terminal_alone(
+    to_file: bool, cli: Run, three: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fracture_edge.batch._SECONDS_BETWEEN_DRAWINGS", 0)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    if not to_file:
+        monkeypatch.setattr(sys, "stdout", Terminal())
+    arguments = ["-o", tmp_path / "answers.csv"] if to_file else []
+    assert cli("classify", three, "--model", tiny_model, "--csv", *arguments)[0] == 0
+    # Text on the same terminal would be mixed with it.
+    assert ("1/2" in sys.stderr.getvalue()) == to_file  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """What cannot be used is refused with the status that says why."""
 
 import io
+import os
+import socket
 import struct
 import zlib
 from collections.abc import Callable
@@ -12,7 +14,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from fracture_edge import images
+from fracture_edge import raster
 from fracture_edge.errors import ImageError, Status
 from fracture_edge.images import ImageSource, load_image
 
@@ -56,11 +58,13 @@ def test_size_in_the_header_decides(width: int, height: int, status: Status, det
 
 
 @pytest.mark.parametrize("source", [encode("PNG"), encode("JPEG"), encode("BMP"), encode("TIFF"), NOISE])
-def test_pixel_limit_is_inclusive(source: ImageSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_PIXELS", 64 * 64)
-    assert load_image(source).shape == (64, 64)
-    monkeypatch.setattr(images, "MAX_PIXELS", 64 * 64 - 1)
-    assert failure(source).status is Status.TOO_LARGE
+def test_pixel_limit_is_inclusive(source: ImageSource) -> None:
+    assert load_image(source, max_pixels=64 * 64).shape == (64, 64)
+    with pytest.raises(
+        ImageError, match=r"64x64 pixels, over the limit of 4,095|over the limit of 0 MB"
+    ) as caught:
+        load_image(source, max_pixels=64 * 64 - 1)
+    assert caught.value.status is Status.TOO_LARGE
 
 
 def test_smallest_side_is_inclusive() -> None:
@@ -69,8 +73,6 @@ def test_smallest_side_is_inclusive() -> None:
 
 @pytest.mark.parametrize("style", ["PNG", "JPEG", "BMP", "TIFF"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-# Pillow warns of a cut TIFF directory on its way to the error.
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_cut_off(style: str, share: float) -> None:
     data = encode(style)
     error = failure(data[: int(len(data) * share)])
@@ -112,7 +114,7 @@ def test_format_that_is_not_read(data: bytes, tmp_path: Path) -> None:
     path.write_bytes(data)
     error = failure(path)
     assert (error.status, error.source) == (Status.UNSUPPORTED_FORMAT, str(path))
-    assert error.detail == "no PNG, JPEG, TIFF, BMP, WebP or DICOM image"
+    assert error.detail == "no PNG, JPEG, TIFF, BMP, WebP, HEIC or DICOM image"
 
 
 def test_empty_file(tmp_path: Path) -> None:
@@ -153,6 +155,75 @@ def test_no_permission(
     assert (error.status, error.detail) == (Status.PERMISSION_DENIED, "no permission to read it")
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_pipe_is_not_waited_for(linked: bool, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    if linked:
+        (tmp_path / "link.png").symlink_to(pipe)
+        pipe = tmp_path / "link.png"
+    error = failure(pipe)
+    assert (error.status, error.detail) == (Status.NOT_A_FILE, "is a pipe, not a file")
+
+
+def test_device() -> None:
+    error = failure("/dev/zero")
+    assert (error.status, error.detail) == (Status.NOT_A_FILE, "is a device, not a file")
+
+
+def test_socket(public_folder: Path) -> None:
+    # Not in `tmp_path`, whose name may be too long for a socket.
+    path = public_folder / "socket.png"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        error = failure(path)
+    assert (error.status, error.detail) == (Status.NOT_A_FILE, "is a socket, not a file")
+
+
+def test_what_becomes_a_pipe_while_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file.png").write_bytes(encode("PNG"))
+    os.mkfifo(tmp_path / "pipe.png")
+    before = (tmp_path / "file.png").stat()
+    monkeypatch.setattr(Path, "stat", lambda path: before)
+    assert failure(tmp_path / "pipe.png").status is Status.NOT_A_FILE
+
+
+def test_links(tmp_path: Path) -> None:
+    (tmp_path / "file.png").write_bytes(encode("PNG"))
+    for name, target in (("good", "file.png"), ("folder", "."), ("gone", "nothing"), ("circle", "circle")):
+        (tmp_path / name).symlink_to(target)
+    np.testing.assert_array_equal(load_image(tmp_path / "good"), NOISE)
+    assert failure(tmp_path / "folder").status is Status.IS_DIRECTORY
+    assert failure(tmp_path / "gone").status is Status.NOT_FOUND
+    error = failure(tmp_path / "circle")
+    assert (error.status, error.detail) == (Status.UNREADABLE, "Too many levels of symbolic links")
+
+
+def test_name_with_a_nul() -> None:
+    assert failure("a\0b.png").status is Status.UNREADABLE
+
+
+def test_stream_that_gives_little_at_a_time() -> None:
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(7)
+
+    np.testing.assert_array_equal(load_image(Slow(encode("PNG"))), NOISE)
+
+
+def test_stream_of_text() -> None:
+    error = failure(io.StringIO("text"))  # type: ignore[arg-type]
+    assert (error.status, error.detail) == (Status.UNREADABLE, "the file is not open in binary mode")
+
+
+def test_stream_that_has_nothing_yet() -> None:
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+    with open(ours, "rb", buffering=0) as stream, open(theirs, "wb"):  # noqa: PTH123
+        error = failure(stream)  # type: ignore[arg-type]
+    assert (error.status, error.detail) == (Status.UNREADABLE, "has no bytes to give now")
+
+
 def test_stream_that_fails() -> None:
     class Broken(io.RawIOBase):
         def read(self, size: int = -1) -> bytes:
@@ -166,6 +237,6 @@ def test_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(images, "_to_grey", fail)
+    monkeypatch.setattr(raster, "image_to_grey", fail)
     error = failure(encode("PNG"))
     assert (error.status, error.detail) == (Status.TOO_LARGE, "not enough memory to decode it")

@@ -1,8 +1,10 @@
 """Every format and every kind of source gives the pixels that a person computes by hand."""
 
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +12,7 @@ import pytest
 from PIL import Image
 
 from fracture_edge.errors import ImageFormatError, ImageSizeError, Status
-from fracture_edge.images import load_image, source_name, stretch
+from fracture_edge.images import load_frames, load_image, load_picture, source_name, stretch
 
 Grey = npt.NDArray[np.uint8]
 
@@ -81,6 +83,21 @@ CASES: dict[str, tuple[Callable[[], bytes], Grey]] = {
     "tiff-16-big-endian": (lambda: encode(Image.fromarray(DEEP.astype(">u2")), "TIFF"), RAMP),
     # Pillow writes the values as they are beside the tag, so 1000 is the brightest.
     "tiff-16-white-is-zero": (lambda: encode(DEEP, "TIFF", tiffinfo={262: 0}), 255 - RAMP),
+    "tiff-1-bit": (lambda: encode(LEFT, "TIFF", compression="group4"), LEFT.astype(np.uint8) * 255),
+    "tiff-la": (lambda: encode(with_alpha(FLAT, HALF_SEEN), "TIFF"), SEEN_FLAT),
+    "tiff-cmyk": (
+        lambda: encode(
+            Image.merge("CMYK", [Image.new("L", (40, 32))] * 3 + [Image.fromarray(255 - RAMP)]), "TIFF"
+        ),
+        RAMP,
+    ),
+    "tiff-big": (lambda: encode(RAMP, "TIFF", big_tiff=True), RAMP),
+    "tiff-32": (lambda: encode(RAMP.astype(np.int32) * 70_000 - 9, "TIFF"), RAMP),
+    "tiff-float-not-finite": (
+        lambda: encode(np.where(RAMP == 9, np.nan, RAMP).astype(np.float32), "TIFF"),
+        np.where(RAMP == 9, 0, RAMP).astype(np.uint8),
+    ),
+    "jpeg-progressive": (lambda: encode(BLOCKS, "JPEG", progressive=True), BLOCKS),
     "tiff-float": (lambda: encode((RAMP / 255).astype(np.float32), "TIFF"), RAMP),
     "bmp": (lambda: encode(RAMP, "BMP"), RAMP),
     "bmp-rgb": (lambda: encode(COLOURS, "BMP"), luma(COLOURS)),
@@ -209,3 +226,87 @@ def test_array_that_is_too_small(shape: tuple[int, ...]) -> None:
     with pytest.raises(ImageSizeError, match="under 32 on a side") as caught:
         load_image(np.zeros(shape, np.uint8))
     assert caught.value.status is Status.TOO_SMALL
+
+
+OTHER, THIRD = Image.fromarray(255 - RAMP), Image.fromarray(RAMP // 2)
+
+
+@pytest.mark.parametrize("style", ["PNG", "TIFF", "WEBP"])
+def test_several_pictures_in_a_file(style: str) -> None:
+    options = {"lossless": True} if style == "WEBP" else {}
+    data = encode(RAMP, style, save_all=True, append_images=[OTHER, THIRD], **options)
+    picture = load_picture(data)
+    assert (picture.frame, picture.frames) == (0, 3)
+    np.testing.assert_array_equal(picture.pixels, RAMP)
+    (only,) = load_frames(data)
+    assert only.frames == 3
+
+
+@pytest.mark.parametrize("style", ["PNG", "JPEG", "TIFF", "BMP", "WEBP"])
+def test_one_picture_in_a_file(style: str) -> None:
+    assert load_picture(encode(RAMP, style))[1:] == (0, 1)
+
+
+def test_second_page_does_not_matter() -> None:
+    data = encode(RAMP, "TIFF", save_all=True, append_images=[OTHER])
+    picture = load_picture(data[: len(data) - OTHER.width * OTHER.height // 2])
+    np.testing.assert_array_equal(picture.pixels, RAMP)
+
+
+def test_pages_in_a_circle() -> None:
+    data = bytearray(encode(RAMP, "TIFF"))
+    # The directory's last four bytes, which are where the next one begins, name the directory itself.
+    at = int.from_bytes(data[4:8], "little")
+    link = at + 2 + 12 * int.from_bytes(data[at : at + 2], "little")
+    data[link : link + 4] = data[4:8]
+    assert load_picture(bytes(data)).frames == 1
+
+
+@pytest.mark.parametrize("style", ["PNG", "JPEG", "WEBP"])
+def test_broken_exif_does_not_spoil_the_picture(style: str) -> None:
+    options = {"lossless": True} if style == "WEBP" else {}
+    stored = BLOCKS if style == "JPEG" else RAMP
+    grey = load_image(encode(stored, style, exif=b"Exif\0\0II*\0\xff\xff\xff\x7f", **options))
+    np.testing.assert_array_equal(grey, stored)
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (lambda tall: tall, lambda tall: tall),
+        (lambda tall: np.dstack([tall] * 3), lambda tall: tall),
+        (lambda tall: tall.astype(np.uint16) * 7 + 1000, lambda tall: tall),
+        (lambda tall: (tall / 255).astype(np.float32), lambda tall: tall),
+    ],
+    ids=["8-bit", "rgb", "16-bit", "float"],
+)
+def test_seams_between_strips_do_not_show(
+    stored: Callable[[Grey], npt.NDArray[np.generic]], expected: Callable[[Grey], Grey]
+) -> None:
+    # Half a million pixels are converted in two strips and a rest.
+    tall = np.ascontiguousarray(np.resize(RAMP, (2601, 211)))
+    for source in (encode(stored(tall), "TIFF"), stored(tall)):
+        np.testing.assert_array_equal(load_image(source), expected(tall))
+
+
+HEIC = b"\0\0\0\x18ftypheic" + bytes(100)
+
+
+def test_heic_with_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The reader cannot write: a stand-in decodes whatever it gets to RAMP, at the place of the real one.
+    from PIL import PngImagePlugin
+
+    stand_in = ModuleType("pi_heif")
+    stand_in.HeifImageFile = lambda stream: PngImagePlugin.PngImageFile(  # type: ignore[attr-defined]
+        io.BytesIO(encode(RAMP, "PNG"))
+    )
+    monkeypatch.setitem(sys.modules, "pi_heif", stand_in)
+    np.testing.assert_array_equal(load_image(HEIC), RAMP)
+
+
+def test_heic_without_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    with pytest.raises(ImageFormatError) as caught:
+        load_image(HEIC)
+    assert caught.value.status is Status.DECODER_NOT_INSTALLED
+    assert caught.value.detail == "HEIC needs pi-heif: pip install 'fracture-edge[heic]'"

@@ -1,10 +1,13 @@
+import io
+import os
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from fracture_edge.inputs import expand
+from fracture_edge.inputs import expand, read_list
 
 
 @pytest.fixture
@@ -90,3 +93,73 @@ def test_locked_folder_on_the_way_stops_nothing(
     with as_nobody():
         found = expand(given)
     assert found == (given, [])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.jpg", ["a.jpg"]),
+        ("[a-c].*", ["a.jpg", "b.PNG", "c.tiff"]),
+        ("?", ["g"]),
+        ("**/*.tif*", ["c.tiff", "sub/x/i.tif"]),
+        ("s*/*.jpeg", ["sub/h.jpeg"]),
+        # Folders are not looked into, files of any name count.
+        ("*", ["a.jpg", "b.PNG", "c.tiff", "d.dcm", "e.webp", "f.bmp", "g", "notes.txt"]),
+        (".*", [".hidden.png"]),
+    ],
+)
+def test_patterns(pattern: str, expected: list[str], folder: Path) -> None:
+    (folder / ".hidden.png").touch()
+    files, notes = expand([folder / pattern])
+    assert (names(files, folder), notes) == (expected, [])
+
+
+def test_relative_pattern(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert expand([Path("*.jpg")]) == ([Path("a.jpg")], [])
+
+
+@pytest.mark.parametrize("pattern", ["*.gif", "none/*.png", "**x/*.png"])
+def test_pattern_without_a_match_stands_for_itself(pattern: str, folder: Path) -> None:
+    assert expand([folder / pattern]) == ([folder / pattern], [f"{folder / pattern}: no file matches"])
+
+
+def test_what_exists_is_no_pattern(folder: Path) -> None:
+    odd = folder / "[a].png"
+    odd.touch()
+    (folder / "a.png").touch()
+    assert expand([odd]) == ([odd], [])
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs symbolic links")
+def test_link_to_a_folder_above_is_no_endless_way(folder: Path) -> None:
+    (folder / "sub" / "up").symlink_to(folder)
+    assert names(expand([folder / "**" / "*.tif"])[0], folder) == ["sub/x/i.tif"]
+    assert names(expand([folder], recursive=True)[0], folder) == [*FLAT[:6], "sub/h.jpeg", "sub/x/i.tif", "y.png"]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", []),
+        (b"a.png\nb c.png", ["a.png", "b c.png"]),
+        (b"\xef\xbb\xbfa.png\r\n\r\nb.png\r\n", ["a.png", "b.png"]),
+        (b"a\nb.png\0c\r.png\0", ["a\nb.png", "c\r.png"]),
+    ],
+)
+def test_list(data: bytes, expected: list[str]) -> None:
+    assert [str(path) for path in read_list(io.BytesIO(data))] == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are not text")
+def test_list_of_names_that_are_not_text() -> None:
+    assert [os.fsencode(path) for path in read_list(io.BytesIO(b"\xff.png\n"))] == [b"\xff.png"]
+
+
+def test_folders_on_stdin_are_looked_into_and_patterns_are_names(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = f"{folder / 'sub' / 'x'}\n{folder}/*.jpg\n".encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(listed)))
+    files, notes = expand([folder / "a.jpg", Path("-")])
+    assert (names(files, folder), notes) == (["a.jpg", "sub/x/i.tif", "*.jpg"], [])

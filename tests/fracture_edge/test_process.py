@@ -1,9 +1,11 @@
 """What only a process of its own can show: the entry point, signals' exit codes, odd names, closed pipes."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,23 +98,50 @@ def test_reader_that_has_seen_enough(tiny_model: Path, tmp_path: Path, repositor
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a named pipe to wait at")
-def test_interrupted(tiny_model: Path, tmp_path: Path, repository: Path) -> None:
-    os.mkfifo(tmp_path / "b.png")
-    # Where tests run in the background SIGINT is ignored, and children inherit that.
-    script = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from fracture_edge.cli import main; main()"
-    )
-    arguments = ["classify", save(tmp_path / "a.png"), tmp_path / "b.png", "--model", tiny_model]
+# Where tests run in the background SIGINT is ignored, and children inherit that.
+SLOW_AT_B = """
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from fracture_edge import preprocess
+load = preprocess.load_picture
+def slow(source, **options):
+    if str(source).endswith("b.png"):
+        time.sleep(60)
+    return load(source, **options)
+preprocess.load_picture = slow
+from fracture_edge.cli import run
+run()
+"""
+
+
+@pytest.mark.parametrize("to_file", [False, True])
+def test_interrupted(to_file: bool, tiny_model: Path, tmp_path: Path, repository: Path) -> None:
+    first, second = save(tmp_path / "a.png"), save(tmp_path / "b.png")
+    arguments = ["classify", first, second, "--model", tiny_model, "--jobs", "2"]
+    target = tmp_path / "answers.jsonl"
+    partial = tmp_path / "answers.jsonl.partial"
+    if to_file:
+        arguments += ["--jsonl", "-o", target]
     with subprocess.Popen(
-        [sys.executable, "-c", script, *arguments],
+        [sys.executable, "-c", SLOW_AT_B, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.fspath(repository)},
     ) as process:
         assert process.stdout is not None
-        assert ANSWER in process.stdout.readline()
+        if to_file:
+            deadline = time.monotonic() + 60
+            while not (partial.exists() and partial.stat().st_size) and time.monotonic() < deadline:
+                time.sleep(0.01)
+        else:
+            assert ANSWER in process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, b"", b"")
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, b"")
+    assert not target.exists()
+    if to_file:
+        note = f"fracture-edge: {partial} holds 1 of 2 answers; --resume goes on from there\n"
+        assert err.decode() == note
+        assert json.loads(partial.read_text())["path"] == str(first)
+    else:
+        assert err == b""

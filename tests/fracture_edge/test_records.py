@@ -1,13 +1,14 @@
 import csv
 import io
 import json
+import math
 
 import pytest
 
 from fracture_edge.classifier import Prediction
 from fracture_edge.errors import Status
 from fracture_edge.policy import Decision
-from fracture_edge.records import COLUMNS, Format, render
+from fracture_edge.records import COLUMNS, FORMULA_STARTS, Format, csv_line, parse, render
 
 GOOD = Prediction(
     "a.png",
@@ -88,3 +89,50 @@ def test_odd_names_come_back() -> None:
 
 def test_columns_are_the_documented_ones() -> None:
     assert ",".join(COLUMNS) + "\n" == HEADER
+
+
+@pytest.mark.parametrize("start", FORMULA_STARTS)
+def test_no_cell_begins_as_a_formula(start: str) -> None:
+    name = f'{start}HYPERLINK(1;2),"x".png'
+    odd = Prediction(name, Status.EMPTY, None, None, None, start, "tiny", "ab12", 1.0)
+    text = "".join(render([odd], "csv", header=False))
+    # What a spreadsheet sees, at commas and where it divides at semicolons or tabs instead.
+    (row,) = csv.reader(io.StringIO(text, newline=""))
+    assert (row[0], row[5]) == ("'" + name, "'" + start)
+    for separator in ";\t":
+        cells = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+        assert not cells[0].startswith(FORMULA_STARTS)
+    assert parse(text, "csv") is not None
+    assert parse(text, "csv")["path"] == name  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ["a.png", "'a.png", "''=a", "'=a", "a'b", "", "-1", "\ufeffa"])
+def test_an_apostrophe_more_gives_the_text_back(name: str) -> None:
+    odd = Prediction(name, Status.EMPTY, None, None, None, "x", "tiny", "ab12", 1.0)
+    assert parse("".join(render([odd], "csv", header=False)), "csv")["path"] == name  # type: ignore[index]
+
+
+def test_numbers_stay_numbers() -> None:
+    assert csv_line([-1.5, 1e-07, 0, None, "-1.5"]) == "-1.5,1e-07,0,,'-1.5\n"
+    assert math.isclose(float(csv_line([0.1 + 0.2])), 0.1 + 0.2, rel_tol=0)
+
+
+def test_parse_reads_what_render_writes() -> None:
+    for prediction in (GOOD, BAD):
+        row = parse("".join(render([prediction], "csv", header=False)), "csv")
+        record = parse("".join(render([prediction], "jsonl")), "jsonl")
+        assert row is not None
+        assert record is not None
+        assert list(row) == list(record) == list(COLUMNS)
+        assert (row["path"], row["status"]) == (record["path"], record["status"])
+        assert row["probability"] == ("" if record["probability"] is None else str(record["probability"]))
+    assert parse(HEADER, "csv") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "style"),
+    [("a,b,c\n", "csv"), ('"a\n', "csv"), ("{}\n", "jsonl"), ("[1]\n", "jsonl"), ("x\n", "jsonl")],
+)
+def test_parse_refuses_what_is_no_record(text: str, style: Format) -> None:
+    with pytest.raises((ValueError, csv.Error)):
+        parse(text, style)

@@ -1,0 +1,157 @@
+"""`fracture-edge classify`."""
+
+import io
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fracture_edge.cli import EXIT_FAILED, EXIT_SOME_FAILED
+from fracture_edge.cli_options import MaxPixelsOption, ModelOption, RecursiveOption, ThreadsOption, ThresholdOption
+from fracture_edge.limits import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from fracture_edge.classifier import FractureClassifier, Prediction
+    from fracture_edge.records import Format
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def classify(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Images, folders of images, patterns in quotes such as 'xrays/**/*.png', or - for a list of "
+            "paths on stdin (one a line, or ended by NUL).",
+            show_default=False,
+        ),
+    ],
+    recursive: RecursiveOption = False,
+    model: ModelOption = None,
+    threshold: ThresholdOption = None,
+    threads: ThreadsOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            help="Images that are decoded at a time. If not given: one for each core, at most 4, fewer where "
+            "memory is short. 1 needs the least.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+    as_jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a line.")] = False,
+    as_csv: Annotated[
+        bool,
+        typer.Option(
+            "--csv", help="Print CSV with a header. Text that a spreadsheet would calculate gets an apostrophe."
+        ),
+    ] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here, not to stdout.")] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Leave out the paths that the output, or what an interruption left of it, holds."
+        ),
+    ] = False,
+    force: Annotated[bool, typer.Option(help="Replace the file that --output names.")] = False,
+) -> None:
+    """Say of each image whether a bone is fractured: fractured, not_fractured or uncertain.
+
+    PNG, JPEG, TIFF, BMP, WebP; DICOM with the [dicom] extra, HEIC with [heic]. `probability` is P(fractured). A
+    file that cannot be used gets a record with its status and stops nothing. Records come in the order of the
+    images.
+
+    Exit status: 0 every image has an answer (whatever it is), 1 none has, 2 wrong usage, 3 some have not.
+
+    For research and education. Not a medical device.
+
+    \b
+    One image:              fracture-edge classify image.png
+    A folder, for a table:  fracture-edge classify -r xrays/ --csv -o answers.csv
+    After an interruption:  fracture-edge classify -r xrays/ --csv -o answers.csv --resume
+    A list of paths:        find xrays -name '*.dcm' | fracture-edge classify - --jsonl
+
+    With --jsonl or --csv, --output writes each record as it comes to OUTPUT.partial, which takes the name OUTPUT
+    when all is done. It is a valid file at any time; --resume goes on with it.
+    """  # noqa: D301
+    if as_json + as_jsonl + as_csv > 1:
+        raise typer.BadParameter("give one of --json, --jsonl and --csv")
+    style: Format = "json" if as_json else "jsonl" if as_jsonl else "csv" if as_csv else "text"
+    if resume and (output is None or style not in ("jsonl", "csv")):
+        raise typer.BadParameter("--resume needs --output, and --jsonl or --csv")
+    if resume and force:
+        raise typer.BadParameter("give one of --resume and --force")
+    # numpy's linear algebra is not used here; its threads would cost start-up time.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from fracture_edge.classifier import FractureClassifier
+    from fracture_edge.inputs import expand
+
+    if output is not None and not (force or resume):
+        from fracture_edge.files import refuse_overwrite
+
+        refuse_overwrite(output)
+    files, notes = expand(paths, recursive=recursive)
+    for note in notes:
+        print(f"fracture-edge: {note}", file=sys.stderr)
+    classifier = FractureClassifier(model, threads, threshold=threshold, max_pixels=max_pixels)
+
+    bar = sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())
+    answered = 0
+
+    def predictions(wanted: Sequence[Path]) -> "Iterator[Prediction]":
+        nonlocal answered
+        for prediction in _predict(classifier, wanted, jobs, bar=bar):
+            answered += prediction.ok
+            yield prediction
+
+    if output is None:
+        _print(predictions(files), style)
+    elif style in ("jsonl", "csv"):
+        from fracture_edge.resume import write_resumable
+
+        before = write_resumable(output, style, files, predictions, like=classifier, resume=resume, force=force)
+        answered += before
+    else:
+        _write(predictions(files), style, output, force=force)
+    if answered < len(files):
+        raise typer.Exit(EXIT_SOME_FAILED if answered else EXIT_FAILED)
+
+
+def _predict(
+    classifier: "FractureClassifier", files: Sequence[Path], jobs: int | None, *, bar: bool
+) -> "Iterator[Prediction]":
+    if len(files) <= 1:
+        return classifier.predict_many(files)
+    from fracture_edge.batch import default_jobs, with_progress
+
+    predictions = classifier.predict_many(files, jobs=jobs or default_jobs())
+    return with_progress(predictions, len(files)) if bar else predictions
+
+
+def _print(predictions: "Iterable[Prediction]", style: "Format") -> None:
+    from fracture_edge.records import render
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file's name need not be text; it goes out as it came in.
+        sys.stdout.reconfigure(errors="surrogateescape")
+    for piece in render(predictions, style):
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+
+
+def _write(predictions: "Iterable[Prediction]", style: "Format", output: Path, *, force: bool) -> None:
+    from fracture_edge.files import atomic_path
+    from fracture_edge.records import render
+
+    with (
+        atomic_path(output, force=force) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape") as stream,
+    ):
+        stream.writelines(render(predictions, style))

@@ -1,0 +1,116 @@
+"""The machine and the versions that something ran on, without a path or the name of the host."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from fracture_edge._version import installed
+
+#: Instructions that decide how fast int8 and float32 convolutions are, and whether int8 sums are exact.
+FLAGS = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "neon",
+    "asimd",
+    "asimddp",
+    "i8mm",
+)
+_X86 = frozenset({"x86_64", "AMD64", "i386", "i686", "x86"})
+
+
+def describe(*packages: str) -> dict[str, Any]:
+    """Describe the machine and the installed versions of `packages`."""
+    import platform
+
+    cpu = _cpuinfo()
+    return {
+        "cpu": cpu.get("model name") or _board() or platform.processor() or platform.machine(),
+        "cpu_family": cpu.get("cpu family", ""),
+        "cores": usable_cores(),
+        "cpu_flags": cpu_flags(),
+        "memory_gb": memory_gb(),
+        "os": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": installed(*packages),
+    }
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_flags() -> list[str]:
+    """Those of `FLAGS` that the processor has; empty also where the system does not tell."""
+    cpu = _cpuinfo()
+    there = (cpu.get("flags") or cpu.get("Features") or "").split()
+    return [flag for flag in FLAGS if flag in there]
+
+
+def exact_int8_sums() -> bool:
+    """Whether the processor sums products of 8-bit numbers exactly: ARM does, and x86 with VNNI.
+
+    Other x86 processors add two products in 16 bits (``vpmaddubsw``), which saturate. NumPy has asked the
+    processor itself, on every system and under emulation; of AVX-VNNI, which NumPy does not know, only Linux
+    tells. ``False`` where neither tells.
+    """
+    import platform
+
+    if platform.machine() not in _X86:
+        return True
+    return _numpy_features().get("AVX512VNNI", False) or "avx_vnni" in cpu_flags()
+
+
+def _numpy_features() -> dict[str, bool]:
+    from importlib import import_module
+
+    # By name, because it is not public: a NumPy that moves it costs speed, not correctness.
+    try:
+        features: dict[str, bool] = import_module("numpy._core._multiarray_umath").__cpu_features__
+    except (ImportError, AttributeError):
+        return {}
+    return features
+
+
+def memory_gb() -> float | None:
+    """Physical memory in GiB, or ``None`` where the system does not tell."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def peak_memory_mb() -> float | None:
+    """Peak resident memory of this process in MB (10^6 bytes), or ``None`` outside Linux.
+
+    VmHWM of ``/proc/self/status``; unlike ``ru_maxrss`` it starts anew when a process executes another program.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    kibibytes = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
+    return None if kibibytes is None else int(kibibytes) * 1024 / 1e6
+
+
+def _cpuinfo() -> dict[str, str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _board() -> str:
+    """Such as ``Raspberry Pi 4 Model B Rev 1.4``: ARM kernels name the board, not the processor."""
+    try:
+        return Path("/proc/device-tree/model").read_text(encoding="utf-8", errors="replace").strip("\0 \n")
+    except OSError:
+        return ""

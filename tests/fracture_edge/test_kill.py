@@ -1,0 +1,112 @@
+"""kill -9 at random moments: what was written is whole, what was reported done is there, a restart completes."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+
+IMAGES = 300
+FEW, MANY = range(4), range(4, 54)
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("films")
+    for number in range(IMAGES):
+        Image.fromarray(np.full((64, 64), number % 256, np.uint8)).save(folder / f"{number:03}.png")
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture
+def start(repository: Path) -> Start:
+    def run(*arguments: object) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "fracture_edge", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.fspath(repository)},
+        )
+
+    return run
+
+
+def kill_later(process: "subprocess.Popen[bytes]", begun: Path, seed: int) -> bytes:
+    """Kill it within 0.4 s of its first record, which is about how long all records take; what it printed."""
+    deadline = time.monotonic() + 60
+    while not (begun.exists() and begun.stat().st_size) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    time.sleep(random.Random(seed).uniform(0, 0.4))
+    process.kill()
+    return process.communicate(timeout=60)[0]
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return [line for line in lines if line.endswith(b"\n")]
+
+
+def kill_classify(seed: int, films: list[Path], model: Path, start: Start, tmp_path: Path) -> int:
+    target = tmp_path / f"{seed}.jsonl"
+    partial = tmp_path / f"{seed}.jsonl.partial"
+    arguments = ("classify", films[0].parent, "--model", model, "--jsonl", "-o", target)
+    kill_later(start(*arguments), partial, seed)
+    kept = whole_lines(partial if partial.exists() else target)
+    paths = [json.loads(line)["path"] for line in kept]
+    assert paths == [str(path) for path in films[: len(paths)]]
+    done = start(*arguments, "--resume")
+    _, err = done.communicate(timeout=120)
+    assert (done.returncode, err) == (0, b"")
+    final = whole_lines(target)
+    assert final[: len(kept)] == kept
+    assert [json.loads(line)["path"] for line in final] == list(map(str, films))
+    assert b"".join(final) == target.read_bytes()
+    assert [path.name for path in tmp_path.glob(f"*{seed}.jsonl*")] == [target.name]
+    return len(kept)
+
+
+def kill_watch(seed: int, films: list[Path], model: Path, start: Start, tmp_path: Path) -> int:
+    out = tmp_path / f"{seed}.jsonl"
+    arguments = ("watch", films[0].parent, "--out", out, "--model", model, "--interval", "0.1")
+    printed = kill_later(start(*arguments), out, seed)
+    reported = {line.partition(b": ")[0].decode() for line in printed.splitlines(keepends=True) if b"\n" in line}
+    kept = [json.loads(line)["path"] for line in whole_lines(out)]
+    assert reported <= set(kept)
+    done = start(*arguments, "--once")
+    _, err = done.communicate(timeout=120)
+    assert (done.returncode, err) == (0, b"")
+    paths = [json.loads(line)["path"] for line in whole_lines(out)]
+    assert paths[: len(kept)] == kept
+    assert Counter(paths) == Counter(map(str, films))
+    return len(kept)
+
+
+@pytest.mark.parametrize("kill", [kill_classify, kill_watch])
+def test_a_few_kills(
+    kill: Callable[..., int], films: list[Path], tiny_model: Path, start: Start, tmp_path: Path
+) -> None:
+    for seed in FEW:
+        kill(seed, films, tiny_model, start, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", [kill_classify, kill_watch])
+def test_fifty_kills(
+    kill: Callable[..., int], films: list[Path], tiny_model: Path, start: Start, tmp_path: Path
+) -> None:
+    kept = [kill(seed, films, tiny_model, start, tmp_path) for seed in MANY]
+    # The moments are spread: early and late ones among them, or they would say little.
+    assert min(kept) < IMAGES / 3
+    assert len(set(kept)) > len(MANY) / 4
