@@ -13,49 +13,92 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def benchmark(
-    model: Annotated[
-        str, typer.Argument(help="A trained and exported model's name, 'embedded', or an .onnx file.")
-    ],
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Trained models, 'embedded', or exported files (.onnx, .tflite); every trained model if none is "
+            "named.",
+            show_default=False,
+        ),
+    ] = None,
     artifacts: ArtifactsOption = Path("artifacts"),
     data: Annotated[Path | None, typer.Option(help="The data folder, if not that of the training.")] = None,
     splits: Annotated[Path | None, typer.Option(help="The split file, if not that of the training.")] = None,
-    split: Annotated[str, typer.Option(help="Which split to judge on: test or val.")] = "test",
-    runs: Annotated[int, typer.Option(min=1, help="Timed rounds.")] = 200,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of each runtime.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the JSON, not the table.")] = False,
+    split: Annotated[
+        str, typer.Option(help="Which split judges: test, or val while anything is still being chosen.")
+    ] = "test",
+    runs: Annotated[int, typer.Option(min=1, help="Timed inferences of each row, at least.")] = 200,
+    threads: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Threads of each runtime; may be repeated. 1 and all cores if not given."),
+    ] = None,
+    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Measure latency and memory too.")] = True,
+    openvino: Annotated[
+        bool, typer.Option("--openvino/--no-openvino", help="Run OpenVINO beside the others, where installed.")
+    ] = True,
+    rejected: Annotated[
+        bool, typer.Option("--rejected", help="Measure files that the export rejected too.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the JSON, not the tables.")] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write the JSON here, and per-image probabilities as .csv beside it."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="RUN.json",
+            help="Write the JSON here; every image's probability (.csv) and the report (.md, .html) beside it.",
+        ),
     ] = None,
     force: ForceOption = False,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="A.json B.json", help="Measure nothing: say what changed from one run to another."),
+    ] = None,
 ) -> None:
-    """Measure accuracy, precision, recall, F1, AUROC, latency and size of MODEL in every format it has.
+    """Compare accuracy, precision, recall, F1 and latency of MODELS in every format they have.
 
-    Keras, ONNX float32 and ONNX int8 get the same images through the same preprocessing and are judged at the
-    threshold that was frozen on validation. Every figure has a 95 % interval.
+    Keras, ONNX and TFLite files get the same images through the same preprocessing and are judged at the threshold
+    that was frozen on validation; every figure has a 95 % interval. Each row runs in a process of its own, and the
+    rows take turns. The report says which file to take for which device.
 
-    Example: fracture-edge benchmark edge -o benchmarks/results/edge.json
+    Examples:
+        fracture-edge benchmark -o results.json
+
+        fracture-edge benchmark edge --no-speed --split val
+
+        fracture-edge benchmark --compare before.json after.json
     """
     import json
 
-    from fracture_edge.files import refuse_overwrite
+    from benchmarks.report import changes, markdown
+    from benchmarks.results import files_of, write_run
+    from benchmarks.speed import SpeedOptions
+    from fracture_edge.machine import usable_cores
 
+    if compare:
+        print(changes(*compare), end="")
+        return
     if output is not None:
-        if output.suffix == ".csv":
-            raise typer.BadParameter("--output names the JSON file; the CSV goes beside it")
-        if not force:
-            refuse_overwrite(output)
-            refuse_overwrite(output.with_suffix(".csv"))
-    # The Keras runner is compiled by TensorFlow, whatever backend the model was trained on.
+        files_of(output, force=force)
+    # The images are read with what training uses, which needs Keras, whatever backend it was trained on.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     quiet_tensorflow()
+    from benchmarks.run import BenchmarkOptions
     from benchmarks.run import benchmark as measure
-    from benchmarks.run import write_results
-    from benchmarks.table import markdown
 
-    result, per_image = measure(
-        model, artifacts=artifacts, data=data, splits=splits, split=split, runs=runs, threads=threads
+    counts = tuple(sorted(set(threads or (1, usable_cores()))))
+    run = measure(
+        models or [],
+        BenchmarkOptions(
+            artifacts=artifacts,
+            data=data,
+            splits=splits,
+            split=split,
+            speed=SpeedOptions(threads=counts, runs=runs) if speed else None,
+            openvino=openvino,
+            rejected=rejected,
+        ),
     )
-    print(json.dumps(result, indent=2) if as_json else markdown(result), end="\n" if as_json else "")
+    print(json.dumps(run.result, indent=2) if as_json else markdown(run.result), end="\n" if as_json else "")
     if output is not None:
-        write_results(result, per_image, output, force=force)
+        write_run(run, output, force=force)

@@ -15,13 +15,18 @@ from types import MappingProxyType
 from typing import Any
 
 from benchmarks import formats, reproduction
-from benchmarks.table import markdown
+from benchmarks.report import prose, summary_table, tables
+from benchmarks.report.recommend import recommend
+from benchmarks.text import interval
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.files import atomic_write_text
 from train.dataset import SPLITS
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+#: The run over all models, of which README and model card show a part.
+RUN = "fracatlas.json"
+_SHOWN = ("keras float32", "onnx float32", "onnx int8", "onnx int8 factorised64", "tflite float16", "tflite int8")
 DOCUMENTS = (
     ROOT / "README.md",
     ROOT / "fracture_edge" / "models" / "README.md",
@@ -36,8 +41,31 @@ def _json(name: str) -> dict[str, Any]:
     return values
 
 
+def _rows(result: dict[str, Any], keep: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """A run with some of its rows."""
+    return result | {"rows": [row for row in result["rows"] if keep(row)]}
+
+
 def _benchmark() -> str:
-    return markdown(_json("edge.json"))
+    result = _json(RUN)
+    few = _rows(result, lambda row: row["format"] in _SHOWN and row["gate"] != "rejected")
+    advice = "".join(f"- {each}\n" for each in recommend(result))
+    return (
+        f"{prose.on_what(result)} AUROC of size and brightness alone: {interval(result['trivial_baseline'])}.\n\n"
+        f"{summary_table(few)}\nMilliseconds: median of one inference on one thread, {prose.machine(result)}.\n\n"
+        f"{advice}"
+    )
+
+
+def _card() -> str:
+    result = _rows(_json(RUN), lambda row: row["model"] == "embedded" and row["runtime"] == "onnxruntime")
+    (row,) = result["rows"]
+    return (
+        f"{prose.on_what(result)} Threshold {result['models']['embedded']['threshold']:.4f}.\n\n"
+        f"{tables.summary(result).markdown()}\n{tables.further(result).markdown()}\n"
+        f"{tables.subgroups(row).markdown()}\n"
+        f"{prose.INTERVALS} {prose.SUBGROUPS} {prose.how_timed(result)} On {prose.machine(result)}.\n"
+    )
 
 
 def _startup() -> str:
@@ -67,8 +95,8 @@ def _splits() -> str:
 def _training() -> str:
     info = FractureClassifier(threads=1).info
     validation, policy, training = info.metrics["validation"], info.policy, info.training
-    result = _json("edge.json")
-    share = next(row for row in result["formats"] if row["format"] == "onnx int8")["uncertain_share"]
+    shipped = next(row for row in _json(RUN)["rows"] if row["id"] == "embedded/onnx int8")
+    share = shipped["quality"]["uncertain"]["share"]
     return (
         f"{training['epochs']} epochs, the weights of epoch {training['best_epoch']} kept (greatest validation "
         f"AUROC); TensorFlow {info.versions['tensorflow']}.\n"
@@ -107,14 +135,15 @@ def _training_speed() -> str:
 
 def _emulation() -> str:
     lines = [
-        "| file | emulated processor | images | same decisions | largest / mean difference of P | qemu |",
-        "|" + " --- |" * 6,
+        "| file | opened | emulated processor | images | same decisions | largest / mean difference of P | qemu |",
+        "|" + " --- |" * 7,
     ]
     for path in sorted((RESULTS / "emulation").glob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
         there = result["emulated"]
         lines.append(
-            f"| `{result['model']}` | {there['architecture']} {there['cpu']} | {result['images']} | "
+            f"| `{result['model']}` | {'plain' if result['plain'] else 'by our classifier'} | "
+            f"{there['architecture']} {there['cpu']} | {result['images']} | "
             f"{result['same_decisions']} | {result['largest_difference']:.1e} / {result['mean_difference']:.1e} | "
             f"{there['qemu'].split()[2]} |"
         )
@@ -124,6 +153,7 @@ def _emulation() -> str:
 BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
     {
         "benchmark": _benchmark,
+        "card": _card,
         "startup": _startup,
         "splits": _splits,
         "training": _training,

@@ -2,8 +2,9 @@
 
 Sums of int8 products are exact on every processor, with one exception: x86 without VNNI adds pairs of products in
 16 bits (``vpmaddubsw``), which saturate when the weights use all 8 bits. Elsewhere only the float steps between
-layers may round otherwise, now and then to the neighbouring int8 value. So models for `safe` must decide alike on
-an older x86, and models for `arm64` on aarch64. qemu-user runs the device package there; its times mean nothing.
+layers may round otherwise, now and then to the neighbouring int8 value. `FractureClassifier` asks onnxruntime for
+wider sums there; models for `safe` need no such favour (``--plain``) and must decide alike on an older x86 all the
+same, and models for `arm64` on aarch64. qemu-user runs the device package there; its times mean nothing.
 """
 
 import argparse
@@ -74,6 +75,7 @@ def check(
     arch: str = "x86_64",
     cpu: str | None = None,
     sysroot: Path | None = None,
+    plain: bool = False,
 ) -> dict[str, Any]:
     """Run a model on this processor and on an emulated one, and compare.
 
@@ -83,6 +85,7 @@ def check(
         arch: A key of `DEFAULT_CPUS`.
         cpu: The emulated processor, or ``None`` for the architecture's of `DEFAULT_CPUS`.
         sysroot: For aarch64, see `emulated`.
+        plain: Whether to open it there without our session options, see `ask`.
 
     Returns:
         What `compare` gives, and under what it was measured.
@@ -93,12 +96,13 @@ def check(
     _, _, sha256 = read_model(model)
     chosen = cpu or DEFAULT_CPUS[arch]
     python = emulated(arch, chosen, sysroot)
-    native, other = ask(Python(), model, images), ask(python, model, images)
+    native, other = ask(Python(), model, images), ask(python, model, images, plain=plain)
     if arch == "x86_64" and any(feature.startswith("AVX512") for feature in other.cpu_features):
         raise FractureEdgeError(f"-cpu {chosen} has AVX-512; choose one without, such as {DEFAULT_CPUS[arch]}")
     return {
         **compare(native.records, other.records),
         "model": model.name,
+        "plain": plain,
         "model_sha256": sha256,
         "emulated": {
             "architecture": arch,
@@ -131,6 +135,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, help="only so many of the images, evenly spread over their order")
     parser.add_argument("--arch", choices=DEFAULT_CPUS, default="x86_64")
     parser.add_argument("--cpu", help=f"what to emulate; default: {dict(DEFAULT_CPUS)}")
+    parser.add_argument(
+        "--plain", action="store_true", help="there, open the model as another program would: no wider sums"
+    )
     parser.add_argument("--sysroot", type=Path, default=os.environ.get(SYSROOT_VARIABLE), help="for aarch64")
     parser.add_argument("--prepare", type=Path, metavar="FOLDER", help="make the sysroot that aarch64 needs")
     parser.add_argument("--output", type=Path, help="write the result here, as JSON")
@@ -145,7 +152,14 @@ def main() -> None:
         for note in notes:
             print(note, file=sys.stderr)
         files = spread(files, options.count or len(files))
-        result = check(options.model, files, arch=options.arch, cpu=options.cpu, sysroot=options.sysroot)
+        result = check(
+            options.model,
+            files,
+            arch=options.arch,
+            cpu=options.cpu,
+            sysroot=options.sysroot,
+            plain=options.plain,
+        )
         if options.output:
             atomic_write_text(options.output, json.dumps(result, indent=2) + "\n")
     except FractureEdgeError as error:

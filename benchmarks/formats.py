@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.environment import environment
 from benchmarks.latency import interleaved
 from benchmarks.runners import Runner, runner_of
-from benchmarks.table import interval
+from benchmarks.text import interval
 from fracture_edge.files import atomic_write_text
 from fracture_edge.preprocess import Preprocessing
 

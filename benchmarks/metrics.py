@@ -25,6 +25,8 @@ Ints = npt.NDArray[np.integer[Any]]
 
 #: At specificity 0.90. Written out, for 1 - 0.9 is a little less and loses thresholds that are just there.
 _FALSE_POSITIVE_RATE = 0.1
+#: Bins of the reliability diagram; each holds as many images as the others.
+BINS = 8
 _RESAMPLED = (
     "balanced_accuracy",
     "f1",
@@ -194,3 +196,25 @@ def basic(value: float, drawn: Floats) -> Estimate:
     """
     low, high = (float(point) for point in np.quantile(drawn, (0.025, 0.975)))
     return Estimate(value, max(0.0, 2 * value - high), min(1.0, max(value, 2 * value - low)))
+
+
+def reliability(labels: npt.ArrayLike, scores: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Mean probability and share of fractured images in `BINS` bins of equally many images.
+
+    Args:
+        labels: 1 is fractured, [N].
+        scores: P(fractured), [N].
+
+    Returns:
+        Mean probability, share, and Wilson's 95 % interval of the share, one value per bin.
+    """
+    order = np.argsort(scores, kind="stable")
+    truth = np.asarray(labels)
+    bins = [rows for rows in np.array_split(order, BINS) if len(rows)]
+    estimates = [wilson(int(truth[rows].sum()), len(rows)) for rows in bins]
+    return (
+        np.array([scores[rows].mean() for rows in bins]),
+        np.array([estimate.value for estimate in estimates]),
+        np.array([estimate.low for estimate in estimates]),
+        np.array([estimate.high for estimate in estimates]),
+    )

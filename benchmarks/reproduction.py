@@ -24,7 +24,7 @@ import numpy.typing as npt
 from benchmarks import bootstrap
 from benchmarks.bootstrap import Roc
 from benchmarks.metrics import Estimate, percentile, wilson
-from benchmarks.table import interval
+from benchmarks.text import interval
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from train.grouping import original_stem

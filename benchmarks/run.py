@@ -1,197 +1,170 @@
-"""`fracture-edge benchmark`: the same test images through every format of a model."""
+"""`fracture-edge benchmark`: the same images through every model in every format."""
 
-import csv
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from benchmarks.answers import answers
+from benchmarks.contenders import Contender, contenders, trained_models
 from benchmarks.environment import environment
-from benchmarks.latency import interleaved
-from benchmarks.metrics import confusion, evaluate
-from benchmarks.runners import KerasRunner, OnnxRunner, Runner
+from benchmarks.quality import against, quality
+from benchmarks.report.rows import RESULT_SCHEMA
+from benchmarks.speed import SpeedOptions, Speeds, measure_speed
+from benchmarks.subjects import Subject, about_image, data_of, subject
 from fracture_edge.errors import FractureEdgeError
-from fracture_edge.files import atomic_path, atomic_write_text
-from fracture_edge.modelfile import ModelInfo
+from fracture_edge.machine import usable_cores
+from fracture_edge.modelfile import POSITIVE_CLASS
 from train.dataset import ImageTable, read_splits
-from train.evaluation import auroc_without_hardware, groups_of, trivial_baseline
+from train.evaluation import groups_of, trivial_baseline
 from train.loading import fingerprint, load_pixels
 
-RESULT_SCHEMA = 1
-EMBEDDED = "embedded"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkOptions:
+    """What to measure, on what.
+
+    Attributes:
+        artifacts: Folder of all artefacts.
+        data: The data folder; that of the training when ``None``.
+        splits: The split file; likewise.
+        split: Which split judges: ``test``, or ``val`` while something is still being chosen.
+        speed: How latency and memory are measured; ``None`` leaves them out.
+        openvino: Whether OpenVINO is measured beside the others, where it is installed.
+        rejected: Whether files that the export rejected are measured too.
+    """
+
+    artifacts: Path = Path("artifacts")
+    data: Path | None = None
+    splits: Path | None = None
+    split: str = "test"
+    speed: SpeedOptions | None = None
+    openvino: bool = True
+    rejected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
-    """What is measured against each other.
+class Run:
+    """What was measured.
 
     Attributes:
-        name: A trained model's name, ``embedded``, or a file's name.
-        runners: Keras first where there is one; every one with the same weights.
-        info: Preprocessing and policy that all share.
+        result: The JSON, schema 2; ``benchmarks/report`` reads it.
+        predictions: A row per image: path, label, group, what is known of it, and P(fractured) by row id.
     """
 
-    name: str
-    runners: tuple[Runner, ...]
-    info: ModelInfo
+    result: dict[str, Any]
+    predictions: list[dict[str, str]]
 
 
-def benchmark(
-    model: str,
-    *,
-    artifacts: Path,
-    data: Path | None = None,
-    splits: Path | None = None,
-    split: str = "test",
-    runs: int = 200,
-    threads: int = 1,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Measure one model in all its formats.
+def benchmark(models: Sequence[str], options: BenchmarkOptions) -> Run:
+    """Measure models in all their formats.
 
     Args:
-        model: Name of a trained and exported model, ``embedded``, or the path of an ``.onnx`` file.
-        artifacts: Folder of all artefacts.
-        data: The data folder; the one of the training run when ``None``.
-        splits: The split file; likewise.
-        split: Which split to judge on.
-        runs: Timed rounds.
-        threads: Threads of each runtime.
-
-    Returns:
-        The result, ready for JSON, and one row per image: path, label, group, and P(fractured) per format.
+        models: Names of trained models, ``embedded``, or paths of exported files; all trained ones when empty.
+        options: How.
 
     Raises:
-        FractureEdgeError: The model or its data cannot be found.
+        FractureEdgeError: A model or the data cannot be found or read.
     """
-    folder = artifacts / model
-    contest = _contest(model, folder, threads)
-    root, split_file = _data_of(folder, data, splits)
-    table = read_splits(root, split_file)
-    part = table.where(split)
-    if set(part.labels) != {0, 1}:
-        raise FractureEdgeError(f"{split_file}: the {split} split lacks a class")
-    pixels = load_pixels(part, contest.info.preprocessing, label=f"reading {split}")
-    scores = {runner.name: _all(runner, pixels) for runner in contest.runners}
-    speed = interleaved(
-        {runner.name: runner.probabilities for runner in contest.runners},
-        [pixels[row : row + 1] for row in range(min(50, len(pixels)))],
-        runs,
-    )
-    whole = _file_to_decision(contest.runners, part, runs)
-    threshold = contest.info.policy.threshold
-    groups = groups_of(part)
-    no_hardware = [row for row, item in enumerate(part) if item.metadata.get("hardware") == "0"]
-    rows = [
-        {
-            "format": runner.name,
-            "bytes": runner.size,
-            "sha256": runner.sha256,
-            "metrics": {
-                name: asdict(estimate)
-                for name, estimate in evaluate(part.labels, scores[runner.name], groups, threshold).items()
-            },
-            "confusion": confusion(part.labels, scores[runner.name], threshold),
-            "auroc_without_hardware": auroc_without_hardware(part, scores[runner.name]),
-            "uncertain_share": _uncertain(contest.info, scores[runner.name]),
-            "inference_ms": speed[runner.name],
-            "file_to_decision_ms": whole.get(runner.name),
-        }
-        for runner in contest.runners
+    names = list(dict.fromkeys(models)) or trained_models(options.artifacts)
+    if not names:
+        raise FractureEdgeError(f"{options.artifacts}: no trained model here; `fracture-edge train` makes one")
+    subjects = [
+        subject(contenders(name, options.artifacts, openvino=options.openvino, rejected=options.rejected))
+        for name in names
     ]
-    data_fingerprint = fingerprint(table)
+    root, split_file = data_of(subjects, options.data, options.splits)
+    table = read_splits(root, split_file)
+    part = table.where(options.split)
+    if set(part.labels) != {0, 1}:
+        raise FractureEdgeError(f"{split_file}: the {options.split} split lacks a class")
+    seen = fingerprint(table)
+    predictions = [
+        {"path": item.path, "label": str(item.label), "group": item.group, **about_image(item)} for item in part
+    ]
+    rows, harness = [], None
+    for each in subjects:
+        errors = _answer(each, part, predictions)
+        speeds = _speeds(each, part, errors, options.speed)
+        harness = harness or (speeds.harness if speeds else None)
+        rows += [_row(row, each, predictions, errors.get(row.id), speeds) for row in each.rows]
     result = {
         "schema_version": RESULT_SCHEMA,
-        "model": contest.name,
-        "architecture": contest.info.architecture,
-        "positive_class": contest.info.positive_class,
-        "threshold": threshold,
-        "threads": threads,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "positive_class": POSITIVE_CLASS,
+        "environment": environment(),
         "data": {
             "layout": table.layout,
-            "split": split,
+            "split": options.split,
             "images": len(part),
             "fractured": sum(part.labels),
-            "images_without_hardware": len(no_hardware),
-            "fractured_without_hardware": sum(part.items[row].label for row in no_hardware),
-            "groups": len(set(groups)),
-            "fingerprint": data_fingerprint,
-            "splits_of_training": data_fingerprint == contest.info.training.get("fingerprint"),
+            "groups": len(set(groups_of(part))),
+            "fingerprint": seen,
         },
-        "formats": rows,
-        "trivial_baseline": {"auroc": trivial_baseline(table, split)},
-        "environment": environment(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "trivial_baseline": trivial_baseline(table, options.split),
+        "settings": _settings(options.speed),
+        "harness": harness,
+        "models": {
+            each.name: each.description | {"splits_of_training": seen == each.fingerprint} for each in subjects
+        },
+        "rows": rows,
     }
-    return result, _per_image(part, scores)
+    return Run(result, predictions)
 
 
-def _contest(model: str, folder: Path, threads: int) -> Contest:
-    if model == EMBEDDED or model.endswith(".onnx"):
-        runner = OnnxRunner(None if model == EMBEDDED else Path(model), threads)
-        return Contest(Path(model).stem, (runner,), runner.classifier.info)
-    files = sorted(folder.glob("*.onnx"))
-    if not files:
-        raise FractureEdgeError(f"{folder}: no exported model here; `fracture-edge export {model}` makes it")
-    onnx = [OnnxRunner(path, threads) for path in files]
-    names = [runner.name for runner in onnx]
-    for path, runner in zip(files, onnx, strict=True):
-        if names.count(runner.name) > 1:
-            runner.name = path.stem
-        if (runner.classifier.info.policy, runner.classifier.info.training) != (
-            onnx[0].classifier.info.policy,
-            onnx[0].classifier.info.training,
-        ):
-            raise FractureEdgeError(f"{path} and {files[0].name} are not of one training run; export them again")
-    keras = folder / "model.keras"
-    runners: list[Runner] = [KerasRunner(keras, threads)] if keras.is_file() else []
-    return Contest(model, (*runners, *onnx), onnx[0].classifier.info)
+def _answer(each: Subject, part: ImageTable, predictions: list[dict[str, str]]) -> dict[str, str]:
+    """Add the answers of one model's rows to the predictions; by row id, why a row failed."""
+    pixels = load_pixels(part, each.preprocessing, label=f"{each.name}: reading {part.items[0].split}")
+    found, errors = answers(each.rows, pixels, threads=usable_cores())
+    for row in each.rows:
+        scores = found.get(row.id)
+        for number, line in enumerate(predictions):
+            line[row.id] = "" if scores is None else f"{scores[number]:.6f}"
+    return errors
 
 
-def _data_of(folder: Path, data: Path | None, splits: Path | None) -> tuple[Path, Path]:
-    record = folder / "training.json"
-    if data is None or splits is None:
-        if not record.is_file():
-            raise FractureEdgeError("say which images with --data and --splits")
-        data = data or Path(json.loads(record.read_text(encoding="utf-8"))["data"]["root"])
-        splits = splits or folder / "splits.csv"
-    return data, splits
+def _speeds(
+    each: Subject, part: ImageTable, errors: dict[str, str], options: SpeedOptions | None
+) -> Speeds | None:
+    rows = [row for row in each.rows if row.id not in errors]
+    if options is None or not rows:
+        return None
+    return measure_speed(rows, [part.file(item) for item in part], options)
 
 
-def _all(runner: Runner, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating[Any]]:
-    return np.concatenate([runner.probabilities(pixels[k : k + 32]) for k in range(0, len(pixels), 32)])
+def _row(
+    row: Contender, each: Subject, predictions: list[dict[str, str]], error: str | None, speeds: Speeds | None
+) -> dict[str, Any]:
+    threshold, band = each.policy.threshold, (each.policy.uncertain_low, each.policy.uncertain_high)
+    judged = None if error else quality(predictions, row.id, threshold, band)
+    source = each.source
+    compared = judged and source not in (None, row.id) and predictions[0][str(source)] != ""
+    not_measured = {"speed": None, "first_answer_ms": None, "peak_memory_mb": None, "speed_error": None}
+    return {
+        "id": row.id,
+        "model": row.model,
+        "runtime": row.runtime,
+        "format": row.format,
+        "precision": row.precision,
+        "file": row.file,
+        "bytes": row.bytes,
+        "sha256": row.sha256,
+        "error": error,
+        "gate": row.gate,
+        "quality": judged,
+        "against_source": against(predictions, str(source), row.id, threshold) if compared else None,
+        **(speeds.rows.get(row.id, not_measured) if speeds else not_measured),
+    }
 
 
-def _uncertain(info: ModelInfo, scores: npt.NDArray[np.floating[Any]]) -> float:
-    policy = info.policy
-    return float(np.mean((scores >= policy.uncertain_low) & (scores < policy.uncertain_high)))
-
-
-def _file_to_decision(runners: Sequence[Runner], part: ImageTable, runs: int) -> dict[str, dict[str, float]]:
-    """The whole way of `FractureClassifier.predict`, files from the page cache."""
-    contenders = {runner.name: runner.classifier.predict for runner in runners if isinstance(runner, OnnxRunner)}
-    return interleaved(contenders, [part.file(item) for item in part.items[:50]], runs)
-
-
-def _per_image(part: ImageTable, scores: dict[str, npt.NDArray[np.floating[Any]]]) -> list[dict[str, Any]]:
-    return [
-        {"path": item.path, "label": item.label, "group": item.group}
-        | {name: f"{values[row]:.6f}" for name, values in scores.items()}
-        for row, item in enumerate(part)
-    ]
-
-
-def write_results(result: dict[str, Any], per_image: list[dict[str, Any]], out: Path, *, force: bool) -> None:
-    """Write ``OUT`` (JSON) and the per-image probabilities beside it (``OUT`` with ``.csv``)."""
-    with (
-        atomic_path(out.with_suffix(".csv"), force=force) as path,
-        path.open("w", newline="", encoding="utf-8") as stream,
-    ):
-        writer = csv.DictWriter(stream, per_image[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(per_image)
-    atomic_write_text(out, json.dumps(result, indent=2) + "\n", force=force)
+def _settings(options: SpeedOptions | None) -> dict[str, Any]:
+    if options is None:
+        return {"runs": 0, "rounds": 0, "threads": [], "batches": [], "first_answers": 0}
+    return {
+        "runs": options.runs_a_turn * options.turns,
+        "rounds": options.turns,
+        "threads": list(options.threads),
+        "batches": list(options.batches),
+        "first_answers": options.first_answers,
+    }

@@ -1,70 +1,127 @@
-"""One small class per runtime: a name, the file it runs, and `probabilities`. All get the same bytes."""
+"""One small class per runtime, with the same three methods. All get the same bytes.
+
+Nothing heavy is imported before a runner is made: the time to a first answer and the peak memory of one runtime
+must not contain another one.
+"""
 
 import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from fracture_edge.classifier import FractureClassifier
-from fracture_edge.modelfile import read_model, read_tflite_info
+from fracture_edge.errors import FractureEdgeError, ModelError
+from fracture_edge.modelfile import (
+    EMBEDDED,
+    INPUT_NAME,
+    METADATA_KEY,
+    OUTPUT_NAME,
+    ModelInfo,
+    read_model,
+    read_tflite_info,
+)
+from fracture_edge.policy import Decision, Policy
+from fracture_edge.preprocess import Preprocessing
+from train.record import read_record
+
+Runtime = Literal["keras", "onnxruntime", "litert", "openvino"]
+#: Characters of what OpenVINO says, which is many lines.
+_LONGEST_REASON = 500
+Probabilities = npt.NDArray[np.floating[Any]]
 
 
-class Runner(Protocol):
-    """What the benchmark needs of a runtime.
+class Runner(ABC):
+    """A model file in one runtime.
 
     Attributes:
+        runtime: The runtime's name.
+        path: The model file; ``None`` is the embedded one.
+        info: Preprocessing, policy and more, as the file says or, for Keras, ``training.json`` beside it.
         name: For the table, such as ``onnx int8``.
-        size: Bytes of the model file.
-        sha256: Of the model file.
     """
 
-    name: str
-    size: int
-    sha256: str
+    runtime: ClassVar[str]
 
-    def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating[Any]]:
+    def __init__(self, path: Path | None, info: ModelInfo, name: str) -> None:
+        self.path, self.info, self.name = path, info, name
+
+    @abstractmethod
+    def probabilities(self, pixels: npt.NDArray[np.uint8]) -> Probabilities:
         """P(fractured) [N] of uint8 [N, H, W, 1]."""
 
+    def decide(self, image: Path) -> Decision:
+        """The whole way from a file to a decision: decode, preprocess, infer, apply the policy.
 
-class OnnxRunner:
+        Raises:
+            ImageError: The image cannot be used.
+        """
+        pixels = self.info.preprocessing.load(image)
+        decision, _ = self.info.policy.decide(float(self.probabilities(pixels[np.newaxis])[0]))
+        return decision
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back the memory of the model; nothing else may be called afterwards."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the model file."""
+        return self.path.stat().st_size if self.path else len(read_model(None)[1])
+
+    @property
+    def sha256(self) -> str:
+        """Of the model file, hexadecimal."""
+        return file_sha256(self.path) if self.path else read_model(None)[2]
+
+
+class OnnxRunner(Runner):
     """onnxruntime, through the classifier that the device runs."""
+
+    runtime = "onnxruntime"
 
     def __init__(self, path: Path | None, threads: int) -> None:
         """Load a model file, or the embedded model when `path` is ``None``."""
-        self.classifier = FractureClassifier(path, threads)
-        self.sha256 = self.classifier.sha256
-        self.name = f"onnx {self.classifier.info.precision}"
-        self.size = len(read_model(path)[1])
+        from fracture_edge.classifier import FractureClassifier
 
-    def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating[Any]]:
+        self.classifier = FractureClassifier(path, threads)
+        super().__init__(path, self.classifier.info, f"onnx {self.classifier.info.precision}")
+
+    def probabilities(self, pixels: npt.NDArray[np.uint8]) -> Probabilities:
         """P(fractured) [N] of uint8 [N, H, W, 1]."""
         return self.classifier.probabilities(pixels)
 
+    def close(self) -> None:
+        """Give back the memory of the model; nothing else may be called afterwards."""
+        del self.classifier
 
-class LiteRtRunner:
+
+class LiteRtRunner(Runner):
     """LiteRT with XNNPACK, one image at a time, as `fracture-edge export` shapes its TFLite files."""
+
+    runtime = "litert"
 
     def __init__(self, path: Path, threads: int) -> None:
         """Load a ``.tflite`` file of ours.
 
         Raises:
             ModelError: It has no metadata of ours.
+            FractureEdgeError: LiteRT is not installed.
         """
-        from ai_edge_litert.interpreter import Interpreter
-
-        self.info = read_tflite_info(path)
-        self.name = f"tflite {self.info.precision}"
-        self.size = path.stat().st_size
-        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        info = read_tflite_info(path)
+        super().__init__(path, info, f"tflite {info.precision}")
+        litert = _module("ai_edge_litert.interpreter", "export")
+        self._interpreter = litert.Interpreter(model_path=str(path), num_threads=threads)
         self._interpreter.allocate_tensors()
         (self._input,) = self._interpreter.get_input_details()
         # A heat map, where there is one, has more values.
         self._output = min(self._interpreter.get_output_details(), key=lambda entry: int(np.prod(entry["shape"])))
 
-    def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating[Any]]:
+    def probabilities(self, pixels: npt.NDArray[np.uint8]) -> Probabilities:
         """P(fractured) [N] of uint8 [N, H, W, 1]."""
         return np.array([self._one(pixels[row : row + 1]) for row in range(len(pixels))], np.float32)
 
@@ -74,6 +131,10 @@ class LiteRtRunner:
         value = self._interpreter.get_tensor(self._output["index"]).ravel()[0]
         scale, zero = self._output["quantization"]
         return float((float(value) - zero) * scale) if scale else float(value)
+
+    def close(self) -> None:
+        """Give back the memory of the model; nothing else may be called afterwards."""
+        del self._interpreter
 
 
 def _quantised(image: npt.NDArray[np.uint8], tensor: dict[str, Any]) -> npt.NDArray[Any]:
@@ -86,28 +147,132 @@ def _quantised(image: npt.NDArray[np.uint8], tensor: dict[str, Any]) -> npt.NDAr
     return np.clip(np.rint(image / scale) + zero, limits.min, limits.max).astype(kind)
 
 
-def runner_of(path: Path, threads: int) -> OnnxRunner | LiteRtRunner:
-    """The runner of an exported file, by its suffix."""
-    return LiteRtRunner(path, threads) if path.suffix == ".tflite" else OnnxRunner(path, threads)
+class OpenVinoRunner(Runner):
+    """OpenVINO on the same ``.onnx`` files: a reference from outside, which no device needs.
+
+    Compiled anew for every batch size that comes: for one image a graph of fixed shape is a tenth faster than one
+    of any batch size (edge, float32 and int8, Zen 4).
+    """
+
+    runtime = "openvino"
+
+    def __init__(self, path: Path | None, threads: int) -> None:
+        """Load an ``.onnx`` file of ours, or the embedded model when `path` is ``None``.
+
+        Raises:
+            ModelError: OpenVINO cannot read it, or it has no metadata of ours.
+            FractureEdgeError: OpenVINO is not installed.
+        """
+        name = path or EMBEDDED
+        self._core = _module("openvino", "openvino").Core()
+        try:
+            self._model = self._core.read_model(path or read_model(None)[1])
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:_LONGEST_REASON]
+            raise ModelError(f"{name}: OpenVINO cannot read it ({reason})") from error
+        try:
+            info = ModelInfo.from_json(self._model.get_rt_info(["framework", METADATA_KEY]).astype(str))
+        except RuntimeError as error:
+            raise ModelError(f"{name}: no fracture-edge metadata inside") from error
+        super().__init__(path, info, f"openvino {info.precision}")
+        self._settings = {
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            # Where the processor has bfloat16, float32 would silently become that.
+            "INFERENCE_PRECISION_HINT": "f32",
+            # The process is pinned already, or is not meant to be.
+            "ENABLE_CPU_PINNING": False,
+        }
+        self._compiled: dict[int, Any] = {}
+
+    def probabilities(self, pixels: npt.NDArray[np.uint8]) -> Probabilities:
+        """P(fractured) [N] of uint8 [N, H, W, 1]."""
+        if len(pixels) not in self._compiled:
+            self._compiled[len(pixels)] = self._compile(list(pixels.shape))
+        request = self._compiled[len(pixels)]
+        request.infer({INPUT_NAME: pixels})
+        return np.array(request.get_tensor(OUTPUT_NAME).data[:, 0])
+
+    def _compile(self, shape: list[int]) -> Any:
+        self._model.reshape({INPUT_NAME: shape})
+        return self._core.compile_model(self._model, "CPU", self._settings).create_infer_request()
+
+    def close(self) -> None:
+        """Give back the memory of the model; nothing else may be called afterwards."""
+        del self._compiled, self._model, self._core
 
 
-class KerasRunner:
+class KerasRunner(Runner):
     """Keras on TensorFlow, compiled with `tf.function`: several times faster than `predict` for one image."""
 
+    runtime = "keras"
+
     def __init__(self, path: Path, threads: int) -> None:
-        """Load ``model.keras``; must be the first use of TensorFlow in the process for `threads` to hold."""
-        import keras
-        import tensorflow as tf
+        """Load ``model.keras``; must be the first use of TensorFlow in the process for `threads` to hold.
 
-        # TensorFlow raises when it has started its thread pools already: better than a wrong number in a table.
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
+        Raises:
+            FractureEdgeError: No ``training.json`` beside it, or Keras or TensorFlow is not installed.
+            RuntimeError: TensorFlow runs already with another number of threads: better than a wrong number in a
+                table.
+        """
+        record = read_record(path.parent)
+        info = ModelInfo(
+            name=f"{path.parent.name}-float32",
+            architecture=record["model"],
+            precision="float32",
+            preprocessing=Preprocessing.from_dict(record["recipe"]["preprocessing"]),
+            policy=Policy(record["threshold"], record["uncertain_low"], record["uncertain_high"]),
+        )
+        super().__init__(path, info, "keras float32")
+        tensorflow, keras = _module("tensorflow", "train"), _module("keras", "train")
+        tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
+        tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
         model = keras.saving.load_model(path, compile=False)
-        self.name = "keras float32"
-        self.size = path.stat().st_size
-        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        self._infer = tf.function(lambda image: model(image, training=False), reduce_retracing=True)
+        self._infer = tensorflow.function(lambda image: model(image, training=False), reduce_retracing=True)
 
-    def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating[Any]]:
+    def probabilities(self, pixels: npt.NDArray[np.uint8]) -> Probabilities:
         """P(fractured) [N] of uint8 [N, H, W, 1]."""
         return np.asarray(self._infer(pixels))[:, 0]
+
+    def close(self) -> None:
+        """Give back the memory of the model; nothing else may be called afterwards."""
+        del self._infer
+        _module("keras", "train").backend.clear_session()
+
+
+_RUNNERS: MappingProxyType[str, Callable[[Any, int], Runner]] = MappingProxyType(
+    {runner.runtime: runner for runner in (KerasRunner, OnnxRunner, LiteRtRunner, OpenVinoRunner)}
+)
+
+
+def load_runner(runtime: str, path: Path | None, threads: int) -> Runner:
+    """Load a model file.
+
+    Args:
+        runtime: A `Runtime`.
+        path: Of the file; ``None`` is the embedded model, which onnxruntime and OpenVINO take.
+        threads: Of one inference.
+
+    Raises:
+        FractureEdgeError: The file cannot be used, or the runtime is not installed.
+    """
+    return _RUNNERS[runtime](path, threads)
+
+
+def runner_of(path: Path, threads: int) -> Runner:
+    """The runner of an exported file, by its suffix; see `load_runner`."""
+    return load_runner("litert" if path.suffix == ".tflite" else "onnxruntime", path, threads)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal; never all of it in memory."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _module(name: str, extra: str) -> Any:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise FractureEdgeError(f"needs {error.name}: pip install 'fracture-edge[{extra}]'") from error

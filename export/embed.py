@@ -11,6 +11,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 import fracture_edge.models
+from fracture_edge import known_answers
 from fracture_edge.classifier import FractureClassifier, session_options
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, atomic_write_text
@@ -18,10 +19,11 @@ from fracture_edge.modelfile import EMBEDDED, embed_info
 
 
 def embed(source: Path, folder: Path) -> Path:
-    """Write a model file, its graph optimised ahead of time, and its checksum beside it.
+    """Write a model file, its graph optimised ahead of time, its checksum and its known answers beside it.
 
     Fused quantised operators load faster than QDQ pairs, which every single `classify` feels. The level is the
-    highest whose result does not depend on the processor; probabilities stay the same.
+    highest whose result does not depend on the processor; probabilities stay the same. Run it where int8 sums are
+    exact (VNNI, or ARM): what this processor answers is what `fracture-edge doctor` expects of others.
 
     Args:
         source: An ``.onnx`` file of `fracture-edge export`.
@@ -47,6 +49,8 @@ def embed(source: Path, folder: Path) -> Path:
     data = target.read_bytes()
     checksum = {"file": f"{name}.onnx", "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     atomic_write_text(folder / f"{name}.json", json.dumps(checksum, indent=2) + "\n")
+    known = known_answers.answers(FractureClassifier(target))
+    atomic_write_text(folder / "known-answers.json", json.dumps(known, indent=2) + "\n")
     return target
 
 

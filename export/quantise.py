@@ -23,7 +23,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from export.recipes import METHODS, Recipe
-from export.storage import as_uint8_weights, drop_zero_points
+from export.storage import as_float_biases, as_uint8_weights, drop_zero_points
 from fracture_edge.modelfile import INPUT_NAME
 
 _METHODS = dict(
@@ -72,11 +72,10 @@ def quantise(
             nodes_to_exclude=[*single_channel_nodes(onnx.load(prepared)), *keep_float],
             calibration_cache_path=ranges,
             # The histogram methods would hold every tensor of every image otherwise.
-            # A bias stays float32: onnxruntime rounds it to the very int32 when it fuses the layer, and int32 with
-            # scales and zero points of its own takes three times the bytes.
-            extra_options={"CalibStridedMinMax": min(CHUNK, len(images)), "QuantizeBias": False},
+            extra_options={"CalibStridedMinMax": min(CHUNK, len(images))},
         )
     model = onnx.load(target)
+    as_float_biases(model)
     if recipe.weights == "uint8":
         as_uint8_weights(model)
     drop_zero_points(model)

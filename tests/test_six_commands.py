@@ -65,7 +65,7 @@ def test_from_a_folder_of_images_to_an_answer(
     exported = run("export", "edge", "--onnx", "--budgets", "loose.toml")
     assert exported.split() == [f"artifacts/edge/edge-{kind}.onnx" for kind in ("float32", "float16", "int8")]
 
-    assert "| onnx int8 |" in run("benchmark", "edge", "--runs", "5", "-o", "result.json")
+    assert "| edge | onnx int8 |" in run("benchmark", "edge", "--runs", "5", "-o", "result.json")
 
     # The device says of a test image what the benchmark recorded for it.
     with (tmp_path / "result.csv").open() as stream:
@@ -74,7 +74,7 @@ def test_from_a_folder_of_images_to_an_answer(
     answers = json.loads(run("classify", *images, "--model", "artifacts/edge/edge-int8.onnx", "--json"))
     # Written with six decimals.
     assert [answer["probability"] for answer in answers] == [
-        pytest.approx(float(row["onnx int8"]), abs=1e-6) for row in rows
+        pytest.approx(float(row["edge/onnx int8"]), abs=1e-6) for row in rows
     ]
     threshold = json.loads((tmp_path / "artifacts/edge/training.json").read_text())["threshold"]
     assert {answer["threshold"] for answer in answers} == {threshold}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.table import interval
+from benchmarks.text import interval
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from train.figure import COLOURS, picture

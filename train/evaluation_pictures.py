@@ -14,15 +14,12 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from benchmarks.metrics import wilson
+from benchmarks.metrics import reliability
 from train.calibrate import Floats
 from train.figure import COLOURS, picture
 
 if TYPE_CHECKING:
     from train.evaluation import Predictions
-
-#: Bins of the reliability diagram; each holds as many images as the others.
-BINS = 8
 
 
 def draw_confusion(labels: Sequence[int], called: npt.NDArray[np.int_], path: Path, *, title: str) -> None:
@@ -93,21 +90,3 @@ def draw_reliability(labels: Sequence[int], predictions: "Predictions", path: Pa
             axes.grid(alpha=0.3)
         grid[0].set_ylabel("share of fractured images (95 % interval)")
         figure.supxlabel("bars: how often a probability is given", fontsize="small")
-
-
-def reliability(labels: Sequence[int], scores: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Mean probability and share of fractured images in `BINS` bins of equally many images.
-
-    Returns:
-        Mean probability, share, and Wilson's 95 % interval of the share, one value per bin.
-    """
-    order = np.argsort(scores, kind="stable")
-    truth = np.asarray(labels)
-    bins = [rows for rows in np.array_split(order, BINS) if len(rows)]
-    estimates = [wilson(int(truth[rows].sum()), len(rows)) for rows in bins]
-    return (
-        np.array([scores[rows].mean() for rows in bins]),
-        np.array([estimate.value for estimate in estimates]),
-        np.array([estimate.low for estimate in estimates]),
-        np.array([estimate.high for estimate in estimates]),
-    )

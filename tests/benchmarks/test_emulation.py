@@ -158,7 +158,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let the two processes answer what the test says."""
 
     def pretend(native: list[dict[str, Any]], other: list[dict[str, Any]], features: Sequence[str] = ()) -> None:
-        def answers(python: Python, *_: object) -> Answers:
+        def answers(python: Python, *_: object, **__: object) -> Answers:
             return Answers(list(features), {}, other if python.command[0] == "echo" else native)
 
         monkeypatch.setattr(module, "emulated", lambda *_: Python(("echo",)))
@@ -284,7 +284,7 @@ needs_sysroot = pytest.mark.skipif(
 @pytest.mark.slow
 @needs_qemu
 def test_safe_decides_alike_without_vnni(quantised: Callable[[str], Path], pictures: list[Path]) -> None:
-    result = check(quantised("safe"), pictures)
+    result = check(quantised("safe"), pictures, plain=True)
     assert (result["images"], result["same_decisions"], result["answered"]) == (6, 6, 6)
     assert result["largest_difference"] < TOLERANCE
     assert "AVX2" in result["emulated"]["cpu_features"]
@@ -296,11 +296,18 @@ def test_eight_bit_weights_overflow_without_vnni(quantised: Callable[[str], Path
     """Shows that the check above can fail: 2 x 255 x 127 is cut off at 32767, and what is bright turns dark."""
     if "AVX512VNNI" not in cpu_features():
         pytest.skip("this processor has no VNNI: it overflows itself")
-    result = check(quantised("x86"), pictures)
+    result = check(quantised("x86"), pictures, plain=True)
     assert [Path(entry["path"]).stem for entry in result["differing"]] == ["bright0", "bright1", "bright2"]
     for entry in result["differing"]:
         assert entry["native"]["decision"] == "fractured"
         assert entry["emulated"]["decision"] == "not_fractured"
+
+
+@pytest.mark.slow
+@needs_qemu
+def test_the_classifier_sums_exactly_without_vnni(quantised: Callable[[str], Path], pictures: list[Path]) -> None:
+    result = check(quantised("x86"), pictures)
+    assert (result["same_decisions"], result["largest_difference"] < TOLERANCE) == (6, True)
 
 
 @pytest.mark.slow

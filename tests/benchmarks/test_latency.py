@@ -1,6 +1,8 @@
 import time
 
-from benchmarks.latency import WARM_UP, interleaved
+import pytest
+
+from benchmarks.latency import WARM_UP, interleaved, summary
 
 
 def test_contenders_take_turns_on_the_same_inputs() -> None:
@@ -18,3 +20,10 @@ def test_a_known_sleep_is_measured() -> None:
     assert result["slow"]["p50"] <= result["slow"]["p90"] <= result["slow"]["p99"]
     assert result["quick"]["p50"] < 4.0
     assert result["slow"]["runs"] == 30
+
+
+def test_percentiles_of_known_times() -> None:
+    # 1 to 101 ms, in disorder: the k-th percentile of 101 values in line is the (k + 1)-th.
+    milliseconds = [(k * 37) % 101 + 1 for k in range(101)]
+    found = summary([value / 1000 for value in milliseconds])
+    assert found == pytest.approx({"p50": 51, "p90": 91, "p99": 100, "runs": 101})

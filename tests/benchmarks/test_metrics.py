@@ -24,6 +24,7 @@ from benchmarks.metrics import (
     evaluate,
     percentile,
     proportions,
+    reliability,
     wilson,
 )
 
@@ -247,3 +248,23 @@ def test_bootstrap_interval_has_the_width_of_the_normal_one() -> None:
     low, high = np.quantile(drawn, (0.025, 0.975))
     # Quantiles of 4,000 draws scatter by about 3 %.
     assert high - low == pytest.approx(2 * 1.96 * values.std() / math.sqrt(400), rel=0.1)
+
+
+def test_reliability_bins_by_hand() -> None:
+    # Sixteen scores in eight bins of two, whatever their order.
+    scores = np.array([0.02 * n for n in range(16)])
+    labels = np.array([0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 1, 1, 1, 1, 1, 1])
+    order = np.random.default_rng(0).permutation(16)
+    mean, share, low, high = reliability(labels[order].tolist(), scores[order])
+    np.testing.assert_allclose(mean, [0.01 + 0.04 * n for n in range(8)])
+    np.testing.assert_array_equal(share, [0, 0, 0.5, 0, 0.5, 1, 1, 1])
+    halves = wilson(1, 2)
+    assert (low[2], high[2]) == (halves.low, halves.high)
+    # Wilson at 0 of 2: z^2 / (2 + z^2).
+    assert (low[0], high[0]) == pytest.approx((0, 1.96**2 / (2 + 1.96**2)), abs=1e-4)
+
+
+def test_reliability_of_few_images() -> None:
+    mean, share, *_ = reliability([1, 0, 1], np.array([0.7, 0.2, 0.4]))
+    np.testing.assert_array_equal(mean, [0.2, 0.4, 0.7])
+    np.testing.assert_array_equal(share, [0, 1, 1])

@@ -304,29 +304,52 @@ def test_batch_is_dynamic_and_one_image_gives_what_a_batch_gives(exported: Simpl
         np.testing.assert_allclose(alone, together, atol=1e-6)
 
 
-def test_benchmark_judges_all_onnx_files(
+def test_benchmark_judges_every_file(
     trained: Path, run_python: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path
 ) -> None:
     shutil.copytree(trained, tmp_path / "artifacts")
     free = ExportOptions(budgets={**BUDGETS, "int8": Budget()}, calibration_images=12)
-    recipes = select(names=["onnx_float32", "onnx_int8_static_x86"])
+    recipes = select(names=["onnx_float32", "onnx_int8_static_x86", "tflite_float32"])
     export_model("edge", recipes, artifacts=tmp_path / "artifacts", options=free)
-    out = tmp_path / "edge.json"
-    # In a process of its own: TensorFlow takes the number of threads before its first operation only.
-    command = ("-m", "fracture_edge", "benchmark", "edge", "--artifacts", tmp_path / "artifacts", "--runs", 2)
-    done = run_python(*command, "-o", out)
+    folder = tmp_path / "artifacts" / "edge"
+    # What cannot be loaded stays in the tables, with its error.
+    broken = folder / "edge-int8.onnx"
+    broken.write_bytes(b"no model")
+    entry = read_manifest(folder)["files"][broken.name]
+    write_entry(folder, broken.name, {**entry, "sha256": sha256(broken), "bytes": broken.stat().st_size})
+    out = tmp_path / "run.json"
+    command = ("-m", "fracture_edge", "benchmark", "--artifacts", tmp_path / "artifacts", "--no-openvino")
+    done = run_python(*command, "--runs", 2, "--threads", 1, "-o", out)
     assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.decode() == out.with_suffix(".md").read_text()
     result = json.loads(out.read_text())
-    assert [row["format"] for row in result["formats"]] == ["keras float32", "onnx float32", "onnx int8"]
-    assert result["data"]["images"] == 16
-    assert result["threshold"] == json.loads((trained / "edge" / "training.json").read_text())["threshold"]
-    assert f"| onnx int8 | {result['formats'][2]['bytes'] / 1e6:.2f} |" in done.stdout.decode()
+    rows = {row["format"]: row for row in result["rows"]}
+    assert list(rows) == ["keras float32", "onnx float32", "tflite float32", "onnx int8"]
+    assert "edge-int8.onnx" in rows["onnx int8"]["error"]
+    assert rows["onnx int8"]["quality"] is None
+    assert (result["data"]["images"], result["data"]["split"]) == (16, "test")
+    record = json.loads((folder / "training.json").read_text())
+    model = result["models"]["edge"]
+    assert (model["threshold"], model["parameters"]) == (record["threshold"], record["parameters"])
+    assert model["splits_of_training"] is True
+    assert [row["epoch"] for row in model["history"]] == [1]
+    good = [rows[name] for name in ("onnx float32", "tflite float32")]
+    for row in good:
+        # float32 through another runtime: the same decisions but for rounding.
+        assert row["against_source"]["largest_difference"] < 1e-4
+        assert row["speed"]["1"]["inference_ms"]["runs"] >= 2
+        assert row["first_answer_ms"]["runs"] == 5
+        assert row["peak_memory_mb"] > 10
     with out.with_suffix(".csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    # The figures can be computed again from the per-image probabilities. These have six decimals: the network is
-    # so little trained that some lie within them of the threshold, and may count either way.
-    gaps = [(float(row["onnx int8"]) - result["threshold"], row["label"] == "1") for row in rows]
-    sure = sum((gap > 0) == fractured for gap, fractured in gaps if abs(gap) > 1e-6)
-    unsure = sum(abs(gap) <= 1e-6 for gap, _ in gaps)
-    assert sure <= result["formats"][2]["metrics"]["accuracy"]["value"] * 16 <= sure + unsure
-    assert {row["path"].split("/")[0] for row in rows} == {"test"}
+        predictions = list(csv.DictReader(stream))
+    assert {line["edge/onnx int8"] for line in predictions} == {""}
+    assert {line["path"].split("/")[0] for line in predictions} == {"test"}
+    # Both formats of the report name the row that failed.
+    assert "edge/onnx int8: " in out.with_suffix(".md").read_text()
+    assert "edge-int8.onnx" in out.with_suffix(".html").read_text()
+
+    again = run_python(*command, "-o", out)
+    assert again.returncode == 1
+    assert f"{out} exists already" in again.stderr.decode()
+    same = run_python("-m", "fracture_edge", "benchmark", "--compare", out, out)
+    assert same.stdout.decode().endswith("Nothing changed.\n")

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.quantise import quantise
 from export.recipes import RECIPES
+from export.storage import as_float_biases
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +93,28 @@ def test_layers_run_in_int8_and_nothing_is_stored_in_vain(
     assert not [entry.name for entry in stored if entry.data_type == TensorProto.INT32]
     zeros = [entry.name for entry in stored if entry.dims and not numpy_helper.to_array(entry).any()]
     assert not zeros
+
+
+def test_a_bias_becomes_float_and_stays_what_it_was() -> None:
+    scales = np.array([1e-4, 0.02, 3.0], np.float32)
+    numbers = np.array([-2_000_000_000, 7, 12345], np.int32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("DequantizeLinear", ["b_quantized", "scale", "zero"], ["b"], axis=0),
+            helper.make_node("Add", ["x", "b"], ["y"]),
+        ],
+        "bias",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [3])],
+        [
+            numpy_helper.from_array(numbers, "b_quantized"),
+            numpy_helper.from_array(scales, "scale"),
+            numpy_helper.from_array(np.zeros(3, np.int32), "zero"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    as_float_biases(model)
+    (bias,) = model.graph.initializer
+    assert (bias.name, [node.op_type for node in model.graph.node]) == ("b", ["Add"])
+    # Rounded again by these scales, it is the same int32, but for the 24 bits of a float.
+    assert np.rint(numpy_helper.to_array(bias) / scales.astype(np.float64)) == pytest.approx(numbers, rel=1e-7)

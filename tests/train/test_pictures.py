@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.metrics import wilson
 from fracture_edge.preprocess import Preprocessing
 from train import evaluation_pictures, figure, pictures
 from train.augment import Augmentation
@@ -182,26 +181,6 @@ def test_a_threshold_that_calls_nothing(tmp_path: Path, figures: list[Any]) -> N
     # Precision is not defined there.
     assert list(roc.get_lines()[-1].get_ydata()) == [0.0]
     assert len(pr.get_lines()) == 2
-
-
-def test_reliability_bins_by_hand() -> None:
-    # Sixteen scores in eight bins of two, whatever their order.
-    scores = np.array([0.02 * n for n in range(16)])
-    labels = np.array([0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 1, 1, 1, 1, 1, 1])
-    order = np.random.default_rng(0).permutation(16)
-    mean, share, low, high = evaluation_pictures.reliability(labels[order].tolist(), scores[order])
-    np.testing.assert_allclose(mean, [0.01 + 0.04 * n for n in range(8)])
-    np.testing.assert_array_equal(share, [0, 0, 0.5, 0, 0.5, 1, 1, 1])
-    halves = wilson(1, 2)
-    assert (low[2], high[2]) == (halves.low, halves.high)
-    # Wilson at 0 of 2: z^2 / (2 + z^2).
-    assert (low[0], high[0]) == pytest.approx((0, 1.96**2 / (2 + 1.96**2)), abs=1e-4)
-
-
-def test_reliability_of_few_images() -> None:
-    mean, share, *_ = evaluation_pictures.reliability([1, 0, 1], np.array([0.7, 0.2, 0.4]))
-    np.testing.assert_array_equal(mean, [0.2, 0.4, 0.7])
-    np.testing.assert_array_equal(share, [0, 1, 1])
 
 
 def test_reliability_before_and_after(tmp_path: Path, figures: list[Any]) -> None:

@@ -1,0 +1,168 @@
+"""A recommendation in plain language: which row for which limits of time and size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from benchmarks.report.pareto import coordinates
+from benchmarks.report.rows import Row, auroc, candidates, measured, of_model
+from benchmarks.text import counted, interval, megabytes, milliseconds, name_of
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a device allows: median of one inference on one thread, and size of the file."""
+
+    milliseconds: float
+    megabytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """One recommendation.
+
+    Attributes:
+        question: ``For under 10 ms and 10 MB``.
+        row: The id of the row that answers it, if any does.
+        answer: The row's name, or that there is none.
+        figures: Its AUROC, latency and size, or empty.
+        reason: Why this one of several, or empty.
+    """
+
+    question: str
+    row: str | None
+    answer: str
+    figures: str = ""
+    reason: str = ""
+
+    def __str__(self) -> str:
+        figures = f" ({self.figures})" if self.figures else ""
+        return f"{self.question}: {self.answer}{figures}.{f' {self.reason}' if self.reason else ''}"
+
+
+BUDGETS = (Budget(5, 5), Budget(10, 10), Budget(25, 25), Budget(100, 100))
+
+
+def recommend(result: dict[str, Any], budgets: Sequence[Budget] = BUDGETS) -> list[Advice]:
+    """Name a row for each budget, then the most accurate, the smallest and the fastest.
+
+    Only rows that may be recommended count: accepted (or never judged) by the gate, measured, for a device.
+    Budgets in turn with the same answer are named together.
+    """
+    rows = candidates(result)
+    if not rows:
+        return [Advice("For a device", None, "nothing: no exported file was measured and accepted by the gate")]
+    return [*_within(rows, budgets), *_extremes(rows)]
+
+
+def choose(rows: Sequence[Row]) -> Row:
+    """The row to take when all of `rows` are affordable.
+
+    The most accurate one, unless `rivals` of it cost less: among them and itself, the one with the least
+    bytes x milliseconds, so that half the size weighs as much as half the time.
+    """
+    best = min(rows, key=lambda row: (-_area(row)["value"], _cost(row), row["id"]))
+    return min([best, *rivals(best, rows)], key=lambda row: (_cost(row), row["id"]))
+
+
+def rivals(row: Row, rows: Sequence[Row]) -> list[Row]:
+    """Those whose AUROC cannot be told from that of `row`: each value lies within the interval of the other.
+
+    Stricter than intervals that only overlap, which would let a clearly worse model through on a small test set.
+    A file that lost AUROC against its own source, zero outside the interval of the paired change, is none.
+    """
+    return [
+        other
+        for other in rows
+        if other is not row and not _lost(other) and _holds(row, other) and _holds(other, row)
+    ]
+
+
+def representative(result: dict[str, Any], model: str) -> Row | None:
+    """The row that stands for a model: the one to take of those that may be recommended, else any measured."""
+    if rows := of_model(candidates(result), model):
+        return choose(rows)
+    return next((row for row in of_model(measured(result), model) if auroc(row)), None)
+
+
+def best(result: dict[str, Any]) -> Row | None:
+    """The row to take when there are no limits."""
+    rows = candidates(result)
+    return choose(rows) if rows else None
+
+
+def _within(rows: Sequence[Row], budgets: Sequence[Budget]) -> list[Advice]:
+    advice: list[Advice] = []
+    for budget in budgets:
+        limits = f"{budget.milliseconds:g} ms and {budget.megabytes:g} MB"
+        affordable = [
+            row
+            for row in rows
+            if row["bytes"] < budget.megabytes * 1e6 and coordinates(row)[1] < budget.milliseconds
+        ]
+        given = _answer(f"For under {limits}", affordable)
+        if advice and given.row == advice[-1].row:
+            before = advice.pop().question.partition(", and still for ")[0]
+            given = replace(given, question=f"{before}, and still for under {limits}")
+        advice.append(given)
+    return advice
+
+
+def _answer(question: str, rows: Sequence[Row]) -> Advice:
+    if not rows:
+        return Advice(question, None, "none of the accepted files")
+    row = choose(rows)
+    return _advice(question, row, _why(row, rows))
+
+
+def _why(row: Row, rows: Sequence[Row]) -> str:
+    close = rivals(row, rows)
+    if not close:
+        return ""
+    return (
+        f"The AUROC intervals of {counted(len(close), 'other file')} within these limits overlap with its own; "
+        "this test set cannot rank them, so the choice is by size and speed."
+    )
+
+
+def _extremes(rows: Sequence[Row]) -> list[Advice]:
+    accurate = min(rows, key=lambda row: (-_area(row)["value"], _cost(row)))
+    smallest = min(rows, key=lambda row: (row["bytes"], coordinates(row)[1]))
+    fastest = min(rows, key=lambda row: (coordinates(row)[1], row["bytes"]))
+    close = len(rivals(accurate, rows))
+    doubt = f"The AUROC intervals of {counted(close, 'other file')} overlap with its own." if close else ""
+    if smallest is fastest:
+        return [_advice("Most accurate", accurate, doubt), _advice("Smallest and fastest", smallest)]
+    return [
+        _advice("Most accurate", accurate, doubt),
+        _advice("Smallest", smallest),
+        _advice("Fastest", fastest),
+    ]
+
+
+def _advice(question: str, row: Row, reason: str = "") -> Advice:
+    size, median, _ = coordinates(row)
+    gate = "" if row["gate"] else ", not judged by the export gate"
+    figures = f"AUROC {interval(auroc(row))}, {milliseconds(median)} ms, {megabytes(size)} MB{gate}"
+    return Advice(question, row["id"], name_of(row), figures, reason)
+
+
+def _area(row: Row) -> dict[str, float]:
+    estimate = auroc(row)
+    if estimate is None:
+        raise ValueError(f"{row['id']} has no AUROC")
+    return estimate
+
+
+def _holds(row: Row, other: Row) -> bool:
+    return _area(row)["low"] <= _area(other)["value"] <= _area(row)["high"]
+
+
+def _lost(row: Row) -> bool:
+    change = (row["against_source"] or {}).get("auroc_change")
+    return bool(change and change["high"] < 0)
+
+
+def _cost(row: Row) -> float:
+    size, median, _ = coordinates(row)
+    return size * median

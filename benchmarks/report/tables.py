@@ -1,0 +1,228 @@
+"""The tables of a report."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from benchmarks.report.cells import Cell, Line, Table, change, estimate, median, number, percentiles
+from benchmarks.report.rows import Row, latency, measured, p50
+from benchmarks.report.runtimes import duels
+from benchmarks.text import NONE, megabytes, milliseconds, probability
+
+_SUMMARY = {
+    "AUROC": "auroc",
+    "accuracy": "accuracy",
+    "precision": "precision",
+    "recall": "recall",
+    "specificity": "specificity",
+    "F1": "f1",
+    "sensitivity at specificity 0.90": "sensitivity_at_specificity_90",
+    "ECE": "ece",
+}
+_INFERENCE = "p50 / p90 ms, 1 thread"
+_COSTS = ("file to decision p50 ms", "first answer p50 ms", "peak memory MB", "gate")
+
+
+def summary(result: dict[str, Any]) -> Table:
+    """All rows, failed ones too, with their main figures."""
+    lines = [_summary_line(row) for row in result["rows"]]
+    if baseline := result["trivial_baseline"]:
+        names = (Cell("no model"), Cell("size and brightness"), Cell(""), Cell(""))
+        empty = [Cell("")] * (len(_SUMMARY) - 1 + len(_COSTS))
+        lines.append(Line((*names, estimate(baseline), *empty)))
+    return Table(("model", "format", "MB", _INFERENCE, *_SUMMARY, *_COSTS), tuple(lines), names=2)
+
+
+def _summary_line(row: Row) -> Line:
+    names = (*names_of(row), number(row["bytes"], megabytes(row["bytes"])))
+    if row["quality"] is None:
+        blank = [Cell(NONE)] * (len(_SUMMARY) + len(_COSTS) - 2)
+        return Line((*names, Cell(NONE), Cell("failed"), *blank, Cell("failed")), "failed")
+    quality = [estimate(row["quality"]["metrics"][name]) for name in _SUMMARY.values()]
+    one = (row["speed"] or {}).get("1") or {}
+    first, memory = row["first_answer_ms"], row["peak_memory_mb"]
+    costs = (
+        median(one.get("file_to_decision_ms")),
+        median(first),
+        Cell(NONE) if memory is None else Cell(f"{memory:.0f}", key=memory),
+        Cell(row["gate"] or NONE),
+    )
+    return Line((*names, percentiles(one.get("inference_ms")), *quality, *costs), mark_of(row))
+
+
+def short(result: dict[str, Any]) -> Table:
+    """What a README has room for: values without intervals."""
+    metrics = {"AUROC": "auroc", "accuracy": "accuracy", "precision": "precision", "recall": "recall", "F1": "f1"}
+    lines = []
+    for row in result["rows"]:
+        figures = row["quality"]["metrics"] if row["quality"] else {}
+        values = [Cell(f"{e['value']:.3f}" if (e := figures.get(name)) else NONE) for name in metrics.values()]
+        if row["quality"] is None:
+            values[0] = Cell("failed")
+        cells = (*names_of(row), Cell(megabytes(row["bytes"])), *values, Cell(milliseconds(p50(row))))
+        lines.append(Line(cells, mark_of(row)))
+    return Table(("model", "format", "MB", *metrics, "ms"), tuple(lines), names=2)
+
+
+def further(result: dict[str, Any]) -> Table:
+    """More figures of quality: ranking, calibration, counts, and what "uncertain" buys."""
+    metrics = {
+        "balanced accuracy": "balanced_accuracy",
+        "average precision": "average_precision",
+        "Brier": "brier",
+    }
+    decided = ("accuracy", "recall", "specificity", "precision")
+    columns = (*metrics, "uncertain", *(f"{name} of the decided" for name in decided))
+    lines = []
+    for row in measured(result):
+        quality, uncertain = row["quality"], row["quality"]["uncertain"]
+        share = Cell(f"{uncertain['share']:.1%}", key=uncertain["share"])
+        values = [estimate(quality["metrics"][name]) for name in metrics.values()]
+        rest = [estimate(uncertain["metrics_on_decided"].get(name)) for name in decided]
+        lines.append(Line((*names_of(row), *values, share, *rest), mark_of(row)))
+    return Table(("model", "format", *columns), tuple(lines), names=2)
+
+
+def speed(result: dict[str, Any]) -> Table:
+    """Latency on every number of threads, and images per second by batch."""
+    batches = [str(batch) for batch in result["settings"]["batches"]]
+    lines = []
+    for row in measured(result):
+        for threads in map(str, result["settings"]["threads"]):
+            figures = (row["speed"] or {}).get(threads)
+            if not figures:
+                continue
+            throughput = figures.get("images_per_second") or {}
+            images = [
+                Cell(NONE) if (value := throughput.get(batch)) is None else number(value, f"{value:.0f}")
+                for batch in batches
+            ]
+            inference = percentiles(latency(row, int(threads)), "p50", "p90", "p99")
+            whole = percentiles(figures.get("file_to_decision_ms"))
+            cells = (*names_of(row), number(int(threads), threads), inference, whole, *images)
+            lines.append(Line(cells, mark_of(row)))
+    columns = ("inference p50 / p90 / p99 ms", "file to decision p50 / p90 ms")
+    images_columns = [f"images/s, batch {batch}" for batch in batches]
+    return Table(("model", "format", "threads", *columns, *images_columns), tuple(lines), names=2)
+
+
+def against_source(result: dict[str, Any]) -> Table:
+    """Every format against its Keras source, in pairs."""
+    columns = (
+        "same decision",
+        "mean / largest difference of P",
+        "AUROC, change",
+        "sensitivity, change",
+        "specificity, change",
+        "only source / only this right",
+        "McNemar p",
+    )
+    lines = tuple(
+        Line((*names_of(row), *paired_cells(row["against_source"])), mark_of(row))
+        for row in measured(result)
+        if row["against_source"]
+    )
+    return Table(("model", "format", *columns), lines, names=2)
+
+
+def paired_cells(paired: dict[str, Any]) -> tuple[Cell, ...]:
+    """Seven cells of a paired comparison."""
+    test = paired["mcnemar"]
+    changes = [paired[f"{name}_change"] for name in ("auroc", "sensitivity", "specificity")]
+    return (
+        number(paired["agreement"], f"{paired['agreement']:.3f}"),
+        number(paired["mean_difference"], f"{paired['mean_difference']:.1e} / {paired['largest_difference']:.1e}"),
+        *(change(each) for each in changes),
+        Cell(f"{test['only_source_right']} / {test['only_this_right']}"),
+        number(test["p"], probability(test["p"])),
+    )
+
+
+def runtimes(result: dict[str, Any]) -> Table:
+    """The int8 weights of each model in all runtimes, on one thread."""
+    lines = []
+    for duel in duels(result):
+        medians = [
+            Cell(milliseconds(value) + (" (rejected)" if runtime in duel.rejected else ""), key=value)
+            for runtime, value in duel.medians.items()
+        ]
+        lines.append(Line((Cell(duel.model), Cell(duel.variant), *medians, Cell(duel.verdict))))
+    columns = ("model", "weights", "ONNX Runtime ms", "LiteRT ms", "OpenVINO ms", "which wins")
+    return Table(columns, tuple(lines), names=2)
+
+
+def subgroups(row: Row) -> Table:
+    """One row's figures by body part, view and hardware."""
+    lines = tuple(
+        Line(
+            (
+                Cell(group["by"].replace("_", " ")),
+                Cell(group["value"] or "not known"),
+                number(group["images"], str(group["images"])),
+                number(group["fractured"], str(group["fractured"])),
+                *(estimate(group[name]) for name in ("auroc", "recall", "specificity")),
+            )
+        )
+        for group in row["quality"]["subgroups"]
+    )
+    return Table(("by", "value", "images", "fractured", "AUROC", "recall", "specificity"), lines)
+
+
+def models(result: dict[str, Any]) -> Table:
+    """What each model is, and how it was trained."""
+    lines = []
+    for name, model in result["models"].items():
+        parameters, trained = model["parameters"], model["training"]
+        lines.append(
+            Line(
+                (
+                    Cell(name),
+                    Cell(model["architecture"]),
+                    Cell(" x ".join(map(str, model["input"]))),
+                    Cell(NONE) if parameters is None else number(parameters, f"{parameters / 1e6:.2f}"),
+                    number(model["threshold"], f"{model['threshold']:.3f}"),
+                    Cell(f"{model['uncertain_low']:.3f} to {model['uncertain_high']:.3f}"),
+                    Cell(_training(trained) if trained else "not known here"),
+                    Cell("" if model["splits_of_training"] else "other data or splits: may have seen images"),
+                )
+            )
+        )
+    columns = (
+        "model",
+        "architecture",
+        "input",
+        "million weights",
+        "threshold",
+        "uncertain",
+        "training",
+        "caution",
+    )
+    return Table(columns, tuple(lines))
+
+
+def _training(trained: dict[str, Any]) -> str:
+    return (
+        f"recipe {trained['recipe']}, from {trained['initial_weights']}, {trained['epochs']} epochs (kept: "
+        f"{trained['best_epoch']}), {trained['images']} images, {trained['precision']}, {trained['device']}, "
+        f"seed {trained['seed']}"
+    )
+
+
+def failures(rows: Iterable[Row]) -> list[tuple[str, str]]:
+    """Row id and what went wrong, of rows that failed and of rows whose speed could not be measured."""
+    found = []
+    for row in rows:
+        if row["error"]:
+            found.append((row["id"], row["error"]))
+        elif row["speed_error"]:
+            found.append((row["id"], f"speed not measured: {row['speed_error']}"))
+    return found
+
+
+def names_of(row: Row) -> tuple[Cell, Cell]:
+    """Model and format."""
+    return Cell(row["model"]), Cell(row["format"])
+
+
+def mark_of(row: Row) -> str:
+    """``failed``, ``rejected`` or nothing."""
+    return "failed" if row["error"] else "rejected" if row["gate"] == "rejected" else ""

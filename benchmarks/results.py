@@ -1,0 +1,46 @@
+"""The files of a run: ``RUN.json``, the probabilities of every image as CSV, and the report in both forms."""
+
+import csv
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.report import write_report
+from fracture_edge.errors import FractureEdgeError
+from fracture_edge.files import atomic_path, atomic_write_text, refuse_overwrite
+
+if TYPE_CHECKING:
+    from benchmarks.run import Run
+
+_SUFFIXES = (".json", ".csv", ".md", ".html")
+
+
+def files_of(output: Path, *, force: bool) -> tuple[Path, ...]:
+    """Where JSON, CSV, Markdown and HTML of a run go.
+
+    Args:
+        output: Of the JSON file; the others lie beside it.
+        force: Whether they may be there already.
+
+    Raises:
+        FractureEdgeError: It is no name of a JSON file, or one of the four exists.
+    """
+    if output.suffix != ".json":
+        raise FractureEdgeError(f"{output}: the name must end in .json; .csv, .md and .html are put beside it")
+    files = tuple(output.with_suffix(suffix) for suffix in _SUFFIXES)
+    if not force:
+        for file in files:
+            refuse_overwrite(file)
+    return files
+
+
+def write_run(run: "Run", output: Path, *, force: bool) -> None:
+    """Write the four files of a run; arguments and errors as in `files_of`."""
+    json_path, csv_path, markdown_path, html_path = files_of(output, force=force)
+    result = run.result | {"data": run.result["data"] | {"predictions": csv_path.name}}
+    with atomic_path(csv_path, force=force) as path, path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, run.predictions[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(run.predictions)
+    atomic_write_text(json_path, json.dumps(result, indent=2, allow_nan=False) + "\n", force=force)
+    write_report(result, csv_path, markdown_path, html_path, force=force)

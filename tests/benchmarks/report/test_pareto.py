@@ -1,0 +1,25 @@
+from typing import Any
+
+from benchmarks.report.pareto import front, front_rows
+
+
+def test_front_of_hand_made_points() -> None:
+    # bytes, ms, -AUROC: the third is beaten by the first in all, the fourth by the second in two and even in one.
+    points = [(4, 4, -0.90), (90, 20, -0.95), (5, 5, -0.89), (91, 20, -0.94), (1, 30, -0.60)]
+    assert front(points) == [0, 1, 4]
+
+
+def test_equal_points_stay_together() -> None:
+    assert front([(1, 1, -0.9), (1, 1, -0.9), (1, 1, -0.8)]) == [0, 1]
+    assert front([]) == []
+
+
+def test_only_files_for_a_device_are_on_the_front(result: dict[str, Any]) -> None:
+    rows = front_rows(result)
+    assert [row["id"] for row in rows] == ["edge/onnx int8", "edge/onnx float16", "edge/tflite float16"]
+    # edge/tflite int8 is faster than all of them, but rejected.
+    rejected = next(row for row in result["rows"] if row["id"] == "edge/tflite int8")
+    rejected["gate"] = "accepted"
+    assert front_rows(result)[0] is rejected
+    rejected["runtime"] = "openvino"
+    assert front_rows(result) == rows

@@ -1,0 +1,120 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from benchmarks.report.recommend import Budget, choose, recommend, representative
+
+Make = Callable[..., dict[str, Any]]
+
+
+def _texts(*rows: dict[str, Any], budgets: tuple[Budget, ...] = (Budget(10, 10),)) -> list[str]:
+    return [str(advice) for advice in recommend({"rows": list(rows)}, budgets)]
+
+
+def test_most_accurate_within_the_budget(row: Make) -> None:
+    texts = _texts(
+        row("small/onnx int8", 2, 3, 0.80),
+        row("edge/onnx int8", 3.81, 4.04, 0.90),
+        row("big/onnx int8", 24, 21, 0.95),
+    )
+    assert texts == [
+        "For under 10 ms and 10 MB: edge, onnx int8 (AUROC 0.900 [0.890, 0.910], 4.0 ms, 3.81 MB).",
+        "Most accurate: big, onnx int8 (AUROC 0.950 [0.940, 0.960], 21.0 ms, 24.0 MB).",
+        "Smallest and fastest: small, onnx int8 (AUROC 0.800 [0.790, 0.810], 3.0 ms, 2.00 MB).",
+    ]
+
+
+def test_smallest_and_fastest_can_be_two(row: Make) -> None:
+    texts = _texts(row("a/onnx int8", 2, 6, 0.8), row("b/onnx int8", 3, 5, 0.9), budgets=())
+    assert texts == [
+        "Most accurate: b, onnx int8 (AUROC 0.900 [0.890, 0.910], 5.0 ms, 3.00 MB).",
+        "Smallest: a, onnx int8 (AUROC 0.800 [0.790, 0.810], 6.0 ms, 2.00 MB).",
+        "Fastest: b, onnx int8 (AUROC 0.900 [0.890, 0.910], 5.0 ms, 3.00 MB).",
+    ]
+
+
+def test_overlapping_intervals_leave_the_choice_to_size_and_speed(row: Make) -> None:
+    texts = _texts(
+        row("edge/onnx float32", 9, 9, 0.905, 0.05),
+        row("edge/onnx int8", 4, 4, 0.900, 0.05),
+        row("other/onnx int8", 1, 1, 0.840, 0.05),
+    )
+    assert texts[0] == (
+        "For under 10 ms and 10 MB: edge, onnx int8 (AUROC 0.900 [0.850, 0.950], 4.0 ms, 4.00 MB). The AUROC "
+        "intervals of 1 other file within these limits overlap with its own; this test set cannot rank them, so "
+        "the choice is by size and speed."
+    )
+    assert texts[1].startswith("Most accurate: edge, onnx float32 (")
+    assert texts[1].endswith("The AUROC intervals of 1 other file overlap with its own.")
+
+
+def test_a_value_outside_the_other_interval_is_no_rival(row: Make) -> None:
+    wide, narrow = row("a/onnx int8", 9, 9, 0.90, 0.10), row("b/onnx int8", 1, 1, 0.85, 0.01)
+    assert choose([wide, narrow]) is wide
+    assert choose([wide, row("b/onnx int8", 1, 1, 0.85, 0.05)])["id"] == "b/onnx int8"
+
+
+def test_a_file_that_lost_against_its_source_is_no_rival(row: Make) -> None:
+    best, cheap = row("a/onnx float32", 9, 9, 0.90, 0.05), row("a/onnx int8", 1, 1, 0.88, 0.05)
+    assert choose([best, cheap]) is cheap
+    cheap["against_source"] = {"auroc_change": {"value": -0.02, "low": -0.03, "high": -0.01}}
+    assert choose([best, cheap]) is best
+    cheap["against_source"] = {"auroc_change": {"value": -0.02, "low": -0.04, "high": 0.01}}
+    assert choose([best, cheap]) is cheap
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gate": "rejected"},
+        {"error": "OSError: x", "quality": None},
+        {"runtime": "keras"},
+        {"runtime": "openvino"},
+        {"speed": None},
+        {"quality": {"metrics": {"auroc": None}}},
+    ],
+)
+def test_never_recommended(row: Make, change: dict[str, Any]) -> None:
+    texts = _texts(row("edge/onnx int8", 4, 4, 0.9), row("best/onnx int8", 1, 1, 0.99, **change))
+    assert len(texts) == 3
+    assert not any("best" in text for text in texts)
+    assert _texts(row("best/onnx int8", 1, 1, 0.99, **change)) == [
+        "For a device: nothing: no exported file was measured and accepted by the gate."
+    ]
+
+
+def test_what_the_gate_never_saw_says_so(row: Make) -> None:
+    assert _texts(row("embedded/onnx int8", 3.8, 4, 0.9, gate=None))[0] == (
+        "For under 10 ms and 10 MB: embedded, onnx int8 (AUROC 0.900 [0.890, 0.910], 4.0 ms, 3.80 MB, not judged "
+        "by the export gate)."
+    )
+
+
+def test_limits_exclude_and_equal_answers_join(row: Make) -> None:
+    budgets = (Budget(5, 5), Budget(10, 10), Budget(25, 25), Budget(100, 100))
+    # A file of exactly the limit is not under it.
+    texts = _texts(row("a/onnx int8", 5, 4, 0.8), row("b/onnx int8", 24, 21, 0.9), budgets=budgets)
+    assert [text.partition(" (")[0] for text in texts[:3]] == [
+        "For under 5 ms and 5 MB: none of the accepted files.",
+        "For under 10 ms and 10 MB: a, onnx int8",
+        "For under 25 ms and 25 MB, and still for under 100 ms and 100 MB: b, onnx int8",
+    ]
+    assert len(texts) == 5
+
+
+def test_every_model_has_a_representative(result: dict[str, Any]) -> None:
+    chosen = {name: representative(result, name) for name in result["models"]}
+    assert {name: row and row["id"] for name, row in chosen.items()} == {
+        "custom_cnn": "custom_cnn/onnx int8",
+        "edge": "edge/onnx int8",
+        "resnet50": "resnet50/onnx int8",
+        "vgg16": "vgg16/onnx int8",
+        "embedded": "embedded/onnx int8",
+    }
+    for row in result["rows"]:
+        row["gate"] = "rejected"
+    stand_in = representative(result, "edge")
+    assert stand_in is not None
+    assert stand_in["id"] == "edge/keras float32"
+    assert representative(result, "none") is None
