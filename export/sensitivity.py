@@ -12,6 +12,7 @@ import onnx
 from onnxruntime.quantization import qdq_loss_debug
 
 from export.quantise import prepare
+from export.storage import as_int8_weights
 from fracture_edge.modelfile import INPUT_NAME
 
 _WITH_WEIGHTS = ("Conv", "MatMul", "Gemm")
@@ -36,10 +37,14 @@ def most_sensitive(float_model: Path, int8_model: Path, images: npt.NDArray[np.u
         `FLOAT_SHARE` of all weights are passed over.
     """
     with TemporaryDirectory() as folder:
-        prepared = Path(folder) / "prepared.onnx"
+        prepared, signed = Path(folder) / "prepared.onnx", Path(folder) / "signed.onnx"
         prepare(float_model, prepared)
-        activations = _activation_noise(prepared, int8_model, images, Path(folder))
-        matches = qdq_loss_debug.create_weight_matching(str(prepared), str(int8_model))
+        quantised = onnx.load(int8_model)
+        # The tools subtract the zero point of uint8 weights in uint8.
+        as_int8_weights(quantised)
+        onnx.save(quantised, signed)
+        activations = _activation_noise(prepared, signed, images, Path(folder))
+        matches = qdq_loss_debug.create_weight_matching(str(prepared), str(signed))
         # Scalars and biases are matched too; the ratio is not defined for the first and not asked of the others.
         kernels = {name: match for name, match in matches.items() if np.ndim(match["dequantized"]) > 1}
         weights = {name: _noise(decibel) for name, decibel in qdq_loss_debug.compute_weight_error(kernels).items()}

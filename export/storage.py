@@ -70,6 +70,23 @@ def as_uint8_weights(model: onnx.ModelProto) -> None:
     _drop_unused(model)
 
 
+def as_int8_weights(model: onnx.ModelProto) -> None:
+    """Undo `as_uint8_weights`.
+
+    Args:
+        model: A QDQ model; changed in place.
+    """
+    stored = {entry.name: entry for entry in model.graph.initializer}
+    for node in _weight_nodes(model, stored):
+        weights = numpy_helper.to_array(stored[node.input[0]])
+        if weights.dtype != np.uint8:
+            continue
+        shifted = (weights.astype(np.int16) - _UNSIGNED_ZERO).astype(np.int8)
+        stored[node.input[0]].CopyFrom(numpy_helper.from_array(shifted, node.input[0]))
+        del node.input[2:]
+    _drop_unused(model)
+
+
 def _weight_nodes(model: onnx.ModelProto, stored: dict[str, onnx.TensorProto]) -> list[onnx.NodeProto]:
     return [node for node in model.graph.node if node.op_type == "DequantizeLinear" and node.input[0] in stored]
 

@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
 
-from benchmarks.docs import DOCUMENTS, RESULTS, filled
+from benchmarks.docs import DOCUMENTS, RESULTS, RUN, filled
+from benchmarks.quality import quality
 from benchmarks.reproduction import RUNS, Run
 from fracture_edge.classifier import FractureClassifier
 
@@ -25,41 +25,48 @@ def test_figures_are_current(document: Path) -> None:
     assert filled(text) == text
 
 
-def test_the_benchmark_is_of_the_embedded_model() -> None:
-    result = json.loads((RESULTS / "embedded.json").read_text())
-    (row,) = result["formats"]
+RESULT = json.loads((RESULTS / RUN).read_text())
+
+
+def _predictions() -> list[dict[str, str]]:
+    with (RESULTS / RESULT["data"]["predictions"]).open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_the_run_holds_the_embedded_model() -> None:
+    row = next(row for row in RESULT["rows"] if row["id"] == "embedded/onnx int8")
     classifier = FractureClassifier()
     assert row["sha256"] == classifier.sha256
-    assert result["threshold"] == classifier.policy.threshold
-    assert result["data"]["fingerprint"] == classifier.info.training["fingerprint"]
+    assert RESULT["models"]["embedded"]["threshold"] == classifier.policy.threshold
+    assert RESULT["data"]["fingerprint"] == classifier.info.training["fingerprint"]
 
 
-def test_the_embedded_model_answers_as_the_int8_file_it_was_made_of() -> None:
-    with (RESULTS / "embedded.csv").open(newline="") as stream:
-        embedded = [float(row["onnx int8"]) for row in csv.DictReader(stream)]
-    with (RESULTS / "edge.csv").open(newline="") as stream:
-        exported = [float(row["onnx int8"]) for row in csv.DictReader(stream)]
-    # Both have six decimals.
-    assert embedded == pytest.approx(exported, abs=2e-6)
+def test_every_figure_of_quality_can_be_computed_again_from_the_predictions() -> None:
+    predictions = _predictions()
+    judged = [row for row in RESULT["rows"] if row["quality"]]
+    assert len(judged) > 10
+    for row in judged:
+        model = RESULT["models"][row["model"]]
+        band = (model["uncertain_low"], model["uncertain_high"])
+        # Another version of NumPy may add in another order.
+        assert _numbers(quality(predictions, row["id"], model["threshold"], band)) == pytest.approx(
+            _numbers(row["quality"]), abs=1e-9
+        )
 
 
-@pytest.mark.parametrize("name", ["edge", "embedded"])
-def test_the_auroc_can_be_computed_again_from_the_images_probabilities(name: str) -> None:
-    result = json.loads((RESULTS / f"{name}.json").read_text())
-    with (RESULTS / f"{name}.csv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    labels = np.array([int(row["label"]) for row in rows])
-    for entry in result["formats"]:
-        scores = np.array([float(row[entry["format"]]) for row in rows])
-        # The file has six decimals: two images closer than that may change places.
-        assert roc_auc_score(labels, scores) == pytest.approx(entry["metrics"]["auroc"]["value"], abs=1e-4)
+def _numbers(value: Any) -> list[float]:
+    """All numbers of nested JSON, in order."""
+    if isinstance(value, dict):
+        return [number for each in value.values() for number in _numbers(each)]
+    if isinstance(value, list):
+        return [number for each in value for number in _numbers(each)]
+    return [float(value)] if isinstance(value, int | float) else []
 
 
 def test_the_test_images_are_those_of_the_split_file() -> None:
     with (RESULTS / "fracatlas-splits.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    with (RESULTS / "edge.csv").open(newline="") as stream:
-        judged = {row["path"] for row in csv.DictReader(stream)}
+    judged = {row["path"] for row in _predictions()}
     assert {row["path"] for row in rows if row["split"] == "test"} == judged
     group_splits: dict[str, set[str]] = {}
     for row in rows:

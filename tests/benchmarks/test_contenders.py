@@ -135,13 +135,13 @@ def test_trained_models_are_the_folders_with_weights(artifacts: Path) -> None:
 
 
 def test_the_embedded_model(artifacts: Path) -> None:
-    own, reference = contenders("embedded", artifacts)
+    # OpenVINO cannot read a graph that is fused for onnxruntime.
+    (own,) = contenders("embedded", artifacts)
     assert (own.id, own.runtime, own.path, own.file) == (
         "embedded/onnx int8", "onnxruntime", None, "edge-int8.onnx",
     )  # fmt: skip
     assert own.sha256 == FractureClassifier(threads=1).sha256
     assert own.bytes > 1_000_000
-    assert (reference.id, reference.path) == ("embedded/openvino int8", None)
 
 
 def test_a_single_file(tiny_model: Path, artifacts: Path) -> None:

@@ -10,7 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.quantise import quantise
 from export.recipes import RECIPES
-from export.storage import as_float_biases
+from export.sensitivity import most_sensitive
+from export.storage import as_float_biases, as_int8_weights
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,9 @@ def _optimised(path: Path, folder: Path) -> list[str]:
     return [node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node]
 
 
-def test_safe_weights_are_the_same_numbers_in_unsigned_bytes(int8: Callable[[str], Path], images: Any) -> None:
+def test_safe_weights_are_the_same_numbers_in_unsigned_bytes(
+    int8: Callable[[str], Path], images: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x86, safe = int8("x86"), int8("safe")
     # Integers are added up: nothing may differ, not even the last bit.
     assert np.array_equal(_run(x86, images), _run(safe, images))
@@ -79,6 +82,19 @@ def test_safe_weights_are_the_same_numbers_in_unsigned_bytes(int8: Callable[[str
     assert (signed.dtype, unsigned.dtype) == (np.int8, np.uint8)
     assert np.array_equal(signed.astype(int), unsigned.astype(int) - 128)
     assert stored[safe]["w2_quantized_unsigned_zero"].tolist() == [128] * 12
+    # The same layers are sensitive then, in the same order; here every one is more than a small share of all.
+    monkeypatch.setattr("export.sensitivity.FLOAT_SHARE", 1.0)
+    order = most_sensitive(x86.parent / "float.onnx", x86, images[:2])
+    assert sorted(order) == ["one", "two"]
+    assert most_sensitive(x86.parent / "float.onnx", safe, images[:2]) == order
+
+
+def test_signed_again(int8: Callable[[str], Path]) -> None:
+    model = onnx.load(int8("safe"))
+    as_int8_weights(model)
+    assert sorted(model.graph.initializer, key=lambda entry: entry.name) == sorted(
+        onnx.load(int8("x86")).graph.initializer, key=lambda entry: entry.name
+    )
 
 
 @pytest.mark.parametrize("target", ["x86", "safe", "arm64"])
