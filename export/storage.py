@@ -8,32 +8,34 @@ _UNSIGNED_ZERO = 128
 
 
 def drop_zero_points(model: onnx.ModelProto) -> None:
-    """Leave out the zero points of weights that are zero throughout, which is what a missing one means.
+    """Leave out the zero points of convolutions' weights that are zero throughout, which is what none means.
 
-    Per channel they are a byte for each channel: in a small network 1 % of the file.
+    Per channel they are a byte for each channel: in a small network 1 % of the file. Matrix products keep theirs:
+    without them onnxruntime would run them in float.
 
     Args:
         model: A QDQ model; changed in place.
     """
     stored = {entry.name: entry for entry in model.graph.initializer}
-    for node in _weight_nodes(model, stored):
+    for node in _weight_nodes(model, stored, of_convolutions=True):
         if len(node.input) == 3 and not numpy_helper.to_array(stored[node.input[2]]).any():
             del node.input[2:]
     _drop_unused(model)
 
 
 def as_float_biases(model: onnx.ModelProto) -> None:
-    """Store int32 biases as the float32 numbers that they stand for.
+    """Store the int32 biases of convolutions as the float32 numbers that they stand for.
 
     onnxruntime, from 1.22 on, rounds them to the very same int32 when it fuses the layer; int32 with scales and
-    zero points of its own takes three times the bytes. (Quantising without biases would do it too, but then the
-    scales of weights are not widened where a bias would not fit into 32 bits.)
+    zero points of its own takes three times the bytes. It does so for convolutions only: a matrix product whose
+    bias is a float would run in float. (Quantising without biases would do it too, but then the scales of weights
+    are not widened where a bias would not fit into 32 bits.)
 
     Args:
         model: A QDQ model; changed in place.
     """
     stored = {entry.name: entry for entry in model.graph.initializer}
-    for node in _weight_nodes(model, stored):
+    for node in _weight_nodes(model, stored, of_convolutions=True):
         numbers = numpy_helper.to_array(stored[node.input[0]])
         if numbers.dtype == np.int32:
             scales = numpy_helper.to_array(stored[node.input[1]])
@@ -87,8 +89,18 @@ def as_int8_weights(model: onnx.ModelProto) -> None:
     _drop_unused(model)
 
 
-def _weight_nodes(model: onnx.ModelProto, stored: dict[str, onnx.TensorProto]) -> list[onnx.NodeProto]:
-    return [node for node in model.graph.node if node.op_type == "DequantizeLinear" and node.input[0] in stored]
+def _weight_nodes(
+    model: onnx.ModelProto, stored: dict[str, onnx.TensorProto], *, of_convolutions: bool = False
+) -> list[onnx.NodeProto]:
+    """The nodes that dequantise stored numbers; all of them, or those that only convolutions take."""
+    others = {name for node in model.graph.node if node.op_type != "Conv" for name in node.input}
+    return [
+        node
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear"
+        and node.input[0] in stored
+        and not (of_convolutions and node.output[0] in others)
+    ]
 
 
 def _drop_unused(model: onnx.ModelProto) -> None:

@@ -21,10 +21,18 @@ def images() -> Any:
 
 @pytest.fixture(scope="module")
 def int8(tmp_path_factory: pytest.TempPathFactory, images: Any) -> Callable[[str], Path]:
-    """Two convolutions and an average, quantised for a target."""
+    """Two convolutions, an average and a dense layer, quantised for a target."""
     folder = tmp_path_factory.mktemp("storage")
     random = np.random.default_rng(1)
-    kernels = {"w1": (8, 1, 3, 3), "b1": (8,), "w2": (12, 8, 3, 3), "b2": (12,), "w3": (1, 12, 1, 1)}
+    kernels = {
+        "w1": (8, 1, 3, 3),
+        "b1": (8,),
+        "w2": (12, 8, 3, 3),
+        "b2": (12,),
+        "w3": (16, 12),
+        "b3": (16,),
+        "w4": (1, 16),
+    }
     nodes = [
         helper.make_node("Cast", ["image"], ["grey"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["grey"], ["planes"], perm=[0, 3, 1, 2]),
@@ -33,9 +41,11 @@ def int8(tmp_path_factory: pytest.TempPathFactory, images: Any) -> Callable[[str
         helper.make_node("Conv", ["one_positive", "w2", "b2"], ["two"], name="two"),
         helper.make_node("Relu", ["two"], ["two_positive"]),
         helper.make_node("GlobalAveragePool", ["two_positive"], ["mean"]),
-        helper.make_node("Conv", ["mean", "w3"], ["odds"], name="three"),
-        helper.make_node("Flatten", ["odds"], ["flat"]),
-        helper.make_node("Sigmoid", ["flat"], ["probability"]),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w3", "b3"], ["features"], name="three", transB=1),
+        helper.make_node("Relu", ["features"], ["features_positive"]),
+        helper.make_node("Gemm", ["features_positive", "w4"], ["odds"], name="four", transB=1),
+        helper.make_node("Sigmoid", ["odds"], ["probability"]),
     ]
     graph = helper.make_graph(
         nodes,
@@ -85,16 +95,21 @@ def test_safe_weights_are_the_same_numbers_in_unsigned_bytes(
     # The same layers are sensitive then, in the same order; here every one is more than a small share of all.
     monkeypatch.setattr("export.sensitivity.FLOAT_SHARE", 1.0)
     order = most_sensitive(x86.parent / "float.onnx", x86, images[:2])
-    assert sorted(order) == ["one", "two"]
+    assert sorted(order) == ["one", "three", "two"]
     assert most_sensitive(x86.parent / "float.onnx", safe, images[:2]) == order
 
 
 def test_signed_again(int8: Callable[[str], Path]) -> None:
     model = onnx.load(int8("safe"))
     as_int8_weights(model)
-    assert sorted(model.graph.initializer, key=lambda entry: entry.name) == sorted(
-        onnx.load(int8("x86")).graph.initializer, key=lambda entry: entry.name
+    again, x86 = (
+        {entry.name: numpy_helper.to_array(entry) for entry in stored.graph.initializer}
+        for stored in (model, onnx.load(int8("x86")))
     )
+    for name in ("w1_quantized", "w2_quantized", "w3_quantized"):
+        assert again[name].dtype == np.int8
+        np.testing.assert_array_equal(again[name], x86[name])
+    assert not [name for name in again if "unsigned" in name]
 
 
 @pytest.mark.parametrize("target", ["x86", "safe", "arm64"])
@@ -103,12 +118,14 @@ def test_layers_run_in_int8_and_nothing_is_stored_in_vain(
 ) -> None:
     path = int8(target)
     onnx.checker.check_model(onnx.load(path), full_check=True)
-    assert _optimised(path, tmp_path).count("QLinearConv") == 2
+    ran = _optimised(path, tmp_path)
+    assert (ran.count("QLinearConv"), ran.count("QGemm")) == (2, 1)
     stored = onnx.load(path).graph.initializer
-    # A zero bias's int32 and zero points of zero say nothing; scalars belong to activations.
-    assert not [entry.name for entry in stored if entry.data_type == TensorProto.INT32]
-    zeros = [entry.name for entry in stored if entry.dims and not numpy_helper.to_array(entry).any()]
-    assert not zeros
+    # Zero points of zero say nothing; scalars belong to activations. The dense layer needs them to run in int8,
+    # and its bias as an integer.
+    plain = [entry for entry in stored if entry.dims and not entry.name.startswith(("w3_", "b3_"))]
+    assert TensorProto.INT32 not in {entry.data_type for entry in plain}
+    assert not [entry.name for entry in plain if not numpy_helper.to_array(entry).any()]
 
 
 def test_a_bias_becomes_float_and_stays_what_it_was() -> None:
@@ -117,12 +134,13 @@ def test_a_bias_becomes_float_and_stays_what_it_was() -> None:
     graph = helper.make_graph(
         [
             helper.make_node("DequantizeLinear", ["b_quantized", "scale", "zero"], ["b"], axis=0),
-            helper.make_node("Add", ["x", "b"], ["y"]),
+            helper.make_node("Conv", ["x", "w", "b"], ["y"]),
         ],
         "bias",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [3])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 1, 1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 1, 1])],
         [
+            numpy_helper.from_array(np.ones((3, 1, 1, 1), np.float32), "w"),
             numpy_helper.from_array(numbers, "b_quantized"),
             numpy_helper.from_array(scales, "scale"),
             numpy_helper.from_array(np.zeros(3, np.int32), "zero"),
@@ -130,7 +148,7 @@ def test_a_bias_becomes_float_and_stays_what_it_was() -> None:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     as_float_biases(model)
-    (bias,) = model.graph.initializer
-    assert (bias.name, [node.op_type for node in model.graph.node]) == ("b", ["Add"])
+    _, bias = model.graph.initializer
+    assert (bias.name, [node.op_type for node in model.graph.node]) == ("b", ["Conv"])
     # Rounded again by these scales, it is the same int32, but for the 24 bits of a float.
     assert np.rint(numpy_helper.to_array(bias) / scales.astype(np.float64)) == pytest.approx(numbers, rel=1e-7)
