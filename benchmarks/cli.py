@@ -49,6 +49,14 @@ def benchmark(
             help="Write the JSON here; every image's probability (.csv) and the report (.md, .html) beside it.",
         ),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the run that --output names, if there is one: its models are not measured again, and "
+            "others are added.",
+        ),
+    ] = False,
     force: ForceOption = False,
     compare: Annotated[
         tuple[Path, Path] | None,
@@ -59,7 +67,8 @@ def benchmark(
 
     Keras, ONNX and TFLite files get the same images through the same preprocessing and are judged at the threshold
     that was frozen on validation; every figure has a 95 % interval. Each row runs in a process of its own, and the
-    rows take turns. The report says which file to take for which device.
+    rows take turns. The report says which file to take for which device. With --output the files are written after
+    each model, and --resume goes on from there.
 
     Examples:
         fracture-edge benchmark -o results.json
@@ -71,21 +80,24 @@ def benchmark(
     import json
 
     from benchmarks.report import changes, markdown
-    from benchmarks.results import files_of, write_run
+    from benchmarks.results import files_of, read_run, write_run
     from benchmarks.speed import SpeedOptions
     from fracture_edge.machine import usable_cores
 
     if compare:
         print(changes(*compare), end="")
         return
+    if resume and (output is None or force):
+        raise typer.BadParameter("--resume needs --output, and no --force")
     if output is not None:
-        files_of(output, force=force)
+        files_of(output, force=force or resume)
     # The images are read with what training uses, which needs Keras, whatever backend it was trained on.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     quiet_tensorflow()
     from benchmarks.run import BenchmarkOptions
     from benchmarks.run import benchmark as measure
 
+    before = read_run(output) if resume and output is not None and output.exists() else None
     counts = tuple(sorted(set(threads or (1, usable_cores()))))
     run = measure(
         models or [],
@@ -98,7 +110,8 @@ def benchmark(
             openvino=openvino,
             rejected=rejected,
         ),
+        before=before,
+        # Only what this very run has written is replaced.
+        save=lambda run: None if output is None else write_run(run, output, force=True),
     )
     print(json.dumps(run.result, indent=2) if as_json else markdown(run.result), end="\n" if as_json else "")
-    if output is not None:
-        write_run(run, output, force=force)

@@ -117,6 +117,8 @@ def _change(gate: dict[str, Any], name: str) -> str:
 
 def _verdict(entry: dict[str, Any]) -> str:
     words = [f"rejected: {'; '.join(entry['broken'])}" if entry["broken"] else "accepted"]
+    if calibration := entry.get("calibration"):
+        words.append(f"calibration {calibration['method']}")
     if layers := entry.get("float_layers"):
         words.append(f"{len(layers)} layers in float32")
     if entry["heatmap"]:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.report import write_report
+from benchmarks.report.predictions import predictions_path
+from benchmarks.report.rows import check_schema
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, atomic_write_text, refuse_overwrite
 
@@ -32,6 +34,26 @@ def files_of(output: Path, *, force: bool) -> tuple[Path, ...]:
         for file in files:
             refuse_overwrite(file)
     return files
+
+
+def read_run(output: Path) -> "Run":
+    """Read a run that was written with `write_run`.
+
+    Raises:
+        FractureEdgeError: JSON or CSV cannot be read, or are of another schema.
+    """
+    from benchmarks.run import Run
+
+    try:
+        result = json.loads(output.read_text(encoding="utf-8"))
+        check_schema(result)
+        with predictions_path(output, result).open(newline="", encoding="utf-8") as stream:
+            predictions = list(csv.DictReader(stream))
+    except OSError as error:
+        raise FractureEdgeError(f"{error.filename}: {error.strerror}") from error
+    except ValueError as error:
+        raise FractureEdgeError(f"{output}: not JSON ({error})") from error
+    return Run(result, predictions)
 
 
 def write_run(run: "Run", output: Path, *, force: bool) -> None:

@@ -1,6 +1,6 @@
 """`fracture-edge benchmark`: the same images through every model in every format."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,15 +57,25 @@ class Run:
     predictions: list[dict[str, str]]
 
 
-def benchmark(models: Sequence[str], options: BenchmarkOptions) -> Run:
-    """Measure models in all their formats.
+def benchmark(
+    models: Sequence[str],
+    options: BenchmarkOptions,
+    *,
+    before: Run | None = None,
+    save: Callable[[Run], None] = lambda run: None,
+) -> Run:
+    """Measure models in all their formats, one model after the other.
 
     Args:
         models: Names of trained models, ``embedded``, or paths of exported files; all trained ones when empty.
         options: How.
+        before: A run to go on with: the models that it holds are not measured again, and those that are not named
+            stay in it.
+        save: Is given what there is after each model, so that an interruption costs one model at most.
 
     Raises:
-        FractureEdgeError: A model or the data cannot be found or read.
+        FractureEdgeError: A model or the data cannot be found or read, or `before` was measured on other images or
+            in another way.
     """
     names = list(dict.fromkeys(models)) or trained_models(options.artifacts)
     if not names:
@@ -83,12 +93,6 @@ def benchmark(models: Sequence[str], options: BenchmarkOptions) -> Run:
     predictions = [
         {"path": item.path, "label": str(item.label), "group": item.group, **about_image(item)} for item in part
     ]
-    rows, harness = [], None
-    for each in subjects:
-        errors = _answer(each, part, predictions)
-        speeds = _speeds(each, part, errors, options.speed)
-        harness = harness or (speeds.harness if speeds else None)
-        rows += [_row(row, each, predictions, errors.get(row.id), speeds) for row in each.rows]
     result = {
         "schema_version": RESULT_SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -104,13 +108,42 @@ def benchmark(models: Sequence[str], options: BenchmarkOptions) -> Run:
         },
         "trivial_baseline": trivial_baseline(table, options.split),
         "settings": _settings(options.speed),
-        "harness": harness,
-        "models": {
-            each.name: each.description | {"splits_of_training": seen == each.fingerprint} for each in subjects
-        },
-        "rows": rows,
+        "harness": None,
+        "models": {},
+        "rows": [],
     }
-    return Run(result, predictions)
+    run = Run(result, predictions) if before is None else _taken_up(before, Run(result, predictions))
+    for each in subjects:
+        if each.name in run.result["models"]:
+            continue
+        errors = _answer(each, part, run.predictions)
+        speeds = _speeds(each, part, errors, options.speed)
+        run.result["harness"] = run.result["harness"] or (speeds.harness if speeds else None)
+        run.result["models"][each.name] = each.description | {"splits_of_training": seen == each.fingerprint}
+        run.result["rows"] += [_row(row, each, run.predictions, errors.get(row.id), speeds) for row in each.rows]
+        save(run)
+    return run
+
+
+def _taken_up(before: Run, fresh: Run) -> Run:
+    """The run that `before` becomes when it is gone on with under the circumstances of `fresh`.
+
+    Raises:
+        FractureEdgeError: They are other circumstances.
+    """
+    data = {name: value for name, value in before.result["data"].items() if name != "predictions"}
+    images = [line["path"] for line in before.predictions]
+    same = (
+        (data, fresh.result["data"], "other images"),
+        (images, [line["path"] for line in fresh.predictions], "other images"),
+        (before.result["settings"], fresh.result["settings"], "other settings"),
+        (before.result["environment"], fresh.result["environment"], "another machine or other versions"),
+    )
+    for old, new, what in same:
+        if old != new:
+            raise FractureEdgeError(f"the run to go on with was measured with {what}; --force begins again")
+    kept = {name: before.result[name] for name in ("harness", "models", "rows")}
+    return Run(fresh.result | kept, before.predictions)
 
 
 def _answer(each: Subject, part: ImageTable, predictions: list[dict[str, str]]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What is judged, and on which images: the models of a run and the labelled table behind it."""
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +115,9 @@ def _history(path: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as stream:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
+        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
+    # JSON has no NaN; an epoch that diverged has it.
+    return [{name: value for name, value in row.items() if math.isfinite(value)} for row in rows]
 
 
 def data_of(subjects: Sequence[Subject], data: Path | None, splits: Path | None) -> tuple[Path, Path]:

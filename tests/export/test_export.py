@@ -337,5 +337,12 @@ def test_benchmark_judges_every_file(
     again = run_python(*command, "-o", out)
     assert again.returncode == 1
     assert f"{out} exists already" in again.stderr.decode()
+    # Nothing is left to measure: the run stays what it is.
+    resumed = run_python(*command, "--runs", 2, "--threads", 1, "-o", out, "--resume")
+    assert resumed.returncode == 0, resumed.stderr.decode()
+    assert json.loads(out.read_text()) == result
+    otherwise = run_python(*command, "--runs", 3, "--threads", 1, "-o", out, "--resume")
+    assert otherwise.returncode == 1
+    assert "was measured with other settings; --force begins again" in otherwise.stderr.decode()
     same = run_python("-m", "fracture_edge", "benchmark", "--compare", out, out)
     assert same.stdout.decode().endswith("Nothing changed.\n")
