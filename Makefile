@@ -10,13 +10,18 @@ DEMO := .venv-demo
 MODELS ?= custom_cnn edge resnet50 vgg16 embedded
 FIND_RADIOGRAPH := from pydicom.data import get_testdata_file as f; print(f("RG3_UNCR.dcm"))
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test endurance lint bench clean
 
 demo: $(DEMO)/ready
 	$(DEMO)/bin/fracture-edge classify "$$($(DEMO)/bin/python -c '$(FIND_RADIOGRAPH)')"
 
 test: $(VENV)/ready
 	$(VENV)/bin/python -m pytest
+
+# What the suite tries a few times, many times: 50 kills, 4,000 predictions from 8 threads, 200,000 broken files.
+endurance: $(VENV)/ready
+	$(VENV)/bin/python -m pytest -m endurance
+	$(VENV)/bin/python -m benchmarks.mutate --count 200000
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

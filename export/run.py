@@ -201,6 +201,9 @@ class _Export:
             any(passes(best, nodes[:count]) for count in counts)
         kept.replace(path)
         _, _, entry, broken = max(tried, key=lambda attempt: attempt[0])
+        # Only the first attempt with a calibration goes through the images; the next ones know the ranges.
+        memory = entry["peak_memory_mb"]
+        memory["conversion"] = max(attempt[2]["peak_memory_mb"]["conversion"] for attempt in tried)
         return entry, broken
 
     def _attempt(

@@ -101,7 +101,7 @@ def test_a_few_kills(
         kill(seed, films, tiny_model, start, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.parametrize("kill", [kill_classify, kill_watch])
 def test_fifty_kills(
     kill: Callable[..., int], films: list[Path], tiny_model: Path, start: Start, tmp_path: Path

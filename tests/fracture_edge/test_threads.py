@@ -40,7 +40,7 @@ def test_same_bits_as_in_one_thread(pictures: list[npt.NDArray[np.uint8]]) -> No
     in_threads(pictures, 60)
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_same_bits_as_in_one_thread_at_length(pictures: list[npt.NDArray[np.uint8]]) -> None:
     in_threads(pictures, 500)
 
