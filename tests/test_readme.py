@@ -74,7 +74,9 @@ def test_the_test_images_are_those_of_the_split_file() -> None:
     assert {len(splits) for splits in group_splits.values()} == {1}
 
 
-@pytest.mark.parametrize(("document", "least"), [("README.md", 8), ("docs/training.md", 8), ("docs/benchmarks.md", 4)])
+@pytest.mark.parametrize(
+    ("document", "least"), [("README.md", 8), ("docs/training.md", 8), ("docs/benchmarks.md", 4)]
+)
 def test_every_command_and_option_shown_exists(
     document: str, least: int, repository: Path, cli: Callable[..., tuple[int, str, str]]
 ) -> None:
