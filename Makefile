@@ -28,7 +28,7 @@ lint: $(VENV)/ready
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-# Measures all trained models in artifacts/ and the embedded one; an hour with all four on two cores.
+# Measures all trained models in artifacts/ and the embedded one, which takes long with large ones.
 bench: $(VENV)/ready
 	$(VENV)/bin/fracture-edge benchmark $(MODELS) -o benchmarks/results/fracatlas.json --force
 	$(VENV)/bin/python -m benchmarks.startup --json > benchmarks/results/startup.json.new

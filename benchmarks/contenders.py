@@ -1,20 +1,19 @@
 """What is measured: the rows of a model, one for each file in each runtime."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.runners import file_sha256, load_runner, runner_of
+from benchmarks.manifest import read_manifest, sha256
+from benchmarks.runners import load_runner, runner_of
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import EMBEDDED as EMBEDDED_FILE
 
 EMBEDDED = "embedded"
 MODEL_FILES = (".onnx", ".tflite")
 _RUNTIMES = {"onnx": "onnxruntime", "tflite": "litert"}
-_MANIFEST, _MANIFEST_SCHEMA = "export.json", 2
 #: What OpenVINO runs too: the reference, and what is made for x86.
 _FOR_OPENVINO = ("onnx_float32", "onnx_int8_static_x86")
 
@@ -92,7 +91,7 @@ def contenders(
         path=keras,
         file=keras.name,
         bytes=keras.stat().st_size,
-        sha256=file_sha256(keras),
+        sha256=sha256(keras),
     )
     return (source, *_exported(folder, source.sha256, with_openvino, rejected))
 
@@ -119,7 +118,7 @@ def _one_file(path: Path | None, openvino: bool) -> Iterator[Contender]:
 
 
 def _exported(folder: Path, source_sha256: str, openvino: bool, rejected: bool) -> Iterator[Contender]:
-    manifest = _manifest(folder)
+    manifest = read_manifest(folder)
     for file, entry in manifest["files"].items():
         if entry["broken"] and not rejected:
             continue
@@ -143,23 +142,6 @@ def _exported(folder: Path, source_sha256: str, openvino: bool, rejected: bool) 
             yield replace(row, format=f"openvino {ending}", runtime="openvino")
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    """``export.json``, or an empty one. Read here: nothing but the command line may depend on `export`."""
-    path = folder / _MANIFEST
-    if not path.is_file():
-        return {"model": folder.name, "files": {}}
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FractureEdgeError(f"{path}: not JSON ({error}); export again with --force") from error
-    if manifest.get("schema_version") != _MANIFEST_SCHEMA:
-        raise FractureEdgeError(
-            f"{path}: schema {manifest.get('schema_version')}, this version reads {_MANIFEST_SCHEMA}; "
-            "move it away and export again"
-        )
-    return manifest
-
-
 def _check(path: Path, entry: Mapping[str, Any], source_sha256: str) -> None:
     """Refuse weights of another training run; a file that is missing becomes a row with an error instead."""
     if entry["source_sha256"] != source_sha256:
@@ -167,7 +149,7 @@ def _check(path: Path, entry: Mapping[str, Any], source_sha256: str) -> None:
             f"{path} was exported from another model.keras than the one that lies here now; export it again "
             "with --force"
         )
-    if path.is_file() and file_sha256(path) != entry["sha256"]:
+    if path.is_file() and sha256(path) != entry["sha256"]:
         raise FractureEdgeError(
             f"{path} is not the file that was exported (SHA-256 differs); export it again with --force"
         )

@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks.environment import environment
 from benchmarks.latency import interleaved
+from benchmarks.manifest import read_manifest
 from benchmarks.runners import Runner, runner_of
 from benchmarks.text import interval
 from fracture_edge.files import atomic_write_text
@@ -41,7 +42,7 @@ def measure(folder: Path, runs: int) -> dict[str, Any]:
         How the model was trained, a row for each file, and the machine.
     """
     record = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    files = json.loads((folder / "export.json").read_text(encoding="utf-8"))["files"]
+    files = read_manifest(folder)["files"]
     size = Preprocessing.from_dict(record["recipe"]["preprocessing"])
     runners: dict[str, Runner] = {file: runner_of(folder / file, threads=1) for file in files}
     images = np.random.default_rng(0).integers(0, 256, (8, 1, size.height, size.width, 1), np.uint8)

@@ -7,7 +7,6 @@ an exception escape is reported with the file's number; `--rebuild NUMBER` write
 import argparse
 import multiprocessing
 import os
-import resource
 import sys
 import traceback
 from collections import Counter
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.mutants import mutant, outcome
+from fracture_edge.machine import peak_memory_mb
 
 #: What no file may take.
 SECONDS = 5.0
@@ -84,8 +84,7 @@ def _work(connection: Connection) -> None:
             word = outcome(mutant(number)[1])
         except Exception:
             word = f"! {traceback.format_exc()}"
-        # ru_maxrss is in kibibytes on Linux.
-        connection.send((word, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6))
+        connection.send((word, peak_memory_mb() or 0.0))
 
 
 def judge(numbers: Iterable[int]) -> Report:

@@ -20,8 +20,9 @@ Row = Mapping[str, str]
 
 #: What subgroups are made of.
 ATTRIBUTES = ("body_part", "view", "hardware")
-#: In fewer images an AUROC says nothing.
-_FEWEST_IMAGES = 10
+#: In fewer images, or with fewer of either class, an AUROC says nothing: that of one fractured image among others
+#: has a bootstrap interval of no width.
+_FEWEST_IMAGES, _FEWEST_OF_A_CLASS = 10, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def subgroups(rows: Sequence[Row], column: str, threshold: float) -> list[dict[s
 
     Returns:
         For each value of each attribute its images, how many of them are fractured, and the estimates. AUROC is
-        ``None`` without both classes and with fewer than 10 images, recall and specificity without their class.
+        ``None`` with fewer than 10 images or fewer than 5 of a class, recall and specificity without their class.
     """
     answers = _Answers.of(rows, column)
     return [
@@ -125,10 +126,12 @@ def _values(rows: Sequence[Row], attribute: str) -> dict[str, list[int]]:
 
 def _figures(part: _Answers, threshold: float) -> dict[str, Any]:
     shares = proportions(part.labels, part.scores, threshold)
-    enough = len(part.labels) >= _FEWEST_IMAGES
+    fractured = sum(part.labels)
+    fewest = min(fractured, len(part.labels) - fractured)
+    enough = len(part.labels) >= _FEWEST_IMAGES and fewest >= _FEWEST_OF_A_CLASS
     return {
         "images": len(part.labels),
-        "fractured": sum(part.labels),
+        "fractured": fractured,
         "auroc": auroc(part.labels, part.scores, part.groups).to_json() if enough else None,
         "recall": shares["recall"].to_json(),
         "specificity": shares["specificity"].to_json(),

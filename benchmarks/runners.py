@@ -4,7 +4,6 @@ Nothing heavy is imported before a runner is made: the time to a first answer an
 must not contain another one.
 """
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib import import_module
@@ -15,6 +14,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.manifest import sha256
 from fracture_edge.errors import FractureEdgeError, ModelError
 from fracture_edge.modelfile import (
     EMBEDDED,
@@ -76,7 +76,7 @@ class Runner(ABC):
     @property
     def sha256(self) -> str:
         """Of the model file, hexadecimal."""
-        return file_sha256(self.path) if self.path else read_model(None)[2]
+        return sha256(self.path) if self.path else read_model(None)[2]
 
 
 class OnnxRunner(Runner):
@@ -150,8 +150,7 @@ def _quantised(image: npt.NDArray[np.uint8], tensor: dict[str, Any]) -> npt.NDAr
 class OpenVinoRunner(Runner):
     """OpenVINO on the same ``.onnx`` files: a reference from outside, which no device needs.
 
-    Compiled anew for every batch size that comes: for one image a graph of fixed shape is a tenth faster than one
-    of any batch size (edge, float32 and int8, Zen 4).
+    Compiled anew for every batch size that comes: a graph of fixed shape is faster than one of any batch size.
     """
 
     runtime = "openvino"
@@ -263,12 +262,6 @@ def load_runner(runtime: str, path: Path | None, threads: int) -> Runner:
 def runner_of(path: Path, threads: int) -> Runner:
     """The runner of an exported file, by its suffix; see `load_runner`."""
     return load_runner("litert" if path.suffix == ".tflite" else "onnxruntime", path, threads)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal; never all of it in memory."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _module(name: str, extra: str) -> Any:

@@ -73,9 +73,11 @@ class _Worker:
 
     def answer(self, image: str) -> dict[str, Any]:
         """P(fractured) of one file, and what memory the process needed up to it."""
+        from fracture_edge.machine import peak_memory_mb
+
         pixels = self.runner.info.preprocessing.load(image)
         probability = float(self.runner.probabilities(pixels[None])[0])
-        return {"probability": probability, "peak_memory_mb": _peak_memory_mb()}
+        return {"probability": probability, "peak_memory_mb": peak_memory_mb()}
 
 
 def _load(runtime: str, path: Path | None, threads: int) -> "Runner":
@@ -98,17 +100,6 @@ def _timed(call: Callable[[Any], object], values: Iterator[Any], warm_up: int, r
         if number >= warm_up:
             seconds.append(taken)
     return {"seconds": seconds}
-
-
-def _peak_memory_mb() -> float:
-    """Greatest resident memory of this process so far, in MB (10^6 bytes)."""
-    import resource
-
-    from fracture_edge.machine import peak_memory_mb
-
-    # Linux counts in kibibytes, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return peak_memory_mb() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def _die_with_parent() -> None:

@@ -23,7 +23,7 @@ def embed(source: Path, folder: Path) -> Path:
 
     Fused quantised operators load faster than QDQ pairs, which every single `classify` feels. The level is the
     highest whose result does not depend on the processor; probabilities stay the same. Run it where int8 sums are
-    exact (VNNI, or ARM): what this processor answers is what `fracture-edge doctor` expects of others.
+    exact (any ARM, or x86 with VNNI): what it answers here is what `fracture-edge doctor` expects elsewhere.
 
     Args:
         source: An ``.onnx`` file of `fracture-edge export`.

@@ -1,7 +1,6 @@
 """``export.json``: what was made of a model, how, and what the gate found; and whether it still holds."""
 
 import gzip
-import hashlib
 import io
 import json
 import shutil
@@ -9,33 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fracture_edge.errors import FractureEdgeError
+from benchmarks.manifest import MANIFEST, read_manifest, sha256
 from fracture_edge.files import atomic_write_text
 
-EXPORT_SCHEMA = 2
-MANIFEST = "export.json"
 REJECTED = "rejected"
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a model's folder; an empty one where there is none.
-
-    Raises:
-        FractureEdgeError: It is not readable, or of another schema.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        return {"schema_version": EXPORT_SCHEMA, "model": folder.name, "positive_class": "fractured", "files": {}}
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FractureEdgeError(f"{path}: not JSON ({error}); export again with --force") from error
-    if manifest.get("schema_version") != EXPORT_SCHEMA:
-        raise FractureEdgeError(
-            f"{path}: schema {manifest.get('schema_version')}, this version writes {EXPORT_SCHEMA}; "
-            "move it away and export again"
-        )
-    return manifest
 
 
 def write_entry(folder: Path, file: str, entry: Mapping[str, Any]) -> None:
@@ -51,12 +27,6 @@ def drop_entry(folder: Path, file: str) -> None:
     if manifest["files"].pop(file, None) is not None:
         atomic_write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         (folder / file).unlink(missing_ok=True)
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def stale(folder: Path, file: str, entry: Mapping[str, Any]) -> str:

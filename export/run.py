@@ -10,18 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.manifest import read_manifest, sha256
 from export.info import model_info
 from export.jobs import StepError, run_step, working_folder
-from export.manifest import (
-    REJECTED,
-    drop_entry,
-    gzip_bytes,
-    read_manifest,
-    sha256,
-    stale,
-    summary,
-    write_entry,
-)
+from export.manifest import REJECTED, drop_entry, gzip_bytes, stale, summary, write_entry
 from export.recipes import METHODS, Budget, Recipe, load_budgets
 from fracture_edge._version import __version__, installed
 from fracture_edge.files import atomic_path, refuse_overwrite

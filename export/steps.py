@@ -6,7 +6,6 @@ They hand over arrays and files in a working folder: ``validation.npy`` and ``ca
 
 import json
 import os
-import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from export.recipes import RECIPES
 from fracture_edge.errors import FractureEdgeError
+from fracture_edge.machine import peak_memory_mb
 
 FLOAT32_ONNX = "float32.onnx"
 #: Images whose activations are compared when sensitive layers are looked for; all are held in memory.
@@ -135,8 +135,9 @@ def judge(
 
     float32 files are compared on the calibration images too, whose labels are not needed for that.
     """
+    from benchmarks.paired import differences
     from benchmarks.runners import runner_of
-    from export.gate import compare, differences
+    from export.gate import compare
 
     runner = runner_of(Path(file), threads=os.cpu_count() or 1)
     reference = np.load(Path(work) / "reference.npz")
@@ -196,9 +197,7 @@ def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     try:
         answer = STEPS[job["step"]](**job["arguments"])
-        # Linux counts in kilobytes, macOS in bytes.
-        unit = 1e3 if sys.platform != "darwin" else 1e6
-        answer["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+        answer["peak_memory_mb"] = round(peak_memory_mb() or 0)
     except FractureEdgeError as error:
         answer = {"error": str(error)}
     except ModuleNotFoundError as error:

@@ -1,6 +1,10 @@
 """How an int8 ONNX file stores its numbers: the same arithmetic, fewer bytes, or safe on older processors."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
@@ -10,8 +14,8 @@ _UNSIGNED_ZERO = 128
 def drop_zero_points(model: onnx.ModelProto) -> None:
     """Leave out the zero points of convolutions' weights that are zero throughout, which is what none means.
 
-    Per channel they are a byte for each channel: in a small network 1 % of the file. Matrix products keep theirs:
-    without them onnxruntime would run them in float.
+    Per channel they are a byte for each channel, which a small network feels. Matrix products keep theirs: without
+    them onnxruntime would run them in float.
 
     Args:
         model: A QDQ model; changed in place.
@@ -55,19 +59,10 @@ def as_uint8_weights(model: onnx.ModelProto) -> None:
     Args:
         model: A QDQ model; changed in place.
     """
-    stored = {entry.name: entry for entry in model.graph.initializer}
-    for node in _weight_nodes(model, stored):
-        weights = numpy_helper.to_array(stored[node.input[0]])
-        if weights.dtype != np.int8:
-            continue
-        scales = numpy_helper.to_array(stored[node.input[1]])
+    for node, scales in _shifted(model, np.dtype(np.int8), np.dtype(np.uint8), _UNSIGNED_ZERO):
         zero = f"{node.input[0]}_unsigned_zero"
-        shifted = (weights.astype(np.int16) + _UNSIGNED_ZERO).astype(np.uint8)
-        stored[node.input[0]].CopyFrom(numpy_helper.from_array(shifted, node.input[0]))
-        model.graph.initializer.append(
-            numpy_helper.from_array(np.full(scales.shape, _UNSIGNED_ZERO, np.uint8), zero)
-        )
-        del node.input[2:]
+        points = np.full(scales.shape, _UNSIGNED_ZERO, np.uint8)
+        model.graph.initializer.append(numpy_helper.from_array(points, zero))
         node.input.append(zero)
     _drop_unused(model)
 
@@ -78,15 +73,23 @@ def as_int8_weights(model: onnx.ModelProto) -> None:
     Args:
         model: A QDQ model; changed in place.
     """
+    for _ in _shifted(model, np.dtype(np.uint8), np.dtype(np.int8), -_UNSIGNED_ZERO):
+        pass
+    _drop_unused(model)
+
+
+def _shifted(
+    model: onnx.ModelProto, old: np.dtype[Any], new: np.dtype[Any], by: int
+) -> Iterator[tuple[onnx.NodeProto, npt.NDArray[Any]]]:
+    """Move weights of one type by a number into another type; their nodes, without zero point, and scales."""
     stored = {entry.name: entry for entry in model.graph.initializer}
     for node in _weight_nodes(model, stored):
         weights = numpy_helper.to_array(stored[node.input[0]])
-        if weights.dtype != np.uint8:
-            continue
-        shifted = (weights.astype(np.int16) - _UNSIGNED_ZERO).astype(np.int8)
-        stored[node.input[0]].CopyFrom(numpy_helper.from_array(shifted, node.input[0]))
-        del node.input[2:]
-    _drop_unused(model)
+        if weights.dtype == old:
+            moved = (weights.astype(np.int16) + by).astype(new)
+            stored[node.input[0]].CopyFrom(numpy_helper.from_array(moved, node.input[0]))
+            del node.input[2:]
+            yield node, numpy_helper.to_array(stored[node.input[1]])
 
 
 def _weight_nodes(

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from fracture_edge.errors import FractureEdgeError
@@ -14,6 +15,7 @@ from fracture_edge.known_answers import phantom
 
 WARM_UP, RUNS = 10, 100
 FRESH_PROCESSES = 5
+_PERCENTILES = (50, 90, 99)
 #: Runs the command as it is, then tells the peak memory of the process.
 _FRESH = (
     "import sys\nfrom fracture_edge.cli import main\n"
@@ -46,8 +48,8 @@ def measure() -> dict[str, Any]:
     return {
         "inference_ms": _percentiles(inference),
         "file_to_decision_ms": _percentiles(whole),
-        "first_answer_ms": round(_median([taken for taken, _ in fresh]), 1),
-        "peak_memory_mb": round(_median(memory), 1) if memory else None,
+        "first_answer_ms": round(median([taken for taken, _ in fresh]), 1),
+        "peak_memory_mb": round(median(memory), 1) if memory else None,
         "threads": session_options(None).intra_op_num_threads,
         "runs": RUNS,
     }
@@ -65,14 +67,11 @@ def _timed(work: Callable[[], object]) -> list[float]:
 
 
 def _percentiles(values: Sequence[float]) -> dict[str, float]:
-    ordered = sorted(values)
-    # The nearest rank: the smallest value that this share of the runs does not exceed.
-    return {f"p{share}": round(ordered[max(0, -(-share * len(ordered) // 100) - 1)], 3) for share in (50, 90, 99)}
+    import numpy as np
 
-
-def _median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+    # The smallest value that this share of the runs does not exceed.
+    found = np.percentile(values, _PERCENTILES, method="inverted_cdf")
+    return {f"p{share}": round(float(value), 3) for share, value in zip(_PERCENTILES, found, strict=True)}
 
 
 def _fresh_process(path: Path) -> tuple[float, float | None]:

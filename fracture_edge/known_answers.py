@@ -1,10 +1,8 @@
 """Pictures that are the same on every machine, and what the embedded model says to them.
 
-``models/known-answers.json`` holds the answers. Write it again when the embedded model changes, on a processor
-whose int8 sums are exact (any ARM, or x86 with VNNI): `python -m fracture_edge.known_answers`.
+``models/known-answers.json`` holds the answers; `export.embed` writes it with the model.
 """
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,15 +47,3 @@ def answers(classifier: "FractureClassifier", pictures: int = PICTURES) -> dict[
         "model_sha256": classifier.sha256,
         "probabilities": [round(prediction.probability or 0.0, 6) for prediction in predictions],
     }
-
-
-def main() -> None:
-    """Write the answers of the embedded model."""
-    from fracture_edge.classifier import FractureClassifier
-    from fracture_edge.files import atomic_write_text
-
-    atomic_write_text(FILE, json.dumps(answers(FractureClassifier()), indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,7 @@
 """The machine and the versions that something ran on, without a path or the name of the host."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,16 +88,25 @@ def memory_gb() -> float | None:
 
 
 def peak_memory_mb() -> float | None:
-    """Peak resident memory of this process in MB (10^6 bytes), or ``None`` outside Linux.
+    """Peak resident memory of this process in MB (10^6 bytes), or ``None`` where the system does not tell.
 
-    VmHWM of ``/proc/self/status``; unlike ``ru_maxrss`` it starts anew when a process executes another program.
+    VmHWM of ``/proc/self/status``; unlike ``ru_maxrss``, which other systems than Linux have to do with, it starts
+    anew when a process executes another program.
     """
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError:
+        lines = []
+    for line in lines:
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    try:
+        import resource
+    except ImportError:
         return None
-    kibibytes = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
-    return None if kibibytes is None else int(kibibytes) * 1024 / 1e6
+    # macOS counts in bytes, the others in kibibytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def _cpuinfo() -> dict[str, str]:

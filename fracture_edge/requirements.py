@@ -1,4 +1,7 @@
-"""What the installed package says it needs, and whether it is met; without the `packaging` package."""
+"""What the installed package says it needs, and whether it is met.
+
+Without the `packaging` package: it comes with onnxruntime, whose absence is one of the things looked for.
+"""
 
 import re
 from collections.abc import Iterable, Iterator

@@ -40,14 +40,13 @@ def roc_of_formats(name: str, rows: Sequence[Row], predictions: Predictions, thr
 
     def draw(figure: Any) -> None:
         axes = _unit_square(figure, **_ROC_LABELS)
-        named: set[str] = set()
         for number, row in enumerate(rows):
-            runtime = row["runtime"]
-            label = "" if runtime in named else NAMES[runtime]
-            named.add(runtime)
             style = _PRECISION.get(row["precision"], ":")
-            line = _roc(axes, predictions, row, _RUNTIME[runtime], style, label)
+            line = _roc(axes, predictions, row, _RUNTIME[row["runtime"]], style, "")
             line.set_gid(f"roc-{number}")
+        # Solid, whatever the first row of a runtime is drawn like: the style tells the precision.
+        for runtime in dict.fromkeys(row["runtime"] for row in rows):
+            axes.plot([], [], color=_RUNTIME[runtime], label=NAMES[runtime])
         called = predictions.columns[rows[0]["id"]] >= threshold
         truth = predictions.labels == 1
         point = (called[~truth].mean(), called[truth].mean())

@@ -142,6 +142,14 @@ def test_a_subgroup_that_lacks_a_class() -> None:
     assert hand["specificity"] == asdict(wilson(12, 12))
 
 
+@pytest.mark.parametrize(("fractured", "judged"), [(4, False), (5, True), (25, True), (26, False)])
+def test_an_auroc_needs_some_of_either_class(fractured: int, judged: bool) -> None:
+    rows = [_row(n, int(n < fractured), 0.9 if n % 7 else 0.1, "hip") for n in range(30)]
+    (hip,) = subgroups(rows, COLUMN, 0.5)
+    assert (hip["images"], hip["fractured"], hip["auroc"] is not None) == (30, fractured, judged)
+    assert hip["recall"] is not None
+
+
 def test_one_class_alone_leaves_no_nan(rows: Rows) -> None:
     fractured = [row for row in rows if row["label"] == "1"]
     found = quality(fractured, COLUMN, 0.5, (0.4, 0.6))

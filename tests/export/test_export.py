@@ -16,8 +16,9 @@ import numpy as np
 import onnx
 import pytest
 
+from benchmarks.manifest import read_manifest, sha256
 from benchmarks.runners import runner_of
-from export.manifest import read_manifest, sha256, write_entry
+from export.manifest import write_entry
 from export.recipes import Budget, load_budgets, select
 from export.run import ExportOptions, Outcome, export_model
 from export.verify import verify

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from export.gate import compare, differences
+from benchmarks.paired import differences
+from export.gate import compare
 from export.recipes import Budget
 
 LABELS = [1, 1, 0, 0]

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from export.manifest import drop_entry, gzip_bytes, read_manifest, sha256, stale, write_entry
+from benchmarks.manifest import read_manifest, sha256
+from export.manifest import drop_entry, gzip_bytes, stale, write_entry
 from fracture_edge.errors import FractureEdgeError
 
 
@@ -55,7 +56,7 @@ def test_what_does_not_hold_any_more_is_said(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "not JSON"), ('{"schema_version": 1}', "schema 1, this version writes 2; move it away")],
+    [("{", "not JSON"), ('{"schema_version": 1}', "schema 1, this version reads 2; move it away")],
 )
 def test_a_manifest_that_cannot_be_used_is_named(folder: Path, text: str, message: str) -> None:
     (folder / "export.json").write_text(text)
