@@ -142,15 +142,15 @@ def test_processor(exact: bool, outcome: str, monkeypatch: pytest.MonkeyPatch) -
     ("there", "outcome", "found"),
     [
         ({}, "failed", "missing"),
-        ({"onnxruntime": "1.19.2"}, "failed", "1.19.2, but >=1.20 is supported"),
-        ({"onnxruntime": "1.20.0"}, "ok", "1.20.0"),
+        ({"onnxruntime": "1.21.1"}, "failed", "1.21.1, but >=1.22 is supported"),
+        ({"onnxruntime": "1.22.0"}, "ok", "1.22.0"),
     ],
 )
 def test_packages(there: dict[str, str], outcome: str, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "installed", lambda *names: there)
     entry = check("onnxruntime")
     assert (entry.outcome, entry.found) == (outcome, found)
-    assert entry.advice == ("pip install 'onnxruntime>=1.20'" if outcome == "failed" else "")
+    assert entry.advice == ("pip install 'onnxruntime>=1.22'" if outcome == "failed" else "")
 
 
 def test_library_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
