@@ -27,6 +27,7 @@ def model_info(
         precision=precision,
         preprocessing=Preprocessing.from_dict(record["recipe"]["preprocessing"]),
         policy=Policy(record["threshold"], record["uncertain_low"], record["uncertain_high"]),
+        operating_points=record.get("operating_points", {}),
         calibration={name: record[name] for name in ("temperature", "intercept")},
         training={
             **{name: value for name, value in record["data"].items() if name != "root"},

@@ -95,6 +95,7 @@ class FractureClassifier:
         threads: int | None = None,
         *,
         threshold: float | None = None,
+        policy: str | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         """Load a model.
@@ -104,22 +105,26 @@ class FractureClassifier:
             threads: Threads of one inference; as many as the process may use, at most `MOST_THREADS`, when
                 ``None``.
             threshold: In place of the model's own, 0 to 1; switches its uncertain band off.
+            policy: Name of one of the model's operating points, such as ``screening``; see
+                `ModelInfo.operating_points`.
             max_pixels: Larger pictures are refused before they are decoded; 5 bytes of memory for each pixel is
                 what decoding one may take.
 
         Raises:
             ModelError: The file is missing, damaged, no model of ours, or of a newer schema.
-            FractureEdgeError: The threshold is not between 0 and 1.
+            FractureEdgeError: The threshold is not between 0 and 1, or there is a policy beside it.
         """
         self._path = None if model is None else os.path.abspath(model)  # noqa: PTH100
         self._threads = threads
-        self._threshold = threshold
+        if threshold is not None and policy is not None:
+            raise FractureEdgeError("a threshold and a policy exclude each other; give one of them")
+        self._threshold, self._policy_name = threshold, policy
         self._max_pixels = max_pixels
         self._closed = False
         self._file, data, self.sha256 = read_model(model)
         session = _open_session(self._file, data, threads)
         self.info = _read_info(self._file, session)
-        self.policy = self.info.policy if threshold is None else Policy.at(threshold)
+        self.policy = _policy(self.info, threshold, policy)
         self._session: ort.InferenceSession | None = session
         _LIVING.add(self)
 
@@ -137,7 +142,8 @@ class FractureClassifier:
         self._session = None
 
     def __reduce__(self) -> tuple[Callable[..., "FractureClassifier"], tuple[Any, ...]]:
-        return _reopen, (self._path, self.sha256, self._threads, self._threshold, self._max_pixels)
+        options = {"threshold": self._threshold, "policy": self._policy_name, "max_pixels": self._max_pixels}
+        return _reopen, (self._path, self.sha256, self._threads, tuple(options.items()))
 
     def predict(self, image: ImageSource) -> Prediction:
         """Classify one image.
@@ -257,20 +263,26 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_sessions)
 
 
+def _policy(info: ModelInfo, threshold: float | None, name: str | None) -> Policy:
+    if threshold is not None:
+        return Policy.at(threshold)
+    return info.policy if name is None else info.policy_named(name)
+
+
 def _reopen(
-    model: str | None, sha256: str, threads: int | None, threshold: float | None, max_pixels: int
+    model: str | None, sha256: str, threads: int | None, options: tuple[tuple[str, Any], ...]
 ) -> FractureClassifier:
     """What a pickled classifier becomes: one per process, because a pool pickles it with every task."""
-    classifier = _opened_once(model, sha256, threads, threshold, max_pixels)
+    classifier = _opened_once(model, sha256, threads, options)
     classifier._closed = False
     return classifier
 
 
 @lru_cache(maxsize=4)
 def _opened_once(
-    model: str | None, sha256: str, threads: int | None, threshold: float | None, max_pixels: int
+    model: str | None, sha256: str, threads: int | None, options: tuple[tuple[str, Any], ...]
 ) -> FractureClassifier:
-    classifier = FractureClassifier(model, threads, threshold=threshold, max_pixels=max_pixels)
+    classifier = FractureClassifier(model, threads, **dict(options))
     if classifier.sha256 != sha256:
         raise ModelError(f"{classifier._file}: not the file that the classifier was made from")
     return classifier

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fracture_edge.cli import EXIT_FAILED, EXIT_SOME_FAILED
-from fracture_edge.cli_options import MaxPixelsOption, ModelOption, RecursiveOption, ThreadsOption, ThresholdOption
+from fracture_edge.cli_options import (
+    MaxPixelsOption,
+    ModelOption,
+    PolicyOption,
+    RecursiveOption,
+    ThreadsOption,
+    ThresholdOption,
+)
 from fracture_edge.limits import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -32,6 +39,7 @@ def classify(
     ],
     recursive: RecursiveOption = False,
     model: ModelOption = None,
+    policy: PolicyOption = None,
     threshold: ThresholdOption = None,
     threads: ThreadsOption = None,
     max_pixels: MaxPixelsOption = MAX_PIXELS,
@@ -100,7 +108,7 @@ def classify(
     files, notes = expand(paths, recursive=recursive)
     for note in notes:
         print(f"fracture-edge: {note}", file=sys.stderr)
-    classifier = FractureClassifier(model, threads, threshold=threshold, max_pixels=max_pixels)
+    classifier = FractureClassifier(model, threads, threshold=threshold, policy=policy, max_pixels=max_pixels)
 
     bar = sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())
     answered = 0

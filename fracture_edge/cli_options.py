@@ -17,6 +17,15 @@ ThresholdOption: TypeAlias = Annotated[
         "--threshold", min=0, max=1, help="In place of the model's own; answers always, never 'uncertain'."
     ),
 ]
+PolicyOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        metavar="screening|balanced|specific",
+        help="Operating point stored in the model: screening misses fewest fractures, specific raises fewest "
+        "false alarms. balanced if not given; `fracture-edge info` shows what each kept on validation.",
+    ),
+]
 ThreadsOption: TypeAlias = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="Threads of one inference; as many as help if not given."),

@@ -38,6 +38,9 @@ class ModelInfo:
         precision: ``float32``, ``float16``, ``dynamic`` (TFLite: int8 weights only) or ``int8``.
         preprocessing: How an image becomes the graph's input.
         policy: Threshold and uncertain band.
+        operating_points: By name (``balanced``, ``screening``, ``specific``) the fields of a policy, and what it
+            kept on the validation images: ``sensitivity`` and ``specificity`` of the decided ones,
+            ``uncertain_share``. `policy` is the one that is used when none is named.
         calibration: Temperature and intercept, folded into the graph already; for the record.
         training: Data, fingerprint, recipe, seed and epochs.
         metrics: Measured on the validation split when the model was trained.
@@ -53,6 +56,7 @@ class ModelInfo:
     precision: str
     preprocessing: Preprocessing
     policy: Policy
+    operating_points: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     calibration: Mapping[str, float] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -65,6 +69,21 @@ class ModelInfo:
     def to_json(self) -> str:
         """The record as JSON, sorted, so that equal records are equal texts."""
         return json.dumps(asdict(self), sort_keys=True)
+
+    def policy_named(self, name: str) -> Policy:
+        """The policy of one of `operating_points`.
+
+        Raises:
+            ModelError: There is none of this name, or its numbers make no policy.
+        """
+        point = self.operating_points.get(name)
+        if point is None:
+            there = ", ".join(self.operating_points) or "none; train and export it anew"
+            raise ModelError(f"{self.name} holds no operating point '{name}', it has: {there}")
+        try:
+            return Policy(*(float(point[entry.name]) for entry in fields(Policy)))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"operating point '{name}': {error}") from error
 
     @classmethod
     def from_json(cls, text: str) -> "ModelInfo":

@@ -10,7 +10,14 @@ from typing import Annotated
 
 import typer
 
-from fracture_edge.cli_options import MaxPixelsOption, ModelOption, RecursiveOption, ThreadsOption, ThresholdOption
+from fracture_edge.cli_options import (
+    MaxPixelsOption,
+    ModelOption,
+    PolicyOption,
+    RecursiveOption,
+    ThreadsOption,
+    ThresholdOption,
+)
 from fracture_edge.limits import MAX_PIXELS
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -34,6 +41,7 @@ def watch(
         Path | None, typer.Option(help="Move answered files into this folder; they stay if not given.")
     ] = None,
     model: ModelOption = None,
+    policy: PolicyOption = None,
     threshold: ThresholdOption = None,
     threads: ThreadsOption = None,
     max_pixels: MaxPixelsOption = MAX_PIXELS,
@@ -72,7 +80,9 @@ def watch(
     def report(prediction: Prediction) -> None:
         print(sentence(prediction), flush=True)
 
-    with FractureClassifier(model, threads, threshold=threshold, max_pixels=max_pixels) as classifier:
+    with FractureClassifier(
+        model, threads, threshold=threshold, policy=policy, max_pixels=max_pixels
+    ) as classifier:
         watcher = watching.Watcher(folder, out, classifier, recursive=recursive, move_to=move_to, note=note)
         try:
             watching.watch(watcher, report, interval=interval, once=once, stopped=stopped)

@@ -8,12 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import expit, logit
-from sklearn.metrics import roc_curve
 
 Floats = npt.NDArray[np.float64]
 
-#: Sensitivity below the band and specificity above it that the uncertain band is drawn for.
-DECIDED_TARGET = 0.95
 _EPSILON = 1e-7
 
 
@@ -71,46 +68,6 @@ def fit_calibration(labels: Sequence[int], probabilities: Floats) -> Calibration
     # The slope is fitted by its logarithm: a calibration must not turn the order round.
     slope, intercept = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-4, 4), (None, None)]).x
     return Calibration(float(np.exp(-slope)), float(intercept))
-
-
-def choose_threshold(labels: Sequence[int], probabilities: Floats) -> float:
-    """The threshold with the greatest sensitivity + specificity (Youden, Cancer 1950).
-
-    It lies halfway between the two neighbouring scores, so that rounding in another runtime does not move
-    an image of the validation set across it.
-
-    Args:
-        labels: 0 or 1.
-        probabilities: Calibrated P(fractured).
-
-    Returns:
-        A probability; images at or above it are called fractured.
-    """
-    false_positive, true_positive, thresholds = roc_curve(labels, probabilities, drop_intermediate=False)
-    # The first point of the curve calls nothing fractured; a threshold is a score that does.
-    best = 1 + int(np.argmax((true_positive - false_positive)[1:]))
-    at = float(thresholds[best])
-    below = probabilities[probabilities < at]
-    return (at + float(below.max())) / 2 if below.size else at
-
-
-def choose_band(labels: Sequence[int], probabilities: Floats, threshold: float) -> tuple[float, float]:
-    """The band around `threshold` within which the answer is "uncertain".
-
-    Below the band lie at most 5 % of the fractured images, above it at most 5 % of the others
-    (`DECIDED_TARGET`). A side that keeps this at the threshold itself needs no band.
-
-    Returns:
-        (low, high) with low <= threshold <= high; uncertain is low <= p < high.
-    """
-    truth = np.asarray(labels) == 1
-    low = float(np.quantile(probabilities[truth], 1 - DECIDED_TARGET, method="lower"))
-    negatives = np.sort(probabilities[~truth])
-    # The end of the band is "fractured" already, so the highest negative within it must lie below.
-    within = negatives[-1 - int((1 - DECIDED_TARGET) * len(negatives) + 1e-9)]
-    above = probabilities[probabilities > within]
-    high = (float(within) + (float(above.min()) if above.size else 1.0)) / 2
-    return min(low, threshold), max(high, threshold)
 
 
 def _log_odds(probabilities: Floats) -> Floats:

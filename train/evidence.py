@@ -12,9 +12,10 @@ from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
 from fracture_edge._version import installed
 from fracture_edge.files import atomic_write_text
-from train.calibrate import Calibration, Floats, choose_band, choose_threshold
+from train.calibrate import Calibration, Floats
 from train.dataset import SPLITS, ImageTable
 from train.device import Device
+from train.operating_points import AIMS, DEFAULT, choose_threshold, draw_band, fit_operating_points
 from train.recipe import Recipe
 
 RECORD_SCHEMA = 1
@@ -67,6 +68,7 @@ def training_record(
         "temperature": calibration.temperature,
         "intercept": calibration.intercept,
         **operating_point(labels, probabilities, chosen=recipe.calibrate),
+        "operating_points": fit_operating_points(labels, probabilities) if recipe.calibrate else {},
         "validation": validation_figures(labels, probabilities, chosen=recipe.calibrate),
         "recipe_name": recipe_name,
         "recipe": recipe.to_dict(),
@@ -95,9 +97,8 @@ def operating_point(labels: Sequence[int], probabilities: Floats, *, chosen: boo
     """Threshold and uncertain band: chosen on these validation images, or 0.5 without a band."""
     if not chosen:
         return {"threshold": 0.5, "uncertain_low": 0.5, "uncertain_high": 0.5}
-    threshold = choose_threshold(labels, probabilities)
-    low, high = choose_band(labels, probabilities, threshold)
-    return {"threshold": threshold, "uncertain_low": low, "uncertain_high": high}
+    point = draw_band(labels, probabilities, choose_threshold(labels, probabilities), AIMS[DEFAULT])
+    return {name: getattr(point, name) for name in ("threshold", "uncertain_low", "uncertain_high")}
 
 
 def validation_figures(labels: Sequence[int], probabilities: Floats, *, chosen: bool) -> dict[str, float]:

@@ -1,11 +1,9 @@
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.special import expit, logit
 
-from train.calibrate import DECIDED_TARGET, Calibration, choose_band, choose_threshold, fit_calibration
+from train.calibrate import Calibration, fit_calibration
 
 
 def _simulate(seed: int, count: int = 200) -> tuple[np.ndarray, np.ndarray]:
@@ -66,67 +64,6 @@ def test_folding_into_the_last_layer_is_the_calibration() -> None:
     calibration.fold_into(layer)
     # float32 of a sigmoid: 1e-7 a step.
     assert np.asarray(layer(inputs))[:, 0] == pytest.approx(calibration(raw), abs=1e-6)
-
-
-def _youden(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:
-    called = scores >= threshold
-    return called[labels == 1].mean() - called[labels == 0].mean()
-
-
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10_000), count=st.integers(2, 60), decimals=st.sampled_from([1, 2, 9]))
-def test_threshold_is_youdens_maximum(seed: int, count: int, decimals: int) -> None:
-    labels, scores = _simulate(seed, count)
-    scores = scores.round(decimals).clip(0.05, 0.95)
-    threshold = choose_threshold(labels, scores)
-    best = max(_youden(labels, scores, t) for t in [*scores, 1.0])
-    assert _youden(labels, scores, threshold) == pytest.approx(best, abs=1e-12)
-    # Halfway between two neighbouring scores, unless it calls every image fractured.
-    below, above = scores[scores < threshold], scores[scores >= threshold]
-    if below.size:
-        upper = above.min() if above.size else 1.0
-        assert threshold == pytest.approx((below.max() + upper) / 2, abs=1e-12)
-        assert below.max() < threshold < upper
-
-
-def test_threshold_by_hand() -> None:
-    labels = [0, 0, 1, 1, 0, 1]
-    scores = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.9])
-    # At 0.3: 3/3 - 1/3 = 0.67; at 0.4: 2/3 - 1/3; at 0.9: 1/3 - 0.
-    assert choose_threshold(labels, scores) == pytest.approx(0.25, abs=1e-12)
-
-
-def _band_guarantees(labels: np.ndarray, scores: np.ndarray, threshold: float) -> None:
-    low, high = choose_band(labels, scores, threshold)
-    assert low <= threshold <= high
-    missed = np.mean(scores[labels == 1] < low)
-    alarmed = np.mean(scores[labels == 0] >= high)
-    assert missed <= 1 - DECIDED_TARGET + 1e-12
-    assert alarmed <= 1 - DECIDED_TARGET + 1e-12
-
-
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10_000), count=st.integers(2, 300), decimals=st.sampled_from([2, 9]))
-def test_band_keeps_its_promise(seed: int, count: int, decimals: int) -> None:
-    labels, scores = _simulate(seed, count)
-    scores = scores.round(decimals)
-    # "Fractured" is p >= high, "not fractured" p < low, as the policy on the device decides.
-    _band_guarantees(labels, scores, choose_threshold(labels, scores))
-
-
-def test_band_of_ten_negatives() -> None:
-    labels = np.array([0] * 10 + [1] * 10)
-    scores = np.concatenate([np.linspace(0.05, 0.95, 10), np.linspace(0.5, 0.99, 10)])
-    # 5 % of ten images is none: the highest negative, 0.95, must lie within the band.
-    low, high = choose_band(labels, scores, 0.6)
-    assert low <= 0.5
-    assert high > 0.95
-
-
-def test_no_band_where_the_threshold_suffices() -> None:
-    labels = np.repeat([0, 1], 50)
-    scores = np.concatenate([np.linspace(0.01, 0.3, 50), np.linspace(0.7, 0.99, 50)])
-    assert choose_band(labels, scores, 0.5) == (0.5, 0.5)
 
 
 def test_log_odds_round_trip() -> None:

@@ -14,9 +14,9 @@ from fracture_edge import __version__
 from fracture_edge.preprocess import Preprocessing
 from train import run
 from train.architectures import build, edge
-from train.calibrate import choose_band, choose_threshold
 from train.dataset import read_splits
 from train.loading import class_weights, fingerprint
+from train.operating_points import AIMS, choose_threshold, draw_band
 from train.recipe import load_recipe
 
 FILES = {
@@ -97,8 +97,12 @@ def test_operating_point_is_that_of_the_validation_images(trained: Path, train_d
     threshold = choose_threshold(labels, probabilities)
     # The batch size may move a float32 in its last places.
     assert record["threshold"] == pytest.approx(threshold, abs=1e-5)
-    band = choose_band(labels, probabilities, threshold)
-    assert (record["uncertain_low"], record["uncertain_high"]) == pytest.approx(band, abs=1e-5)
+    band = draw_band(labels, probabilities, threshold, AIMS["balanced"])
+    assert (record["uncertain_low"], record["uncertain_high"]) == pytest.approx(
+        (band.uncertain_low, band.uncertain_high), abs=1e-5
+    )
+    assert record["operating_points"]["balanced"]["uncertain_low"] == record["uncertain_low"]
+    assert list(record["operating_points"]) == list(AIMS)
     found = record["validation"]
     assert (found["images"], found["fractured"]) == (12, 4)
     assert found["auroc"] == pytest.approx(roc_auc_score(labels, probabilities), abs=1e-9)
