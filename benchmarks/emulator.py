@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from statistics import median
@@ -134,7 +134,7 @@ def answer() -> None:
     classifier = device.FractureClassifier(question["model"], threads=1)
     print(json.dumps({"cpu_features": cpu_features(), "versions": installed("onnxruntime", "numpy", "pillow")}))
     for prediction in classifier.predict_many(question["images"]):
-        print(json.dumps(asdict(prediction)), flush=True)
+        print(json.dumps(prediction.record()), flush=True)
 
 
 def cpu_features() -> list[str]:

@@ -4,8 +4,8 @@ import math
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -18,7 +18,7 @@ from fracture_edge.errors import FractureEdgeError, ImageError, ModelError, Stat
 from fracture_edge.images import ImageSource, Picture, source_name
 from fracture_edge.limits import MAX_PIXELS
 from fracture_edge.machine import exact_int8_sums, usable_cores
-from fracture_edge.modelfile import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelInfo, read_model
+from fracture_edge.modelfile import HEATMAP_NAME, INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelInfo, read_model
 from fracture_edge.policy import Decision, Policy
 
 #: One image keeps few cores busy; more threads than this cost start-up and win nothing.
@@ -40,6 +40,9 @@ class Prediction:
         model_sha256: Of the model file, hexadecimal.
         elapsed_ms: Milliseconds from the file to the decision: reading, decoding and inference, without the
             time that a decoded image waits for the session in `FractureClassifier.predict_many`.
+        heatmap: Where the model looked: float32 [h, w], 0 to 1, over its whole input
+            (`Preprocessing.frame` tells which part of it shows the image), where the model has such an output and
+            there is an answer. No part of a record.
     """
 
     path: str
@@ -51,11 +54,16 @@ class Prediction:
     model: str
     model_sha256: str
     elapsed_ms: float
+    heatmap: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
     @property
     def ok(self) -> bool:
         """Whether there is an answer."""
         return self.status is Status.OK
+
+    def record(self) -> dict[str, Any]:
+        """Everything but the heat map, as plain values in the order of the fields."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "heatmap"}
 
 
 class _Decoded(NamedTuple):
@@ -125,6 +133,8 @@ class FractureClassifier:
         session = _open_session(self._file, data, threads)
         self.info = _read_info(self._file, session)
         self.policy = _policy(self.info, threshold, policy)
+        there = [output.name for output in session.get_outputs()]
+        self._outputs = [name for name in (OUTPUT_NAME, HEATMAP_NAME) if name in there]
         self._session: ort.InferenceSession | None = session
         _LIVING.add(self)
 
@@ -196,8 +206,16 @@ class FractureClassifier:
         Raises:
             FractureEdgeError: The classifier is closed.
         """
-        output: npt.NDArray[np.float32] = self._running().run([OUTPUT_NAME], {INPUT_NAME: pixels})[0]
-        return output[:, 0]
+        return self._run(pixels, [OUTPUT_NAME])[0][:, 0]
+
+    @property
+    def has_heatmap(self) -> bool:
+        """Whether the model has a heat map as second output."""
+        return len(self._outputs) > 1
+
+    def _run(self, pixels: npt.NDArray[np.uint8], outputs: Sequence[str]) -> list[npt.NDArray[np.float32]]:
+        found: list[npt.NDArray[np.float32]] = self._running().run(outputs, {INPUT_NAME: pixels})
+        return found
 
     def _running(self) -> ort.InferenceSession:
         """The session; opened again in a process that has none of its own yet."""
@@ -222,11 +240,13 @@ class FractureClassifier:
 
     def _answer(self, decoded: _Decoded) -> Prediction:
         started = time.perf_counter()
-        status, decision, probability = Status.OK, None, None
+        status, decision, probability, heatmap = Status.OK, None, None, None
         if isinstance(decoded.outcome, ImageError):
             status, reason = decoded.outcome.status, decoded.outcome.detail
         else:
-            probability = float(self.probabilities(decoded.outcome.pixels[np.newaxis])[0])
+            answer, *maps = self._run(decoded.outcome.pixels[np.newaxis], self._outputs)
+            probability = float(answer[0, 0])
+            heatmap = maps[0][0] if maps else None
             if not math.isfinite(probability):
                 raise ModelError(f"{self._file}: the graph gives no number; the model file is damaged")
             decision, reason = self.policy.decide(probability)
@@ -242,6 +262,7 @@ class FractureClassifier:
             model=self.info.name,
             model_sha256=self.sha256,
             elapsed_ms=round((decoded.seconds + time.perf_counter() - started) * 1000, 3),
+            heatmap=heatmap,
         )
 
 

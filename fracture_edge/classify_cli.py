@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,6 +61,14 @@ def classify(
             "--csv", help="Print CSV with a header. Text that a spreadsheet would calculate gets an apostrophe."
         ),
     ] = False,
+    heatmap: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write a picture of each image there with the model's heat map over it: where the model looked, "
+            "not where a fracture is. Needs a model that was exported with --heatmap.",
+        ),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here, not to stdout.")] = None,
     resume: Annotated[
         bool,
@@ -110,6 +118,7 @@ def classify(
         print(f"fracture-edge: {note}", file=sys.stderr)
     classifier = FractureClassifier(model, threads, threshold=threshold, policy=policy, max_pixels=max_pixels)
 
+    overlays = None if heatmap is None else _overlays(classifier, heatmap)
     bar = sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())
     answered = 0
 
@@ -120,14 +129,16 @@ def classify(
             yield prediction
 
     if output is None:
-        _print(predictions(files), style)
+        _print(predictions(files), style, overlays)
     elif style in ("jsonl", "csv"):
         from fracture_edge.resume import write_resumable
 
-        before = write_resumable(output, style, files, predictions, like=classifier, resume=resume, force=force)
+        before = write_resumable(
+            output, style, files, predictions, like=classifier, resume=resume, force=force, overlays=overlays
+        )
         answered += before
     else:
-        _write(predictions(files), style, output, force=force)
+        _write(predictions(files), style, output, overlays, force=force)
     if answered < len(files):
         raise typer.Exit(EXIT_SOME_FAILED if answered else EXIT_FAILED)
 
@@ -143,18 +154,53 @@ def _predict(
     return with_progress(predictions, len(files)) if bar else predictions
 
 
-def _print(predictions: "Iterable[Prediction]", style: "Format") -> None:
+def _overlays(classifier: "FractureClassifier", folder: Path) -> "Callable[[Prediction], str | None]":
+    """What writes the overlay of a prediction and names it.
+
+    Raises:
+        FractureEdgeError: The model has no heat map.
+    """
+    from fracture_edge.errors import FractureEdgeError, ImageError
+    from fracture_edge.heatmap import write_overlay
+
+    if not classifier.has_heatmap:
+        raise FractureEdgeError(
+            f"{classifier.info.name} has no heat map; `fracture-edge export MODEL --heatmap` makes one that has"
+        )
+
+    def write(prediction: "Prediction") -> str | None:
+        try:
+            path = write_overlay(prediction.path, prediction, classifier.info.preprocessing, folder)
+        except ImageError as error:
+            # Gone since it was classified: the answer stands.
+            print(f"fracture-edge: no heat map, {error}", file=sys.stderr)
+            return None
+        return None if path is None else str(path)
+
+    return write
+
+
+def _print(
+    predictions: "Iterable[Prediction]", style: "Format", overlays: "Callable[[Prediction], str | None] | None"
+) -> None:
     from fracture_edge.records import render
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file's name need not be text; it goes out as it came in.
         sys.stdout.reconfigure(errors="surrogateescape")
-    for piece in render(predictions, style):
+    for piece in render(predictions, style, overlays=overlays):
         sys.stdout.write(piece)
         sys.stdout.flush()
 
 
-def _write(predictions: "Iterable[Prediction]", style: "Format", output: Path, *, force: bool) -> None:
+def _write(
+    predictions: "Iterable[Prediction]",
+    style: "Format",
+    output: Path,
+    overlays: "Callable[[Prediction], str | None] | None",
+    *,
+    force: bool,
+) -> None:
     from fracture_edge.files import atomic_path
     from fracture_edge.records import render
 
@@ -162,4 +208,4 @@ def _write(predictions: "Iterable[Prediction]", style: "Format", output: Path, *
         atomic_path(output, force=force) as temporary,
         temporary.open("w", encoding="utf-8", errors="surrogateescape") as stream,
     ):
-        stream.writelines(render(predictions, style))
+        stream.writelines(render(predictions, style, overlays=overlays))

@@ -67,15 +67,22 @@ class Preprocessing:
             uint8, shape [height, width, 1].
         """
         image = Image.fromarray(grey)
-        if self.framing == "stretch":
-            return np.asarray(self._resize(image, self.width, self.height))[..., np.newaxis]
-        scale = min(self.width / image.width, self.height / image.height)
-        width = min(self.width, max(1, round(image.width * scale)))
-        height = min(self.height, max(1, round(image.height * scale)))
-        left, top = (self.width - width) // 2, (self.height - height) // 2
+        left, top, width, height = self.frame(image.width, image.height)
+        resized = np.asarray(self._resize(image, width, height))
+        if (width, height) == (self.width, self.height):
+            return resized[..., np.newaxis]
         framed = np.full((self.height, self.width, 1), self.pad, np.uint8)
-        framed[top : top + height, left : left + width, 0] = np.asarray(self._resize(image, width, height))
+        framed[top : top + height, left : left + width, 0] = resized
         return framed
+
+    def frame(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Where an image of this size lies in the input: left, top, width and height, in its pixels."""
+        if self.framing == "stretch":
+            return 0, 0, self.width, self.height
+        scale = min(self.width / width, self.height / height)
+        across = min(self.width, max(1, round(width * scale)))
+        down = min(self.height, max(1, round(height * scale)))
+        return (self.width - across) // 2, (self.height - down) // 2, across, down
 
     def _resize(self, image: Image.Image, width: int, height: int) -> Image.Image:
         if image.size == (width, height):

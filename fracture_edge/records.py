@@ -7,42 +7,63 @@ that taking one away gives the text back. Numbers stay numbers.
 """
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
 from typing import Any, Literal
 
 from fracture_edge.classifier import Prediction
 
 Format = Literal["text", "json", "jsonl", "csv"]
-COLUMNS = tuple(entry.name for entry in fields(Prediction))
+#: The overlay's file, where overlays are asked for; in Python a prediction carries the map itself.
+HEATMAP = "heatmap"
+COLUMNS = tuple(entry.name for entry in fields(Prediction) if entry.name != HEATMAP)
 #: As OWASP lists them, with the full-width forms that East Asian spreadsheets take for the same.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 #: What may end a cell somewhere: spreadsheets of some countries divide at semicolons.
 _QUOTED = frozenset(',;"\t\r\n')
 
 
-def render(predictions: Iterable[Prediction], style: Format, *, header: bool = True) -> Iterator[str]:
+def render(
+    predictions: Iterable[Prediction],
+    style: Format,
+    *,
+    header: bool = True,
+    overlays: Callable[[Prediction], str | None] | None = None,
+) -> Iterator[str]:
     """Yield pieces of text, one per prediction as it comes (and brackets or a header around them).
 
     Args:
         predictions: In the order of the output.
         style: Of the text.
         header: Whether CSV begins with the names of the columns.
+        overlays: Writes the overlay of a prediction and names its file, which records then carry as `HEATMAP`.
     """
+
+    def record(prediction: Prediction) -> dict[str, Any]:
+        values = prediction.record()
+        return values if overlays is None else values | {HEATMAP: overlays(prediction)}
+
     if style == "text":
-        yield from (f"{sentence(prediction)}\n" for prediction in predictions)
+        for prediction in predictions:
+            overlay = overlays(prediction) if overlays else None
+            yield f"{sentence(prediction)}{f'; {overlay}' if overlay else ''}\n"
     elif style == "jsonl":
-        yield from (f"{json.dumps(asdict(prediction))}\n" for prediction in predictions)
+        yield from (f"{json.dumps(record(prediction))}\n" for prediction in predictions)
     elif style == "csv":
         if header:
-            yield csv_line(COLUMNS)
-        yield from (csv_line(asdict(prediction).values()) for prediction in predictions)
+            yield csv_line(columns(with_heatmap=overlays is not None))
+        yield from (csv_line(record(prediction).values()) for prediction in predictions)
     else:
         separator = "[\n  "
         for prediction in predictions:
-            yield separator + json.dumps(asdict(prediction))
+            yield separator + json.dumps(record(prediction))
             separator = ",\n  "
         yield "[]\n" if separator.startswith("[") else "\n]\n"
+
+
+def columns(*, with_heatmap: bool) -> tuple[str, ...]:
+    """Names of the columns, with that of the overlay's file or without."""
+    return (*COLUMNS, HEATMAP) if with_heatmap else COLUMNS
 
 
 def sentence(prediction: Prediction) -> str:
@@ -77,9 +98,10 @@ def parse(text: str, style: Format) -> dict[str, Any] | None:
     import io
 
     (cells,) = csv.reader(io.StringIO(text, newline=""), strict=True)
-    if tuple(cells) == COLUMNS:
+    names = columns(with_heatmap=len(cells) > len(COLUMNS))
+    if tuple(cells) == names:
         return None
-    return dict(zip(COLUMNS, map(_plain, cells), strict=True))
+    return dict(zip(names, map(_plain, cells), strict=True))
 
 
 def _cell(value: object) -> str:

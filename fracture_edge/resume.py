@@ -10,14 +10,15 @@ from fracture_edge.classifier import FractureClassifier, Prediction
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, refuse_overwrite
 from fracture_edge.journal import Journal
-from fracture_edge.records import COLUMNS, Format, csv_line, render
+from fracture_edge.records import HEATMAP, Format, columns, csv_line, render
 
 
 class _Held:
     """The records that an output holds already, by path."""
 
-    def __init__(self, output: Path, like: FractureClassifier) -> None:
+    def __init__(self, output: Path, like: FractureClassifier, *, with_heatmap: bool) -> None:
         self.total = 0
+        self._with_heatmap = with_heatmap
         self._output = output
         self._like = like
         self._paths: Counter[str] = Counter()
@@ -27,7 +28,7 @@ class _Held:
         """Take note of a record.
 
         Raises:
-            FractureEdgeError: It is of another model, or of another threshold.
+            FractureEdgeError: It is of another model, of another threshold, or with overlays and now without.
         """
         threshold = record["threshold"]
         if record["model_sha256"] != self._like.sha256 or (
@@ -36,6 +37,11 @@ class _Held:
             raise FractureEdgeError(
                 f"{self._output} holds answers of another model or threshold; name another file, or give --force "
                 "to begin again"
+            )
+        if (HEATMAP in record) != self._with_heatmap:
+            raise FractureEdgeError(
+                f"{self._output} was begun {'without' if self._with_heatmap else 'with'} --heatmap; go on as it "
+                "was begun, or give --force to begin again"
             )
         self.total += 1
         self._paths[record["path"]] += 1
@@ -72,6 +78,7 @@ def write_resumable(
     like: FractureClassifier,
     resume: bool,
     force: bool,
+    overlays: Callable[[Prediction], str | None] | None = None,
 ) -> int:
     """Append each record as it comes to a partial file, which takes the name of `output` at the end.
 
@@ -83,6 +90,7 @@ def write_resumable(
         like: The classifier, whose model and threshold all records must share.
         resume: Keep the records that the partial file, or else `output`, holds.
         force: Begin again, whatever is there.
+        overlays: See `fracture_edge.records.render`; a file to go on with must have been made with them too.
 
     Returns:
         How many of `files` had an answer already.
@@ -92,13 +100,13 @@ def write_resumable(
     """
     partial = partial_path(output)
     _prepare(partial, output, resume=resume, force=force)
-    held = _Held(partial, like)
+    held = _Held(partial, like, with_heatmap=overlays is not None)
     with Journal(partial, style, held.add, fresh=force) as journal:
         wanted = held.missing(files)
         try:
             if style == "csv" and journal.empty:
-                journal.append(csv_line(COLUMNS))
-            for piece in render(predict(wanted), style, header=False):
+                journal.append(csv_line(columns(with_heatmap=overlays is not None)))
+            for piece in render(predict(wanted), style, header=False, overlays=overlays):
                 journal.append(piece)
                 held.total += 1
             journal.flush()

@@ -11,7 +11,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,7 +101,7 @@ class Watcher:
             if _state(path) != state:
                 # Written to while it was read: another look will tell.
                 continue
-            record = asdict(prediction) | state._asdict()
+            record = prediction.record() | state._asdict()
             self._journal.append(json.dumps(record) + "\n", durable=True)
             self._answered[path] = state
             self._move(path)

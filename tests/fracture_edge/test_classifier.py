@@ -300,3 +300,34 @@ def test_larger_pictures_than_allowed_are_refused(tiny_model: Path, tmp_path: Pa
     answer = small.predict(tmp_path / "large.png")
     assert (answer.status, answer.reason) == (Status.TOO_LARGE, "101x100 pixels, over the limit of 10,000")
     assert pickle.loads(pickle.dumps(small)).predict(tmp_path / "large.png").status is Status.TOO_LARGE
+
+
+def test_operating_points_by_name(write_graph: Callable[..., Path], tiny_info: ModelInfo, tmp_path: Path) -> None:
+    point = {
+        "threshold": 0.3,
+        "uncertain_low": 0.2,
+        "uncertain_high": 0.4,
+        "sensitivity": 0.99,
+        "specificity": 0.9,
+    }
+    info = replace(tiny_info, operating_points={"balanced": {**point, "threshold": 0.35}, "screening": point})
+    path = write_graph(tmp_path / "points.onnx")
+    embed_info(path, info, path)
+    assert FractureClassifier(path, threads=1).policy == tiny_info.policy
+    screening = FractureClassifier(path, threads=1, policy="screening")
+    assert screening.policy == Policy(0.3, 0.2, 0.4)
+    assert pickle.loads(pickle.dumps(screening)).policy == screening.policy
+    with pytest.raises(ModelError, match="holds no operating point 'specific', it has: balanced, screening"):
+        FractureClassifier(path, threads=1, policy="specific")
+    with pytest.raises(FractureEdgeError, match="exclude each other"):
+        FractureClassifier(path, threads=1, policy="screening", threshold=0.5)
+
+
+@pytest.mark.parametrize("point", [{"threshold": 0.3}, dict.fromkeys(("threshold", "uncertain_low"), 0.5)])
+def test_damaged_operating_point(
+    point: dict[str, float], write_graph: Callable[..., Path], tiny_info: ModelInfo, tmp_path: Path
+) -> None:
+    path = write_graph(tmp_path / "points.onnx")
+    embed_info(path, replace(tiny_info, operating_points={"screening": point}), path)
+    with pytest.raises(ModelError, match="operating point 'screening'"):
+        FractureClassifier(path, threads=1, policy="screening")

@@ -222,7 +222,7 @@ def test_output_that_appears_meanwhile_is_kept(
 ) -> None:
     target = tmp_path / "answers.txt"
 
-    def render(*arguments: object) -> list[str]:
+    def render(*arguments: object, **options: object) -> list[str]:
         target.write_text("theirs")
         return ["ours"]
 

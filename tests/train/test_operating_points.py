@@ -121,8 +121,8 @@ def test_three_points_for_three_purposes() -> None:
         assert points[name]["sensitivity"] >= aim.sensitivity
         assert points[name]["specificity"] >= aim.specificity
     called = {name: scores >= point["threshold"] for name, point in points.items()}
-    # Without a band: 95 of the 100 fractured, and 380 of the 400 others; more of the latter only where it costs none
-    # of the former.
+    # Without a band: 95 of the 100 fractured, and 380 of the 400 others; more of the latter only where it costs
+    # none of the former.
     assert called["screening"][labels == 1].sum() == 95
     assert (~called["specific"])[labels == 0].sum() >= 380
     alarms_allowed = np.sort(scores[labels == 0])[-21]

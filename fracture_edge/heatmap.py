@@ -1,0 +1,133 @@
+"""Where the model looked: its heat map over the image, as a picture.
+
+The map is the class-activation map of the graph's second output (`fracture-edge export --heatmap`): the evidence
+for a fracture in each cell of a coarse grid, over the largest. It tells where the network found what speaks for a
+fracture. It does not outline one, and it is drawn for images without a fracture too.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from fracture_edge.files import atomic_path
+from fracture_edge.images import ImageSource, load_image
+from fracture_edge.preprocess import Preprocessing
+
+if TYPE_CHECKING:
+    from fracture_edge.classifier import Prediction
+
+#: Longer side of an overlay's image; larger ones are made smaller.
+LONGEST_SIDE = 1024
+#: Anchors of cividis from 0 to 1, which looks alike with and without colour-blindness (Nunez, Anderton and
+#: Renslow, PLoS ONE 13(7), 2018), as Matplotlib has them.
+_COLOURS = np.array(
+    [
+        (0, 34, 78), (8, 51, 112), (53, 69, 108), (79, 87, 108), (102, 105, 112),
+        (125, 124, 120), (148, 142, 119), (174, 163, 113), (200, 184, 102), (229, 207, 82), (254, 232, 56),
+    ],
+    np.float32,
+)  # fmt: skip
+#: Opacity of the largest evidence; none is transparent, so that the bone stays in sight.
+_OPACITY = 0.6
+_BAR, _MARGIN = 14, 8
+_CAPTION = "where the model looked"
+
+
+def overlay(
+    grey: npt.NDArray[np.uint8], heatmap: npt.NDArray[np.floating], preprocessing: Preprocessing
+) -> Image.Image:
+    """Lay a heat map over the image that it belongs to, with a scale below.
+
+    Args:
+        grey: The image, uint8 [H, W].
+        heatmap: Of the model's whole input, 0 to 1, [h, w].
+        preprocessing: How the image became that input: letterbox bars are cut off the map.
+
+    Returns:
+        An RGB picture: the image in its own aspect, at most `LONGEST_SIDE` long, and a strip with the scale.
+    """
+    image = Image.fromarray(grey)
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    values = _over_image(heatmap, preprocessing, image.size)
+    base = np.asarray(image, np.float32)[..., None]
+    alpha = _OPACITY * values[..., None]
+    blended = (1 - alpha) * base + alpha * _colour(values)
+    return _with_scale(Image.fromarray(np.rint(blended).astype(np.uint8)))
+
+
+def write_overlay(
+    source: ImageSource, prediction: "Prediction", preprocessing: Preprocessing, folder: Path
+) -> Path | None:
+    """Write the overlay of one prediction as PNG.
+
+    Args:
+        source: What was classified; decoded again, in a size that fits the picture.
+        prediction: Its answer.
+        preprocessing: Of the model.
+        folder: Where the picture goes, under the image's name; ``NAME-2.png`` and so on where that is taken.
+
+    Returns:
+        The file, or ``None`` where the prediction has no heat map.
+
+    Raises:
+        ImageError: The image cannot be read any more.
+    """
+    if prediction.heatmap is None:
+        return None
+    grey = load_image(source, model_size=(LONGEST_SIDE, LONGEST_SIDE))
+    picture = overlay(grey, prediction.heatmap, preprocessing)
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = Path(prediction.path).name or "image"
+    path = folder / f"{stem}.png"
+    number = 1
+    while path.exists():
+        number += 1
+        path = folder / f"{stem}-{number}.png"
+    with atomic_path(path) as temporary:
+        picture.save(temporary, "PNG")
+    return path
+
+
+def _over_image(
+    heatmap: npt.NDArray[np.floating], preprocessing: Preprocessing, size: tuple[int, int]
+) -> npt.NDArray[np.float32]:
+    """The part of the map that shows the image, [height, width] of `size`, without steps between cells."""
+    rows, columns = heatmap.shape
+    left, top, width, height = preprocessing.frame(*size)
+    # In cells of the map; a box may begin and end within one.
+    box = (
+        left * columns / preprocessing.width,
+        top * rows / preprocessing.height,
+        (left + width) * columns / preprocessing.width,
+        (top + height) * rows / preprocessing.height,
+    )
+    cells = Image.fromarray(np.asarray(heatmap, np.float32))
+    spread = cells.resize(size, Image.Resampling.BILINEAR, box=box)
+    return np.clip(np.asarray(spread, np.float32), 0, 1)
+
+
+def _colour(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """RGB, 0 to 255, of values from 0 to 1."""
+    anchors = np.linspace(0, 1, len(_COLOURS))
+    channels = [np.interp(values, anchors, channel) for channel in _COLOURS.T]
+    return np.stack(channels, axis=-1).astype(np.float32)
+
+
+def _with_scale(picture: Image.Image) -> Image.Image:
+    font = ImageFont.load_default()
+    line = int(font.getbbox(_CAPTION)[3]) + 2
+    strip = 2 * _MARGIN + _BAR + 2 * line
+    framed = Image.new("RGB", (picture.width, picture.height + strip), "black")
+    framed.paste(picture, (0, 0))
+    width = max(1, picture.width - 2 * _MARGIN)
+    bar = _colour(np.tile(np.linspace(0, 1, width, dtype=np.float32), (_BAR, 1)))
+    framed.paste(Image.fromarray(bar.astype(np.uint8)), (_MARGIN, picture.height + _MARGIN))
+    draw = ImageDraw.Draw(framed)
+    below = picture.height + _MARGIN + _BAR
+    draw.text((_MARGIN, below), "none", fill="white", font=font)
+    draw.text((picture.width - _MARGIN, below), "most", fill="white", font=font, anchor="ra")
+    draw.text((_MARGIN, below + line), _CAPTION, fill="white", font=font)
+    return framed
