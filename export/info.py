@@ -1,6 +1,8 @@
 """What an exported file says about itself."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from fracture_edge.modelfile import ModelInfo
@@ -10,7 +12,13 @@ from train.dataset import FRACATLAS_ATTRIBUTION
 
 
 def model_info(
-    record: dict[str, Any], *, name: str, precision: str, versions: dict[str, str], licence: str = ""
+    record: dict[str, Any],
+    *,
+    name: str,
+    precision: str,
+    versions: dict[str, str],
+    licence: str = "",
+    typicality: Mapping[str, float] = MappingProxyType({}),
 ) -> ModelInfo:
     """The metadata of an exported file, from the training record. No path of the training machine is kept.
 
@@ -19,6 +27,7 @@ def model_info(
         name: The file's name without its suffix.
         precision: Of the file.
         versions: Of the tools that export.
+        typicality: Of the output ``atypicality``, if the file has it.
         licence: Of the weights; FracAtlas's attribution when empty and the data were FracAtlas.
     """
     return ModelInfo(
@@ -27,6 +36,7 @@ def model_info(
         precision=precision,
         preprocessing=Preprocessing.from_dict(record["recipe"]["preprocessing"]),
         policy=Policy(record["threshold"], record["uncertain_low"], record["uncertain_high"]),
+        typicality=dict(typicality),
         operating_points=record.get("operating_points", {}),
         calibration={name: record[name] for name in ("temperature", "intercept")},
         training={

@@ -5,7 +5,7 @@ convolutions have kernels of very different size; QDQ because every onnxruntime 
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +24,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from export.recipes import METHODS, Recipe
 from export.storage import as_float_biases, as_uint8_weights, drop_zero_points
-from fracture_edge.modelfile import INPUT_NAME
+from fracture_edge.modelfile import ATYPICALITY_NAME, INPUT_NAME
 
 _METHODS = dict(
     zip(METHODS, (CalibrationMethod.MinMax, CalibrationMethod.Percentile, CalibrationMethod.Entropy), strict=True)
@@ -69,7 +69,7 @@ def quantise(
             activation_type=QuantType.QUInt8 if recipe.activations == "uint8" else QuantType.QInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=_METHODS[method],
-            nodes_to_exclude=[*single_channel_nodes(onnx.load(prepared)), *keep_float],
+            nodes_to_exclude=[*_always_float(onnx.load(prepared)), *keep_float],
             calibration_cache_path=ranges,
             # The histogram methods would hold every tensor of every image otherwise.
             extra_options={"CalibStridedMinMax": min(CHUNK, len(images))},
@@ -86,6 +86,28 @@ def prepare(source: Path, target: Path) -> None:
     """Fold batch norms and shapes, as quantisation wants it."""
     # Symbolic shape inference fails on a dynamic batch.
     quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
+
+
+def _always_float(model: onnx.ModelProto) -> list[str]:
+    return [*single_channel_nodes(model), *typicality_nodes(model)]
+
+
+def typicality_nodes(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that serve the output ``atypicality`` alone: a distance is no matter for 8 bits."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+
+    def ancestors(outputs: Iterable[str]) -> set[str]:
+        found: set[str] = set()
+        ahead = list(outputs)
+        while ahead:
+            node = makers.get(ahead.pop())
+            if node is not None and node.name not in found:
+                found.add(node.name)
+                ahead += node.input
+        return found
+
+    others = [entry.name for entry in model.graph.output if entry.name != ATYPICALITY_NAME]
+    return sorted(ancestors([ATYPICALITY_NAME]) - ancestors(others))
 
 
 def single_channel_nodes(model: onnx.ModelProto) -> list[str]:

@@ -133,6 +133,7 @@ class _Export:
         self.versions = {"fracture-edge": __version__, **installed(*_TOOLS)}
         self._onnx_failure: str | None = None
         self._has_onnx = False
+        self._typicality: dict[str, float] = {}
 
     def produce(self, recipe: Recipe) -> Outcome:
         """Make one file, judge it, and put it where it belongs."""
@@ -210,6 +211,7 @@ class _Export:
             precision=recipe.precision,
             versions=self.versions,
             licence=self.options.licence,
+            typicality=self._typicality if recipe.runtime == "onnx" else {},
         )
         converted = run_step(
             "convert",
@@ -271,10 +273,18 @@ class _Export:
         if self._has_onnx:
             return
         try:
-            run_step("to_float32_onnx", {"work": str(self.work), "heatmap": self.options.heatmap})
+            made = run_step(
+                "to_float32_onnx",
+                {
+                    "work": str(self.work),
+                    "architecture": self.record["model"],
+                    "heatmap": self.options.heatmap,
+                },
+            )
         except StepError as error:
             self._onnx_failure = str(error)
             raise
+        self._typicality = made["typicality"]
         self._has_onnx = True
 
 

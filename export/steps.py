@@ -6,6 +6,7 @@ They hand over arrays and files in a working folder: ``validation.npy`` and ``ca
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from fracture_edge.errors import FractureEdgeError
 from fracture_edge.machine import peak_memory_mb
 
 FLOAT32_ONNX = "float32.onnx"
+#: As training leaves it, see `train.typicality`; models of earlier versions have none.
+TYPICALITY_FILE = "typicality.npz"
 #: Images whose activations are compared when sensitive layers are looked for; all are held in memory.
 SENSITIVITY_IMAGES = 4
 
@@ -66,6 +69,9 @@ def prepare(
         if training:
             np.savez(target / "training.npz", pixels=pixels, labels=labels)
     model.save(target / "model.keras")
+    held = Path(folder) / TYPICALITY_FILE
+    if held.is_file():
+        shutil.copy(held, target / TYPICALITY_FILE)
     return {
         "labels": source.val.labels,
         "groups": source.groups,
@@ -73,12 +79,24 @@ def prepare(
     }
 
 
-def to_float32_onnx(work: str, heatmap: bool) -> dict[str, Any]:
-    """Make the ONNX file that all other ONNX files are made of."""
+def to_float32_onnx(work: str, architecture: str, heatmap: bool) -> dict[str, Any]:
+    """Make the ONNX file that all other ONNX files are made of.
+
+    Returns:
+        ``typicality``, for the metadata: threshold and share of false alarms; empty without typicality.
+    """
     from export.to_onnx import to_onnx
 
-    to_onnx(_model(work, heatmap=heatmap), Path(work) / FLOAT32_ONNX)
-    return {}
+    model, described = _model(work, heatmap=heatmap), {}
+    held = Path(work) / TYPICALITY_FILE
+    if held.is_file():
+        from train.typicality import FALSE_ALARMS, load_typicality, with_typicality
+
+        typicality = load_typicality(held)
+        model = with_typicality(model, architecture, typicality)
+        described = {"threshold": typicality.threshold, "false_alarms": FALSE_ALARMS}
+    to_onnx(model, Path(work) / FLOAT32_ONNX)
+    return {"typicality": described}
 
 
 def convert(

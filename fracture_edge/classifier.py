@@ -18,8 +18,16 @@ from fracture_edge.errors import FractureEdgeError, ImageError, ModelError, Stat
 from fracture_edge.images import ImageSource, Picture, source_name
 from fracture_edge.limits import MAX_PIXELS
 from fracture_edge.machine import exact_int8_sums, usable_cores
-from fracture_edge.modelfile import HEATMAP_NAME, INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelInfo, read_model
-from fracture_edge.policy import Decision, Policy
+from fracture_edge.modelfile import (
+    ATYPICALITY_NAME,
+    HEATMAP_NAME,
+    INPUT_NAME,
+    METADATA_KEY,
+    OUTPUT_NAME,
+    ModelInfo,
+    read_model,
+)
+from fracture_edge.policy import NOT_LIKE_TRAINING, Decision, Policy
 
 #: One image keeps few cores busy; more threads than this cost start-up and win nothing.
 MOST_THREADS = 4
@@ -134,7 +142,8 @@ class FractureClassifier:
         self.info = _read_info(self._file, session)
         self.policy = _policy(self.info, threshold, policy)
         there = [output.name for output in session.get_outputs()]
-        self._outputs = [name for name in (OUTPUT_NAME, HEATMAP_NAME) if name in there]
+        self._outputs = [name for name in (OUTPUT_NAME, HEATMAP_NAME, ATYPICALITY_NAME) if name in there]
+        self._most_atypical = float(self.info.typicality.get("threshold", math.inf))
         self._session: ort.InferenceSession | None = session
         _LIVING.add(self)
 
@@ -211,7 +220,7 @@ class FractureClassifier:
     @property
     def has_heatmap(self) -> bool:
         """Whether the model has a heat map as second output."""
-        return len(self._outputs) > 1
+        return HEATMAP_NAME in self._outputs
 
     def _run(self, pixels: npt.NDArray[np.uint8], outputs: Sequence[str]) -> list[npt.NDArray[np.float32]]:
         found: list[npt.NDArray[np.float32]] = self._running().run(outputs, {INPUT_NAME: pixels})
@@ -244,12 +253,20 @@ class FractureClassifier:
         if isinstance(decoded.outcome, ImageError):
             status, reason = decoded.outcome.status, decoded.outcome.detail
         else:
-            answer, *maps = self._run(decoded.outcome.pixels[np.newaxis], self._outputs)
-            probability = float(answer[0, 0])
-            heatmap = maps[0][0] if maps else None
+            outputs = self._run(decoded.outcome.pixels[np.newaxis], self._outputs)
+            answer = dict(zip(self._outputs, outputs, strict=True))
+            probability = float(answer[OUTPUT_NAME][0, 0])
+            heatmap = answer[HEATMAP_NAME][0] if HEATMAP_NAME in answer else None
             if not math.isfinite(probability):
                 raise ModelError(f"{self._file}: the graph gives no number; the model file is damaged")
             decision, reason = self.policy.decide(probability)
+            distance = float(answer[ATYPICALITY_NAME][0, 0]) if ATYPICALITY_NAME in answer else 0.0
+            # Written so that a distance that is no number counts as great.
+            if not distance <= self._most_atypical:
+                decision = Decision.UNCERTAIN
+                reason = (
+                    f"{NOT_LIKE_TRAINING}: distance {distance:.3g}, at most {self._most_atypical:.3g} is usual"
+                )
             if decoded.outcome.frames > 1:
                 reason += f"; the first of {decoded.outcome.frames} frames in the file"
         return Prediction(

@@ -21,8 +21,8 @@ METADATA_KEY = "fracture_edge"
 _TFLITE_ENTRY = "fracture_edge.json"
 POSITIVE_CLASS = "fractured"
 INPUT_NAME, OUTPUT_NAME = "image", "probability"
-#: Second output of a graph with a heat map.
-HEATMAP_NAME = "heatmap"
+#: Further outputs that a graph may have: where the model looked, and how unlike the training images the image is.
+HEATMAP_NAME, ATYPICALITY_NAME = "heatmap", "atypicality"
 
 #: Name of the model in the wheel.
 EMBEDDED = "edge-int8"
@@ -41,6 +41,9 @@ class ModelInfo:
         operating_points: By name (``balanced``, ``screening``, ``specific``) the fields of a policy, and what it
             kept on the validation images: ``sensitivity`` and ``specificity`` of the decided ones,
             ``uncertain_share``. `policy` is the one that is used when none is named.
+        typicality: ``threshold`` of the output ``atypicality``, above which an image is called unlike the training
+            images, and the share of ``false_alarms`` on validation that it was fitted for; empty where the graph
+            has no such output.
         calibration: Temperature and intercept, folded into the graph already; for the record.
         training: Data, fingerprint, recipe, seed and epochs.
         metrics: Measured on the validation split when the model was trained.
@@ -57,6 +60,7 @@ class ModelInfo:
     preprocessing: Preprocessing
     policy: Policy
     operating_points: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    typicality: Mapping[str, float] = field(default_factory=dict)
     calibration: Mapping[str, float] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)

@@ -31,6 +31,7 @@ from train.mixing import Mixing
 from train.options import RunOptions
 from train.pictures import draw_training
 from train.recipe import Recipe
+from train.typicality import FILE, measure_typicality
 from train.weights import initialise
 from train.weights.embedded import refit_norms
 from train.working import check_target, open_folder, publish
@@ -107,6 +108,9 @@ def train_model(recipe: Recipe, options: RunOptions) -> Path:
                 callbacks=tensorboard(options, recipe.architecture),
             )
             outcome.model.save(folder / "model.keras")
+            measure_typicality(
+                outcome.model, recipe.architecture, store.of(train_part), store.of(val_part), seed=seed
+            ).save(folder / FILE)
             write_split_file(table, folder / "splits.csv")
             write_record(
                 _record(recipe, options, outcome, table=table, data_fingerprint=data, device=device),

@@ -48,9 +48,7 @@ def exported(oracle: Any, tmp_path_factory: pytest.TempPathFactory) -> SimpleNam
 
 
 def _pixels(exported: SimpleNamespace) -> Any:
-    from export.source import read_source
-
-    return read_source(exported.folder).validation()
+    return _validation(exported.folder)
 
 
 def test_every_format_is_written_and_accepted(exported: SimpleNamespace) -> None:
@@ -291,6 +289,35 @@ def test_batch_is_dynamic_and_one_image_gives_what_a_batch_gives(exported: Simpl
         alone = np.concatenate([classifier.probabilities(pixels[k : k + 1]) for k in range(3)])
         # Blocks of a matrix product differ with the batch; int8 sums are exact.
         np.testing.assert_allclose(alone, together, atol=1e-6)
+
+
+def test_files_tell_what_is_unlike_the_training_images(trained: Path, tmp_path: Path) -> None:
+    from train.typicality import load_typicality
+
+    shutil.copytree(trained, tmp_path / "artifacts")
+    free = ExportOptions(budgets={**BUDGETS, "int8": Budget()}, calibration_images=12)
+    recipes = select(names=["onnx_float32", "onnx_int8_static_x86", "tflite_float32"])
+    export_model("edge", recipes, artifacts=tmp_path / "artifacts", options=free)
+    folder = tmp_path / "artifacts" / "edge"
+    fitted = load_typicality(folder / "typicality.npz")
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    for file in ("edge-float32.onnx", "edge-int8.onnx"):
+        classifier = FractureClassifier(folder / file)
+        assert classifier.info.typicality == {"threshold": fitted.threshold, "false_alarms": 0.02}
+        answer = classifier.predict(noise)
+        assert (answer.decision, answer.reason.split(":")[0]) == ("uncertain", "not_like_training_images")
+        assert answer.probability is not None
+    assert read_tflite_info(folder / "edge-float32.tflite").typicality == {}
+    # In float32 at most one of the 16 validation images, by which the threshold was settled, lies beyond it.
+    classifier = FractureClassifier(folder / "edge-float32.onnx")
+    answers = [classifier.predict(image[..., 0]) for image in _validation(folder)]
+    assert sum("not_like_training_images" in answer.reason for answer in answers) <= 1
+
+
+def _validation(folder: Path) -> Any:
+    from export.source import read_source
+
+    return read_source(folder).validation()
 
 
 def test_benchmark_judges_every_file(

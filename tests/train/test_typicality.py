@@ -1,0 +1,108 @@
+import keras
+import numpy as np
+import pytest
+
+from fracture_edge.errors import FractureEdgeError
+from train.architectures import build
+from train.typicality import (
+    AXES,
+    Typicality,
+    fit_typicality,
+    load_typicality,
+    measure_typicality,
+    pooled_features,
+    with_typicality,
+)
+
+
+def _features(count: int, seed: int, width: int = 60) -> np.ndarray:
+    """A cloud that is long in some directions and thin in most."""
+    random = np.random.default_rng(seed)
+    scales = np.concatenate([np.linspace(5, 2, 10), np.full(width - 10, 0.3)])
+    return random.normal(size=(count, width)) * scales + np.arange(width)
+
+
+def test_distance_is_mahalanobis_of_the_fitted_covariance() -> None:
+    fitted = fit_typicality(_features(500, 0), _features(100, 1))
+    assert fitted.axes.shape == (60, AXES)
+    assert fitted.axes.T @ fitted.axes == pytest.approx(np.eye(AXES), abs=1e-9)
+    # The covariance that the axes and the residual stand for, inverted as a whole.
+    along = fitted.axes @ np.diag(fitted.variances - fitted.residual) @ fitted.axes.T
+    inverse = np.linalg.inv(along + fitted.residual * np.eye(60))
+    centred = _features(20, 2) - fitted.mean
+    expected = np.einsum("nk,kl,nl->n", centred, inverse, centred)
+    assert fitted.distances(_features(20, 2)) == pytest.approx(expected, rel=1e-9)
+    # In 60 dimensions the squared distance of what the distribution was fitted to is 60 on average.
+    assert fitted.distances(_features(500, 0)).mean() == pytest.approx(60, rel=0.02)
+
+
+def test_two_in_a_hundred_validation_images_lie_beyond() -> None:
+    validation = _features(1000, 1)
+    fitted = fit_typicality(_features(500, 0), validation)
+    assert (fitted.distances(validation) > fitted.threshold).sum() == 19
+    # A little off in a thin direction is far.
+    odd = validation[:50].copy()
+    odd[:, 40] += 6
+    assert (fitted.distances(odd) > fitted.threshold).all()
+
+
+def test_fewer_images_than_features() -> None:
+    fitted = fit_typicality(_features(12, 0), _features(12, 1))
+    assert fitted.axes.shape == (60, 11)
+    assert np.isfinite(fitted.distances(_features(5, 2))).all()
+
+
+def test_constant_features_have_a_distance_all_the_same() -> None:
+    fitted = fit_typicality(np.ones((10, 8)), np.ones((4, 8)))
+    assert fitted.threshold == 0
+    assert (fitted.distances(np.full((1, 8), 1.5)) > 0).all()
+
+
+def test_written_and_read(tmp_path: object) -> None:
+    fitted = fit_typicality(_features(50, 0), _features(20, 1))
+    path = tmp_path / "typicality.npz"  # type: ignore[operator]
+    fitted.save(path)
+    again = load_typicality(path)
+    assert (again.residual, again.threshold) == (fitted.residual, fitted.threshold)
+    np.testing.assert_array_equal(again.axes, fitted.axes)
+    path.write_bytes(b"none")
+    with pytest.raises(FractureEdgeError, match=r"typicality\.npz: cannot be read"):
+        load_typicality(path)
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    return build("edge", 64, 64, filters=0.25)
+
+
+def _pixels(seed: int, count: int) -> np.ndarray:
+    """Smooth pictures: a bright band somewhere."""
+    random = np.random.default_rng(seed)
+    columns = np.arange(64)
+    bands = [200 * np.exp(-(((columns - random.uniform(20, 44)) / 8) ** 2)) for _ in range(count)]
+    return np.stack([np.tile(band, (64, 1)) for band in bands]).astype(np.uint8)[..., None]
+
+
+def test_the_graph_gives_the_distance(network: keras.Model) -> None:
+    fitted = measure_typicality(network, "edge", _pixels(0, 60), _pixels(1, 20), seed=0)
+    model = with_typicality(network, "edge", fitted)
+    images = np.concatenate([_pixels(2, 4), np.random.default_rng(3).integers(0, 256, (4, 64, 64, 1), np.uint8)])
+    outputs = model.predict_on_batch(images)
+    np.testing.assert_allclose(outputs["probability"], network.predict_on_batch(images), atol=1e-6)
+    features = keras.Model(network.input, pooled_features(network, "edge")).predict_on_batch(images)
+    distances = outputs["atypicality"][:, 0]
+    # The graph adds up in float32, and what lies along the axes and beside them partly cancels.
+    np.testing.assert_allclose(distances, fitted.distances(features), rtol=1e-2)
+    assert (distances[4:] > fitted.threshold).all()
+
+
+def test_typicality_is_of_a_known_layer(network: keras.Model) -> None:
+    with pytest.raises(FractureEdgeError, match="this custom_cnn has no layer 'dropout3'"):
+        pooled_features(network, "custom_cnn")
+
+
+def test_typicality_is_frozen() -> None:
+    typicality = Typicality(np.zeros(2), np.eye(2)[:, :1], np.ones(1), 1.0)
+    assert typicality.threshold == np.inf
+    assert typicality.distances(np.array([[3.0, 4.0]])) == pytest.approx([25.0])
