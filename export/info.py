@@ -37,6 +37,7 @@ def model_info(
         preprocessing=Preprocessing.from_dict(record["recipe"]["preprocessing"]),
         policy=Policy(record["threshold"], record["uncertain_low"], record["uncertain_high"]),
         typicality=dict(typicality),
+        suitability=record.get("suitability", {}),
         operating_points=record.get("operating_points", {}),
         calibration={name: record[name] for name in ("temperature", "intercept")},
         training={

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from fracture_edge.errors import FractureEdgeError, ImageError, ModelError, Status
-from fracture_edge.images import ImageSource, Picture, source_name
+from fracture_edge.images import ImageSource, source_name
 from fracture_edge.limits import MAX_PIXELS
 from fracture_edge.machine import exact_int8_sums, usable_cores
 from fracture_edge.modelfile import (
@@ -27,7 +27,9 @@ from fracture_edge.modelfile import (
     ModelInfo,
     read_model,
 )
-from fracture_edge.policy import NOT_LIKE_TRAINING, Decision, Policy
+from fracture_edge.policy import Decision, Policy
+from fracture_edge.preprocess import Framed
+from fracture_edge.suitability import Doubt, Limits, measure
 
 #: One image keeps few cores busy; more threads than this cost start-up and win nothing.
 MOST_THREADS = 4
@@ -75,10 +77,14 @@ class Prediction:
 
 
 class _Decoded(NamedTuple):
-    """An image on its way to the session: its pixels, uint8 [height, width, 1], or why it does not get there."""
+    """An image on its way to the session: as the model sees it, or why it does not get there.
+
+    `doubt` is the reason why its answer will be "uncertain", if there is one.
+    """
 
     name: str
-    outcome: Picture | ImageError
+    outcome: Framed | ImageError
+    doubt: str | None
     seconds: float
 
 
@@ -113,6 +119,7 @@ class FractureClassifier:
         threshold: float | None = None,
         policy: str | None = None,
         max_pixels: int = MAX_PIXELS,
+        check_images: bool = True,
     ) -> None:
         """Load a model.
 
@@ -125,6 +132,8 @@ class FractureClassifier:
                 `ModelInfo.operating_points`.
             max_pixels: Larger pictures are refused before they are decoded; 5 bytes of memory for each pixel is
                 what decoding one may take.
+            check_images: Whether an image that is unlike the training images, or of low quality, gets the
+                decision ``uncertain``, whatever its probability; see `fracture_edge.suitability`.
 
         Raises:
             ModelError: The file is missing, damaged, no model of ours, or of a newer schema.
@@ -142,7 +151,9 @@ class FractureClassifier:
         self.info = _read_info(self._file, session)
         self.policy = _policy(self.info, threshold, policy)
         there = [output.name for output in session.get_outputs()]
-        self._outputs = [name for name in (OUTPUT_NAME, HEATMAP_NAME, ATYPICALITY_NAME) if name in there]
+        wanted = (OUTPUT_NAME, HEATMAP_NAME, *((ATYPICALITY_NAME,) if check_images else ()))
+        self._outputs = [name for name in wanted if name in there]
+        self._limits = Limits.from_dict(self.info.suitability) if check_images else None
         self._most_atypical = float(self.info.typicality.get("threshold", math.inf))
         self._session: ort.InferenceSession | None = session
         _LIVING.add(self)
@@ -161,7 +172,12 @@ class FractureClassifier:
         self._session = None
 
     def __reduce__(self) -> tuple[Callable[..., "FractureClassifier"], tuple[Any, ...]]:
-        options = {"threshold": self._threshold, "policy": self._policy_name, "max_pixels": self._max_pixels}
+        options = {
+            "threshold": self._threshold,
+            "policy": self._policy_name,
+            "max_pixels": self._max_pixels,
+            "check_images": self._limits is not None,
+        }
         return _reopen, (self._path, self.sha256, self._threads, tuple(options.items()))
 
     def predict(self, image: ImageSource) -> Prediction:
@@ -240,12 +256,17 @@ class FractureClassifier:
 
     def _decode(self, image: ImageSource) -> _Decoded:
         started = time.perf_counter()
-        outcome: Picture | ImageError
+        outcome: Framed | ImageError
+        doubt = None
         try:
-            outcome = self.info.preprocessing.load_picture(image, max_pixels=self._max_pixels)
+            outcome = self.info.preprocessing.load_framed(image, max_pixels=self._max_pixels)
         except ImageError as error:
             outcome = error
-        return _Decoded(source_name(image), outcome, time.perf_counter() - started)
+        else:
+            if self._limits is not None:
+                found = measure(outcome.content, side=outcome.side, colour=outcome.colour)
+                doubt = self._limits.doubt(found)
+        return _Decoded(source_name(image), outcome, doubt, time.perf_counter() - started)
 
     def _answer(self, decoded: _Decoded) -> Prediction:
         started = time.perf_counter()
@@ -260,13 +281,11 @@ class FractureClassifier:
             if not math.isfinite(probability):
                 raise ModelError(f"{self._file}: the graph gives no number; the model file is damaged")
             decision, reason = self.policy.decide(probability)
-            distance = float(answer[ATYPICALITY_NAME][0, 0]) if ATYPICALITY_NAME in answer else 0.0
-            # Written so that a distance that is no number counts as great.
-            if not distance <= self._most_atypical:
-                decision = Decision.UNCERTAIN
-                reason = (
-                    f"{NOT_LIKE_TRAINING}: distance {distance:.3g}, at most {self._most_atypical:.3g} is usual"
-                )
+            doubt = decoded.doubt
+            if doubt is None and ATYPICALITY_NAME in answer:
+                doubt = self._distant(float(answer[ATYPICALITY_NAME][0, 0]))
+            if doubt is not None:
+                decision, reason = Decision.UNCERTAIN, doubt
             if decoded.outcome.frames > 1:
                 reason += f"; the first of {decoded.outcome.frames} frames in the file"
         return Prediction(
@@ -280,6 +299,15 @@ class FractureClassifier:
             model_sha256=self.sha256,
             elapsed_ms=round((decoded.seconds + time.perf_counter() - started) * 1000, 3),
             heatmap=heatmap,
+        )
+
+    def _distant(self, distance: float) -> str | None:
+        # Written so that a distance that is no number counts as great.
+        if distance <= self._most_atypical:
+            return None
+        return (
+            f"{Doubt.NOT_LIKE_TRAINING}: the network's features lie far from those of the training images "
+            f"(squared distance {distance:.3g}, usual is up to {self._most_atypical:.3g})"
         )
 
 

@@ -11,6 +11,7 @@ import typer
 
 from fracture_edge.cli import EXIT_FAILED, EXIT_SOME_FAILED
 from fracture_edge.cli_options import (
+    CheckImagesOption,
     MaxPixelsOption,
     ModelOption,
     PolicyOption,
@@ -40,6 +41,7 @@ def classify(
     recursive: RecursiveOption = False,
     model: ModelOption = None,
     policy: PolicyOption = None,
+    check_images: CheckImagesOption = True,
     threshold: ThresholdOption = None,
     threads: ThreadsOption = None,
     max_pixels: MaxPixelsOption = MAX_PIXELS,
@@ -116,7 +118,9 @@ def classify(
     files, notes = expand(paths, recursive=recursive)
     for note in notes:
         print(f"fracture-edge: {note}", file=sys.stderr)
-    classifier = FractureClassifier(model, threads, threshold=threshold, policy=policy, max_pixels=max_pixels)
+    classifier = FractureClassifier(
+        model, threads, threshold=threshold, policy=policy, max_pixels=max_pixels, check_images=check_images
+    )
 
     overlays = None if heatmap is None else _overlays(classifier, heatmap)
     bar = sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())

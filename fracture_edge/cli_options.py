@@ -14,7 +14,15 @@ ModelOption: TypeAlias = Annotated[
 ThresholdOption: TypeAlias = Annotated[
     float | None,
     typer.Option(
-        "--threshold", min=0, max=1, help="In place of the model's own; answers always, never 'uncertain'."
+        "--threshold", min=0, max=1, help="In place of the model's own, without a band of uncertain ones."
+    ),
+]
+CheckImagesOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--check-images/--any-image",
+        help="Whether a picture that is unlike the training images, or of low quality, is uncertain whatever its "
+        "probability.",
     ),
 ]
 PolicyOption: TypeAlias = Annotated[

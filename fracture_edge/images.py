@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fracture_edge.colour import array_colour_share
 from fracture_edge.errors import ImageFormatError, ImageSizeError
 from fracture_edge.grey import array_to_grey, stretch
 from fracture_edge.limits import MAX_PIXELS, check_size, max_bytes
@@ -51,11 +52,13 @@ class Picture(NamedTuple):
         pixels: uint8 [H, W], C-contiguous.
         frame: Which of the file's frames or pages this is, from 0.
         frames: How many the file says it holds.
+        colour: Share of its pixels that are coloured, 0 to 1; not looked at in DICOM files.
     """
 
     pixels: npt.NDArray[np.uint8]
     frame: int = 0
     frames: int = 1
+    colour: float = 0.0
 
 
 def load_image(
@@ -111,7 +114,7 @@ def load_frames(
             `fracture_edge.limits.MAX_FRAMES` frames and all are wanted.
     """
     if isinstance(source, np.ndarray):
-        yield Picture(_from_array(source, max_pixels))
+        yield _from_array(source, max_pixels)
         return
     name, data = read_bytes(source, max_bytes(max_pixels))
     try:
@@ -123,13 +126,13 @@ def load_frames(
                 yield Picture(dicom.grey(frame), frame, dicom.frames)
             return
         with quiet():
-            pixels, pictures = decode(name, data, model_size, max_pixels)
+            raster = decode(name, data, model_size, max_pixels)
     except MemoryError as error:
         raise ImageSizeError(name, "not enough memory to decode it") from error
-    yield Picture(pixels, 0, pictures)
+    yield Picture(raster.grey, 0, raster.pictures, raster.colour)
 
 
-def _from_array(values: npt.NDArray[np.generic], max_pixels: int) -> npt.NDArray[np.uint8]:
+def _from_array(values: npt.NDArray[np.generic], max_pixels: int) -> Picture:
     name = "<array>"
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[..., 0]
@@ -138,4 +141,4 @@ def _from_array(values: npt.NDArray[np.generic], max_pixels: int) -> npt.NDArray
     if values.dtype.kind not in "buif":
         raise ImageFormatError(name, f"type {values.dtype} is not a real number")
     check_size(name, values.shape[1], values.shape[0], max_pixels)
-    return array_to_grey(values)
+    return Picture(array_to_grey(values), colour=array_colour_share(values))

@@ -44,6 +44,7 @@ class ModelInfo:
         typicality: ``threshold`` of the output ``atypicality``, above which an image is called unlike the training
             images, and the share of ``false_alarms`` on validation that it was fitted for; empty where the graph
             has no such output.
+        suitability: Fields of `fracture_edge.suitability.Limits`; the defaults where one is missing.
         calibration: Temperature and intercept, folded into the graph already; for the record.
         training: Data, fingerprint, recipe, seed and epochs.
         metrics: Measured on the validation split when the model was trained.
@@ -61,6 +62,7 @@ class ModelInfo:
     policy: Policy
     operating_points: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     typicality: Mapping[str, float] = field(default_factory=dict)
+    suitability: Mapping[str, float] = field(default_factory=dict)
     calibration: Mapping[str, float] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)

@@ -16,10 +16,6 @@ class Decision(StrEnum):
     UNCERTAIN = "uncertain"
 
 
-#: How the reason of an answer begins that is "uncertain" because the image is unlike all that the model knows.
-NOT_LIKE_TRAINING = "not_like_training_images"
-
-
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The operating point of a model, settled on validation images and then frozen.

@@ -7,14 +7,14 @@ inside the graph, which takes grey uint8.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from fracture_edge.errors import ModelError
-from fracture_edge.images import ImageSource, Picture, load_picture
+from fracture_edge.images import ImageSource, load_picture
 from fracture_edge.limits import MAX_PIXELS
 
 Framing = Literal["letterbox", "stretch"]
@@ -26,6 +26,26 @@ _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+
+
+class Framed(NamedTuple):
+    """A picture as a model sees it, and what was known of it before.
+
+    Attributes:
+        pixels: uint8 [height, width, 1].
+        content: The part of them that shows the picture, uint8 [h, w].
+        side: Pixels of the shorter side before it was resized, as decoded.
+        colour: Share of coloured pixels, 0 to 1.
+        frame: Which of the file's frames or pages this is, from 0.
+        frames: How many the file says it holds.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    content: npt.NDArray[np.uint8]
+    side: int
+    colour: float = 0.0
+    frame: int = 0
+    frames: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +119,22 @@ class Preprocessing:
         Raises:
             ImageError: The image cannot be used.
         """
-        return self.load_picture(source, max_pixels=max_pixels).pixels
+        return self.load_framed(source, max_pixels=max_pixels).pixels
 
-    def load_picture(self, source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Picture:
-        """As `load`, with the number of frames that the file holds; the pixels are those of the first."""
+    def load_framed(self, source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Framed:
+        """As `load`, with what else is known of the picture, which is the first that the file holds."""
         picture = load_picture(source, model_size=(self.height, self.width), max_pixels=max_pixels)
-        return picture._replace(pixels=self(picture.pixels))
+        height, width = picture.pixels.shape
+        left, top, across, down = self.frame(width, height)
+        pixels = self(picture.pixels)
+        return Framed(
+            pixels=pixels,
+            content=pixels[top : top + down, left : left + across, 0],
+            side=min(height, width),
+            colour=picture.colour,
+            frame=picture.frame,
+            frames=picture.frames,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for the model's metadata."""

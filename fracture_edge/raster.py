@@ -2,12 +2,13 @@
 
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from fracture_edge.colour import colour_share
 from fracture_edge.errors import ImageCorruptError, ImageError, ImageSizeError, Status
 from fracture_edge.formats import opener, sniff
 from fracture_edge.grey import image_to_grey
@@ -39,7 +40,21 @@ _UPRIGHT: dict[int, Callable[[Grey], Grey]] = {
 }
 
 
-def decode(name: str, data: bytes, model_size: tuple[int, int] | None, max_pixels: int) -> tuple[Grey, int]:
+class Raster(NamedTuple):
+    """The first picture of a file.
+
+    Attributes:
+        grey: uint8 [H, W].
+        pictures: How many (pages, frames of an animation) the file says it holds.
+        colour: Share of its pixels that are coloured, 0 to 1.
+    """
+
+    grey: Grey
+    pictures: int
+    colour: float
+
+
+def decode(name: str, data: bytes, model_size: tuple[int, int] | None, max_pixels: int) -> Raster:
     """Decode the first picture of a file.
 
     Args:
@@ -50,7 +65,7 @@ def decode(name: str, data: bytes, model_size: tuple[int, int] | None, max_pixel
         max_pixels: The most there may be.
 
     Returns:
-        uint8 [H, W], and how many pictures (pages, frames of an animation) the file says it holds.
+        Its pixels and what else is known of it.
 
     Raises:
         ImageFormatError: None of these formats, or HEIC without a reader installed.
@@ -72,6 +87,7 @@ def decode(name: str, data: bytes, model_size: tuple[int, int] | None, max_pixel
             image.load()
             orientation = _orientation(image)
             grey = image_to_grey(image)
+            colour = colour_share(image)
     except (ImageError, MemoryError, ImportError):
         # A reader that cannot be imported is a broken installation, not a broken file.
         raise
@@ -79,7 +95,7 @@ def decode(name: str, data: bytes, model_size: tuple[int, int] | None, max_pixel
         raise _decoding_error(name, format_name, error) from error
     if orientation in _UPRIGHT:
         grey = np.ascontiguousarray(_UPRIGHT[orientation](grey))
-    return (np.invert(grey, out=grey) if white_is_zero else grey), pictures
+    return Raster(np.invert(grey, out=grey) if white_is_zero else grey, pictures, colour)
 
 
 def _decoding_error(name: str, format_name: str, error: Exception) -> ImageError:
@@ -136,7 +152,8 @@ def _reduce_jpeg(image: Image.Image, model_size: tuple[int, int]) -> None:
         max(1, int(image.height * scale * DRAFT_OVERSAMPLING)),
     )
     if image.width >= 2 * wanted[0] and image.height >= 2 * wanted[1]:
-        image.draft("L" if image.mode in ("L", "RGB") else None, wanted)
+        # The luma of "YCbCr" is what "L" would give, and shows besides whether there are colours.
+        image.draft("YCbCr" if image.mode == "RGB" else None, wanted)
 
 
 def _white_is_zero(image: Image.Image) -> bool:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from fracture_edge.cli_options import (
+    CheckImagesOption,
     MaxPixelsOption,
     ModelOption,
     PolicyOption,
@@ -42,6 +43,7 @@ def watch(
     ] = None,
     model: ModelOption = None,
     policy: PolicyOption = None,
+    check_images: CheckImagesOption = True,
     threshold: ThresholdOption = None,
     threads: ThreadsOption = None,
     max_pixels: MaxPixelsOption = MAX_PIXELS,
@@ -81,7 +83,7 @@ def watch(
         print(sentence(prediction), flush=True)
 
     with FractureClassifier(
-        model, threads, threshold=threshold, policy=policy, max_pixels=max_pixels
+        model, threads, threshold=threshold, policy=policy, max_pixels=max_pixels, check_images=check_images
     ) as classifier:
         watcher = watching.Watcher(folder, out, classifier, recursive=recursive, move_to=move_to, note=note)
         try:

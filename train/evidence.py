@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ def training_record(
     labels: Sequence[int],
     probabilities: Floats,
     device: Device,
+    suitability: Mapping[str, float],
     version: str,
     created: str,
 ) -> dict[str, Any]:
@@ -56,6 +57,7 @@ def training_record(
         labels: Of the validation images.
         probabilities: Calibrated P(fractured) of the validation images.
         device: What it was trained on.
+        suitability: Fields of `fracture_edge.suitability.Limits`, fitted to the training images.
         version: Of fracture-edge.
         created: When it was done.
     """
@@ -68,6 +70,7 @@ def training_record(
         "temperature": calibration.temperature,
         "intercept": calibration.intercept,
         **operating_point(labels, probabilities, chosen=recipe.calibrate),
+        "suitability": dict(suitability),
         "operating_points": fit_operating_points(labels, probabilities) if recipe.calibrate else {},
         "validation": validation_figures(labels, probabilities, chosen=recipe.calibrate),
         "recipe_name": recipe_name,

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,6 +31,7 @@ from train.mixing import Mixing
 from train.options import RunOptions
 from train.pictures import draw_training
 from train.recipe import Recipe
+from train.suitability import fit_limits
 from train.typicality import FILE, measure_typicality
 from train.weights import initialise
 from train.weights.embedded import refit_norms
@@ -267,6 +268,7 @@ def _record(
         labels=table.where("val").labels,
         probabilities=outcome.validation.calibrated,
         device=device,
+        suitability=asdict(fit_limits(table.where("train"), recipe.preprocessing)),
         version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

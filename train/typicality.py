@@ -94,10 +94,20 @@ def fit_typicality(training: npt.NDArray[Any], validation: npt.NDArray[Any]) -> 
     # At least one direction is left to the residual.
     rank = min(AXES, len(found) - 1, values.shape[1] - 1)
     # Maximum likelihood: the mean of all other eigenvalues, of which those beyond the images' number are 0.
-    residual = max(float(found[rank:].sum()) / (values.shape[1] - rank), float(np.finfo(np.float32).eps))
+    residual = max(float(found[rank:].sum()) / (values.shape[1] - rank), _least_variance(values))
     fitted = Typicality(mean, directions[:rank].T, np.maximum(found[:rank], residual), residual)
     threshold = float(np.quantile(fitted.distances(validation), 1 - FALSE_ALARMS, method="higher"))
     return Typicality(mean, fitted.axes, fitted.variances, residual, threshold)
+
+
+def _least_variance(values: Floats) -> float:
+    """What float32 and another runtime's rounding make of features that do not vary.
+
+    The graph takes the part along the axes from the whole, so that a residual far below the mean variance drowns;
+    and features of different runtimes differ by some 1e-5 of their size, whose square is far below 1e-6.
+    """
+    energy, variance = float(np.square(values).mean()), float(values.var(axis=0).mean())
+    return max(1e-6 * energy, 1e-3 * variance, float(np.finfo(np.float32).eps))
 
 
 def measure_typicality(

@@ -1,0 +1,143 @@
+"""Whether a picture can be a radiograph at all, and whether it is good enough to be answered.
+
+Simple measures of the model's own input, each with a limit. What looks like a radiograph by these measures may
+still be unlike the training images: a model with an ``atypicality`` output tells that by its own features.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fracture_edge.errors import ModelError
+
+
+class Doubt(StrEnum):
+    """Why an answer is "uncertain" whatever the probability; its reason begins with it."""
+
+    NOT_LIKE_TRAINING = "not_like_training_images"
+    LOW_QUALITY = "low_image_quality"
+
+
+class Measures(NamedTuple):
+    """What is measured of one picture; grey levels are those of the model's input without its bars, 0 to 255.
+
+    Attributes:
+        side: Pixels of the shorter side before the picture was resized.
+        colour: Share of coloured pixels, 0 to 1; see `fracture_edge.colour`.
+        contrast: Standard deviation.
+        correlation: Of horizontal and vertical neighbours, -1 to 1.
+        median: Median.
+        bright: 99th percentile.
+        clipped: Share of pixels at 255.
+        sharpness: Mean absolute difference of neighbours by that of pixels eight apart: 1/8 on a ramp.
+    """
+
+    side: float
+    colour: float
+    contrast: float
+    correlation: float
+    median: float
+    bright: float
+    clipped: float
+    sharpness: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is taken for a radiograph of use; see `Measures` for the quantities and their units.
+
+    The defaults were set by FracAtlas's training part, of which `python -m benchmarks.unlike` says how many
+    images lie beyond; `train.suitability` widens them for data that need it.
+
+    Attributes:
+        least_side: Enlarging a smaller picture adds nothing.
+        most_colour: Marks and the frames of viewers stay under it.
+        least_contrast: With less there is nothing to see.
+        least_correlation: Noise has next to none; bones are larger than a pixel.
+        most_median: The air around a limb is dark. Paper is white, and so is a radiograph whose grey scale was
+            turned round.
+        least_bright: A picture that is darker has lost most of its levels.
+        most_clipped: A bone that is burnt out shows no fracture.
+        least_sharpness: Of a blurred picture the fine lines are gone.
+    """
+
+    least_side: float = 96
+    most_colour: float = 0.1
+    least_contrast: float = 5
+    least_correlation: float = 0.85
+    most_median: float = 128
+    least_bright: float = 64
+    most_clipped: float = 0.25
+    least_sharpness: float = 0.14
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, float]) -> "Limits":
+        """The inverse of `dataclasses.asdict`; what is missing has its default.
+
+        Raises:
+            ModelError: A name is unknown, or a value is no number.
+        """
+        try:
+            return cls(**{name: float(value) for name, value in values.items()})
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"suitability: {error}") from error
+
+    def doubt(self, found: Measures) -> str | None:
+        """The first measure beyond its limit, as the reason of an answer; ``None`` if there is none."""
+        unlike, poor = Doubt.NOT_LIKE_TRAINING, Doubt.LOW_QUALITY
+        for beyond, doubt, words in (
+            (found.colour > self.most_colour, unlike, f"{found.colour:.0%} of it is coloured"),
+            (found.contrast < self.least_contrast, unlike, "nearly constant"),
+            (found.correlation < self.least_correlation, unlike, "neighbouring pixels differ as in noise"),
+            (found.median > self.most_median, unlike, "bright all over, as a page or an inverted radiograph is"),
+            (found.side < self.least_side, poor, f"{found.side:.0f} pixels on the shorter side"),
+            (found.bright < self.least_bright, poor, f"too dark, 99 % of it at most {found.bright:.0f} of 255"),
+            (found.clipped > self.most_clipped, poor, f"clipped, {found.clipped:.0%} of it white"),
+            (found.sharpness < self.least_sharpness, poor, "blurred"),
+        ):
+            if beyond:
+                return f"{doubt}: {words}"
+        return None
+
+
+#: Pixels between two that are compared for `Measures.sharpness`.
+_APART = 8
+
+
+def measure(content: npt.NDArray[np.uint8], *, side: int, colour: float) -> Measures:
+    """Measure a picture.
+
+    Args:
+        content: uint8 [h, w]: the model's input without the bars of the letterbox.
+        side: Pixels of the shorter side before the picture was resized.
+        colour: Share of coloured pixels.
+    """
+    levels = np.bincount(content.reshape(-1), minlength=256) / content.size
+    values = np.arange(256)
+    variance = float(levels @ (values - levels @ values) ** 2)
+    shares = np.cumsum(levels)
+    signed = content.astype(np.int16)
+    near = (signed[:, 1:] - signed[:, :-1], signed[1:] - signed[:-1])
+    far = (signed[:, _APART:] - signed[:, :-_APART], signed[_APART:] - signed[:-_APART])
+    squares = [float(np.square(part, dtype=np.int32).mean()) for part in near if part.size]
+    wide = _mean_size(far)
+    return Measures(
+        side=side,
+        colour=colour,
+        contrast=variance**0.5,
+        # E(difference squared) = 2 variance (1 - correlation), where both pixels have the picture's variance.
+        correlation=1 - sum(squares) / len(squares) / (2 * variance) if squares and variance else 1.0,
+        # A hair below, so that rounding does not lead to the next level.
+        median=float(np.searchsorted(shares, 0.5 - 1e-9)),
+        bright=float(np.searchsorted(shares, 0.99 - 1e-9)),
+        clipped=float(levels[255]),
+        sharpness=_mean_size(near) / wide if wide else 0.0,
+    )
+
+
+def _mean_size(differences: tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]) -> float:
+    return sum(float(np.abs(part).mean()) for part in differences if part.size)
