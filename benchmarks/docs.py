@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from benchmarks import formats, reproduction
+from benchmarks import formats, reproduction, unlike
 from benchmarks.report import prose, summary_table, tables
 from benchmarks.report.recommend import recommend
 from benchmarks.text import interval
@@ -33,6 +33,7 @@ DOCUMENTS = (
     ROOT / "docs" / "reproduction.md",
     ROOT / "docs" / "formats.md",
     ROOT / "docs" / "training.md",
+    ROOT / "docs" / "device.md",
 )
 
 
@@ -150,6 +151,11 @@ def _emulation() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _unlike() -> str:
+    result = _json("unlike.json")
+    return f"{unlike.table_of(result)}\nModel `{result['model']}`, SHA-256 {result['model_sha256'][:12]}.\n"
+
+
 BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
     {
         "benchmark": _benchmark,
@@ -162,6 +168,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "formats": formats.table,
         "speed": _training_speed,
         "emulation": _emulation,
+        "unlike": _unlike,
     }
 )
 

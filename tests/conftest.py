@@ -142,6 +142,17 @@ def tiny_info() -> ModelInfo:
         precision="float32",
         preprocessing=Preprocessing(SIDE, SIDE),
         policy=Policy(0.5, 0.4, 0.6),
+        # Pictures of these tests are plain on purpose.
+        suitability={
+            "least_side": 0,
+            "most_colour": 1,
+            "least_contrast": 0,
+            "least_correlation": -2,
+            "most_median": 255,
+            "least_bright": 0,
+            "most_clipped": 1,
+            "least_sharpness": 0,
+        },
         licence="none",
     )
 

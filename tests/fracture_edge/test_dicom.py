@@ -353,7 +353,7 @@ def test_every_frame() -> None:
     pictures = list(load_frames(data))
     assert [(one.frame, one.frames) for one in pictures] == [(0, 3), (1, 3), (2, 3)]
     np.testing.assert_array_equal([one.pixels for one in pictures], FRAMES)
-    assert load_picture(data)[1:] == (0, 3)
+    assert load_picture(data)[1:] == (0, 3, 0.0)
 
 
 def test_frames_that_share_bytes() -> None:

@@ -244,7 +244,7 @@ def test_several_pictures_in_a_file(style: str) -> None:
 
 @pytest.mark.parametrize("style", ["PNG", "JPEG", "TIFF", "BMP", "WEBP"])
 def test_one_picture_in_a_file(style: str) -> None:
-    assert load_picture(encode(RAMP, style))[1:] == (0, 1)
+    assert load_picture(encode(RAMP, style))[1:] == (0, 1, 0.0)
 
 
 def test_second_page_does_not_matter() -> None:

@@ -20,7 +20,8 @@ from train.operating_points import AIMS, choose_threshold, draw_band
 from train.recipe import load_recipe
 
 FILES = {
-    "model.keras", "training.json", "history.csv", "predictions-val.csv", "splits.csv",
+    "model.keras", "training.json",
+    "typicality.npz", "history.csv", "predictions-val.csv", "splits.csv",
     "curves.png", "classes.png", "samples.png",
     "evaluation-val.json", "val-report.txt", "val-confusion.png", "val-roc-pr.png", "val-reliability.png",
 }  # fmt: skip

@@ -1,0 +1,134 @@
+"""Which pictures are no radiographs, or none of use."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image, ImageFilter
+
+from fracture_edge.classifier import FractureClassifier
+from fracture_edge.errors import ModelError
+from fracture_edge.policy import Decision
+from fracture_edge.suitability import Limits, Measures, measure
+
+Grey = npt.NDArray[np.uint8]
+USUAL = Measures(
+    side=373, colour=0, contrast=40, correlation=0.98, median=30, bright=200, clipped=0, sharpness=0.24
+)
+
+
+def test_measures_of_a_checkerboard() -> None:
+    board = (np.indices((16, 16)).sum(axis=0) % 2 * 200).astype(np.uint8)
+    found = measure(board, side=500, colour=0.25)
+    # Neighbours always differ by 200; pixels eight apart never do.
+    assert found == Measures(
+        side=500, colour=0.25, contrast=100, correlation=-1, median=0, bright=200, clipped=0, sharpness=0
+    )
+
+
+def test_measures_of_a_ramp() -> None:
+    ramp = np.tile(np.arange(100, dtype=np.uint8), (100, 1))
+    found = measure(ramp, side=100, colour=0)
+    # Across, neighbours differ by 1 and pixels eight apart by 8; down, nothing differs.
+    assert found.sharpness == pytest.approx(1 / 8)
+    assert (found.median, found.bright, found.clipped) == (49, 98, 0)
+    # Variance of 0 to 99 is (100 ** 2 - 1) / 12; the mean square of a difference is 1 across and 0 down.
+    assert found.contrast**2 == pytest.approx(9999 / 12)
+    assert found.correlation == pytest.approx(1 - 0.5 / (2 * 9999 / 12))
+
+
+def test_correlation_of_noise_is_none() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200), np.uint8)
+    # Its standard error is about 1 / sqrt(2 * 40000).
+    assert measure(noise, side=200, colour=0).correlation == pytest.approx(0, abs=0.02)
+
+
+def test_clipped_is_the_share_of_white() -> None:
+    half = np.zeros((40, 40), np.uint8)
+    half[:10] = 255
+    assert measure(half, side=40, colour=0).clipped == 0.25
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (8, 8), (9, 9)])
+@pytest.mark.parametrize("level", [0, 7])
+def test_small_and_constant_pictures(shape: tuple[int, int], level: int) -> None:
+    found = measure(np.full(shape, level, np.uint8), side=1, colour=0)
+    assert (found.contrast, found.correlation, found.median, found.sharpness) == (0, 1, level, 0)
+
+
+def test_a_usual_radiograph_is_not_doubted() -> None:
+    assert Limits().doubt(USUAL) is None
+
+
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        ({"colour": 0.42}, "not_like_training_images: 42% of it is coloured"),
+        ({"contrast": 2}, "not_like_training_images: nearly constant"),
+        ({"correlation": 0.5}, "not_like_training_images: neighbouring pixels differ as in noise"),
+        (
+            {"median": 225},
+            "not_like_training_images: bright all over, as a page or an inverted radiograph is",
+        ),
+        ({"side": 60}, "low_image_quality: 60 pixels on the shorter side"),
+        ({"bright": 40}, "low_image_quality: too dark, 99 % of it at most 40 of 255"),
+        ({"clipped": 0.5}, "low_image_quality: clipped, 50% of it white"),
+        ({"sharpness": 0.13}, "low_image_quality: blurred"),
+    ],
+)
+def test_each_limit(other: dict[str, float], reason: str) -> None:
+    assert Limits().doubt(USUAL._replace(**other)) == reason
+
+
+@pytest.mark.parametrize(
+    "name", ["most_colour", "least_contrast", "least_correlation", "most_median", "least_side", "least_bright"]
+)
+def test_a_picture_at_the_limit_is_not_doubted(name: str) -> None:
+    quantity = name.partition("_")[2]
+    assert Limits().doubt(USUAL._replace(**{quantity: getattr(Limits(), name)})) is None
+
+
+def test_limits_of_a_model_file() -> None:
+    assert Limits.from_dict({"most_colour": 0.5}) == Limits(most_colour=0.5)
+    for wrong in ({"most_red": 0.5}, {"most_colour": "much"}):
+        with pytest.raises(ModelError, match="suitability"):
+            Limits.from_dict(wrong)  # type: ignore[arg-type]
+
+
+def _coloured(bone: Grey) -> npt.NDArray[np.uint8]:
+    picture = np.repeat(bone[..., np.newaxis], 3, axis=2)
+    picture[: len(bone) // 2, :, 0] = 255
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (_coloured, "not_like_training_images"),
+        (np.invert, "not_like_training_images"),
+        (lambda grey: np.full_like(grey, 90), "not_like_training_images"),
+        (lambda grey: grey[::2, ::2], "low_image_quality"),
+        (lambda grey: grey // 8, "low_image_quality"),
+        (
+            lambda grey: np.asarray(Image.fromarray(grey).filter(ImageFilter.GaussianBlur(9))),
+            "low_image_quality: blurred",
+        ),
+    ],
+)
+def test_doubted_pictures_are_uncertain_and_keep_their_probability(
+    spoil: Callable[[Grey], Grey], reason: str, bone: Callable[..., Grey]
+) -> None:
+    picture = spoil(bone(3, fractured=True))
+    with FractureClassifier() as careful, FractureClassifier(check_images=False) as careless:
+        doubted, plain = careful.predict(picture), careless.predict(picture)
+    assert doubted.decision is Decision.UNCERTAIN
+    assert doubted.reason.startswith(reason)
+    assert doubted.probability == plain.probability
+    assert not plain.reason.startswith(("not_like", "low_image"))
+
+
+def test_a_bone_is_not_doubted(bone: Callable[..., Grey]) -> None:
+    with FractureClassifier() as classifier:
+        reasons = [classifier.predict(bone(seed, fractured=seed % 2 == 0)).reason for seed in range(20)]
+    assert [reason for reason in reasons if reason.startswith(("not_like", "low_image"))] == []
