@@ -152,8 +152,15 @@ def _emulation() -> str:
 
 
 def _unlike() -> str:
-    result = _json("unlike.json")
-    return f"{unlike.table_of(result)}\nModel `{result['model']}`, SHA-256 {result['model_sha256'][:12]}.\n"
+    parts = []
+    for path in sorted((RESULTS / "unlike").glob("*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        kind = "with" if result["typicality"] else "without"
+        parts.append(
+            f"`{result['model']}` (SHA-256 {result['model_sha256'][:12]}), {kind} the distance of its features:\n\n"
+            f"{unlike.table_of(result)}"
+        )
+    return "\n".join(parts)
 
 
 BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(

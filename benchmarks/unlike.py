@@ -8,6 +8,7 @@ screenshots and noise, and on validation radiographs that were spoilt.
 
 import argparse
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -30,8 +31,8 @@ from train.loading import fingerprint
 
 #: Pictures of each kind that is drawn.
 DRAWN_EACH = 100
-#: Validation radiographs that are spoilt in each way.
-SPOILT_EACH = 200
+#: Validation radiographs that are spoilt in each way, at most.
+SPOILT_EACH = 400
 
 
 def flagged(classifier: FractureClassifier, pictures: Iterable[ImageSource]) -> dict[str, Any]:
@@ -49,7 +50,8 @@ def flagged(classifier: FractureClassifier, pictures: Iterable[ImageSource]) -> 
         if prediction.reason.startswith(tuple(Doubt)):
             # Without the figures, which differ from picture to picture.
             doubt, _, words = prediction.reason.partition(": ")
-            reasons[f"{doubt}: {''.join(letter for letter in words if not letter.isdigit()).split(',')[0]}"] += 1
+            kind = words.split(",")[0].split(" (")[0].lstrip("0123456789% ")
+            reasons[f"{doubt}: {kind}"] += 1
     count = reasons.total()
     return {
         "images": images,
@@ -88,7 +90,7 @@ def measure(
         photographs_from: What they are, in words.
     """
     part = [table.file(item) for item in table.where("val")]
-    some = [load_image(path) for path in part[:: max(1, len(part) // SPOILT_EACH)]]
+    some = [load_image(path) for path in part[:: math.ceil(len(part) / SPOILT_EACH)]]
     rows = {"validation radiographs": flagged(classifier, part), photographs_from: flagged(classifier, pictures)}
     for name in DRAWN:
         rows[f"drawn: {name}"] = flagged(classifier, drawn(name, DRAWN_EACH))
@@ -123,9 +125,9 @@ def main() -> None:
         )
     except FractureEdgeError as error:
         sys.exit(f"error: {error}")
-    print(table_of(result))
     if arguments.output is not None:
         atomic_write_text(arguments.output, json.dumps(result, indent=2) + "\n")
+    print(table_of(result), end="")
 
 
 def table_of(result: dict[str, Any]) -> str:
@@ -136,7 +138,7 @@ def table_of(result: dict[str, Any]) -> str:
         reason = next(iter(row["reasons"]), "–")
         lines.append(
             f"| {name} | {row['images']} | {share['value']:.1%} [{share['low']:.1%}, {share['high']:.1%}] | "
-            f"{reason.strip()} |"
+            f"{reason} |"
         )
     return "\n".join(lines) + "\n"
 
