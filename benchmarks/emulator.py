@@ -126,12 +126,13 @@ def ask(python: Python, model: Path, images: Sequence[Path], *, plain: bool = Fa
 
 def answer() -> None:
     """The process that `ask` starts: JSON lines on stdout, first the processor, then one for each image."""
-    from fracture_edge import classifier as device
+    from fracture_edge import session
+    from fracture_edge.classifier import FractureClassifier
 
     question = json.load(sys.stdin)
     if question["plain"]:
-        setattr(device, "exact_int8_sums", lambda: True)  # noqa: B010 (a name that it imports)
-    classifier = device.FractureClassifier(question["model"], threads=1)
+        setattr(session, "exact_int8_sums", lambda: True)  # noqa: B010 (a name that it imports)
+    classifier = FractureClassifier(question["model"], threads=1)
     print(json.dumps({"cpu_features": cpu_features(), "versions": installed("onnxruntime", "numpy", "pillow")}))
     for prediction in classifier.predict_many(question["images"]):
         print(json.dumps(prediction.record()), flush=True)

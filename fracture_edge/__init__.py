@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from fracture_edge._version import __version__
 
 if TYPE_CHECKING:
-    from fracture_edge.classifier import FractureClassifier, Prediction
+    from fracture_edge.classifier import FractureClassifier
     from fracture_edge.errors import FractureEdgeError, ImageError, ModelError, Status
     from fracture_edge.policy import Decision
+    from fracture_edge.prediction import Prediction
 
 __all__ = [
     "Decision",
@@ -28,7 +29,7 @@ __all__ = [
 
 _HOMES = {
     "FractureClassifier": "fracture_edge.classifier",
-    "Prediction": "fracture_edge.classifier",
+    "Prediction": "fracture_edge.prediction",
     "Decision": "fracture_edge.policy",
     "FractureEdgeError": "fracture_edge.errors",
     "ImageError": "fracture_edge.errors",

@@ -5,7 +5,6 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -17,63 +16,19 @@ import onnxruntime as ort
 from fracture_edge.errors import FractureEdgeError, ImageError, ModelError, Status
 from fracture_edge.images import ImageSource, source_name
 from fracture_edge.limits import MAX_PIXELS
-from fracture_edge.machine import exact_int8_sums, usable_cores
 from fracture_edge.modelfile import (
     ATYPICALITY_NAME,
     HEATMAP_NAME,
     INPUT_NAME,
-    METADATA_KEY,
     OUTPUT_NAME,
     ModelInfo,
     read_model,
 )
 from fracture_edge.policy import Decision, Policy
+from fracture_edge.prediction import Prediction
 from fracture_edge.preprocess import Framed
+from fracture_edge.session import open_session, read_info
 from fracture_edge.suitability import Doubt, Limits, measure
-
-#: One image keeps few cores busy; more threads than this cost start-up and win nothing.
-MOST_THREADS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """The answer for one image, or why there is none.
-
-    Attributes:
-        path: The file, or ``<bytes>``, ``<array>``, ``<file>``.
-        status: ``ok``, or what was wrong with the image; the following three are ``None`` then.
-        decision: ``fractured``, ``not_fractured`` or ``uncertain``.
-        probability: P(fractured), calibrated on validation images, 0 to 1.
-        threshold: What the probability was compared with.
-        reason: The decision's or the failure's reason in words.
-        model: Name of the model.
-        model_sha256: Of the model file, hexadecimal.
-        elapsed_ms: Milliseconds from the file to the decision: reading, decoding and inference, without the
-            time that a decoded image waits for the session in `FractureClassifier.predict_many`.
-        heatmap: Where the model looked: float32 [h, w], 0 to 1, over its whole input
-            (`Preprocessing.frame` tells which part of it shows the image), where the model has such an output and
-            there is an answer. No part of a record.
-    """
-
-    path: str
-    status: Status
-    decision: Decision | None
-    probability: float | None
-    threshold: float | None
-    reason: str
-    model: str
-    model_sha256: str
-    elapsed_ms: float
-    heatmap: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def ok(self) -> bool:
-        """Whether there is an answer."""
-        return self.status is Status.OK
-
-    def record(self) -> dict[str, Any]:
-        """Everything but the heat map, as plain values in the order of the fields."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "heatmap"}
 
 
 class _Decoded(NamedTuple):
@@ -125,8 +80,8 @@ class FractureClassifier:
 
         Args:
             model: An ``.onnx`` file written by ``fracture-edge export``; the embedded one when ``None``.
-            threads: Threads of one inference; as many as the process may use, at most `MOST_THREADS`, when
-                ``None``.
+            threads: Threads of one inference; as many as the process may use, at most
+                `fracture_edge.session.MOST_THREADS`, when ``None``.
             threshold: In place of the model's own, 0 to 1; switches its uncertain band off.
             policy: Name of one of the model's operating points, such as ``screening``; see
                 `ModelInfo.operating_points`.
@@ -147,8 +102,8 @@ class FractureClassifier:
         self._max_pixels = max_pixels
         self._closed = False
         self._file, data, self.sha256 = read_model(model)
-        session = _open_session(self._file, data, threads)
-        self.info = _read_info(self._file, session)
+        session = open_session(self._file, data, threads)
+        self.info = read_info(self._file, session)
         self.policy = _policy(self.info, threshold, policy)
         there = [output.name for output in session.get_outputs()]
         wanted = (OUTPUT_NAME, HEATMAP_NAME, *((ATYPICALITY_NAME,) if check_images else ()))
@@ -251,7 +206,7 @@ class FractureClassifier:
             file, data, digest = read_model(self._path)
             if digest != self.sha256:
                 raise ModelError(f"{file}: the file has changed since it was loaded; make a new classifier")
-            session = self._session = _open_session(file, data, self._threads)
+            session = self._session = open_session(file, data, self._threads)
         return session
 
     def _decode(self, image: ImageSource) -> _Decoded:
@@ -352,48 +307,3 @@ def _opened_once(
     if classifier.sha256 != sha256:
         raise ModelError(f"{classifier._file}: not the file that the classifier was made from")
     return classifier
-
-
-def session_options(threads: int | None) -> ort.SessionOptions:
-    """Options of every session here and in the benchmarks.
-
-    Args:
-        threads: Threads of one inference, or ``None`` for the default of `FractureClassifier`.
-    """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or min(usable_cores(), MOST_THREADS)
-    options.inter_op_num_threads = 1
-    # Spinning workers keep a core busy after each answer and slow down whatever runs next.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not exact_int8_sums():
-        # Wider sums: slower, and the same answers as on every other processor.
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    options.log_severity_level = 3
-    return options
-
-
-def _open_session(name: str, data: bytes, threads: int | None) -> ort.InferenceSession:
-    try:
-        return ort.InferenceSession(data, session_options(threads), providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises a dozen unrelated types
-        raise ModelError(f"{name}: onnxruntime cannot load it ({str(error).splitlines()[0]})") from error
-
-
-def _read_info(name: str, session: ort.InferenceSession) -> ModelInfo:
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    if text is None:
-        raise ModelError(f"{name}: no fracture-edge metadata inside; make model files with `fracture-edge export`")
-    try:
-        info = ModelInfo.from_json(text)
-    except ModelError as error:
-        raise ModelError(f"{name}: {error}") from error
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    expected = [info.preprocessing.height, info.preprocessing.width, 1]
-    if (
-        [entry.name for entry in inputs] != [INPUT_NAME]
-        or inputs[0].type != "tensor(uint8)"
-        or list(inputs[0].shape[1:]) != expected
-        or OUTPUT_NAME not in [entry.name for entry in outputs]
-    ):
-        raise ModelError(f"{name}: the graph is not uint8 '{INPUT_NAME}' [N, *{expected}] to '{OUTPUT_NAME}'")
-    return info

@@ -22,7 +22,8 @@ from fracture_edge.cli_options import (
 from fracture_edge.limits import MAX_PIXELS
 
 if TYPE_CHECKING:
-    from fracture_edge.classifier import FractureClassifier, Prediction
+    from fracture_edge.classifier import FractureClassifier
+    from fracture_edge.prediction import Prediction
     from fracture_edge.records import Format
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)

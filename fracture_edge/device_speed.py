@@ -35,7 +35,8 @@ def measure() -> dict[str, Any]:
     Raises:
         FractureEdgeError: A process of its own gave no answer.
     """
-    from fracture_edge.classifier import FractureClassifier, session_options
+    from fracture_edge.classifier import FractureClassifier
+    from fracture_edge.session import session_options
 
     with tempfile.TemporaryDirectory() as folder, FractureClassifier() as classifier:
         path = Path(folder) / "phantom.png"

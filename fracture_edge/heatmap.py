@@ -17,7 +17,7 @@ from fracture_edge.images import ImageSource, load_image
 from fracture_edge.preprocess import Preprocessing
 
 if TYPE_CHECKING:
-    from fracture_edge.classifier import Prediction
+    from fracture_edge.prediction import Prediction
 
 #: Longer side of an overlay's image; larger ones are made smaller.
 LONGEST_SIDE = 1024

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from typing import Any, Literal
 
-from fracture_edge.classifier import Prediction
+from fracture_edge.prediction import Prediction
 
 Format = Literal["text", "json", "jsonl", "csv"]
 #: The overlay's file, where overlays are asked for; in Python a prediction carries the map itself.

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fracture_edge.classifier import FractureClassifier, Prediction
+from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, refuse_overwrite
 from fracture_edge.journal import Journal
+from fracture_edge.prediction import Prediction
 from fracture_edge.records import HEATMAP, Format, columns, csv_line, render
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fracture_edge.batch import default_jobs
-from fracture_edge.classifier import FractureClassifier, Prediction
+from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.images import IMAGE_SUFFIXES
 from fracture_edge.journal import Journal
+from fracture_edge.prediction import Prediction
 
 #: Endings that programs give to files that they have not finished, also before the final one: ``x.tmp.png``.
 UNFINISHED = frozenset({".part", ".partial", ".tmp", ".temp", ".crdownload", ".filepart"})

@@ -69,7 +69,8 @@ def watch(
     """  # noqa: D301
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from fracture_edge import watch as watching
-    from fracture_edge.classifier import FractureClassifier, Prediction
+    from fracture_edge.classifier import FractureClassifier
+    from fracture_edge.prediction import Prediction
     from fracture_edge.records import sentence
 
     if isinstance(sys.stdout, io.TextIOWrapper):

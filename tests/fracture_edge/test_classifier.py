@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 
 from fracture_edge import Decision, FractureClassifier, FractureEdgeError, ModelError, Prediction, Status
-from fracture_edge.classifier import MOST_THREADS, session_options
 from fracture_edge.images import Picture
 from fracture_edge.modelfile import ModelInfo, embed_info
 from fracture_edge.policy import Policy
 from fracture_edge.preprocess import Preprocessing
+from fracture_edge.session import MOST_THREADS, session_options
 
 # float32 arithmetic in the graph against float64 here.
 EXACT = 1e-6

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from fracture_edge.classifier import Prediction
 from fracture_edge.errors import FractureEdgeError, Status
 from fracture_edge.journal import Journal
+from fracture_edge.prediction import Prediction
 from fracture_edge.records import COLUMNS, Format, csv_line, render
 
 NAMES = ["a.png", 'b, "c"\nd.png', "=e.png", "\udcff.png"]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from fracture_edge import machine
-from fracture_edge.classifier import session_options
+from fracture_edge.session import session_options
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_where_int8_sums_are_exact(
 def test_sessions_sum_wider_only_where_it_is_needed(
     exact: bool, wider: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fracture_edge.classifier.exact_int8_sums", lambda: exact)
+    monkeypatch.setattr("fracture_edge.session.exact_int8_sums", lambda: exact)
     options = session_options(1)
     if wider is None:
         with pytest.raises(RuntimeError):

@@ -5,9 +5,9 @@ import math
 
 import pytest
 
-from fracture_edge.classifier import Prediction
 from fracture_edge.errors import Status
 from fracture_edge.policy import Decision
+from fracture_edge.prediction import Prediction
 from fracture_edge.records import COLUMNS, FORMULA_STARTS, Format, csv_line, parse, render
 
 GOOD = Prediction(

@@ -1,0 +1,51 @@
+"""`Prediction`: what is said of one image."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fracture_edge.errors import Status
+from fracture_edge.policy import Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer for one image, or why there is none.
+
+    Attributes:
+        path: The file, or ``<bytes>``, ``<array>``, ``<file>``.
+        status: ``ok``, or what was wrong with the image; the following three are ``None`` then.
+        decision: ``fractured``, ``not_fractured`` or ``uncertain``.
+        probability: P(fractured), calibrated on validation images, 0 to 1.
+        threshold: What the probability was compared with.
+        reason: The decision's or the failure's reason in words.
+        model: Name of the model.
+        model_sha256: Of the model file, hexadecimal.
+        elapsed_ms: Milliseconds from the file to the decision: reading, decoding and inference, without the
+            time that a decoded image waits for the session in `FractureClassifier.predict_many`.
+        heatmap: Where the model looked: float32 [h, w], 0 to 1, over its whole input
+            (`Preprocessing.frame` tells which part of it shows the image), where the model has such an output and
+            there is an answer. No part of a record.
+    """
+
+    path: str
+    status: Status
+    decision: Decision | None
+    probability: float | None
+    threshold: float | None
+    reason: str
+    model: str
+    model_sha256: str
+    elapsed_ms: float
+    heatmap: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is an answer."""
+        return self.status is Status.OK
+
+    def record(self) -> dict[str, Any]:
+        """Everything but the heat map, as plain values in the order of the fields."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "heatmap"}
