@@ -61,11 +61,15 @@ def in_order(
 def with_progress(
     items: Iterable[Item], total: int, *, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Item]:
-    """Pass `items` on and draw on stderr how many of `total` have passed; the line is gone at the end."""
+    """Pass `items` on and draw on stderr how many of `total` are done; the line is gone at the end.
+
+    An item is done when the next one is asked for.
+    """
     started = drawn = clock()
     longest = 0
     try:
         for number, item in enumerate(items, 1):
+            yield item
             now = clock()
             if now - drawn >= _SECONDS_BETWEEN_DRAWINGS:
                 drawn = now
@@ -73,7 +77,6 @@ def with_progress(
                 longest = max(longest, len(line))
                 sys.stderr.write("\r" + line.ljust(longest))
                 sys.stderr.flush()
-            yield item
     finally:
         if longest:
             sys.stderr.write("\r" + " " * longest + "\r")

@@ -7,14 +7,15 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from fracture_edge.errors import FractureEdgeError, ImageError, ModelError, Status
-from fracture_edge.images import ImageSource, source_name
+from fracture_edge.decoding import Decoded, Decoder, Refusal, Wanted
+from fracture_edge.errors import FractureEdgeError, ModelError, Status
+from fracture_edge.images import ImageSource
 from fracture_edge.limits import MAX_PIXELS
 from fracture_edge.modelfile import (
     ATYPICALITY_NAME,
@@ -26,21 +27,11 @@ from fracture_edge.modelfile import (
 )
 from fracture_edge.policy import Decision, Policy
 from fracture_edge.prediction import Prediction
-from fracture_edge.preprocess import Framed
 from fracture_edge.session import open_session, read_info
-from fracture_edge.suitability import Doubt, Limits, measure
+from fracture_edge.suitability import Doubt, Limits
 
-
-class _Decoded(NamedTuple):
-    """An image on its way to the session: as the model sees it, or why it does not get there.
-
-    `doubt` is the reason why its answer will be "uncertain", if there is one.
-    """
-
-    name: str
-    outcome: Framed | ImageError
-    doubt: str | None
-    seconds: float
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class FractureClassifier:
@@ -99,7 +90,6 @@ class FractureClassifier:
         if threshold is not None and policy is not None:
             raise FractureEdgeError("a threshold and a policy exclude each other; give one of them")
         self._threshold, self._policy_name = threshold, policy
-        self._max_pixels = max_pixels
         self._closed = False
         self._file, data, self.sha256 = read_model(model)
         session = open_session(self._file, data, threads)
@@ -108,7 +98,8 @@ class FractureClassifier:
         there = [output.name for output in session.get_outputs()]
         wanted = (OUTPUT_NAME, HEATMAP_NAME, *((ATYPICALITY_NAME,) if check_images else ()))
         self._outputs = [name for name in wanted if name in there]
-        self._limits = Limits.from_dict(self.info.suitability) if check_images else None
+        limits = Limits.from_dict(self.info.suitability) if check_images else None
+        self._decoder = Decoder(self.info.preprocessing, max_pixels, limits)
         self._most_atypical = float(self.info.typicality.get("threshold", math.inf))
         self._session: ort.InferenceSession | None = session
         _LIVING.add(self)
@@ -130,13 +121,13 @@ class FractureClassifier:
         options = {
             "threshold": self._threshold,
             "policy": self._policy_name,
-            "max_pixels": self._max_pixels,
-            "check_images": self._limits is not None,
+            "max_pixels": self._decoder.max_pixels,
+            "check_images": self._decoder.limits is not None,
         }
         return _reopen, (self._path, self.sha256, self._threads, tuple(options.items()))
 
     def predict(self, image: ImageSource) -> Prediction:
-        """Classify one image.
+        """Classify one image; of a file that holds several, the first, and the reason says so.
 
         Args:
             image: A path, the bytes of a file, an open binary file, or an array (see
@@ -149,10 +140,29 @@ class FractureClassifier:
             ModelError: The graph gives something that is no number.
             FractureEdgeError: The classifier is closed.
         """
-        return self._answer(self._decode(image))
+        return self._answer(self._decoder.first(image))
+
+    def predict_frames(self, image: ImageSource, frames: Sequence[int] | None = None) -> Iterator[Prediction]:
+        """Classify every frame of a DICOM file; memory does not grow with their number.
+
+        Of any other file the first picture is classified, and the reason says so where there are more.
+
+        Args:
+            image: As for `predict`.
+            frames: Numbers of the frames, from 1; all that the file has if ``None``.
+
+        Returns:
+            The answers as they come, one for each frame. A frame that cannot be decoded gets its status, and the
+            next ones are tried all the same. A file that cannot be read at all, or that holds more than
+            `fracture_edge.limits.MAX_FRAMES`, gets a single answer; or one for each of `frames`.
+
+        Raises:
+            ModelError: As for `predict`, when the answer is asked for. So does FractureEdgeError.
+        """
+        return map(self._answer, self._decoder.frames(image, frames))
 
     def predict_many(self, images: Iterable[ImageSource], *, jobs: int = 1) -> Iterator[Prediction]:
-        """Classify images, in order; memory does not grow with their number.
+        """Classify images as `predict` does, in order; memory does not grow with their number.
 
         Args:
             images: As for `predict`.
@@ -166,13 +176,23 @@ class FractureClassifier:
             ValueError: `jobs` is under 1.
             ModelError: As for `predict`, when the answer is asked for. So does FractureEdgeError.
         """
-        if jobs < 1:
-            raise ValueError(f"jobs is {jobs}, not 1 or more")
-        if jobs == 1:
-            return map(self.predict, images)
-        from fracture_edge.batch import in_order
+        return map(self._answer, _ahead(self._decoder.first, images, jobs))
 
-        return map(self._answer, in_order(self._decode, images, jobs=jobs))
+    def predict_files(self, files: Iterable[Wanted], *, jobs: int = 1) -> Iterator[Iterator[Prediction]]:
+        """Classify every frame of files, in order, as `predict_frames` does.
+
+        Args:
+            files: Paths, and which frames.
+            jobs: As for `predict_many`. It is the first frames of files that are decoded ahead.
+
+        Returns:
+            The answers of one file after the other; take those of a file before the next file.
+
+        Raises:
+            ValueError: `jobs` is under 1.
+            ModelError: As for `predict`, when the answer is asked for. So does FractureEdgeError.
+        """
+        return (self._go_on(*begun) for begun in _ahead(self._begin, files, jobs))
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Run the graph alone, for callers that have preprocessed images already.
@@ -209,25 +229,21 @@ class FractureClassifier:
             session = self._session = open_session(file, data, self._threads)
         return session
 
-    def _decode(self, image: ImageSource) -> _Decoded:
-        started = time.perf_counter()
-        outcome: Framed | ImageError
-        doubt = None
-        try:
-            outcome = self.info.preprocessing.load_framed(image, max_pixels=self._max_pixels)
-        except ImageError as error:
-            outcome = error
-        else:
-            if self._limits is not None:
-                found = measure(outcome.content, side=outcome.side, colour=outcome.colour)
-                doubt = self._limits.doubt(found)
-        return _Decoded(source_name(image), outcome, doubt, time.perf_counter() - started)
+    def _begin(self, wanted: Wanted) -> tuple[Wanted, Decoded]:
+        return wanted, next(self._decoder.frames(*wanted))
 
-    def _answer(self, decoded: _Decoded) -> Prediction:
+    def _go_on(self, wanted: Wanted, first: Decoded) -> Iterator[Prediction]:
+        yield self._answer(first)
+        numbers = range(1, first.frames + 1) if wanted.frames is None else wanted.frames
+        # Read again and decoded here: files whose turn comes later keep one frame waiting each, and no bytes.
+        if len(numbers) > 1:
+            yield from map(self._answer, self._decoder.frames(wanted.file, numbers[1:]))
+
+    def _answer(self, decoded: Decoded) -> Prediction:
         started = time.perf_counter()
         status, decision, probability, heatmap = Status.OK, None, None, None
-        if isinstance(decoded.outcome, ImageError):
-            status, reason = decoded.outcome.status, decoded.outcome.detail
+        if isinstance(decoded.outcome, Refusal):
+            status, reason = decoded.outcome
         else:
             outputs = self._run(decoded.outcome.pixels[np.newaxis], self._outputs)
             answer = dict(zip(self._outputs, outputs, strict=True))
@@ -241,10 +257,12 @@ class FractureClassifier:
                 doubt = self._distant(float(answer[ATYPICALITY_NAME][0, 0]))
             if doubt is not None:
                 decision, reason = Decision.UNCERTAIN, doubt
-            if decoded.outcome.frames > 1:
-                reason += f"; the first of {decoded.outcome.frames} frames in the file"
+            if decoded.alone_of > 1:
+                reason += f"; the first of {decoded.alone_of} frames in the file"
         return Prediction(
             path=decoded.name,
+            frame=decoded.frame,
+            frames=decoded.frames,
             status=status,
             decision=decision,
             probability=probability,
@@ -264,6 +282,17 @@ class FractureClassifier:
             f"{Doubt.NOT_LIKE_TRAINING}: the network's features lie far from those of the training images "
             f"(squared distance {distance:.3g}, usual is up to {self._most_atypical:.3g})"
         )
+
+
+def _ahead(work: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
+    """Map in order: in `jobs` threads, or with 1 in this one when the result is asked for."""
+    if jobs < 1:
+        raise ValueError(f"jobs is {jobs}, not 1 or more")
+    if jobs == 1:
+        return map(work, items)
+    from fracture_edge.batch import in_order
+
+    return in_order(work, items, jobs=jobs)
 
 
 #: Those whose sessions a forked child must not touch.

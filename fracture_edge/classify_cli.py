@@ -23,6 +23,7 @@ from fracture_edge.limits import MAX_PIXELS
 
 if TYPE_CHECKING:
     from fracture_edge.classifier import FractureClassifier
+    from fracture_edge.decoding import Wanted
     from fracture_edge.prediction import Prediction
     from fracture_edge.records import Format
 
@@ -76,7 +77,8 @@ def classify(
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", help="Leave out the paths that the output, or what an interruption left of it, holds."
+            "--resume",
+            help="Leave out the paths and frames that the output, or what an interruption left of it, holds.",
         ),
     ] = False,
     force: Annotated[bool, typer.Option(help="Replace the file that --output names.")] = False,
@@ -85,9 +87,10 @@ def classify(
 
     PNG, JPEG, TIFF, BMP, WebP; DICOM with the [dicom] extra, HEIC with [heic]. `probability` is P(fractured). A
     file that cannot be used gets a record with its status and stops nothing. Records come in the order of the
-    images.
+    images. Each frame of a DICOM file gets one, with its number; of other files with several pictures the first.
 
-    Exit status: 0 every image has an answer (whatever it is), 1 none has, 2 wrong usage, 3 some have not.
+    Exit status: 0 every image has an answer (whatever it is; a file of frames, if each has one), 1 none has,
+    2 wrong usage, 3 some have not.
 
     For research and education. Not a medical device.
 
@@ -110,6 +113,7 @@ def classify(
     # numpy's linear algebra is not used here; its threads would cost start-up time.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from fracture_edge.classifier import FractureClassifier
+    from fracture_edge.decoding import Wanted
     from fracture_edge.inputs import expand
 
     if output is not None and not (force or resume):
@@ -127,36 +131,39 @@ def classify(
     bar = sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())
     answered = 0
 
-    def predictions(wanted: Sequence[Path]) -> "Iterator[Prediction]":
+    def predictions(wanted: "Sequence[Wanted]") -> "Iterator[Prediction]":
         nonlocal answered
-        for prediction in _predict(classifier, wanted, jobs, bar=bar):
-            answered += prediction.ok
-            yield prediction
+        for frames in _predict(classifier, wanted, jobs, bar=bar):
+            whole = True
+            for prediction in frames:
+                whole &= prediction.ok
+                yield prediction
+            answered += whole
 
-    if output is None:
-        _print(predictions(files), style, overlays)
-    elif style in ("jsonl", "csv"):
+    if output is not None and style in ("jsonl", "csv"):
         from fracture_edge.resume import write_resumable
 
-        before = write_resumable(
+        answered = write_resumable(
             output, style, files, predictions, like=classifier, resume=resume, force=force, overlays=overlays
         )
-        answered += before
+    elif output is not None:
+        _write(predictions(list(map(Wanted, files))), style, output, overlays, force=force)
     else:
-        _write(predictions(files), style, output, overlays, force=force)
+        _print(predictions(list(map(Wanted, files))), style, overlays)
     if answered < len(files):
         raise typer.Exit(EXIT_SOME_FAILED if answered else EXIT_FAILED)
 
 
 def _predict(
-    classifier: "FractureClassifier", files: Sequence[Path], jobs: int | None, *, bar: bool
-) -> "Iterator[Prediction]":
+    classifier: "FractureClassifier", files: "Sequence[Wanted]", jobs: int | None, *, bar: bool
+) -> "Iterator[Iterator[Prediction]]":
+    """The answers to the frames of each file."""
     if len(files) <= 1:
-        return classifier.predict_many(files)
+        return classifier.predict_files(files)
     from fracture_edge.batch import default_jobs, with_progress
 
-    predictions = classifier.predict_many(files, jobs=jobs or default_jobs())
-    return with_progress(predictions, len(files)) if bar else predictions
+    answers = classifier.predict_files(files, jobs=jobs or default_jobs())
+    return with_progress(answers, len(files)) if bar else answers
 
 
 def _overlays(classifier: "FractureClassifier", folder: Path) -> "Callable[[Prediction], str | None]":

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from fracture_edge.files import atomic_path
-from fracture_edge.images import ImageSource, load_image
+from fracture_edge.images import ImageFile, ImageSource
 from fracture_edge.preprocess import Preprocessing
 
 if TYPE_CHECKING:
@@ -64,10 +64,11 @@ def write_overlay(
     """Write the overlay of one prediction as PNG.
 
     Args:
-        source: What was classified; decoded again, in a size that fits the picture.
-        prediction: Its answer.
+        source: What was classified; read again and decoded in a size that fits the picture.
+        prediction: Its answer, or that of one of its frames, which is the one that is drawn.
         preprocessing: Of the model.
-        folder: Where the picture goes, under the image's name; ``NAME-2.png`` and so on where that is taken.
+        folder: Where the picture goes, under the image's name, with the frame's number where there are several:
+            ``NAME.png``, ``NAME-frame07.png``; ``NAME-2.png`` and so on where that is taken.
 
     Returns:
         The file, or ``None`` where the prediction has no heat map.
@@ -77,10 +78,12 @@ def write_overlay(
     """
     if prediction.heatmap is None:
         return None
-    grey = load_image(source, model_size=(LONGEST_SIDE, LONGEST_SIDE))
-    picture = overlay(grey, prediction.heatmap, preprocessing)
+    frame = ImageFile(source, model_size=(LONGEST_SIDE, LONGEST_SIDE)).read(prediction.frame - 1)
+    picture = overlay(frame.pixels, prediction.heatmap, preprocessing)
     folder.mkdir(parents=True, exist_ok=True)
     stem = Path(prediction.path).name or "image"
+    if prediction.frames > 1:
+        stem += f"-frame{prediction.frame:0{len(str(prediction.frames))}}"
     path = folder / f"{stem}.png"
     number = 1
     while path.exists():

@@ -9,21 +9,25 @@ are.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fracture_edge.colour import array_colour_share
-from fracture_edge.errors import ImageFormatError, ImageSizeError
+from fracture_edge.errors import ImageCorruptError, ImageFormatError, ImageSizeError
 from fracture_edge.grey import array_to_grey, stretch
 from fracture_edge.limits import MAX_PIXELS, check_size, max_bytes
 from fracture_edge.quiet import quiet
 from fracture_edge.raster import decode
 from fracture_edge.sources import ImageSource, access_error, read_bytes, source_name
 
+if TYPE_CHECKING:
+    from fracture_edge.dicom import DicomFile
+
 __all__ = [
     "IMAGE_SUFFIXES",
+    "ImageFile",
     "ImageSource",
     "Picture",
     "access_error",
@@ -43,6 +47,7 @@ _DICOM_MAGIC_AT = 128
 #: A DICOM file without preamble begins with an element of group 2, or of group 8, and these bytes, least
 #: significant first; big-endian files without preamble are not told from other files.
 _BARE_DICOM = (b"\x02\0\0\0", b"\x02\0\x02\0", b"\x08\0\0\0", b"\x08\0\x01\0", b"\x08\0\x05\0", b"\x08\0\x08\0")
+_NO_MEMORY = "not enough memory to decode it"
 
 
 class Picture(NamedTuple):
@@ -91,15 +96,11 @@ def load_picture(
     source: ImageSource, *, model_size: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS
 ) -> Picture:
     """Read one image and how many frames or pages its file holds; otherwise as `load_image`."""
-    return next(load_frames(source, model_size=model_size, max_pixels=max_pixels, first_only=True))
+    return ImageFile(source, model_size=model_size, max_pixels=max_pixels).read()
 
 
 def load_frames(
-    source: ImageSource,
-    *,
-    model_size: tuple[int, int] | None = None,
-    max_pixels: int = MAX_PIXELS,
-    first_only: bool = False,
+    source: ImageSource, *, model_size: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS
 ) -> Iterator[Picture]:
     """Read every frame of a DICOM file, one after the other; of any other file its first picture.
 
@@ -107,29 +108,90 @@ def load_frames(
         source: As `load_image` takes it.
         model_size: As there.
         max_pixels: As there; a limit for each frame.
-        first_only: Stop after the first frame, however many there are.
 
     Raises:
         ImageError: As there, before the frame that cannot be read; and where a DICOM file holds more than
-            `fracture_edge.limits.MAX_FRAMES` frames and all are wanted.
+            `fracture_edge.limits.MAX_FRAMES` frames.
     """
-    if isinstance(source, np.ndarray):
-        yield _from_array(source, max_pixels)
-        return
-    name, data = read_bytes(source, max_bytes(max_pixels))
-    try:
-        if data[_DICOM_MAGIC_AT : _DICOM_MAGIC_AT + 4] == b"DICM" or data.startswith(_BARE_DICOM):
-            from fracture_edge.dicom import DicomFile
+    file = ImageFile(source, model_size=model_size, max_pixels=max_pixels)
+    for frame in range(file.countable_frames()):
+        yield file.read(frame)
 
-            dicom = DicomFile(name, data, max_pixels)
-            for frame in range(1 if first_only else dicom.countable_frames()):
-                yield Picture(dicom.grey(frame), frame, dicom.frames)
-            return
-        with quiet():
-            raster = decode(name, data, model_size, max_pixels)
-    except MemoryError as error:
-        raise ImageSizeError(name, "not enough memory to decode it") from error
-    yield Picture(raster.grey, 0, raster.pictures, raster.colour)
+
+class ImageFile:
+    """A file or an array that is open for reading its frames, in any order.
+
+    It holds the file's bytes, and no decoded frame.
+
+    Attributes:
+        frames: How many can be read: those that a DICOM file says it holds, 1 of any other, whatever it holds.
+    """
+
+    def __init__(
+        self, source: ImageSource, *, model_size: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS
+    ) -> None:
+        """Read the bytes, and the header of a DICOM file.
+
+        Args:
+            source: As `load_image` takes it, like the others.
+            model_size: See there.
+            max_pixels: See there; a limit for each frame.
+
+        Raises:
+            ImageError: See there.
+        """
+        self._model_size, self._max_pixels = model_size, max_pixels
+        self._dicom: DicomFile | None = None
+        self._content: bytes | npt.NDArray[np.generic]
+        if isinstance(source, np.ndarray):
+            self._name, self._content = source_name(source), source
+        else:
+            self._name, self._content = read_bytes(source, max_bytes(max_pixels))
+            if _is_dicom(self._content):
+                self._dicom = self._open_dicom(self._content)
+        self.frames = 1 if self._dicom is None else self._dicom.frames
+
+    def countable_frames(self) -> int:
+        """`frames`, if they are not too many to be read one after the other.
+
+        Raises:
+            ImageSizeError: More than `fracture_edge.limits.MAX_FRAMES`.
+        """
+        return self.frames if self._dicom is None else self._dicom.countable_frames()
+
+    def read(self, frame: int = 0) -> Picture:
+        """Decode one frame.
+
+        Args:
+            frame: Which, from 0.
+
+        Raises:
+            ImageError: See `load_image`; and where there is no such frame.
+        """
+        if not 0 <= frame < self.frames:
+            raise ImageCorruptError(self._name, f"has no frame {frame + 1}")
+        try:
+            if self._dicom is not None:
+                return Picture(self._dicom.grey(frame), frame, self.frames)
+            if isinstance(self._content, np.ndarray):
+                return _from_array(self._content, self._max_pixels)
+            with quiet():
+                raster = decode(self._name, self._content, self._model_size, self._max_pixels)
+        except MemoryError as error:
+            raise ImageSizeError(self._name, _NO_MEMORY) from error
+        return Picture(raster.grey, 0, raster.pictures, raster.colour)
+
+    def _open_dicom(self, data: bytes) -> "DicomFile":
+        from fracture_edge.dicom import DicomFile
+
+        try:
+            return DicomFile(self._name, data, self._max_pixels)
+        except MemoryError as error:
+            raise ImageSizeError(self._name, _NO_MEMORY) from error
+
+
+def _is_dicom(data: bytes) -> bool:
+    return data.startswith(b"DICM", _DICOM_MAGIC_AT) or data.startswith(_BARE_DICOM)
 
 
 def _from_array(values: npt.NDArray[np.generic], max_pixels: int) -> Picture:

@@ -12,10 +12,13 @@ from fracture_edge.policy import Decision
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer for one image, or why there is none.
+    """The answer for one image, or one frame of it, or why there is none.
 
     Attributes:
         path: The file, or ``<bytes>``, ``<array>``, ``<file>``.
+        frame: Which of the file's frames, from 1 as DICOM counts; 1 in files of other formats.
+        frames: How many frames a DICOM file says it holds, each of which can be asked for; 1 in files of other
+            formats, whatever they hold, and where the file cannot be read at all.
         status: ``ok``, or what was wrong with the image; the following three are ``None`` then.
         decision: ``fractured``, ``not_fractured`` or ``uncertain``.
         probability: P(fractured), calibrated on validation images, 0 to 1.
@@ -31,6 +34,8 @@ class Prediction:
     """
 
     path: str
+    frame: int
+    frames: int
     status: Status
     decision: Decision | None
     probability: float | None

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from fracture_edge.errors import ModelError
-from fracture_edge.images import ImageSource, load_picture
+from fracture_edge.images import ImageFile, ImageSource, Picture
 from fracture_edge.limits import MAX_PIXELS
 
 Framing = Literal["letterbox", "stretch"]
@@ -123,7 +123,14 @@ class Preprocessing:
 
     def load_framed(self, source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Framed:
         """As `load`, with what else is known of the picture, which is the first that the file holds."""
-        picture = load_picture(source, model_size=(self.height, self.width), max_pixels=max_pixels)
+        return self.framed(self.open(source, max_pixels=max_pixels).read())
+
+    def open(self, source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> ImageFile:
+        """Open `source` to read its frames one by one for `framed`; otherwise as `load`."""
+        return ImageFile(source, model_size=(self.height, self.width), max_pixels=max_pixels)
+
+    def framed(self, picture: Picture) -> Framed:
+        """Preprocess one frame, and keep what else is known of it."""
         height, width = picture.pixels.shape
         left, top, across, down = self.frame(width, height)
         pixels = self(picture.pixels)

@@ -68,10 +68,11 @@ def columns(*, with_heatmap: bool) -> tuple[str, ...]:
 
 def sentence(prediction: Prediction) -> str:
     """One prediction for people, without a line's end."""
+    frame = f", frame {prediction.frame} of {prediction.frames}" if prediction.frames > 1 else ""
     if prediction.probability is None:
-        return f"{prediction.path}: no answer, {prediction.status} ({prediction.reason})"
+        return f"{prediction.path}{frame}: no answer, {prediction.status} ({prediction.reason})"
     return (
-        f"{prediction.path}: {prediction.decision}, P(fractured) = {prediction.probability:.3f} "
+        f"{prediction.path}{frame}: {prediction.decision}, P(fractured) = {prediction.probability:.3f} "
         f"(threshold {prediction.threshold:.3f}; {prediction.reason}; {prediction.elapsed_ms:.0f} ms)"
     )
 
@@ -84,7 +85,7 @@ def csv_line(values: Iterable[object]) -> str:
 def parse(text: str, style: Format) -> dict[str, Any] | None:
     """Read one record of `render` in JSON lines or CSV; ``None`` for the header of CSV.
 
-    Numbers of a CSV record stay texts, and what is missing is the empty text.
+    Numbers of a CSV record stay texts, those of frames excepted, and what is missing is the empty text.
 
     Raises:
         ValueError: It is none.
@@ -93,15 +94,19 @@ def parse(text: str, style: Format) -> dict[str, Any] | None:
         record = json.loads(text)
         if not isinstance(record, dict) or not record.keys() >= set(COLUMNS):
             raise ValueError("not a record")
-        return record
-    import csv
-    import io
+    else:
+        import csv
+        import io
 
-    (cells,) = csv.reader(io.StringIO(text, newline=""), strict=True)
-    names = columns(with_heatmap=len(cells) > len(COLUMNS))
-    if tuple(cells) == names:
-        return None
-    return dict(zip(names, map(_plain, cells), strict=True))
+        (cells,) = csv.reader(io.StringIO(text, newline=""), strict=True)
+        names = columns(with_heatmap=len(cells) > len(COLUMNS))
+        if tuple(cells) == names:
+            return None
+        record = dict(zip(names, map(_plain, cells), strict=True))
+    frame, frames = int(record["frame"]), int(record["frames"])
+    if not 1 <= frame <= frames:
+        raise ValueError("no such frame")
+    return record | {"frame": frame, "frames": frames}
 
 
 def _cell(value: object) -> str:

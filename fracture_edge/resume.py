@@ -2,11 +2,13 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fracture_edge.classifier import FractureClassifier
+from fracture_edge.decoding import Wanted
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, refuse_overwrite
 from fracture_edge.journal import Journal
@@ -14,19 +16,32 @@ from fracture_edge.prediction import Prediction
 from fracture_edge.records import HEATMAP, Format, columns, csv_line, render
 
 
+@dataclass(slots=True)
+class _Answers:
+    """The records of one file.
+
+    Attributes:
+        missing: Numbers of the frames that have none.
+        ok: Whether each of the others has an answer.
+    """
+
+    missing: set[int]
+    ok: bool = True
+
+
 class _Held:
-    """The records that an output holds already, by path."""
+    """The records that an output holds, by path."""
 
     def __init__(self, output: Path, like: FractureClassifier, *, with_heatmap: bool) -> None:
         self.total = 0
         self._with_heatmap = with_heatmap
         self._output = output
         self._like = like
-        self._paths: Counter[str] = Counter()
-        self._answered: set[str] = set()
+        # A path that is given twice has two.
+        self._files: dict[str, list[_Answers]] = {}
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Take note of a record.
+        """Take note of a record that was there before.
 
         Raises:
             FractureEdgeError: It is of another model, of another threshold, or with overlays and now without.
@@ -44,25 +59,40 @@ class _Held:
                 f"{self._output} was begun {'without' if self._with_heatmap else 'with'} --heatmap; go on as it "
                 "was begun, or give --force to begin again"
             )
-        self.total += 1
-        self._paths[record["path"]] += 1
-        if record["status"] == "ok":
-            self._answered.add(record["path"])
+        self.note(record["path"], record["frame"], record["frames"], ok=record["status"] == "ok")
 
-    def missing(self, files: Sequence[Path]) -> list[Path]:
-        """Those of `files` that have no record; a path that is given twice has two."""
-        left = self._paths.copy()
+    def note(self, path: str, frame: int, frames: int, *, ok: bool) -> None:
+        """Take note of any record."""
+        self.total += 1
+        files = self._files.setdefault(path, [])
+        file = next((file for file in files if frame in file.missing), None)
+        if file is None:
+            file = _Answers(set(range(1, frames + 1)))
+            files.append(file)
+        file.missing.discard(frame)
+        file.ok &= ok
+
+    def missing(self, files: Iterable[Path]) -> list[Wanted]:
+        """Those of `files` that have no record, or not for each of their frames."""
         wanted = []
-        for file in files:
-            if left[str(file)]:
-                left[str(file)] -= 1
-            else:
-                wanted.append(file)
+        for file, answers in self._of(files):
+            if answers is None:
+                wanted.append(Wanted(file))
+            elif answers.missing:
+                wanted.append(Wanted(file, sorted(answers.missing)))
         return wanted
 
-    def answered(self, files: Sequence[Path]) -> int:
-        """How many of `files` have an answer, not just a record."""
-        return sum(str(file) in self._answered for file in files)
+    def answered(self, files: Iterable[Path]) -> int:
+        """How many of `files` have an answer, not just a record, to each of their frames."""
+        return sum(answers is not None and answers.ok and not answers.missing for _, answers in self._of(files))
+
+    def _of(self, files: Iterable[Path]) -> Iterator[tuple[Path, _Answers | None]]:
+        times: Counter[str] = Counter()
+        for file in files:
+            path = str(file)
+            held = self._files.get(path, [])
+            yield file, held[times[path]] if times[path] < len(held) else None
+            times[path] += 1
 
 
 def partial_path(output: Path) -> Path:
@@ -74,7 +104,7 @@ def write_resumable(
     output: Path,
     style: Format,
     files: Sequence[Path],
-    predict: Callable[[Sequence[Path]], Iterator[Prediction]],
+    predict: Callable[[Sequence[Wanted]], Iterator[Prediction]],
     *,
     like: FractureClassifier,
     resume: bool,
@@ -86,15 +116,15 @@ def write_resumable(
     Args:
         output: The final file.
         style: ``jsonl`` or ``csv``.
-        files: All that shall have a record.
-        predict: Answers those that have none yet.
+        files: All that shall have a record, or one for each of their frames.
+        predict: Answers what has none yet.
         like: The classifier, whose model and threshold all records must share.
         resume: Keep the records that the partial file, or else `output`, holds.
         force: Begin again, whatever is there.
         overlays: See `fracture_edge.records.render`; a file to go on with must have been made with them too.
 
     Returns:
-        How many of `files` had an answer already.
+        How many of `files` have an answer, each of their frames if there are several.
 
     Raises:
         FractureEdgeError: There is a file that may not be replaced, or one to go on with that is not of this run.
@@ -103,27 +133,28 @@ def write_resumable(
     _prepare(partial, output, resume=resume, force=force)
     held = _Held(partial, like, with_heatmap=overlays is not None)
     with Journal(partial, style, held.add, fresh=force) as journal:
-        wanted = held.missing(files)
+        predictions = predict(held.missing(files))
         try:
             if style == "csv" and journal.empty:
                 journal.append(csv_line(columns(with_heatmap=overlays is not None)))
-            for piece in render(predict(wanted), style, header=False, overlays=overlays):
-                journal.append(piece)
-                held.total += 1
+            for prediction in predictions:
+                (text,) = render([prediction], style, header=False, overlays=overlays)
+                journal.append(text)
+                held.note(prediction.path, prediction.frame, prediction.frames, ok=prediction.ok)
             journal.flush()
         except BaseException:
             journal.close()
             if held.total:
-                kept = f"{partial} holds {held.total} of {len(files)} answers; --resume goes on from there"
-                print(f"fracture-edge: {kept}", file=sys.stderr)
+                done = len(files) - len(held.missing(files))
+                kept = f"{partial} holds the answers to {done} of {len(files)} files"
+                print(f"fracture-edge: {kept}; --resume goes on from there", file=sys.stderr)
             else:
                 partial.unlink()
             raise
     if not (force or resume):
         refuse_overwrite(output)
     partial.replace(output)
-    done = set(map(str, wanted))
-    return held.answered([file for file in files if str(file) not in done])
+    return held.answered(files)
 
 
 def _prepare(partial: Path, output: Path, *, resume: bool, force: bool) -> None:

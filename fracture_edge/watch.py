@@ -2,20 +2,21 @@
 
 The folder is looked at again and again: that works on network shares and needs nothing of the system. A file is
 taken when its size and time of modification are the same in two looks. What was answered is known from the
-records themselves: each carries the file's ``size`` and ``mtime_ns`` beside its path, so a restart answers nothing
-twice, and a file that was replaced is answered anew.
+records themselves: each carries the file's ``size`` and ``mtime_ns`` beside its path and frame, so a restart
+answers nothing twice, and a file that was replaced is answered anew.
 """
 
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fracture_edge.batch import default_jobs
 from fracture_edge.classifier import FractureClassifier
+from fracture_edge.decoding import Wanted
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.images import IMAGE_SUFFIXES
 from fracture_edge.journal import Journal
@@ -34,8 +35,15 @@ class State(NamedTuple):
     mtime_ns: int
 
 
+class _Records(NamedTuple):
+    """What the records of a file say: of which content, and which of its frames have none."""
+
+    state: State
+    missing: set[int]
+
+
 class Watcher:
-    """A folder, and which of its files have been answered.
+    """A folder, and which frames of its files have been answered.
 
     Attributes:
         folder: Absolute, so that paths in records mean the same wherever the next run is started.
@@ -73,7 +81,7 @@ class Watcher:
         self._recursive = recursive
         self._note = note
         self._noted: set[str] = set()
-        self._answered: dict[str, State] = {}
+        self._records: dict[str, _Records] = {}
         self._last: dict[str, State] = {}
         self._journal = Journal(out, "jsonl", self._remember)
 
@@ -90,27 +98,42 @@ class Watcher:
         found = dict(self._files(self.folder))
         settled = [(path, state) for path, state in found.items() if self._last.get(path) == state]
         self._last = found
+        new: list[tuple[str, State, Wanted]] = []
         for path, state in settled:
-            if self._answered.get(path) == state:
+            missing = self._missing(path, state)
+            if missing is None or missing:
+                new.append((path, state, Wanted(path, missing)))
+            else:
                 self._move(path)
-        new = [entry for entry in settled if self._answered.get(entry[0]) != entry[1]]
         new.sort(key=lambda entry: (entry[1].mtime_ns, entry[0]))
-        predictions = self._classifier.predict_many(
-            (path for path, _ in new), jobs=default_jobs() if len(new) > 1 else 1
+        answers = self._classifier.predict_files(
+            (wanted for _, _, wanted in new), jobs=default_jobs() if len(new) > 1 else 1
         )
-        for (path, state), prediction in zip(new, predictions, strict=True):
-            if _state(path) != state:
-                # Written to while it was read: another look will tell.
-                continue
-            record = prediction.record() | state._asdict()
-            self._journal.append(json.dumps(record) + "\n", durable=True)
-            self._answered[path] = state
-            self._move(path)
-            yield prediction
+        for (path, state, _), frames in zip(new, answers, strict=True):
+            for prediction in frames:
+                if _state(path) != state:
+                    # Written to while it was read: another look will tell.
+                    break
+                record = prediction.record() | state._asdict()
+                self._journal.append(json.dumps(record) + "\n", durable=True)
+                self._remember(record)
+                if not self._missing(path, state):
+                    self._move(path)
+                yield prediction
+
+    def _missing(self, path: str, state: State) -> Sequence[int] | None:
+        """Numbers of the frames that have no record; ``None`` for all of them, however many."""
+        records = self._records.get(path)
+        return sorted(records.missing) if records is not None and records.state == state else None
 
     def _remember(self, record: Mapping[str, Any]) -> None:
-        if "size" in record and "mtime_ns" in record:
-            self._answered[record["path"]] = State(record["size"], record["mtime_ns"])
+        if not ("size" in record and "mtime_ns" in record):
+            return
+        path, state = record["path"], State(record["size"], record["mtime_ns"])
+        records = self._records.get(path)
+        if records is None or records.state != state:
+            records = self._records[path] = _Records(state, set(range(1, record["frames"] + 1)))
+        records.missing.discard(record["frame"])
 
     def _files(self, folder: Path) -> Iterator[tuple[str, State]]:
         try:

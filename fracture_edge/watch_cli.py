@@ -52,7 +52,7 @@ def watch(
 
     A file counts as complete when its size and time are the same at two looks; hidden, empty and temporary files
     (.part, .tmp) wait. A file that is replaced is answered again: the last record of a path counts. A file that
-    cannot be used gets a record with its status.
+    cannot be used gets a record with its status. Each frame of a DICOM file gets a record of its own.
 
     Each record is on the disk before the answer is printed. A restart goes on where the last run ended, a kill -9
     included, and answers nothing twice; so keep the output where it is. Nothing is moved or changed unless

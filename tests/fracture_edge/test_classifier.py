@@ -64,6 +64,8 @@ def test_prediction(
     assert prediction.elapsed_ms > 0
     assert replace(prediction, probability=None, elapsed_ms=0) == Prediction(
         path="<bytes>",
+        frame=1,
+        frames=1,
         status=Status.OK,
         decision=Decision(decision),
         probability=None,
@@ -253,8 +255,8 @@ def test_time_is_that_of_one_image_not_of_the_queue(
     classifier: FractureClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "fracture_edge.preprocess.load_picture",
-        lambda *arguments, **options: time.sleep(0.05) or Picture(plain(1)),
+        "fracture_edge.images.ImageFile.read",
+        lambda *arguments: time.sleep(0.05) or Picture(plain(1)),
     )
     answers = list(classifier.predict_many([plain(1)] * 8, jobs=8))
     # All eight are decoded at a time; none waits for the others. A busy machine may stretch the 50 ms.

@@ -23,6 +23,8 @@ Run = Callable[..., tuple[int, str, str]]
 
 FIELDS = [
     "path",
+    "frame",
+    "frames",
     "status",
     "decision",
     "probability",
@@ -198,7 +200,7 @@ def test_output_goes_to_a_file(option: str, cli: Run, three: Path, tiny_model: P
     )
     assert target.read_text() == "old"
     assert cli(*arguments, "--force") == (0, "", "")
-    assert target.read_text().startswith("path,status,")
+    assert target.read_text().startswith("path,frame,frames,status,")
     assert [entry.name for entry in target.parent.iterdir()] == ["answers.csv"]
 
 
@@ -286,13 +288,13 @@ def test_help_shows_commands_one_a_line(command_name: str, cli: Run) -> None:
 def test_order_is_that_of_the_images_however_slow_they_are(
     jobs: int, cli: Run, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = preprocess.load_picture
+    load = preprocess.ImageFile
 
     def slower_at_the_start(source: object, **options: object) -> object:
         time.sleep(0.002 * (20 - int(Path(str(source)).stem)))
         return load(source, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(preprocess, "load_picture", slower_at_the_start)
+    monkeypatch.setattr(preprocess, "ImageFile", slower_at_the_start)
     files = [save(tmp_path / f"{number}.png", 64 + 6 * number) for number in range(20)]
     code, out, err = cli("classify", *files, "--model", tiny_model, "--jsonl", "--jobs", jobs)
     rows = records("--jsonl", out)

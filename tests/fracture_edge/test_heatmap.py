@@ -135,6 +135,22 @@ def test_command_writes_overlays_and_names_them(
     ]  # fmt: skip
 
 
+def test_each_frame_has_its_overlay(
+    looking_model: Path, write_cine: Callable[..., Path], tmp_path: Path, cli: Run
+) -> None:
+    # The upper rows of each frame are white, and so are those of its map.
+    cine, folder = write_cine(tmp_path / "cine.dcm", [16, 48, *[0] * 8]), tmp_path / "looked"
+    code, out, _ = cli("classify", cine, "--model", looking_model, "--heatmap", folder, "--json")
+    assert code == 0
+    assert [record["heatmap"] for record in json.loads(out)] == [
+        str(folder / f"cine.dcm-frame{number:02}.png") for number in range(1, 11)
+    ]
+    marked = tuple(np.rint(0.4 * 255 + 0.6 * YELLOW).astype(int))
+    for number, rows in ((1, [marked, (0, 0, 0)]), (2, [marked, marked]), (3, [(0, 0, 0), (0, 0, 0)])):
+        with Image.open(folder / f"cine.dcm-frame{number:02}.png") as picture:
+            assert [picture.getpixel((30, row)) for row in (3, 30)] == rows
+
+
 def test_overlays_and_resumption(looking_model: Path, bright_corner: Path, tmp_path: Path, cli: Run) -> None:
     target = tmp_path / "answers.csv"
     options = ("--model", looking_model, "--csv", "-o", target)

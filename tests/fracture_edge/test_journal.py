@@ -15,7 +15,9 @@ NAMES = ["a.png", 'b, "c"\nd.png', "=e.png", "\udcff.png"]
 
 
 def written(style: Format, names: list[str] = NAMES) -> bytes:
-    predictions = [Prediction(name, Status.EMPTY, None, None, None, "x", "tiny", "ab12", 1.0) for name in names]
+    predictions = [
+        Prediction(name, 1, 1, Status.EMPTY, None, None, None, "x", "tiny", "ab12", 1.0) for name in names
+    ]
     return "".join(render(predictions, style)).encode("utf-8", "surrogateescape")
 
 

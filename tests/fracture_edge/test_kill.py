@@ -17,16 +17,39 @@ from PIL import Image
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 
 IMAGES = 300
+#: Every tenth is a DICOM file of several frames, so that many kills come in the middle of one.
+FRAMES = 6
 FEW, MANY = range(4), range(4, 54)
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def films(tmp_path_factory: pytest.TempPathFactory, write_cine: Callable[..., Path]) -> list[Path]:
     folder = tmp_path_factory.mktemp("films")
     for number in range(IMAGES):
-        Image.fromarray(np.full((64, 64), number % 256, np.uint8)).save(folder / f"{number:03}.png")
+        if number % 10 == 0:
+            write_cine(folder / f"{number:03}.dcm", range(20, 20 + FRAMES))
+        else:
+            Image.fromarray(np.full((64, 64), number % 256, np.uint8)).save(folder / f"{number:03}.png")
     return sorted(folder.iterdir())
+
+
+def expected(films: list[Path]) -> list[str]:
+    """What each answer begins with, in order."""
+    return [
+        f"{path}, frame {frame} of {FRAMES}" if path.suffix == ".dcm" else str(path)
+        for path in films
+        for frame in range(1, 1 + (FRAMES if path.suffix == ".dcm" else 1))
+    ]
+
+
+def starts(lines: list[bytes]) -> list[str]:
+    """The same of records."""
+    records = [json.loads(line) for line in lines]
+    return [
+        record["path"] + (f", frame {record['frame']} of {record['frames']}" if record["frames"] > 1 else "")
+        for record in records
+    ]
 
 
 @pytest.fixture
@@ -64,14 +87,13 @@ def kill_classify(seed: int, films: list[Path], model: Path, start: Start, tmp_p
     arguments = ("classify", films[0].parent, "--model", model, "--jsonl", "-o", target)
     kill_later(start(*arguments), partial, seed)
     kept = whole_lines(partial if partial.exists() else target)
-    paths = [json.loads(line)["path"] for line in kept]
-    assert paths == [str(path) for path in films[: len(paths)]]
+    assert starts(kept) == expected(films)[: len(kept)]
     done = start(*arguments, "--resume")
     _, err = done.communicate(timeout=120)
     assert (done.returncode, err) == (0, b"")
     final = whole_lines(target)
     assert final[: len(kept)] == kept
-    assert [json.loads(line)["path"] for line in final] == list(map(str, films))
+    assert starts(final) == expected(films)
     assert b"".join(final) == target.read_bytes()
     assert [path.name for path in tmp_path.glob(f"*{seed}.jsonl*")] == [target.name]
     return len(kept)
@@ -82,14 +104,14 @@ def kill_watch(seed: int, films: list[Path], model: Path, start: Start, tmp_path
     arguments = ("watch", films[0].parent, "--out", out, "--model", model, "--interval", "0.1")
     printed = kill_later(start(*arguments), out, seed)
     reported = {line.partition(b": ")[0].decode() for line in printed.splitlines(keepends=True) if b"\n" in line}
-    kept = [json.loads(line)["path"] for line in whole_lines(out)]
+    kept = starts(whole_lines(out))
     assert reported <= set(kept)
     done = start(*arguments, "--once")
     _, err = done.communicate(timeout=120)
     assert (done.returncode, err) == (0, b"")
-    paths = [json.loads(line)["path"] for line in whole_lines(out)]
-    assert paths[: len(kept)] == kept
-    assert Counter(paths) == Counter(map(str, films))
+    final = starts(whole_lines(out))
+    assert final[: len(kept)] == kept
+    assert Counter(final) == Counter(expected(films))
     return len(kept)
 
 

@@ -103,12 +103,12 @@ SLOW_AT_B = """
 import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from fracture_edge import preprocess
-load = preprocess.load_picture
+load = preprocess.ImageFile
 def slow(source, **options):
     if str(source).endswith("b.png"):
         time.sleep(60)
     return load(source, **options)
-preprocess.load_picture = slow
+preprocess.ImageFile = slow
 from fracture_edge.cli import run
 run()
 """
@@ -140,7 +140,7 @@ def test_interrupted(to_file: bool, tiny_model: Path, tmp_path: Path, repository
     assert (process.returncode, out) == (130, b"")
     assert not target.exists()
     if to_file:
-        note = f"fracture-edge: {partial} holds 1 of 2 answers; --resume goes on from there\n"
+        note = f"fracture-edge: {partial} holds the answers to 1 of 2 files; --resume goes on from there\n"
         assert err.decode() == note
         assert json.loads(partial.read_text())["path"] == str(first)
     else:

@@ -12,6 +12,8 @@ from fracture_edge.records import COLUMNS, FORMULA_STARTS, Format, csv_line, par
 
 GOOD = Prediction(
     "a.png",
+    2,
+    12,
     Status.OK,
     Decision.FRACTURED,
     0.8756,
@@ -21,29 +23,30 @@ GOOD = Prediction(
     "ab12",
     3.6,
 )
-BAD = Prediction('b, "c".png', Status.EMPTY, None, None, None, "the file is empty", "tiny", "ab12", 0.125)
+BAD = Prediction('b, "c".png', 1, 1, Status.EMPTY, None, None, None, "the file is empty", "tiny", "ab12", 0.125)
 
-HEADER = "path,status,decision,probability,threshold,reason,model,model_sha256,elapsed_ms\n"
+HEADER = "path,frame,frames,status,decision,probability,threshold,reason,model,model_sha256,elapsed_ms\n"
 GOOD_JSON = (
-    '{"path": "a.png", "status": "ok", "decision": "fractured", "probability": 0.8756, "threshold": 0.5, '
-    '"reason": "probability at or above the threshold", "model": "tiny", "model_sha256": "ab12", '
-    '"elapsed_ms": 3.6}'
+    '{"path": "a.png", "frame": 2, "frames": 12, "status": "ok", "decision": "fractured", '
+    '"probability": 0.8756, "threshold": 0.5, "reason": "probability at or above the threshold", '
+    '"model": "tiny", "model_sha256": "ab12", "elapsed_ms": 3.6}'
 )
 BAD_JSON = (
-    '{"path": "b, \\"c\\".png", "status": "empty", "decision": null, "probability": null, "threshold": null, '
-    '"reason": "the file is empty", "model": "tiny", "model_sha256": "ab12", "elapsed_ms": 0.125}'
+    '{"path": "b, \\"c\\".png", "frame": 1, "frames": 1, "status": "empty", "decision": null, '
+    '"probability": null, "threshold": null, "reason": "the file is empty", '
+    '"model": "tiny", "model_sha256": "ab12", "elapsed_ms": 0.125}'
 )
 EXPECTED: dict[Format, str] = {
     "text": (
-        "a.png: fractured, P(fractured) = 0.876 "
+        "a.png, frame 2 of 12: fractured, P(fractured) = 0.876 "
         "(threshold 0.500; probability at or above the threshold; 4 ms)\n"
         'b, "c".png: no answer, empty (the file is empty)\n'
     ),
     "json": f"[\n  {GOOD_JSON},\n  {BAD_JSON}\n]\n",
     "jsonl": f"{GOOD_JSON}\n{BAD_JSON}\n",
     "csv": (
-        HEADER + "a.png,ok,fractured,0.8756,0.5,probability at or above the threshold,tiny,ab12,3.6\n"
-        '"b, ""c"".png",empty,,,,the file is empty,tiny,ab12,0.125\n'
+        HEADER + "a.png,2,12,ok,fractured,0.8756,0.5,probability at or above the threshold,tiny,ab12,3.6\n"
+        '"b, ""c"".png",1,1,empty,,,,the file is empty,tiny,ab12,0.125\n'
     ),
 }
 NOTHING: dict[Format, str] = {"text": "", "json": "[]\n", "jsonl": "", "csv": HEADER}
@@ -80,7 +83,7 @@ def test_each_record_comes_at_once(style: Format) -> None:
 
 def test_odd_names_come_back() -> None:
     name = 'line\nbreak, "quoted" ü \udcff.png'
-    odd = Prediction(name, Status.EMPTY, None, None, None, "x", "tiny", "ab12", 1.0)
+    odd = Prediction(name, 1, 1, Status.EMPTY, None, None, None, "x", "tiny", "ab12", 1.0)
     assert json.loads("".join(render([odd], "json")))[0]["path"] == name
     assert json.loads("".join(render([odd], "jsonl")))["path"] == name
     rows = list(csv.DictReader(io.StringIO("".join(render([odd], "csv")), newline="")))
@@ -94,11 +97,11 @@ def test_columns_are_the_documented_ones() -> None:
 @pytest.mark.parametrize("start", FORMULA_STARTS)
 def test_no_cell_begins_as_a_formula(start: str) -> None:
     name = f'{start}HYPERLINK(1;2),"x".png'
-    odd = Prediction(name, Status.EMPTY, None, None, None, start, "tiny", "ab12", 1.0)
+    odd = Prediction(name, 1, 1, Status.EMPTY, None, None, None, start, "tiny", "ab12", 1.0)
     text = "".join(render([odd], "csv", header=False))
     # What a spreadsheet sees, at commas and where it divides at semicolons or tabs instead.
     (row,) = csv.reader(io.StringIO(text, newline=""))
-    assert (row[0], row[5]) == ("'" + name, "'" + start)
+    assert (row[0], row[7]) == ("'" + name, "'" + start)
     for separator in ";\t":
         cells = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
         assert not cells[0].startswith(FORMULA_STARTS)
@@ -108,7 +111,7 @@ def test_no_cell_begins_as_a_formula(start: str) -> None:
 
 @pytest.mark.parametrize("name", ["a.png", "'a.png", "''=a", "'=a", "a'b", "", "-1", "\ufeffa"])
 def test_an_apostrophe_more_gives_the_text_back(name: str) -> None:
-    odd = Prediction(name, Status.EMPTY, None, None, None, "x", "tiny", "ab12", 1.0)
+    odd = Prediction(name, 1, 1, Status.EMPTY, None, None, None, "x", "tiny", "ab12", 1.0)
     assert parse("".join(render([odd], "csv", header=False)), "csv")["path"] == name  # type: ignore[index]
 
 
@@ -124,14 +127,23 @@ def test_parse_reads_what_render_writes() -> None:
         assert row is not None
         assert record is not None
         assert list(row) == list(record) == list(COLUMNS)
-        assert (row["path"], row["status"]) == (record["path"], record["status"])
+        assert [row[name] for name in COLUMNS[:4]] == [record[name] for name in COLUMNS[:4]]
         assert row["probability"] == ("" if record["probability"] is None else str(record["probability"]))
     assert parse(HEADER, "csv") is None
 
 
 @pytest.mark.parametrize(
     ("text", "style"),
-    [("a,b,c\n", "csv"), ('"a\n', "csv"), ("{}\n", "jsonl"), ("[1]\n", "jsonl"), ("x\n", "jsonl")],
+    [
+        ("a,b,c\n", "csv"),
+        ('"a\n', "csv"),
+        ("{}\n", "jsonl"),
+        ("[1]\n", "jsonl"),
+        ("x\n", "jsonl"),
+        (GOOD_JSON.replace('"frame": 2', '"frame": 13'), "jsonl"),
+        (GOOD_JSON.replace('"frames": 12', '"frames": "many"'), "jsonl"),
+        (csv_line(GOOD.record().values()).replace("a.png,2", "a.png,0"), "csv"),
+    ],
 )
 def test_parse_refuses_what_is_no_record(text: str, style: Format) -> None:
     with pytest.raises((ValueError, csv.Error)):

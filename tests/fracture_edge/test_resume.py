@@ -54,14 +54,14 @@ def classify(cli: Run, tiny_model: Path, target: Path) -> Run:
 def stop_at(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from fracture_edge import preprocess
 
-    load = preprocess.load_picture
+    load = preprocess.ImageFile
 
     def stop(source: object, **options: object) -> object:
         if Path(str(source)).name == name:
             raise RuntimeError("stop")
         return load(source, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(preprocess, "load_picture", stop)
+    monkeypatch.setattr(preprocess, "ImageFile", stop)
 
 
 def test_interruption_and_resumption_is_one_run(
@@ -72,7 +72,7 @@ def test_interruption_and_resumption_is_one_run(
         stop_at("c.png", patch)
         with pytest.raises(RuntimeError, match="stop"):
             classify(films)
-    note = f"fracture-edge: {partial} holds 2 of 3 answers; --resume goes on from there\n"
+    note = f"fracture-edge: {partial} holds the answers to 2 of 3 files; --resume goes on from there\n"
     assert capsys.readouterr().err == note
     assert (target.exists(), names(partial)) == (False, ["a.png", "b,\n2.png"])
     before = partial.read_bytes()

@@ -179,15 +179,15 @@ def test_file_that_changes_while_it_is_read_waits(
     path = save(inbox / "a.png")
     watcher = start()
     look(watcher)
-    predict_many = FractureClassifier.predict_many
+    predict_files = FractureClassifier.predict_files
 
-    def meanwhile(self: FractureClassifier, *arguments: object, **options: object) -> Iterator[Prediction]:
-        for prediction in predict_many(self, *arguments, **options):  # type: ignore[arg-type]
+    def meanwhile(self: FractureClassifier, *arguments: object, **options: object) -> Iterator[object]:
+        for frames in predict_files(self, *arguments, **options):  # type: ignore[arg-type]
             os.utime(path, ns=(7, 7))
-            yield prediction
+            yield frames
 
     with monkeypatch.context() as patch:
-        patch.setattr(FractureClassifier, "predict_many", meanwhile)
+        patch.setattr(FractureClassifier, "predict_files", meanwhile)
         assert look(watcher) == []
     assert (tmp_path / "out.jsonl").read_bytes() == b""
     assert [look(watcher), look(watcher)] == [[], ["a.png"]]
