@@ -157,8 +157,8 @@ def _unlike() -> str:
         result = json.loads(path.read_text(encoding="utf-8"))
         kind = "with" if result["typicality"] else "without"
         parts.append(
-            f"`{result['model']}` (SHA-256 {result['model_sha256'][:12]}), {kind} the distance of its features:\n\n"
-            f"{unlike.table_of(result)}"
+            f"`{result['model']}` (SHA-256 {result['model_sha256'][:12]}), "
+            f"{kind} the distance of its features:\n\n{unlike.table_of(result)}"
         )
     return "\n".join(parts)
 
