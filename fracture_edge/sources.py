@@ -106,8 +106,10 @@ def _read_stream(name: str, stream: BinaryIO, limit: int) -> bytes:
     """Read to the end, or one byte beyond the limit."""
     pieces: list[bytes] = []
     left = limit + 1
+    # A file that is there as a whole comes in one piece: joining pieces would take its size twice.
+    at_once = max(_CHUNK, os.fstat(stream.fileno()).st_size + 1) if isinstance(stream, io.FileIO) else _CHUNK
     while left > 0:
-        piece = stream.read(left if isinstance(stream, io.BytesIO) else min(left, _CHUNK))
+        piece = stream.read(left if isinstance(stream, io.BytesIO) else min(left, at_once))
         if piece is None:
             raise ImageAccessError(name, "has no bytes to give now", Status.UNREADABLE)
         if not isinstance(piece, bytes):
