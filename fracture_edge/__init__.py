@@ -6,6 +6,7 @@ prediction = FractureClassifier().predict("image.png")
 print(prediction.decision, prediction.probability)
 """
 
+import os
 from typing import TYPE_CHECKING
 
 from fracture_edge._version import __version__
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from fracture_edge.errors import FractureEdgeError, ImageError, ModelError, Status
     from fracture_edge.policy import Decision
     from fracture_edge.prediction import Prediction
+
+# From 1.29 on onnxruntime sends telemetry to its maker and keeps a device ID in the user's cache, on Linux and
+# macOS too. It reads this when it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "Decision",

@@ -35,6 +35,18 @@ def test_module_is_the_command(run_python: Run, tiny_model: Path, tmp_path: Path
     assert (done.returncode, done.stderr) == (3, b"")
 
 
+def test_nothing_is_left_in_the_users_home(run_python: Run, tiny_model: Path, tmp_path: Path) -> None:
+    # Where onnxruntime's telemetry keeps its device ID, its session and what it has not sent yet.
+    home, temporary = tmp_path / "home", tmp_path / "tmp"
+    home.mkdir()
+    temporary.mkdir()
+    places = {"HOME": str(home), "XDG_CACHE_HOME": str(home), "TMPDIR": str(temporary)}
+    path = save(tmp_path / "a.png")
+    done = run_python("-m", "fracture_edge", "classify", path, "--model", tiny_model, environment=places)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert list(home.iterdir()) == list(temporary.iterdir()) == []
+
+
 @pytest.mark.parametrize("command", ["train", "export", "benchmark"])
 def test_shadowing_file_in_the_working_folder_is_named(command: str, run_python: Run, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("raise SystemExit('the wrong one ran')\n")
