@@ -69,7 +69,8 @@ class Speeds:
         rows: By row id: ``speed``, by number of threads as text: ``inference_ms`` and ``file_to_decision_ms``
             (p50, p90, p99 and runs) and ``images_per_second`` by batch size as text; ``first_answer_ms``
             (p50, p90, p99 and runs) and ``peak_memory_mb``, both ``None`` when not measured; ``speed_error``, a
-            text or ``None``. A row that failed keeps the numbers of threads that it had finished.
+            text or ``None``. A row that failed keeps what it had finished: ``inference_ms`` at least of a number
+            of threads, without ``file_to_decision_ms`` (``None``) or batches that it did not come to.
         harness: ``overhead_us``: what timing a runner that does nothing gives, the same way and in turn with the
             rows; ``None`` when that failed.
     """
@@ -220,13 +221,14 @@ def _measure(field: _Field, options: SpeedOptions) -> tuple[dict[str, dict[str, 
         field.leave(_HARNESS.id)
     whole = field.in_turns("file to decision", "decisions", turns=turns, runs=runs, warm_up=1)
     rates = {batch: _images_per_second(field, inference, batch) for batch in options.batches}
+    # Of all rows that inferred, also of those that left afterwards.
     figures = {
         row: {
-            "inference_ms": summary(inference[row]),
-            "file_to_decision_ms": summary(whole[row]),
-            "images_per_second": {str(batch): rates[batch][row] for batch in options.batches},
+            "inference_ms": summary(seconds),
+            "file_to_decision_ms": summary(whole[row]) if row in whole else None,
+            "images_per_second": {str(batch): found[row] for batch, found in rates.items() if row in found},
         }
-        for row in field.workers
+        for row, seconds in inference.items()
     }
     return figures, summary([second * 1000 for second in idle]) if idle else None
 

@@ -1,6 +1,7 @@
 """A runner that takes a known time: what the harness itself is measured and tested with."""
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ _INFO = ModelInfo("stand-in", "none", "none", Preprocessing(64, 64), Policy(0.5,
 class StandIn(Runner):
     """Sleeps instead of inferring, or does nothing at all.
 
-    Its model file is JSON: ``seconds`` of every call, and ``log``, a file to which every call appends a line:
-    the model file's stem, and start and end by `time.perf_counter`, which all processes share on Linux.
+    Its model file is JSON: ``seconds`` of every call; ``calls``, after which it fails; and ``log``, a file to
+    which every call appends a line: the model file's stem, and start and end by `time.perf_counter`, which all
+    processes share on Linux.
     """
 
     runtime = SLEEP
@@ -31,10 +33,14 @@ class StandIn(Runner):
         super().__init__(path, _INFO, SLEEP if path else IDLE)
         settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path else {}
         self._seconds: float = settings.get("seconds", 0)
+        self._calls: float = settings.get("calls", math.inf)
         self._log = Path(settings["log"]) if "log" in settings else None
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating[Any]]:
         """Zeros [N]."""
+        if self._calls < 1:
+            raise RuntimeError("no calls left")
+        self._calls -= 1
         if self._seconds:
             started = time.perf_counter()
             time.sleep(self._seconds)

@@ -208,13 +208,14 @@ def _training(trained: dict[str, Any]) -> str:
 
 
 def failures(rows: Iterable[Row]) -> list[tuple[str, str]]:
-    """Row id and what went wrong, of rows that failed and of rows whose speed could not be measured."""
+    """Row id and what went wrong, of rows that failed and of rows whose speed was not measured, or not all."""
     found = []
     for row in rows:
         if row["error"]:
             found.append((row["id"], row["error"]))
         elif row["speed_error"]:
-            found.append((row["id"], f"speed not measured: {row['speed_error']}"))
+            much = "not all" if row["speed"] else "not"
+            found.append((row["id"], f"speed {much} measured: {row['speed_error']}"))
     return found
 
 

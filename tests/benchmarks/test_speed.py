@@ -231,6 +231,35 @@ def test_rows_that_fail_keep_their_error_and_the_others_go_on(images: list[Path]
     assert fine["first_answer_ms"]["runs"] == 1
 
 
+@pytest.mark.parametrize(
+    ("calls", "finished"),
+    [
+        # 20 to warm up and three turns of three: inference. Three turns more: file to decision, and batch 1 again
+        # is the inference. Then batches of 4.
+        (28, None),
+        (29, (False, ["1"])),
+        (38, (True, ["1"])),
+    ],
+)
+def test_a_row_that_fails_keeps_what_it_had_finished(
+    images: list[Path], tmp_path: Path, calls: int, finished: tuple[bool, list[str]] | None
+) -> None:
+    rows = [_sleeper(tmp_path, "fails", seconds=0.001, calls=calls), _sleeper(tmp_path, "fine", seconds=0.001)]
+    found = measure_speed(rows, images, _quick(), lambda text: None).rows
+    assert found["test/fails"]["speed_error"] == "no calls left"
+    speed = found["test/fails"]["speed"]
+    if finished is None:
+        assert speed == {}
+    else:
+        whole, batches = finished
+        assert speed["1"]["inference_ms"]["runs"] == 6
+        assert (speed["1"]["file_to_decision_ms"] is not None) == whole
+        assert list(speed["1"]["images_per_second"]) == batches
+    fine = found["test/fine"]["speed"]["1"]
+    assert fine["file_to_decision_ms"]["runs"] == 6
+    assert list(fine["images_per_second"]) == ["1", "4"]
+
+
 def test_the_embedded_model(images: list[Path]) -> None:
     row = _row("onnx", "onnxruntime")
     found = measure_speed([row], images, _quick(batches=(1,), first_answers=1), lambda text: None)

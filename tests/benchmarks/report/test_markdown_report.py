@@ -59,6 +59,19 @@ def test_full_summary(result: dict[str, Any]) -> None:
     assert "- resnet50/onnx float16: speed not measured: timed out after 600 s" in text
 
 
+def test_speed_that_was_measured_in_part(result: dict[str, Any]) -> None:
+    row = _row(result, "edge/onnx int8")
+    row["speed_error"] = "was killed by SIGKILL: out of memory?"
+    row["speed"] = {"1": row["speed"]["1"] | {"file_to_decision_ms": None, "images_per_second": {"1": 250.0}}}
+    text = markdown(result)
+    (cells,) = (
+        cells for cells in _table(text, "| model | format | threads |") if cells[:2] == ["edge", "onnx int8"]
+    )
+    assert cells[2] == "1"
+    assert cells[4:] == ["–", "250", "–", "–"]
+    assert "- edge/onnx int8: speed not all measured: was killed by SIGKILL: out of memory?" in text
+
+
 def test_circumstances(result: dict[str, Any]) -> None:
     text = markdown(result)
     assert "The test split (fracatlas): 240 images of 80 groups, 63 of them fractured." in text
