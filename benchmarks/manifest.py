@@ -23,7 +23,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise FractureEdgeError(f"{path}: not JSON ({error}); export again with --force") from error
+        raise FractureEdgeError(f"{path}: not JSON ({error}); move it away and export again") from error
     if manifest.get("schema_version") != EXPORT_SCHEMA:
         raise FractureEdgeError(
             f"{path}: schema {manifest.get('schema_version')}, this version reads {EXPORT_SCHEMA}; "

@@ -14,7 +14,6 @@ process is pinned, so that no runtime counts cores it may not use.
 
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,13 +21,13 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.lifeline import die_with
+
 if TYPE_CHECKING:
     from benchmarks.runners import Runner
 
 #: Images in memory at once where all of a split are asked for.
 _AT_ONCE = 32
-#: From Linux's sys/prctl.h.
-_PR_SET_PDEATHSIG = 1
 
 
 class _Worker:
@@ -102,14 +101,6 @@ def _timed(call: Callable[[Any], object], values: Iterator[Any], warm_up: int, r
     return {"seconds": seconds}
 
 
-def _die_with_parent() -> None:
-    """Have Linux kill this process when the one that started it dies: stopped, it would never notice."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def _private_channel() -> Callable[[Mapping[str, Any]], None]:
     """Keep stdout to ourselves: what runtimes print there goes to stderr."""
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
@@ -123,7 +114,8 @@ def _private_channel() -> Callable[[Mapping[str, Any]], None]:
 
 def main() -> None:
     """Do what the input says until it ends."""
-    _die_with_parent()
+    # Stopped, it would never notice that its input has ended.
+    die_with(os.getppid())
     answer = _private_channel()
     worker: _Worker | None = None
     for line in sys.stdin:

@@ -1,6 +1,10 @@
-"""Steps of an export in processes of their own: one that dies or runs out of memory costs only itself."""
+"""Steps of an export in processes of their own: one that dies or runs out of memory costs only itself.
+
+They end with the export, and write into its working folder only, temporary files included.
+"""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -11,7 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.manifest import MANIFEST
+from export.manifest import REJECTED
 from fracture_edge.errors import FractureEdgeError
+from fracture_edge.files import clear_temporaries
 
 
 class StepError(FractureEdgeError):
@@ -23,7 +30,7 @@ def run_step(step: str, arguments: dict[str, Any], *, quiet: bool = True) -> dic
 
     Args:
         step: Name of the function.
-        arguments: Its arguments, as JSON can hold them.
+        arguments: Its arguments, as JSON can hold them; ``work`` is the working folder.
         quiet: Keep what it writes to stderr for the error message; converters talk much.
 
     Returns:
@@ -32,15 +39,18 @@ def run_step(step: str, arguments: dict[str, Any], *, quiet: bool = True) -> dic
     Raises:
         StepError: It raised, or was killed.
     """
-    with tempfile.TemporaryDirectory(prefix="fracture-edge-step-") as folder:
+    with tempfile.TemporaryDirectory(prefix="step-", dir=arguments["work"]) as folder:
         result, job = Path(folder) / "result.json", Path(folder) / "job.json"
         # A file, because one argument of a command may hold 128 kB only: labels and groups of 3,000 images.
-        job.write_text(json.dumps({"step": step, "arguments": arguments, "result": str(result)}), encoding="utf-8")
+        task = {"step": step, "arguments": arguments, "result": str(result), "parent": os.getpid()}
+        job.write_text(json.dumps(task), encoding="utf-8")
         # -P: a file called export.py where the user stands must not hide the package.
         done = subprocess.run(  # noqa: S603
             [sys.executable, "-P", "-m", "export.steps", str(job)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE if quiet else None,
+            # Converters leave temporary files as large as the model when they are killed.
+            env=os.environ | {"TMPDIR": folder},
             check=False,
         )
         if result.is_file():
@@ -60,9 +70,12 @@ def run_step(step: str, arguments: dict[str, Any], *, quiet: bool = True) -> dic
 def working_folder(artifacts: Path, name: str) -> Iterator[Path]:
     """A hidden folder beside the models: on their disk, so that a finished file is moved in one step.
 
-    What an export that was killed left there goes; whoever calls holds the lock on the model.
+    What an export that was killed left there, and among the model's files, goes; whoever calls holds the lock on
+    the model.
     """
     for left in artifacts.glob(f".{name}.export-*"):
         shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}.export-", dir=artifacts) as folder:
-        yield Path(folder)
+    for folder in (artifacts / name, artifacts / name / REJECTED):
+        clear_temporaries(folder, MANIFEST, "*.onnx", "*.tflite")
+    with tempfile.TemporaryDirectory(prefix=f".{name}.export-", dir=artifacts) as work:
+        yield Path(work)

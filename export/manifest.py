@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.manifest import MANIFEST, read_manifest, sha256
-from fracture_edge.files import atomic_write_text
+from fracture_edge.files import atomic_path, atomic_write_text, flush_to_disk
 
 REJECTED = "rejected"
 
@@ -18,15 +18,43 @@ def write_entry(folder: Path, file: str, entry: Mapping[str, Any]) -> None:
     """Add what is known of one file, or replace it; entries of other files stay."""
     manifest = read_manifest(folder)
     manifest["files"] = dict(sorted((manifest["files"] | {file: dict(entry)}).items()))
-    atomic_write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+    _write(folder, manifest)
+
+
+def put(folder: Path, file: str, made: Path, entry: Mapping[str, Any]) -> None:
+    """Move a finished file to its place, over the one that may lie there, and add its entry.
+
+    While the one file takes the place of the other it has no entry: at whatever moment the process is killed,
+    every entry describes the file that lies there.
+
+    Args:
+        folder: ``artifacts/<model>``.
+        file: Its name there, as in the manifest.
+        made: The finished file; it is gone afterwards.
+        entry: What is known of it.
+    """
+    with atomic_path(folder / file) as place:
+        shutil.move(made, place)
+        # Now rather than without an entry: for a large file it takes seconds.
+        flush_to_disk(place)
+        _forget(folder, file)
+    write_entry(folder, file, entry)
 
 
 def drop_entry(folder: Path, file: str) -> None:
     """Forget a file, and delete it; nothing happens where there is none."""
+    _forget(folder, file)
+    (folder / file).unlink(missing_ok=True)
+
+
+def _forget(folder: Path, file: str) -> None:
     manifest = read_manifest(folder)
     if manifest["files"].pop(file, None) is not None:
-        atomic_write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-        (folder / file).unlink(missing_ok=True)
+        _write(folder, manifest)
+
+
+def _write(folder: Path, manifest: dict[str, Any]) -> None:
+    atomic_write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
 
 
 def stale(folder: Path, file: str, entry: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.lifeline import die_with
 from export.recipes import RECIPES
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.machine import peak_memory_mb
@@ -213,6 +214,7 @@ def _model(work: str, *, heatmap: bool) -> Any:
 def main() -> None:
     """Run the step that the command line names, and write what it returns."""
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    die_with(job["parent"])
     try:
         answer = STEPS[job["step"]](**job["arguments"])
         answer["peak_memory_mb"] = round(peak_memory_mb() or 0)

@@ -31,10 +31,10 @@ def atomic_path(final: str | os.PathLike[str], *, force: bool = True) -> Iterato
         refuse_overwrite(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     # Not tempfile: its files are 0600, and a result should have the permissions the user's umask says.
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp{target.suffix}")
+    temporary = _temporary(target, f"{os.getpid()}-{secrets.token_hex(4)}")
     try:
         yield temporary
-        _flush_to_disk(temporary)
+        flush_to_disk(temporary)
         if not force:
             refuse_overwrite(target)
         temporary.replace(target)
@@ -58,7 +58,24 @@ def refuse_overwrite(target: Path) -> None:
         raise FractureEdgeError(f"{target} exists already; give --force to replace it")
 
 
-def _flush_to_disk(path: Path) -> None:
+def clear_temporaries(folder: Path, *names: str) -> None:
+    """Remove the temporary files that processes killed within `atomic_path` left; whoever calls is alone there.
+
+    Args:
+        folder: Where; there may be none.
+        names: The final names, such as ``*.onnx``.
+    """
+    for name in names:
+        for left in folder.glob(_temporary(Path(name), "*-*").name):
+            left.unlink(missing_ok=True)
+
+
+def _temporary(target: Path, unique: str) -> Path:
+    return target.with_name(f".{target.stem}.{unique}.tmp{target.suffix}")
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until the disk has what was written to a file."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)

@@ -1,11 +1,12 @@
 import hashlib
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from benchmarks.manifest import read_manifest, sha256
-from export.manifest import drop_entry, gzip_bytes, stale, write_entry
+from export.manifest import drop_entry, gzip_bytes, put, stale, write_entry
 from fracture_edge.errors import FractureEdgeError
 
 
@@ -41,6 +42,61 @@ def test_a_dropped_entry_takes_its_file_with_it(folder: Path) -> None:
     drop_entry(folder, "a.onnx")
     assert not (folder / "a.onnx").exists()
     assert read_manifest(folder)["files"] == {}
+
+
+def test_a_file_without_an_entry_can_be_dropped(folder: Path) -> None:
+    drop_entry(folder, "a.onnx")
+    assert not (folder / "a.onnx").exists()
+    assert not (folder / "export.json").exists()
+
+
+def _made(folder: Path) -> tuple[Path, dict[str, str]]:
+    made = folder / "made.onnx"
+    made.write_bytes(b"better")
+    return made, {"sha256": sha256(made)}
+
+
+def test_a_file_and_its_entry_are_put_in_place(folder: Path) -> None:
+    made, entry = _made(folder)
+    put(folder, "rejected/b.onnx", made, entry)
+    assert (folder / "rejected" / "b.onnx").read_bytes() == b"better"
+    assert read_manifest(folder)["files"] == {"rejected/b.onnx": entry}
+    assert not made.exists()
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL."""
+
+
+@pytest.mark.parametrize(
+    ("renames", "there", "named"),
+    [
+        (0, b"file", True),
+        # The old entry has gone, then the file is replaced, then comes the new entry.
+        (1, b"file", False),
+        (2, b"better", False),
+        (3, b"better", True),
+    ],
+)
+def test_killed_at_any_moment_no_entry_describes_another_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, renames: int, there: bytes, named: bool
+) -> None:
+    write_entry(folder, "a.onnx", _entry(folder))
+    made, entry = _made(folder)
+    left, replace = [None] * renames, Path.replace
+
+    def replace_or_die(path: Path, target: Path) -> Path:
+        if not left:
+            raise Killed
+        left.pop()
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace_or_die)
+    with pytest.raises(Killed) if renames < 3 else nullcontext():
+        put(folder, "a.onnx", made, entry)
+    assert (folder / "a.onnx").read_bytes() == there
+    files = read_manifest(folder)["files"]
+    assert [entry["sha256"] for entry in files.values()] == [hashlib.sha256(there).hexdigest()] * named
 
 
 def test_what_does_not_hold_any_more_is_said(folder: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fracture_edge.errors import FractureEdgeError
-from fracture_edge.files import atomic_path, atomic_write_text, refuse_overwrite
+from fracture_edge.files import atomic_path, atomic_write_text, clear_temporaries, refuse_overwrite
 
 
 def listing(folder: Path) -> list[str]:
@@ -119,3 +119,9 @@ def test_killed_while_writing(number: signal.Signals, leftovers: int, tmp_path: 
         leftovers,
         True,
     )
+    (tmp_path / ".y.1-2.tmp.txt").touch()
+    clear_temporaries(tmp_path, "x.txt")
+    assert listing(tmp_path) == [".y.1-2.tmp.txt", "x.txt"]
+    clear_temporaries(tmp_path, "*.txt")
+    clear_temporaries(tmp_path / "nowhere", "*.txt")
+    assert listing(tmp_path) == ["x.txt"]
