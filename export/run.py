@@ -1,7 +1,6 @@
 """`fracture-edge export`: from ``artifacts/<model>/`` to files in every format, checked, and ``export.json``."""
 
 import math
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -13,10 +12,10 @@ from typing import Any
 from benchmarks.manifest import read_manifest, sha256
 from export.info import model_info
 from export.jobs import StepError, run_step, working_folder
-from export.manifest import REJECTED, drop_entry, gzip_bytes, stale, summary, write_entry
+from export.manifest import REJECTED, drop_entry, gzip_bytes, put, stale, summary
 from export.recipes import METHODS, Budget, Recipe, load_budgets
 from fracture_edge._version import __version__, installed
-from fracture_edge.files import atomic_path, refuse_overwrite
+from fracture_edge.files import refuse_overwrite
 from train.lock import alone
 from train.record import read_record
 
@@ -151,10 +150,7 @@ class _Export:
         if broken:
             self._drop_stale(target.name)
             target = self.folder / REJECTED / target.name
-        with atomic_path(target) as place:
-            shutil.move(temporary, place)
-        file = target.relative_to(self.folder).as_posix()
-        write_entry(self.folder, file, entry)
+        put(self.folder, target.relative_to(self.folder).as_posix(), temporary, entry)
         if not broken:
             drop_entry(self.folder, f"{REJECTED}/{target.name}")
         _say(summary(target.name, entry))
@@ -163,11 +159,13 @@ class _Export:
         return Outcome(target.name, target, "; ".join(broken))
 
     def _drop_stale(self, file: str) -> None:
-        """Remove an accepted file of an earlier training: it would pass for the one that was just refused."""
+        """Remove a file of an earlier training, or of unknown origin: it would pass for the one just refused."""
         before = read_manifest(self.folder)["files"].get(file)
-        if before and stale(self.folder, file, before):
+        if before and not stale(self.folder, file, before):
+            return
+        if before or (self.folder / file).exists():
             drop_entry(self.folder, file)
-            _say(f"{file}: the accepted file of an earlier training is removed")
+            _say(f"{file}: the file that lay there is removed, it is not one of this training")
 
     def _best(self, recipe: Recipe, path: Path) -> tuple[dict[str, Any], list[str]]:
         """Convert and judge; int8 ONNX again, calibrated otherwise, then with layers in float, until it passes."""
