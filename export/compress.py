@@ -7,7 +7,7 @@ They count after gzip, for a download or a packed file system. Sources: Zhu and 
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -28,28 +28,34 @@ _SAMPLE = 100_000
 _FLOAT32_STEP = 2.0**-22
 
 
-def prune(
-    model: keras.Model,
-    sparsity: float,
-    pixels: npt.NDArray[np.uint8],
-    labels: Sequence[int],
-    *,
-    epochs: int = 1,
-    batch_size: int = 32,
-    learning_rate: float = 1e-5,
-    seed: int = 0,
-) -> keras.Model:
+@dataclass(frozen=True, slots=True)
+class FineTuning:
+    """On what and how a network is trained further.
+
+    Attributes:
+        pixels: Images of the training split, uint8 [N, H, W, 1].
+        labels: 0 or 1, N of them.
+        epochs: At least 1.
+        batch_size: Images at once.
+        learning_rate: Of Adam.
+        seed: Of order, dropout and whatever else is drawn.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    labels: Sequence[int]
+    epochs: int = 1
+    batch_size: int = 32
+    learning_rate: float = 1e-5
+    seed: int = 0
+
+
+def prune(model: keras.Model, sparsity: float, tuning: FineTuning) -> keras.Model:
     """Set the smallest weights of each large kernel to zero and fine-tune the others.
 
     Args:
         model: From ``image`` uint8 [N, H, W, 1] to ``probability`` [N, 1]; not changed.
         sparsity: Share of zeros in each kernel of `compressible_layers`, above 0 and below 1.
-        pixels: Images of the training split, uint8 [N, H, W, 1].
-        labels: 0 or 1, N of them.
-        epochs: Of fine-tuning; at least 1.
-        batch_size: Of fine-tuning.
-        learning_rate: Of fine-tuning (Adam).
-        seed: Of order and dropout.
+        tuning: How the others are fine-tuned.
 
     Returns:
         A new model.
@@ -67,14 +73,9 @@ def prune(
         model,
         lambda layer: tfmot.sparsity.keras.prune_low_magnitude(layer, schedule),
         tfmot.sparsity.keras.strip_pruning,
-        pixels,
-        labels,
+        tuning,
         what=f"pruning to {sparsity:.0%} zeros",
         callbacks=[tfmot.sparsity.keras.UpdatePruningStep()],
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
     )
     for name in compressible_layers(model):
         kernel = pruned.get_layer(name).get_weights()[0]
@@ -87,17 +88,7 @@ def prune(
     return pruned
 
 
-def cluster(
-    model: keras.Model,
-    clusters: int,
-    pixels: npt.NDArray[np.uint8],
-    labels: Sequence[int],
-    *,
-    epochs: int = 1,
-    batch_size: int = 32,
-    learning_rate: float = 1e-5,
-    seed: int = 0,
-) -> keras.Model:
+def cluster(model: keras.Model, clusters: int, tuning: FineTuning) -> keras.Model:
     """Let each large kernel have few different values, and fine-tune those.
 
     tfmot compares every weight with every value at every step: for 16 values that takes some 150 bytes a weight,
@@ -107,12 +98,7 @@ def cluster(
         model: From ``image`` uint8 [N, H, W, 1] to ``probability`` [N, 1]; not changed.
         clusters: Most different values of each kernel of `compressible_layers`, 2 to 256. The zeros of a pruned
             kernel become one value near zero.
-        pixels: Images of the training split, uint8 [N, H, W, 1].
-        labels: 0 or 1, N of them.
-        epochs: Of fine-tuning; at least 1.
-        batch_size: Of fine-tuning.
-        learning_rate: Of fine-tuning (Adam).
-        seed: Of the first values, order and dropout.
+        tuning: How they are fine-tuned; its seed is that of the first values too.
 
     Returns:
         A new model.
@@ -128,20 +114,15 @@ def cluster(
         kernel, *others = layer.get_weights()
         # tfmot draws its first values among the weights and leaves them there but for fine-tuning. Drawn among
         # weights that have `clusters` different values, they are these.
-        layer.set_weights([_nearest(kernel, _centroids(kernel, clusters, seed)), *others])
+        layer.set_weights([_nearest(kernel, _centroids(kernel, clusters, tuning.seed)), *others])
         return tfmot.clustering.keras.cluster_weights(layer, clusters)
 
     clustered = _compress(
         model,
         wrap,
         tfmot.clustering.keras.strip_clustering,
-        pixels,
-        labels,
+        tuning,
         what=f"clustering to {clusters} values",
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
     )
     for name in compressible_layers(model):
         values = len(np.unique(clustered.get_layer(name).get_weights()[0]))
@@ -167,13 +148,9 @@ def compressible_layers(model: keras.Model) -> list[str]:
 
 def fine_tune(
     network: tf_keras.Model,
-    pixels: npt.NDArray[np.uint8],
-    labels: Sequence[int],
+    tuning: FineTuning,
     *,
     what: str,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
     callbacks: Sequence[tf_keras.callbacks.Callback] = (),
 ) -> None:
     """Train a tf_keras network in place, with class weights; says on stderr how it goes.
@@ -183,17 +160,17 @@ def fine_tune(
     """
 
     def say(epoch: int, logs: dict[str, float]) -> None:
-        print(f"{what}: epoch {epoch + 1} of {epochs}, loss {logs['loss']:.4f}", file=sys.stderr)
+        print(f"{what}: epoch {epoch + 1} of {tuning.epochs}, loss {logs['loss']:.4f}", file=sys.stderr)
 
-    weights = class_weights(labels)
-    network.compile(tf_keras.optimizers.Adam(learning_rate), tf_keras.losses.BinaryCrossentropy())
-    print(f"{what}: {len(pixels)} images, {epochs} epochs", file=sys.stderr)
+    weights = class_weights(tuning.labels)
+    network.compile(tf_keras.optimizers.Adam(tuning.learning_rate), tf_keras.losses.BinaryCrossentropy())
+    print(f"{what}: {len(tuning.pixels)} images, {tuning.epochs} epochs", file=sys.stderr)
     history = network.fit(
-        pixels,
-        np.asarray(labels, np.float32)[:, np.newaxis],
-        sample_weight=np.array([weights[label] for label in labels], np.float32),
-        batch_size=batch_size,
-        epochs=epochs,
+        tuning.pixels,
+        np.asarray(tuning.labels, np.float32)[:, np.newaxis],
+        sample_weight=np.array([weights[label] for label in tuning.labels], np.float32),
+        batch_size=tuning.batch_size,
+        epochs=tuning.epochs,
         callbacks=[
             *callbacks,
             tf_keras.callbacks.TerminateOnNaN(),
@@ -217,25 +194,24 @@ def _compress(
     model: keras.Model,
     wrap: Callable[[tf_keras.layers.Layer], tf_keras.layers.Layer],
     strip: Callable[[tf_keras.Model], tf_keras.Model],
-    pixels: npt.NDArray[np.uint8],
-    labels: Sequence[int],
+    tuning: FineTuning,
     *,
-    seed: int,
-    **training: Any,
+    what: str,
+    callbacks: Sequence[tf_keras.callbacks.Callback] = (),
 ) -> keras.Model:
     """To the twin, its compressible layers wrapped, fine-tuned, stripped, and back."""
     names = compressible_layers(model)
     if not names:
         raise FractureEdgeError(f"{model.name}: no kernel of {FEWEST_WEIGHTS} weights or more to compress")
-    tf_keras.utils.set_random_seed(seed)
-    some = pixels[:8]
+    tf_keras.utils.set_random_seed(tuning.seed)
+    some = tuning.pixels[:8]
     twin = to_twin(model)
     check_twin(model, twin, some)
     freeze_norms(twin)
     wrapped = tf_keras.models.clone_model(
         twin, clone_function=lambda layer: wrap(layer) if layer.name in names else layer
     )
-    fine_tune(wrapped, pixels, labels, **training)
+    fine_tune(wrapped, tuning, what=what, callbacks=callbacks)
     stripped = strip(wrapped)
     compressed = from_twin(stripped, model)
     check_twin(compressed, stripped, some)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from export.compress import cluster, prune
+from export.compress import FineTuning, cluster, prune
 from export.factorise import factorise
 
 #: Training images whose sums decide the directions that `export.factorise` keeps.
@@ -42,8 +42,9 @@ def compressed(
     if rank is not None:
         rows = np.sort(np.random.default_rng(seed).permutation(len(pixels))[:FACTORISE_IMAGES])
         model = factorise(model, pixels[rows], rank)
+    tuning = FineTuning(pixels, labels, epochs=epochs, seed=seed)
     if sparsity is not None:
-        model = prune(model, sparsity, pixels, labels, epochs=epochs, seed=seed)
+        model = prune(model, sparsity, tuning)
     if clusters is not None:
-        model = cluster(model, clusters, pixels, labels, epochs=epochs, seed=seed)
+        model = cluster(model, clusters, tuning)
     return model

@@ -7,7 +7,6 @@ After Jacob et al., "Quantization and Training of Neural Networks for Efficient 
 import contextlib
 import io
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -17,7 +16,7 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
-from export.compress import fine_tune, freeze_norms
+from export.compress import FineTuning, fine_tune, freeze_norms
 from export.fold import follows_linear, layer_inputs
 from export.twin import check_twin, to_twin
 from fracture_edge.errors import FractureEdgeError
@@ -29,16 +28,7 @@ _RANGE_IMAGES = 128
 _RANGES = ("output", "post_activation", "quantize_layer")
 
 
-def quantisation_aware(
-    model: keras.Model,
-    pixels: npt.NDArray[np.uint8],
-    labels: Sequence[int],
-    *,
-    epochs: int = 1,
-    batch_size: int = 32,
-    learning_rate: float = 1e-5,
-    seed: int = 0,
-) -> bytes:
+def quantisation_aware(model: keras.Model, tuning: FineTuning) -> bytes:
     """Fine-tune `model` with int8 rounding and convert it.
 
     Everything between the normalised image and the last features is int8. The log-odds and the probability, which
@@ -47,12 +37,7 @@ def quantisation_aware(
     Args:
         model: From ``image`` uint8 [N, H, W, 1] to ``probability`` [N, 1]; not changed. The custom CNN after
             `export.fold`.
-        pixels: Images of the training split, uint8 [N, H, W, 1].
-        labels: 0 or 1, N of them.
-        epochs: Of fine-tuning; at least 1.
-        batch_size: Of fine-tuning.
-        learning_rate: Of fine-tuning (Adam).
-        seed: Of order, dropout and the images for the first ranges.
+        tuning: How; its seed also draws the images for the first ranges.
 
     Returns:
         A TFLite file: grey levels 0 to 255 as float32 [1, H, W, 1] in, P(fractured) float32 [1, 1] out.
@@ -62,27 +47,19 @@ def quantisation_aware(
             tensorflow-model-optimization refuses, or fine-tuning that diverged.
     """
     _refuse_loose_norms(model)
-    tf_keras.utils.set_random_seed(seed)
+    tf_keras.utils.set_random_seed(tuning.seed)
     twin = to_twin(model)
-    check_twin(model, twin, pixels[:8])
+    check_twin(model, twin, tuning.pixels[:8])
     freeze_norms(twin)
     normalised = twin.get_layer("normalise").output
     # Without `grey_levels`, which only makes bytes float32.
     front = tf_keras.Model(twin.get_layer("grey_levels").output, normalised, name="front")
     body = tf_keras.Model(normalised, twin.output, name="probability")
     quantised = _quantise(body)
-    drawn = np.sort(np.random.default_rng(seed).permutation(len(pixels))[:_RANGE_IMAGES])
-    _set_ranges(quantised, twin, pixels[drawn])
+    drawn = np.sort(np.random.default_rng(tuning.seed).permutation(len(tuning.pixels))[:_RANGE_IMAGES])
+    _set_ranges(quantised, twin, tuning.pixels[drawn])
     shape = model.input_shape[1:]
-    fine_tune(
-        _joined(front, quantised, shape, None),
-        pixels,
-        labels,
-        what="quantisation-aware training",
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-    )
+    fine_tune(_joined(front, quantised, shape, None), tuning, what="quantisation-aware training")
     converter = tf.lite.TFLiteConverter.from_keras_model(_joined(front, quantised, shape, 1))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     # The converter tells on stdout where it saves what, and misses statistics that are in the graph itself.

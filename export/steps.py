@@ -121,11 +121,12 @@ def convert(
 
     chosen, float32, path = RECIPES[recipe], Path(work) / FLOAT32_ONNX, Path(target)
     if chosen.retrained:
+        from export.compress import FineTuning
         from export.qat import quantisation_aware
 
         images = np.load(Path(work) / "training.npz")
-        network, labels = _model(work, heatmap=False), images["labels"].tolist()
-        path.write_bytes(quantisation_aware(network, images["pixels"], labels, epochs=epochs, seed=seed))
+        tuning = FineTuning(images["pixels"], images["labels"].tolist(), epochs=epochs, seed=seed)
+        path.write_bytes(quantisation_aware(_model(work, heatmap=False), tuning))
     elif chosen.runtime == "tflite":
         from export.to_tflite import to_tflite
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import interpreter
 
+from export.compress import FineTuning
 from export.fold import fold_norms
 from export.qat import quantisation_aware
 from fracture_edge.errors import FractureEdgeError
@@ -63,7 +64,7 @@ def test_folded_custom_cnn_is_int8_and_answers_as_before(
     model = _trained("custom_cnn", images, filters=(4, 6, 8), units=8)
     pixels, labels = images
     expected = np.asarray(model(pixels, training=False))
-    blob = quantisation_aware(fold_norms(model), pixels, labels, batch_size=8)
+    blob = quantisation_aware(fold_norms(model), FineTuning(pixels, labels, batch_size=8))
     found = _run(blob, pixels)
     # Steps of 1/256 in each of four layers, at log-odds as steep as a toy network has them.
     assert np.abs(found - expected).max() < 0.1
@@ -82,7 +83,7 @@ def test_edge_runs_with_its_log_odds_in_float(images: tuple[Any, list[int]]) -> 
     model = _trained("edge", images, filters=0.25, dropout=0.0, drop_path=0.0)
     pixels, labels = images
     expected = np.asarray(model(pixels, training=False))
-    found = _run(quantisation_aware(model, pixels, labels, batch_size=8), pixels)
+    found = _run(quantisation_aware(model, FineTuning(pixels, labels, batch_size=8)), pixels)
     # Fifty layers, each rounded to 1/256 of its range.
     assert np.abs(found - expected).max() < 0.1
 
@@ -90,7 +91,7 @@ def test_edge_runs_with_its_log_odds_in_float(images: tuple[Any, list[int]]) -> 
 def test_norms_that_were_not_folded_are_refused(images: tuple[Any, list[int]]) -> None:
     model = build("custom_cnn", 32, 32, filters=(4, 6, 8), units=8)
     with pytest.raises(FractureEdgeError, match="norm 'norm1' does not follow a convolution directly"):
-        quantisation_aware(model, *images)
+        quantisation_aware(model, FineTuning(*images))
 
 
 def test_layers_that_the_tool_cannot_take_are_named(images: tuple[Any, list[int]]) -> None:
@@ -101,4 +102,4 @@ def test_layers_that_the_tool_cannot_take_are_named(images: tuple[Any, list[int]
     x = keras.layers.GlobalAveragePooling2D()(x)
     model = keras.Model(image, keras.layers.Dense(1, activation="sigmoid", name="probability")(x))
     with pytest.raises(FractureEdgeError, match="quantisation-aware training is not possible here"):
-        quantisation_aware(model, *images)
+        quantisation_aware(model, FineTuning(*images))
