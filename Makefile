@@ -29,14 +29,13 @@ lint: $(VENV)/ready
 	$(VENV)/bin/mypy
 
 # Measures all trained models in artifacts/ and the embedded one, which takes long with large ones.
-bench: $(VENV)/ready
+bench: $(VENV)/ready $(DEMO)/ready
 	$(VENV)/bin/fracture-edge benchmark $(MODELS) -o benchmarks/results/fracatlas.json --force
-	$(VENV)/bin/python -m benchmarks.startup --json > benchmarks/results/startup.json.new
-	mv benchmarks/results/startup.json.new benchmarks/results/startup.json
+	$(DEMO)/bin/python -P -m benchmarks.device_cost --output benchmarks/results/device-cost.json
 	$(VENV)/bin/python -m benchmarks.docs
 
 # Not editable, as a user installs it: what is in the package decides when to install again.
-$(DEMO)/ready: pyproject.toml constraints.txt $(wildcard fracture_edge/*.py fracture_edge/models/*)
+$(DEMO)/ready: pyproject.toml constraints.txt $(wildcard fracture_edge/*.py fracture_edge/models/* benchmarks/*.py)
 	rm -rf build
 	$(PYTHON) -m venv $(DEMO)
 	$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[dicom]' pydicom-data

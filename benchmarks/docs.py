@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks import formats, reproduction, unlike
 from benchmarks.report import prose, summary_table, tables
 from benchmarks.report.recommend import recommend
-from benchmarks.text import interval
+from benchmarks.text import interval, megabytes, times
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.files import atomic_write_text
 from train.dataset import SPLITS
@@ -34,6 +34,7 @@ DOCUMENTS = (
     ROOT / "docs" / "formats.md",
     ROOT / "docs" / "training.md",
     ROOT / "docs" / "device.md",
+    ROOT / "docs" / "benchmarks.md",
 )
 
 
@@ -70,16 +71,58 @@ def _card() -> str:
 
 
 def _startup() -> str:
-    result = _json("startup.json")
-    classify, yardstick, machine = result["classify"], result["yardstick"], result["environment"]
+    result = _json("device-cost.json")
+    start, machine = result["startup"], result["environment"]
     return (
         f"The whole process `fracture-edge classify one.png`, from start to exit, takes\n"
-        f"{classify['p50_ms']:.0f} ms (p90 {classify['p90_ms']:.0f} ms): {result['ratio']:.2f} times the "
-        f"{yardstick['p50_ms']:.0f} ms of\n"
-        f'`python -c "import numpy, PIL.Image, onnxruntime"`, started in turn, {result["runs"]} runs of each, and '
-        f"needs {result['peak_memory_mb']:.0f} MB at its peak\n"
-        f"({machine['cpu']}, {machine['cores']} cores; `python -m benchmarks.startup`).\n"
+        f"{start['classify']['p50']:.0f} ms (p90 {start['classify']['p90']:.0f} ms): {times(start['ratio'])} the "
+        f"{start['yardstick']['p50']:.0f} ms of\n"
+        f'`python -c "import numpy, PIL.Image, onnxruntime"`, started in turn, {start["classify"]["runs"]} runs '
+        f"of each, and needs {result['peak_memory_mb']['one']:.0f} MB at its peak\n"
+        f"({machine['cpu']}, {machine['cores']} cores; `python -P -m benchmarks.device_cost`).\n"
     )
+
+
+def _device() -> str:
+    result = _json("device-cost.json")
+    start, large, memory, machine = (
+        result[name] for name in ("startup", "large_jpeg", "peak_memory_mb", "environment")
+    )
+    versions = machine["versions"]
+    rows = (
+        (
+            "whole process of `classify one.png`",
+            start["classify"],
+            '`python -c "import numpy, PIL.Image, onnxruntime"`',
+            start["yardstick"],
+            start["ratio"],
+        ),
+        (
+            f"a {large['stored']} grey JPEG of {megabytes(large['bytes'])} MB, from file to decision",
+            large["file_to_decision"],
+            f"libjpeg alone, at the same reduced scale ({large['decoded']})",
+            large["decode"],
+            large["ratio"],
+        ),
+    )
+    lines = ["| what | ms (p90) | yardstick | ms (p90) | ratio |", "|" + " --- |" * 5]
+    lines += [
+        f"| {what} | {_spread(taken)} | {yardstick} | {_spread(least)} | {times(found)} |"
+        for what, taken, yardstick, least, found in rows
+    ]
+    return "\n".join(lines) + (
+        f"\n\nPeak memory of a process that classifies one small picture {memory['one']:.0f} MB, the large JPEG "
+        f"{memory['large_jpeg']:.0f} MB, {result['many']} small pictures with `--jobs 1` "
+        f"{memory['many']:.0f} MB.\n"
+        f"{start['classify']['runs']} processes and {large['decode']['runs']} decisions of each, in turns, with "
+        f"default threads; the ratio is the median of the turns' with its 95 % interval. "
+        f"{machine['cpu']}, {machine['cores']} cores,\nPython {machine['python']}, onnxruntime "
+        f"{versions['onnxruntime']}, NumPy {versions['numpy']}, Pillow {versions['pillow']}.\n"
+    )
+
+
+def _spread(milliseconds: dict[str, float]) -> str:
+    return f"{milliseconds['p50']:.1f} ({milliseconds['p90']:.1f})"
 
 
 def _splits() -> str:
@@ -168,6 +211,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "benchmark": _benchmark,
         "card": _card,
         "startup": _startup,
+        "device": _device,
         "splits": _splits,
         "training": _training,
         "reproduction": reproduction.table,

@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks.environment import environment
 from benchmarks.latency import rounds, summary
+from benchmarks.ratio import ratio
 from benchmarks.runners import runner_of
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.modelfile import read_tflite_info
@@ -27,21 +28,17 @@ def pair(first: Path, second: Path, runs: int) -> dict[str, Any]:
 
     Returns:
         Percentiles of both in milliseconds, and ``ratio``: median of second / first over the rounds with the 95 %
-        interval of that median (binomial, from the ordered ratios).
+        interval of that median.
     """
     info = read_tflite_info(first) if first.suffix == ".tflite" else FractureClassifier(first).info
     size = info.preprocessing
     images = np.random.default_rng(0).integers(0, 256, (8, 1, size.height, size.width, 1), np.uint8)
     contenders = {name: runner_of(path, 1).probabilities for name, path in (("first", first), ("second", second))}
     seconds = rounds(contenders, list(images), runs)
-    ratios = np.sort(np.array(seconds["second"]) / np.array(seconds["first"]))
-    # Normal approximation of the binomial ranks around the median.
-    half = 0.98 * np.sqrt(runs)
-    low, high = int(max(0, runs / 2 - half)), int(min(runs - 1, runs / 2 + half))
     return {
         "first": {"file": first.name, **summary(seconds["first"])},
         "second": {"file": second.name, **summary(seconds["second"])},
-        "ratio": {"value": float(np.median(ratios)), "low": float(ratios[low]), "high": float(ratios[high])},
+        "ratio": ratio(seconds["second"], seconds["first"]),
         "threads": 1,
         "environment": environment(),
     }

@@ -1,7 +1,9 @@
-"""Whole-process time and peak memory of `fracture-edge classify one.png`: `python -m benchmarks.startup`.
+"""Whole-process time of `fracture-edge classify one.png`: `python -P -m benchmarks.startup`.
 
-The yardstick is a process that only imports what any such program must, numpy, Pillow and onnxruntime. Both
-are started in turn, so that whatever else the machine does hurts both.
+The yardstick is a process that only imports what any such program must, numpy, Pillow and onnxruntime. Both are
+started in turn, so that whatever else the machine does hurts both, and both without onnxruntime's telemetry, which
+would make the yardstick slower. A wheel must be installed: an editable installation puts an import hook of its own
+into every process, the yardstick too.
 """
 
 import argparse
@@ -10,99 +12,105 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.metadata import distribution
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from benchmarks.environment import environment
+from benchmarks.latency import rounds, summary
+from benchmarks.ratio import ratio
+from fracture_edge.errors import FractureEdgeError
 
 YARDSTICK = (sys.executable, "-c", "import numpy, PIL.Image, onnxruntime")
-WARM_UP = 3
+CLASSIFY = (str(Path(sys.executable).with_name("fracture-edge")), "classify")
 
 
-def run_once(command: Sequence[str]) -> tuple[float, float]:
-    """Run a process to its end: seconds, and peak resident memory in MB (10^6 bytes).
+def refuse_editable() -> None:
+    """Make sure that what is installed here is what a user installs.
+
+    Raises:
+        FractureEdgeError: It is an editable installation.
+    """
+    origin = json.loads(distribution("fracture-edge").read_text("direct_url.json") or "{}")
+    if origin.get("dir_info", {}).get("editable"):
+        raise FractureEdgeError("fracture-edge is installed editable here; measure where a wheel is installed")
+
+
+def run_once(command: Sequence[str]) -> None:
+    """Run a process to its end, as it would run without this process's settings of Python.
 
     Raises:
         subprocess.CalledProcessError: It failed.
     """
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603
-    _, status, usage = os.wait4(process.pid, 0)
-    taken = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    # ru_maxrss is in kibibytes on Linux.
-    return taken, usage.ru_maxrss * 1024 / 1e6
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=_environment())  # noqa: S603
+
+
+def _environment() -> Mapping[str, str]:
+    ours = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
+    return kept | {"ORT_DISABLE_TELEMETRY": "1"}
 
 
 def measure(image: Path, runs: int) -> dict[str, Any]:
-    """Time `classify` and the yardstick alternately.
+    """Time `classify` and the yardstick in turns.
 
     Args:
         image: What to classify.
-        runs: Of each, after `WARM_UP` that do not count.
+        runs: Of each, after those that do not count.
 
     Returns:
-        Median and 90 % point of both in milliseconds, the ratio of the medians, the median of the ratios
-        of neighbouring runs, and the peak memory of `classify`.
+        Percentiles of both in milliseconds, and the median of the rounds' ratios with its 95 % interval.
     """
-    classify = (str(Path(sys.executable).with_name("fracture-edge")), "classify", str(image))
-    seconds: dict[str, list[float]] = {"classify": [], "yardstick": []}
-    memory = 0.0
-    for number in range(WARM_UP + runs):
-        for name, command in (("yardstick", YARDSTICK), ("classify", classify)):
-            taken, peak = run_once(command)
-            if number >= WARM_UP:
-                seconds[name].append(taken)
-                if name == "classify":
-                    memory = max(memory, peak)
-    pairs = zip(seconds["classify"], seconds["yardstick"], strict=True)
-    return {
-        "runs": runs,
-        **{
-            name: {"p50_ms": median(values) * 1000, "p90_ms": float(np.percentile(values, 90)) * 1000}
-            for name, values in seconds.items()
-        },
-        "ratio": median(seconds["classify"]) / median(seconds["yardstick"]),
-        "median_of_ratios": median(a / b for a, b in pairs),
-        "peak_memory_mb": memory,
-        "environment": environment(),
+    contenders = {
+        "yardstick": lambda path: run_once(YARDSTICK),
+        "classify": lambda path: run_once((*CLASSIFY, str(path))),
     }
+    seconds = rounds(contenders, [image], runs)
+    return {
+        **{name: summary(values) for name, values in seconds.items()},
+        "ratio": ratio(seconds["classify"], seconds["yardstick"]),
+    }
+
+
+def radiograph(rows: int, columns: int) -> npt.NDArray[np.uint8]:
+    """A picture in the manner of a long bone, uint8 [rows, columns], that compresses about as radiographs do.
+
+    A shaft with bright walls in soft tissue, and grain of three grey levels that is correlated over neighbouring
+    pixels, as a detector's is.
+    """
+    random = np.random.default_rng(0)
+    across = np.abs(np.linspace(-1, 1, columns))
+    tissue = 90 * np.clip(1.3 - across, 0, 1)
+    shaft = np.where(across < 0.25, 50, 0) + 90 * np.exp(-(((across - 0.25) / 0.05) ** 2))
+    along = np.linspace(0.8, 1.1, rows)[:, np.newaxis]
+    white = random.standard_normal((rows + 1, columns + 1), np.float32)
+    grain = 1.5 * (white[1:, 1:] + white[1:, :-1] + white[:-1, 1:] + white[:-1, :-1])
+    return np.clip((tissue + shaft) * along + grain, 0, 255).astype(np.uint8)
+
+
+def example(folder: Path) -> Path:
+    """A radiograph of the size of most of FracAtlas's images, as a PNG file in `folder`."""
+    path = folder / "one.png"
+    Image.fromarray(radiograph(454, 373)).save(path)
+    return path
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("image", nargs="?", type=Path, help="default: a generated 454x373 grey PNG")
-    parser.add_argument("--runs", type=int, default=30)
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--runs", type=int, default=40)
     options = parser.parse_args()
+    refuse_editable()
     with tempfile.TemporaryDirectory() as folder:
-        image = options.image or _example(Path(folder) / "one.png")
-        result = measure(image, options.runs)
-    if options.json:
-        print(json.dumps(result, indent=2))
-        return
+        found = measure(options.image or example(Path(folder)), options.runs)
     for name in ("yardstick", "classify"):
-        print(f"{name:9}  p50 {result[name]['p50_ms']:.0f} ms  p90 {result[name]['p90_ms']:.0f} ms")
-    print(f"ratio of medians {result['ratio']:.2f}, median of ratios {result['median_of_ratios']:.2f}")
-    print(f"peak memory of classify {result['peak_memory_mb']:.0f} MB; {options.runs} runs each, in turn")
-
-
-def _example(path: Path) -> Path:
-    """A smooth grey picture of the size of FracAtlas's images, with some noise."""
-    random = np.random.default_rng(0)
-    rows, columns = np.mgrid[0:454, 0:373]
-    bone = 200 * np.exp(-(((columns - 186) / 60) ** 2)) * (rows > 20)
-    Image.fromarray((bone + random.integers(0, 30, bone.shape)).astype(np.uint8)).save(path)
-    return path
+        print(f"{name:9}  p50 {found[name]['p50']:.0f} ms  p90 {found[name]['p90']:.0f} ms")
+    print("ratio {value:.3f} [{low:.3f}, {high:.3f}]".format(**found["ratio"]))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,11 @@ def bounds(estimate: dict[str, float]) -> str:
     return f"[{estimate['low']:.3f}, {estimate['high']:.3f}]"
 
 
+def times(ratio: dict[str, float]) -> str:
+    """``1.24 [1.22, 1.26] times``."""
+    return f"{ratio['value']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}] times"
+
+
 def megabytes(size: float) -> str:
     """`size` in bytes as units of 10**6: ``3.82``."""
     return f"{size / 1e6:.2f}" if size < 1e7 else f"{size / 1e6:.1f}"

@@ -1,194 +1,53 @@
-"""The `fracture-edge` command: knows every command by name and imports the one that is called.
+"""The `fracture-edge` command: failures as one line, exit codes, a quick start and a quick end."""
 
-Those of the device need the bare install only; those that train, export and measure live in their own packages.
-"""
-
+import gc
 import os
 import sys
-from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
-
-import typer
-from typer.core import TyperGroup
 
 from fracture_edge.errors import FractureEdgeError
 
 EXIT_FAILED, EXIT_SOME_FAILED = 1, 3
+_HELP = frozenset({"-h", "--help"})
+#: As shells and typer say it of SIGINT.
+_EXIT_INTERRUPTED = 130
 
 
-class _Elsewhere(NamedTuple):
-    """A command of another package: its module, the packages it imports, its extra, and its summary."""
+def main(*, own_process: bool = False) -> None:
+    """Run the command line; every expected failure is one line on stderr.
 
-    module: str
-    packages: tuple[str, ...]
-    extra: str
-    summary: str
-
-
-_DEVICE = MappingProxyType(
-    {
-        "classify": ("fracture_edge.classify_cli", "Say of each image whether a bone is fractured."),
-        "watch": ("fracture_edge.watch_cli", "Answer images as they appear in a folder."),
-        "info": ("fracture_edge.info_cli", "Print what a model file says about itself, as JSON."),
-        "doctor": ("fracture_edge.doctor_cli", "Check the installation and measure this device."),
-    }
-)
-_WORKSHOP = MappingProxyType(
-    {
-        "data": _Elsewhere(
-            "train.data_cli", ("train",), "train", "Audit a folder of labelled X-rays, divide it without leaks."
-        ),
-        "train": _Elsewhere(
-            "train.cli", ("train", "benchmarks"), "train", "Train a model from a data folder and a split file."
-        ),
-        "train-all": _Elsewhere(
-            "train.all_cli",
-            ("train", "benchmarks"),
-            "train",
-            "Train the reference's three models and edge, and compare.",
-        ),
-        "tune": _Elsewhere(
-            "train.tune_cli", ("train", "benchmarks"), "tune", "Search for better hyper-parameters of a model."
-        ),
-        "evaluate": _Elsewhere(
-            "train.evaluate_cli",
-            ("train", "benchmarks"),
-            "train",
-            "Judge trained models on a split, with pictures.",
-        ),
-        "export": _Elsewhere(
-            "export.cli",
-            ("export", "train", "benchmarks"),
-            "export",
-            "Export trained models to ONNX and TFLite, float and int8, checked.",
-        ),
-        "benchmark": _Elsewhere(
-            "benchmarks.cli",
-            ("benchmarks", "train"),
-            "benchmark",
-            "Measure a model's accuracy and latency in every format.",
-        ),
-    }
-)
-#: Modules whose absence means that the extra of a command is not installed.
-_HEAVY = frozenset(
-    {
-        "tensorflow",
-        "keras",
-        "sklearn",
-        "scipy",
-        "matplotlib",
-        "imagehash",
-        "tqdm",
-        "filelock",
-        "optuna",
-        "tomli_w",
-        "tf2onnx",
-        "onnx",
-        "ai_edge_litert",
-        "tf_keras",
-        "tensorflow_model_optimization",
-    }
-)
-
-
-class _Commands(TyperGroup):
-    """Knows all commands by name and imports the one that is called."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return [*_DEVICE, *_WORKSHOP]
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name in _DEVICE:
-            module = _DEVICE[cmd_name][0]
-        elif cmd_name in _WORKSHOP:
-            module = _WORKSHOP[cmd_name].module
-            for package in _WORKSHOP[cmd_name].packages:
-                _refuse_shadow(package)
-        else:
-            return None
-        command = typer.main.get_command(import_module(module).app)
-        command.name = cmd_name
-        return command
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """List the commands without importing them."""
-        device = [(name, summary) for name, (_, summary) in _DEVICE.items()]
-        with formatter.section("Commands"):
-            formatter.write_dl(device + [(name, elsewhere.summary) for name, elsewhere in _WORKSHOP.items()])
-
-
-app = typer.Typer(
-    cls=_Commands,
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-@app.callback()
-def _root() -> None:
-    """Bone fractures on X-rays: from labelled images to an answer in milliseconds, offline.
-
-    For research and education. Not a medical device.
-
-    \b
-    fracture-edge classify image.png         is this bone fractured?
-    fracture-edge watch inbox -o out.jsonl   answer what arrives in a folder
-    fracture-edge doctor                     is everything in order on this device?
-    fracture-edge COMMAND --help             what else a command can do
-    """  # noqa: D301
-
-
-def _refuse_shadow(package: str) -> None:
-    """Another module of the name `package` may come first on the path: say so rather than fail oddly.
-
-    Raises:
-        FractureEdgeError: It does; the text names the file.
+    Args:
+        own_process: Nothing but the command runs in this process, from its start to its end.
     """
-    spec = find_spec(package)
-    if spec is None or spec.origin is None:
-        raise FractureEdgeError(f"the package '{package}' is missing: reinstall fracture-edge")
-    ours = Path(__file__).resolve().parent.parent / package / "__init__.py"
-    if Path(spec.origin).resolve() != ours:
-        raise FractureEdgeError(
-            f"{spec.origin} hides fracture-edge's own package '{package}'; rename it or run from elsewhere"
-        )
-
-
-def main() -> None:
-    """Run the command line; every expected failure is one line on stderr."""
     try:
+        if own_process:
+            _import_quickly()
+        from fracture_edge.commands import app
+
         app()
     except FractureEdgeError as error:
         _fail(str(error))
     except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        command = next((word for word in sys.argv[1:] if word in _WORKSHOP), None)
-        if missing not in _HEAVY or command is None:
-            raise
-        _fail(f"'{command}' needs {missing}: pip install 'fracture-edge[{_WORKSHOP[command].extra}]'")
+        _fail(_how_to_install(error))
     except OSError as error:
         _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        sys.exit(_EXIT_INTERRUPTED)
 
 
 def run() -> None:
     """The installed command: `main`, and on the device a quick way out.
 
-    Python's teardown costs a good part of the whole process once onnxruntime is loaded (compare with `python -m
+    Python's teardown costs a good part of the whole process once onnxruntime is loaded (compare with `python -P -m
     benchmarks.startup`), and there is nothing left to do in it: every file is closed when `main` ends.
     """
     try:
-        main()
+        main(own_process=True)
         code: int | str | None = 0
     except SystemExit as stop:
         code = stop.code
-    if not isinstance(code, int) or _WORKSHOP.keys() & set(sys.argv[1:2]):
+    from fracture_edge.commands import WORKSHOP
+
+    if not isinstance(code, int) or WORKSHOP.keys() & set(sys.argv[1:2]):
         sys.exit(code)
     try:
         sys.stdout.flush()
@@ -197,6 +56,38 @@ def run() -> None:
         # Whoever read our output is gone, or the disk is full.
         code = code or EXIT_FAILED
     os._exit(code)
+
+
+def _import_quickly() -> None:
+    """Import without looking for reference cycles, of which modules leave none to speak of.
+
+    The collector would go through all that is imported again and again: nearly a tenth of the time to an answer.
+    """
+    gc.disable()
+    try:
+        if sys.argv[1:2] == ["classify"] and _HELP.isdisjoint(sys.argv):
+            _import_to_classify()
+        import fracture_edge.commands  # noqa: F401
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _import_to_classify() -> None:
+    # numpy's linear algebra is not used here; its threads would cost start-up time.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    import fracture_edge.classifier  # noqa: F401
+
+
+def _how_to_install(error: ModuleNotFoundError) -> str:
+    """What to do about a module of an extra; any other that is missing is raised again."""
+    from fracture_edge.commands import HEAVY, WORKSHOP
+
+    missing = (error.name or "").partition(".")[0]
+    command = next((word for word in sys.argv[1:] if word in WORKSHOP), None)
+    if missing not in HEAVY or command is None:
+        raise error
+    return f"'{command}' needs {missing}: pip install 'fracture-edge[{WORKSHOP[command].extra}]'"
 
 
 def _fail(text: str) -> None:

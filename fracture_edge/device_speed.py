@@ -16,10 +16,10 @@ from fracture_edge.known_answers import phantom
 WARM_UP, RUNS = 10, 100
 FRESH_PROCESSES = 5
 _PERCENTILES = (50, 90, 99)
-#: Runs the command as it is, then tells the peak memory of the process.
+#: Runs the command as it is, up to its end, then tells the peak memory of the process.
 _FRESH = (
     "import sys\nfrom fracture_edge.cli import main\n"
-    "try: main()\nexcept SystemExit: pass\n"
+    "try: main(own_process=True)\nexcept SystemExit: pass\n"
     "from fracture_edge.machine import peak_memory_mb\nprint(peak_memory_mb(), file=sys.stderr)"
 )
 
@@ -44,7 +44,7 @@ def measure() -> dict[str, Any]:
         pixels = classifier.info.preprocessing.load(path)[None]
         inference = _timed(lambda: classifier.probabilities(pixels))
         whole = _timed(lambda: classifier.predict(path))
-        fresh = [_fresh_process(path) for _ in range(FRESH_PROCESSES)]
+        fresh = [fresh_process("classify", str(path), "--jsonl") for _ in range(FRESH_PROCESSES)]
     memory = [peak for _, peak in fresh if peak is not None]
     return {
         "inference_ms": _percentiles(inference),
@@ -75,14 +75,25 @@ def _percentiles(values: Sequence[float]) -> dict[str, float]:
     return {f"p{share}": round(float(value), 3) for share, value in zip(_PERCENTILES, found, strict=True)}
 
 
-def _fresh_process(path: Path) -> tuple[float, float | None]:
-    """Milliseconds to the answer of a new process, and its peak memory in MB."""
+def fresh_process(*arguments: str) -> tuple[float, float | None]:
+    """Run `fracture-edge` in a process of its own.
+
+    Args:
+        *arguments: Of the command; with ``--jsonl``, and its first picture gets an answer.
+
+    Returns:
+        Milliseconds from its start to its first line, and its peak memory in MB (10^6 bytes; ``None`` where the
+        system does not tell).
+
+    Raises:
+        FractureEdgeError: It gave no answer.
+    """
     home = str(Path(__file__).resolve().parent.parent)
     inherited = os.environ.get("PYTHONPATH")
     environment = {**os.environ, "PYTHONPATH": f"{home}{os.pathsep}{inherited}" if inherited else home}
     started = time.perf_counter()
     with subprocess.Popen(  # noqa: S603
-        [sys.executable, "-P", "-c", _FRESH, "classify", str(path), "--jsonl"],
+        [sys.executable, "-P", "-c", _FRESH, *arguments],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fracture_edge import cli as command
+from fracture_edge import commands as command
 from fracture_edge import preprocess
 from fracture_edge.modelfile import ModelInfo
 

@@ -60,6 +60,47 @@ def test_help_needs_no_numbers(run_python: Run) -> None:
     assert modules.isdisjoint({"numpy", "onnxruntime", "PIL", "rich"})
 
 
+def test_help_of_classify_needs_no_numbers(run_python: Run) -> None:
+    script = (
+        "from fracture_edge.cli import main\nsys.argv[1:] = ['classify', '--help']\n"
+        "try: main(own_process=True)\nexcept SystemExit: pass"
+    )
+    modules = loaded(run_python, script)
+    assert "fracture_edge.classify_cli" in modules
+    assert modules.isdisjoint({"numpy", "onnxruntime", "PIL", "rich"})
+
+
+def test_collector_is_on_again_and_spares_what_was_imported(run_python: Run) -> None:
+    script = (
+        "import gc, sys\nfrom fracture_edge import cli, commands\n"
+        "commands.app = lambda: print(gc.isenabled(), gc.get_freeze_count() > 10_000)\n"
+        "sys.argv[1:] = ['classify', 'x.png']\ncli.main(own_process=True)"
+    )
+    done = run_python("-c", script)
+    assert (done.stdout, done.stderr) == (b"True True\n", b"")
+
+
+def test_collector_of_somebody_elses_process_is_left_alone(run_python: Run) -> None:
+    script = (
+        "import gc, sys\nfrom fracture_edge import cli, commands\n"
+        "commands.app = lambda: print(gc.isenabled(), gc.get_freeze_count())\n"
+        "sys.argv[1:] = ['classify', 'x.png']\ncli.main()"
+    )
+    done = run_python("-c", script)
+    assert (done.stdout, done.stderr) == (b"True 0\n", b"")
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
+def test_onnxruntime_reports_nothing_unless_asked_to(before: str | None, after: str, run_python: Run) -> None:
+    given = "" if before is None else f"os.environ['ORT_DISABLE_TELEMETRY'] = {before!r}\n"
+    script = (
+        f"import os\nos.environ.pop('ORT_DISABLE_TELEMETRY', None)\n{given}"
+        "import fracture_edge.errors\nprint(os.environ['ORT_DISABLE_TELEMETRY'])"
+    )
+    done = run_python("-c", script)
+    assert (done.stdout, done.stderr) == (f"{after}\n".encode(), b"")
+
+
 PLUGINS = {"png": "PngImagePlugin", "jpg": "JpegImagePlugin", "bmp": "BmpImagePlugin", "webp": "WebPImagePlugin"}
 
 

@@ -35,11 +35,16 @@ def test_module_is_the_command(run_python: Run, tiny_model: Path, tmp_path: Path
     assert (done.returncode, done.stderr) == (3, b"")
 
 
-def test_nothing_is_left_in_the_users_home(run_python: Run, tiny_model: Path, tmp_path: Path) -> None:
+def test_nothing_is_left_in_the_users_home(
+    run_python: Run, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Where onnxruntime's telemetry keeps its device ID, its session and what it has not sent yet.
     home, temporary = tmp_path / "home", tmp_path / "tmp"
     home.mkdir()
     temporary.mkdir()
+    # It keeps quiet by itself where CI is set, and this process has had it switched off.
+    for name in ("CI", "ORT_DISABLE_TELEMETRY", *(name for name in os.environ if name.startswith("XDG_"))):
+        monkeypatch.delenv(name, raising=False)
     places = {"HOME": str(home), "XDG_CACHE_HOME": str(home), "TMPDIR": str(temporary)}
     path = save(tmp_path / "a.png")
     done = run_python("-m", "fracture_edge", "classify", path, "--model", tiny_model, environment=places)
@@ -108,6 +113,18 @@ def test_reader_that_has_seen_enough(tiny_model: Path, tmp_path: Path, repositor
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_interrupted_before_there_is_anything_to_do(run_python: Run) -> None:
+    # The signal may come while numpy is being imported.
+    script = (
+        "import builtins, sys\nfrom fracture_edge.cli import run\nimport_ = builtins.__import__\n"
+        "def interrupted(name, *rest):\n    if name == 'numpy': raise KeyboardInterrupt\n"
+        "    return import_(name, *rest)\nbuiltins.__import__ = interrupted\n"
+        "sys.argv[1:] = ['classify', 'x.png']\nrun()"
+    )
+    done = run_python("-c", script)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
 # Where tests run in the background SIGINT is ignored, and children inherit that.
