@@ -93,7 +93,11 @@ class Limits:
             (found.colour > self.most_colour, unlike, f"{found.colour:.0%} of it is coloured"),
             (found.contrast < self.least_contrast, unlike, "nearly constant"),
             (found.correlation < self.least_correlation, unlike, "neighbouring pixels differ as in noise"),
-            (found.median > self.most_median, unlike, "bright all over, as a page or an inverted radiograph is"),
+            (
+                found.median > self.most_median,
+                unlike,
+                "mostly bright, as a page, an inverted radiograph or wide white borders are",
+            ),
             (found.side < self.least_side, poor, f"{found.side:.0f} pixels on the shorter side"),
             (found.bright < self.least_bright, poor, f"too dark, 99 % of it at most {found.bright:.0f} of 255"),
             (found.clipped > self.most_clipped, poor, f"clipped, {found.clipped:.0%} of it white"),

@@ -29,7 +29,7 @@ def test_flagged_counts_doubted_pictures_only(bone: Callable[..., Grey], tmp_pat
     # Wilson's interval of 3 in 9 as scipy and Newcombe's formula give it.
     assert (found["share"]["low"], found["share"]["high"]) == pytest.approx((0.1206, 0.6458), abs=1e-4)
     assert found["reasons"] == {
-        "not_like_training_images: bright all over": 2,
+        "not_like_training_images: mostly bright": 2,
         "low_image_quality: too dark": 1,
     }
 

@@ -69,7 +69,7 @@ def test_a_usual_radiograph_is_not_doubted() -> None:
         ({"correlation": 0.5}, "not_like_training_images: neighbouring pixels differ as in noise"),
         (
             {"median": 225},
-            "not_like_training_images: bright all over, as a page or an inverted radiograph is",
+            "not_like_training_images: mostly bright, as a page, an inverted radiograph or wide white borders are",
         ),
         ({"side": 60}, "low_image_quality: 60 pixels on the shorter side"),
         ({"bright": 40}, "low_image_quality: too dark, 99 % of it at most 40 of 255"),
