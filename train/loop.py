@@ -13,6 +13,7 @@ from train.architectures import after_grey_levels, set_trainable
 from train.augment import RandomAffine, RandomGreyLevels
 from train.callbacks import Commit, History, Progress, SaveState, Seeds, State, kept_file, stalled, state_file
 from train.device import devices_sharing
+from train.fused import fused_norms
 from train.loading import Batches
 from train.localisation import CellLoss
 from train.norms import RefitNorms
@@ -52,47 +53,48 @@ def fit(
     history = History(folder / "history.csv", state)
     trainer = with_augmentation(model, recipe, seed, masks=training.has_masks)
     total = sum(phase.epochs for phase in recipe.phases)
-    for number, phase in enumerate(recipe.phases):
-        if state and number < state.phase:
-            continue
-        set_trainable(model, phase.trainable, phase.last_layers)
-        compile_phase(trainer, recipe, phase, steps=len(training))
-        if state and number == state.phase:
-            trainer.optimizer.build(trainer.trainable_variables)
-            trainer.load_weights(folder / state_file(len(state.rows)))
-        else:
-            # A phase that gives no numbers must not pass on the weights of the one before.
-            history.phase, history.kept = number, 0
-        done = history.of_phase()
-        if len(done) < phase.epochs and not (done and stalled(done, recipe)):
-            # Averaged weights are swapped in between the state, which must have both sets apart, and the
-            # commit, which keeps the averaged ones.
-            average = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if recipe.ema_momentum else []
-            trainer.fit(
-                training,
-                validation_data=validation,
-                initial_epoch=len(done),
-                epochs=phase.epochs,
-                # Batches shuffle themselves, by their own seed.
-                shuffle=False,
-                callbacks=[
-                    Seeds(history, training, seed),
-                    history,
-                    Progress(history, total),
-                    SaveState(history, folder),
-                    *average,
-                    *([RefitNorms(model, training)] if recipe.refit_norms else []),
-                    *callbacks,
-                    Commit(history, recipe, model, folder),
-                ],
-                verbose=0,
-            )
-        if not history.kept:
-            raise FractureEdgeError(
-                "training diverged: the validation loss was no number in any epoch; a smaller learning "
-                "rate may help"
-            )
-        model.load_weights(folder / kept_file(history.kept))
+    with fused_norms(model):
+        for number, phase in enumerate(recipe.phases):
+            if state and number < state.phase:
+                continue
+            set_trainable(model, phase.trainable, phase.last_layers)
+            compile_phase(trainer, recipe, phase, steps=len(training))
+            if state and number == state.phase:
+                trainer.optimizer.build(trainer.trainable_variables)
+                trainer.load_weights(folder / state_file(len(state.rows)))
+            else:
+                # A phase that gives no numbers must not pass on the weights of the one before.
+                history.phase, history.kept = number, 0
+            done = history.of_phase()
+            if len(done) < phase.epochs and not (done and stalled(done, recipe)):
+                # Averaged weights are swapped in between the state, which must have both sets apart, and the
+                # commit, which keeps the averaged ones.
+                average = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if recipe.ema_momentum else []
+                trainer.fit(
+                    training,
+                    validation_data=validation,
+                    initial_epoch=len(done),
+                    epochs=phase.epochs,
+                    # Batches shuffle themselves, by their own seed.
+                    shuffle=False,
+                    callbacks=[
+                        Seeds(history, training, seed),
+                        history,
+                        Progress(history, total),
+                        SaveState(history, folder),
+                        *average,
+                        *([RefitNorms(model, training)] if recipe.refit_norms else []),
+                        *callbacks,
+                        Commit(history, recipe, model, folder),
+                    ],
+                    verbose=0,
+                )
+            if not history.kept:
+                raise FractureEdgeError(
+                    "training diverged: the validation loss was no number in any epoch; a smaller learning "
+                    "rate may help"
+                )
+            model.load_weights(folder / kept_file(history.kept))
     set_trainable(model, "all")
     return history
 
