@@ -51,7 +51,7 @@ def overlay(
     """
     image = Image.fromarray(grey)
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    values = _over_image(heatmap, preprocessing, image.size)
+    values = over_image(heatmap, preprocessing, image.size)
     base = np.asarray(image, np.float32)[..., None]
     alpha = _OPACITY * values[..., None]
     blended = (1 - alpha) * base + alpha * _colour(values)
@@ -94,12 +94,23 @@ def write_overlay(
     return path
 
 
-def _over_image(
+def over_image(
     heatmap: npt.NDArray[np.floating], preprocessing: Preprocessing, size: tuple[int, int]
 ) -> npt.NDArray[np.float32]:
-    """The part of the map that shows the image, [height, width] of `size`, without steps between cells."""
+    """The part of a heat map that shows the image, without steps between cells.
+
+    Args:
+        heatmap: Of the model's whole input, [h, w].
+        preprocessing: How the image became that input.
+        size: Width and height of the image, or of a smaller copy.
+
+    Returns:
+        [height, width], upright as the image is.
+    """
     rows, columns = heatmap.shape
-    left, top, width, height = preprocessing.frame(*size)
+    turned = preprocessing.turns(*size)
+    upright = size[::-1] if turned else size
+    left, top, width, height = preprocessing.frame(*upright)
     # In cells of the map; a box may begin and end within one.
     box = (
         left * columns / preprocessing.width,
@@ -108,7 +119,9 @@ def _over_image(
         (top + height) * rows / preprocessing.height,
     )
     cells = Image.fromarray(np.asarray(heatmap, np.float32))
-    spread = cells.resize(size, Image.Resampling.BILINEAR, box=box)
+    spread = cells.resize(upright, Image.Resampling.BILINEAR, box=box)
+    if turned:
+        spread = spread.transpose(Image.Transpose.ROTATE_270)
     return np.clip(np.asarray(spread, np.float32), 0, 1)
 
 

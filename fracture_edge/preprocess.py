@@ -18,6 +18,7 @@ from fracture_edge.images import ImageFile, ImageSource, Picture
 from fracture_edge.limits import MAX_PIXELS
 
 Framing = Literal["letterbox", "stretch"]
+Orientation = Literal["as_is", "portrait"]
 Filter = Literal["box", "bilinear", "bicubic", "lanczos"]
 
 _RESAMPLING = {
@@ -59,6 +60,8 @@ class Preprocessing:
         filter: Pillow's resampling filter. All of them are area-aware when they shrink, and use integer
             arithmetic on 8-bit pixels, so every machine gets the same result.
         pad: Grey level (0 to 255) of the letterbox bars.
+        orientation: ``portrait`` turns an image that is wider than high by 90 degrees, anticlockwise, so that all
+            fill an upright input alike; ``as_is`` turns none.
     """
 
     height: int
@@ -66,6 +69,7 @@ class Preprocessing:
     framing: Framing = "letterbox"
     filter: Filter = "bicubic"
     pad: int = 0
+    orientation: Orientation = "as_is"
 
     def __post_init__(self) -> None:
         if not (1 <= self.height <= 4096 and 1 <= self.width <= 4096):
@@ -74,6 +78,8 @@ class Preprocessing:
             raise ModelError(f"preprocessing: framing {self.framing!r} is none of {get_args(Framing)}")
         if self.filter not in get_args(Filter):
             raise ModelError(f"preprocessing: filter {self.filter!r} is none of {get_args(Filter)}")
+        if self.orientation not in get_args(Orientation):
+            raise ModelError(f"preprocessing: orientation {self.orientation!r} is none of {get_args(Orientation)}")
         if not 0 <= self.pad <= 255:
             raise ModelError(f"preprocessing: pad {self.pad} is not between 0 and 255")
 
@@ -87,6 +93,8 @@ class Preprocessing:
             uint8, shape [height, width, 1].
         """
         image = Image.fromarray(grey)
+        if self.turns(image.width, image.height):
+            image = image.transpose(Image.Transpose.ROTATE_90)
         left, top, width, height = self.frame(image.width, image.height)
         resized = np.asarray(self._resize(image, width, height))
         if (width, height) == (self.width, self.height):
@@ -95,8 +103,12 @@ class Preprocessing:
         framed[top : top + height, left : left + width, 0] = resized
         return framed
 
+    def turns(self, width: int, height: int) -> bool:
+        """Whether an image of this size is turned by 90 degrees, anticlockwise, before it is framed."""
+        return self.orientation == "portrait" and width > height
+
     def frame(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """Where an image of this size lies in the input: left, top, width and height, in its pixels."""
+        """Where an image of this size, turned already, lies in the input: left, top, width, height in pixels."""
         if self.framing == "stretch":
             return 0, 0, self.width, self.height
         scale = min(self.width / width, self.height / height)
@@ -132,12 +144,15 @@ class Preprocessing:
     def framed(self, picture: Picture) -> Framed:
         """Preprocess one frame, and keep what else is known of it."""
         height, width = picture.pixels.shape
+        side = min(height, width)
+        if self.turns(width, height):
+            height, width = width, height
         left, top, across, down = self.frame(width, height)
         pixels = self(picture.pixels)
         return Framed(
             pixels=pixels,
             content=pixels[top : top + down, left : left + across, 0],
-            side=min(height, width),
+            side=side,
             colour=picture.colour,
             frame=picture.frame,
             frames=picture.frames,

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from fracture_edge import FractureClassifier
-from fracture_edge.heatmap import LONGEST_SIDE, overlay
+from fracture_edge.heatmap import LONGEST_SIDE, over_image, overlay
 from fracture_edge.modelfile import ModelInfo, embed_info
 from fracture_edge.preprocess import Preprocessing
 
@@ -104,6 +104,20 @@ def test_letterbox_bars_are_no_part_of_the_image() -> None:
     assert (image[12:20] == 80).all()
     stretched = np.asarray(overlay(grey, heatmap, Preprocessing(64, 64, framing="stretch")))[:32]
     assert stretched[0, 30].tolist() == np.rint(0.4 * 80 + 0.6 * YELLOW).astype(int).tolist()
+
+
+def test_the_map_of_a_turned_image_is_turned_back() -> None:
+    # 32 rows, 64 columns, shown to the model after a quarter turn anticlockwise: the upper left cell of four rows
+    # and two columns is the image's upper right one.
+    heatmap = np.zeros((4, 2), np.float32)
+    heatmap[0, 0] = 1
+    portrait = Preprocessing(64, 32, orientation="portrait")
+    spread = over_image(heatmap, portrait, (64, 32))
+    assert spread.shape == (32, 64)
+    # Cells of 16 pixels; at the centre of the outermost the map has its value.
+    assert spread[8, 56] == pytest.approx(1, abs=0.05)
+    assert spread[24, 8] == spread[8, 8] == spread[24, 24] == 0
+    assert spread[:16, 48:].min() > spread[:16, :32].max() == 0
 
 
 def test_large_images_are_made_smaller() -> None:

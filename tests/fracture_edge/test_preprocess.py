@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from fracture_edge.errors import ModelError
-from fracture_edge.images import load_image
+from fracture_edge.images import Picture, load_image
 from fracture_edge.preprocess import Preprocessing
 
 WHITE = np.uint8(255)
@@ -103,8 +103,9 @@ def test_load_is_decode_then_frame(bone: Callable[..., npt.NDArray[np.uint8]]) -
 
 
 def test_dict_round_trip() -> None:
-    spec = Preprocessing(288, 224, "stretch", "lanczos", 5)
+    spec = Preprocessing(288, 224, "stretch", "lanczos", 5, "portrait")
     values = {"height": 288, "width": 224, "framing": "stretch", "filter": "lanczos", "pad": 5}
+    values |= {"orientation": "portrait"}
     assert spec.to_dict() == values
     assert Preprocessing.from_dict(values) == spec
     assert Preprocessing.from_dict({"height": 8, "width": 9}) == Preprocessing(8, 9, "letterbox", "bicubic", 0)
@@ -132,3 +133,43 @@ def test_bad_values(changes: dict[str, object], message: str) -> None:
 def test_missing_value() -> None:
     with pytest.raises(ModelError, match=r"^preprocessing: .*'width'"):
         Preprocessing.from_dict({"height": 8})
+
+
+def test_wide_images_are_turned_upright() -> None:
+    portrait = Preprocessing(6, 4, filter="box", orientation="portrait")
+    wide = np.zeros((4, 6), np.uint8)
+    wide[0, 5] = 9  # the upper right corner comes to lie at the upper left: a quarter turn anticlockwise
+    wide[3, 5] = 5
+    expected = np.zeros((6, 4, 1), np.uint8)
+    expected[0, 0], expected[0, 3] = 9, 5
+    np.testing.assert_array_equal(portrait(wide), expected)
+    np.testing.assert_array_equal(portrait(wide)[..., 0], np.rot90(wide))
+    assert (portrait.turns(6, 4), portrait.turns(4, 6), portrait.turns(4, 4)) == (True, False, False)
+    assert not Preprocessing(6, 4).turns(6, 4)
+
+
+def test_upright_and_square_images_stay_as_they_are() -> None:
+    for shape in ((40, 30), (30, 30)):
+        grey = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        np.testing.assert_array_equal(
+            Preprocessing(32, 24, orientation="portrait")(grey), Preprocessing(32, 24)(grey)
+        )
+
+
+def test_turned_images_are_framed_upright() -> None:
+    # 40 rows and 100 columns: upright 100 x 40, of which 32 rows and 13 columns are left, 5 on the left.
+    portrait = Preprocessing(32, 24, pad=3, orientation="portrait")
+    framed = portrait.framed(Picture(np.full((40, 100), WHITE)))
+    assert (framed.content.shape, framed.side) == ((32, 13), 40)
+    expected = np.full((32, 24, 1), 3, np.uint8)
+    expected[:, 5:18] = WHITE
+    np.testing.assert_array_equal(framed.pixels, expected)
+
+
+def test_orientation_is_part_of_the_metadata() -> None:
+    portrait = Preprocessing(32, 24, orientation="portrait")
+    assert Preprocessing.from_dict(portrait.to_dict()) == portrait
+    # Files of before do not name it.
+    assert Preprocessing.from_dict({"height": 32, "width": 24}).orientation == "as_is"
+    with pytest.raises(ModelError, match="orientation 'landscape' is none of"):
+        Preprocessing(32, 24, orientation="landscape")  # type: ignore[arg-type]
