@@ -27,6 +27,7 @@ class Augmentation:
         contrast: Largest change of contrast about the image's mean; 0.2 draws between 1/1.2 and 1.2.
         brightness: Largest shift of all grey levels, as a share of 255.
         gamma: Largest change of gamma; 0.2 draws exponents between 1/1.2 and 1.2.
+        noise: Largest standard deviation of white noise, as a share of 255; each image draws its own.
         mixup: Alpha of MixUp (Zhang et al., ICLR 2018): images and labels of a batch are blended in pairs, by a
             share drawn from Beta(alpha, alpha).
         cutmix: Alpha of CutMix (Yun et al., ICCV 2019), at most 1: a rectangle comes from another image, the label
@@ -41,11 +42,12 @@ class Augmentation:
     contrast: float = 0.0
     brightness: float = 0.0
     gamma: float = 0.0
+    noise: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("rotation", "scale", "shift", "contrast", "brightness", "gamma", "mixup", "cutmix"):
+        for name in ("rotation", "scale", "shift", "contrast", "brightness", "gamma", "noise", "mixup", "cutmix"):
             if getattr(self, name) < 0:
                 raise FractureEdgeError(f"augmentation.{name} must not be negative")
         if self.cutmix > 1:
@@ -108,7 +110,7 @@ class RandomAffine(_RandomLayer):
 
 
 class RandomGreyLevels(_RandomLayer):
-    """Change gamma, contrast and brightness; the result stays within 0 to 255."""
+    """Change gamma, contrast and brightness and add noise; the result stays within 0 to 255."""
 
     def call(self, images: Any, training: bool = False) -> Any:
         """Transform float32 [N, H, W, 1]."""
@@ -125,4 +127,8 @@ class RandomGreyLevels(_RandomLayer):
         shift = per_image(self._between(count, -255.0 * limits.brightness, 255.0 * limits.brightness))
         levels = 255.0 * ops.power(ops.clip(images, 0.0, 255.0) / 255.0, gamma)
         mean = ops.mean(levels, axis=(1, 2, 3), keepdims=True)
-        return ops.clip((levels - mean) * contrast + mean + shift, 0.0, 255.0)
+        levels = (levels - mean) * contrast + mean + shift
+        if limits.noise:
+            deviation = per_image(self._between(count, 0.0, 255.0 * limits.noise))
+            levels = levels + deviation * keras.random.normal(ops.shape(levels), seed=self.seeds)
+        return ops.clip(levels, 0.0, 255.0)

@@ -15,6 +15,7 @@ ALL = Augmentation(
     contrast=0.5,
     brightness=0.3,
     gamma=0.5,
+    noise=0.1,
 )
 LAYERS = (RandomAffine, RandomGreyLevels)
 
@@ -172,3 +173,21 @@ def test_grey_levels_by_hand(monkeypatch: pytest.MonkeyPatch, share: float) -> N
 def test_negative_limits_are_refused(name: str) -> None:
     with pytest.raises(FractureEdgeError, match=rf"augmentation\.{name} must not be negative"):
         Augmentation(**{name: -0.1})
+
+
+def test_noise_has_the_drawn_deviation_for_each_image() -> None:
+    images = np.full((3, 64, 64, 1), 128.0, np.float32)
+    found = _apply(RandomGreyLevels, Augmentation(noise=0.1), images)
+    deviations = found.std(axis=(1, 2, 3))
+    # Drawn between 0 and 25.5; 4,096 pixels give a mean to within 5 deviations / 64.
+    assert ((deviations > 0) & (deviations < 26)).all()
+    assert len({round(float(value), 2) for value in deviations}) == 3
+    np.testing.assert_allclose(found.mean(axis=(1, 2, 3)), 128, atol=2)
+    # White: neighbours know nothing of each other (1 / 64 is the deviation of a correlation of 4,096).
+    first = found[deviations.argmax(), :, :, 0] - 128
+    assert abs(np.corrcoef(first[:, 1:].ravel(), first[:, :-1].ravel())[0, 1]) < 5 / 64
+
+
+def test_noise_stays_within_bytes() -> None:
+    found = _apply(RandomGreyLevels, Augmentation(noise=1.0), _images(8))
+    assert (found.min(), found.max()) == (0.0, 255.0)
