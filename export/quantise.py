@@ -22,6 +22,7 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from export.grey_input import dequantise_input, normalisation_nodes
 from export.recipes import METHODS, Recipe
 from export.storage import as_float_biases, as_uint8_weights, drop_zero_points
 from fracture_edge.modelfile import ATYPICALITY_NAME, INPUT_NAME
@@ -75,6 +76,7 @@ def quantise(
             extra_options={"CalibStridedMinMax": min(CHUNK, len(images))},
         )
     model = onnx.load(target)
+    dequantise_input(model)
     as_float_biases(model)
     if recipe.weights == "uint8":
         as_uint8_weights(model)
@@ -89,7 +91,7 @@ def prepare(source: Path, target: Path) -> None:
 
 
 def _always_float(model: onnx.ModelProto) -> list[str]:
-    return [*single_channel_nodes(model), *typicality_nodes(model)]
+    return [*single_channel_nodes(model), *typicality_nodes(model), *normalisation_nodes(model)]
 
 
 def typicality_nodes(model: onnx.ModelProto) -> list[str]:
