@@ -9,7 +9,7 @@ from typing import Any, Literal
 from benchmarks.manifest import read_manifest, sha256
 from benchmarks.runners import load_runner, runner_of
 from fracture_edge.errors import FractureEdgeError
-from fracture_edge.modelfile import EMBEDDED as EMBEDDED_FILE
+from fracture_edge.models import EMBEDDED as EMBEDDED_FILE
 
 EMBEDDED = "embedded"
 MODEL_FILES = (".onnx", ".tflite")

@@ -17,7 +17,6 @@ import numpy.typing as npt
 from benchmarks.manifest import sha256
 from fracture_edge.errors import FractureEdgeError, ModelError
 from fracture_edge.modelfile import (
-    EMBEDDED,
     INPUT_NAME,
     METADATA_KEY,
     OUTPUT_NAME,
@@ -25,6 +24,7 @@ from fracture_edge.modelfile import (
     read_model,
     read_tflite_info,
 )
+from fracture_edge.models import EMBEDDED
 from fracture_edge.policy import Decision, Policy
 from fracture_edge.preprocess import Preprocessing
 from train.record import read_record

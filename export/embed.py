@@ -15,7 +15,8 @@ from fracture_edge import known_answers
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, atomic_write_text
-from fracture_edge.modelfile import EMBEDDED, embed_info
+from fracture_edge.modelfile import embed_info
+from fracture_edge.models import EMBEDDED
 from fracture_edge.session import session_options
 
 

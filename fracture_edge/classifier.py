@@ -23,11 +23,10 @@ from fracture_edge.modelfile import (
     INPUT_NAME,
     OUTPUT_NAME,
     ModelInfo,
-    read_model,
 )
 from fracture_edge.policy import Decision, Policy
 from fracture_edge.prediction import Prediction
-from fracture_edge.session import open_session, read_info
+from fracture_edge.session import open_model, read_info
 from fracture_edge.suitability import Doubt, Limits
 
 Item = TypeVar("Item")
@@ -91,8 +90,7 @@ class FractureClassifier:
             raise FractureEdgeError("a threshold and a policy exclude each other; give one of them")
         self._threshold, self._policy_name = threshold, policy
         self._closed = False
-        self._file, data, self.sha256 = read_model(model)
-        session = open_session(self._file, data, threads)
+        self._file, self.sha256, session = open_model(model, threads)
         self.info = read_info(self._file, session)
         self.policy = _policy(self.info, threshold, policy)
         there = [output.name for output in session.get_outputs()]
@@ -223,10 +221,10 @@ class FractureClassifier:
         if session is None:
             if self._closed:
                 raise FractureEdgeError("the classifier is closed; make a new one")
-            file, data, digest = read_model(self._path)
+            file, digest, session = open_model(self._path, self._threads)
             if digest != self.sha256:
                 raise ModelError(f"{file}: the file has changed since it was loaded; make a new classifier")
-            session = self._session = open_session(file, data, self._threads)
+            self._session = session
         return session
 
     def _begin(self, wanted: Wanted) -> tuple[Wanted, Decoded]:

@@ -8,6 +8,8 @@ from fracture_edge.errors import FractureEdgeError
 
 EXIT_FAILED, EXIT_SOME_FAILED = 1, 3
 _HELP = frozenset({"-h", "--help"})
+#: With one of these it is not the embedded model with default threads that is wanted.
+_OTHER_SESSION = ("--model", "--threads")
 #: As shells and typer say it of SIGINT.
 _EXIT_INTERRUPTED = 130
 
@@ -76,6 +78,14 @@ def _import_quickly() -> None:
 def _import_to_classify() -> None:
     # numpy's linear algebra is not used here; its threads would cost start-up time.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # From here: deep within other imports Python 3.11 may spend milliseconds on growing its stack again and again.
+    import numpy  # noqa: F401
+
+    from fracture_edge.session import open_ahead
+
+    # A guess: where it is wrong, the session is not used.
+    if not any(word.startswith(_OTHER_SESSION) for word in sys.argv[2:]):
+        open_ahead()
     import fracture_edge.classifier  # noqa: F401
 
 

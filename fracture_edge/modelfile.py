@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fracture_edge.errors import ModelError
+from fracture_edge.models import EMBEDDED, EMBEDDED_FILE
 from fracture_edge.policy import Policy
 from fracture_edge.preprocess import Preprocessing
 
@@ -23,9 +24,6 @@ POSITIVE_CLASS = "fractured"
 INPUT_NAME, OUTPUT_NAME = "image", "probability"
 #: Further outputs that a graph may have: where the model looked, and how unlike the training images the image is.
 HEATMAP_NAME, ATYPICALITY_NAME = "heatmap", "atypicality"
-
-#: Name of the model in the wheel.
-EMBEDDED = "edge-int8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +136,9 @@ def read_model(path: str | os.PathLike[str] | None) -> tuple[str, bytes, str]:
         except OSError as error:
             raise ModelError(f"{os.fspath(path)}: {error.strerror}") from error
         return os.fspath(path), data, hashlib.sha256(data).hexdigest()
-    folder = Path(__file__).parent / "models"
     try:
-        data = (folder / f"{EMBEDDED}.onnx").read_bytes()
-        expected = json.loads((folder / f"{EMBEDDED}.json").read_bytes())["sha256"]
+        data = EMBEDDED_FILE.read_bytes()
+        expected = json.loads(EMBEDDED_FILE.with_suffix(".json").read_bytes())["sha256"]
     except OSError as error:
         raise ModelError("the embedded model is missing: reinstall fracture-edge") from error
     except (ValueError, KeyError, TypeError) as error:

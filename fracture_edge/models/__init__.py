@@ -1,1 +1,7 @@
 """The embedded model and its model card."""
+
+from pathlib import Path
+
+#: Name of the embedded model.
+EMBEDDED = "edge-int8"
+EMBEDDED_FILE = Path(__file__).with_name(f"{EMBEDDED}.onnx")

@@ -47,6 +47,7 @@ def test_json_says_what_it_must() -> None:
         "framing": "letterbox",
         "filter": "bicubic",
         "pad": 3,
+        "orientation": "as_is",
     }
 
 
@@ -129,7 +130,7 @@ RECORD = json.dumps({"sha256": hashlib.sha256(MODEL).hexdigest()})
 
 
 def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: bytes | None, record: str | None) -> None:
-    monkeypatch.setattr(modelfile, "__file__", str(tmp_path / "modelfile.py"))
+    monkeypatch.setattr(modelfile, "EMBEDDED_FILE", tmp_path / "models" / "edge-int8.onnx")
     folder = tmp_path / "models"
     folder.mkdir()
     if model is not None:

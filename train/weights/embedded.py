@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from fracture_edge.modelfile import EMBEDDED
+from fracture_edge.models import EMBEDDED
 from train.architectures import backbone_layers
 from train.architectures.edge import EPSILON
 from train.weights.errors import WeightsError

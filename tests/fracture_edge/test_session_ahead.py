@@ -1,0 +1,87 @@
+"""The session that `classify` opens while it is still being imported: who gets it, and a wrong guess."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fracture_edge import FractureClassifier, session
+from fracture_edge.errors import ModelError
+from fracture_edge.models import EMBEDDED_FILE
+from fracture_edge.session import open_ahead, open_model
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """Threads of every session that is made from here on."""
+    new: Callable[..., object] = session.open_session
+    threads_of: list[int | None] = []
+
+    def counting(name: str, data: bytes, threads: int | None) -> object:
+        threads_of.append(threads)
+        return new(name, data, threads)
+
+    monkeypatch.setattr(session, "open_session", counting)
+    return threads_of
+
+
+def test_first_classifier_takes_the_session_over_and_answers_alike(made: list[int | None]) -> None:
+    pixels = np.full((300, 200), 90, np.uint8)
+    usual = FractureClassifier()
+    open_ahead()
+    first, second = FractureClassifier(), FractureClassifier()
+    assert made == [None, None, None]
+    assert first._session is not second._session
+    assert first.sha256 == second.sha256 == usual.sha256
+    assert len({each.predict(pixels).probability for each in (usual, first, second)}) == 1
+
+
+def test_other_threads_or_another_model_make_their_own(made: list[int | None], tiny_model: Path) -> None:
+    open_ahead()
+    assert open_model(None, 1).session.get_session_options().intra_op_num_threads == 1
+    open_ahead()
+    assert FractureClassifier(tiny_model).info.name == "tiny"
+    # The two that were opened ahead, maybe not yet, and these.
+    assert (made.count(1), made.count(None) >= 1) == (1, True)
+
+
+def test_what_fails_ahead_fails_with_its_message_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(path: object) -> None:
+        raise ModelError("the embedded model is damaged: reinstall fracture-edge")
+
+    monkeypatch.setattr("fracture_edge.modelfile.read_model", damaged)
+    open_ahead()
+    with pytest.raises(ModelError, match=r"^the embedded model is damaged: reinstall fracture-edge$"):
+        FractureClassifier()
+
+
+def test_bytes_that_were_not_checked_are_not_used(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
+    monkeypatch.setattr(session, "EMBEDDED_FILE", tiny_model)
+    open_ahead()
+    # What was opened is the other file; `read_model` reads and checks the embedded one.
+    assert FractureClassifier().info.name == EMBEDDED_FILE.stem
+
+
+def test_opened_before_pillow_is_needed(run_python: Run) -> None:
+    script = (
+        "import sys\nimport fracture_edge.session\n"
+        "print(sorted({'PIL', 'typer', 'fracture_edge.modelfile'} & set(sys.modules)))"
+    )
+    done = run_python("-c", script)
+    assert (done.stdout, done.stderr) == (b"[]\n", b"")
+
+
+@pytest.mark.parametrize("words", [(), ("--threads", "1"), ("--threads=1",), ("--model", str(EMBEDDED_FILE))])
+def test_guessed_right_or_wrong_classify_answers_the_same(
+    words: tuple[str, ...], run_python: Run, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.png"
+    Image.fromarray(np.arange(256, dtype=np.uint8).repeat(64).reshape(128, 128)).save(path)
+    done = run_python("-m", "fracture_edge", "classify", path, "--csv", *words)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert f"{FractureClassifier().predict(path).probability:.6f}" in done.stdout.decode()
