@@ -53,8 +53,8 @@ def benchmark(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the run that --output names, if there is one: its models are not measured again, and "
-            "others are added.",
+            help="Go on with the run that --output names, if there is one: its models are measured again only "
+            "where their files have changed, and others are added.",
         ),
     ] = False,
     force: ForceOption = False,

@@ -69,8 +69,8 @@ def benchmark(
     Args:
         models: Names of trained models, ``embedded``, or paths of exported files; all trained ones when empty.
         options: How.
-        before: A run to go on with: the models that it holds are not measured again, and those that are not named
-            stay in it.
+        before: A run to go on with: the models that it holds are not measured again unless their files have
+            changed since, and those that are not named stay in it.
         save: Is given what there is after each model, so that an interruption costs one model at most.
 
     Raises:
@@ -114,8 +114,9 @@ def benchmark(
     }
     run = Run(result, predictions) if before is None else _taken_up(before, Run(result, predictions))
     for each in subjects:
-        if each.name in run.result["models"]:
+        if _is_measured(each, run):
             continue
+        _forget(each.name, run)
         errors = _answer(each, part, run.predictions)
         speeds = _speeds(each, part, errors, options.speed)
         run.result["harness"] = run.result["harness"] or (speeds.harness if speeds else None)
@@ -144,6 +145,21 @@ def _taken_up(before: Run, fresh: Run) -> Run:
             raise FractureEdgeError(f"the run to go on with was measured with {what}; --force begins again")
     kept = {name: before.result[name] for name in ("harness", "models", "rows")}
     return Run(fresh.result | kept, before.predictions)
+
+
+def _is_measured(each: Subject, run: Run) -> bool:
+    """Whether `run` holds every file of a model as it is now."""
+    held = {row["id"]: row["sha256"] for row in run.result["rows"]}
+    return all(held.get(row.id) == row.sha256 for row in each.rows)
+
+
+def _forget(name: str, run: Run) -> None:
+    gone = {row["id"] for row in run.result["rows"] if row["model"] == name}
+    run.result["rows"] = [row for row in run.result["rows"] if row["id"] not in gone]
+    run.result["models"].pop(name, None)
+    for line in run.predictions:
+        for column in gone:
+            line.pop(column, None)
 
 
 def _answer(each: Subject, part: ImageTable, predictions: list[dict[str, str]]) -> dict[str, str]:
