@@ -25,6 +25,8 @@ from fracture_edge.images import load_image
 
 #: Rows and columns of FracAtlas's large radiographs.
 LARGE = (2880, 2304)
+#: Grain of the large JPEGs, grey levels: the less there is, the less libjpeg has to do beside the network.
+GRAINS = (3.0, 1.0)
 #: Files of the process that classifies many.
 MANY = 100
 PROCESSES = 5
@@ -88,14 +90,18 @@ def device_cost(folder: Path, *, starts: int, runs: int) -> dict[str, Any]:
         starts: Processes of each kind that count, for the start.
         runs: Decisions that count, for the large JPEG.
     """
-    small, large = startup.example(folder), folder / "large.jpg"
-    Image.fromarray(startup.radiograph(*LARGE)).save(large, quality=90)
+    small = startup.example(folder)
+    large = [folder / f"large{number}.jpg" for number in range(len(GRAINS))]
+    for path, grain in zip(large, GRAINS, strict=True):
+        Image.fromarray(startup.radiograph(*LARGE, grain=grain)).save(path, quality=90)
     return {
         "startup": startup.measure(small, starts),
-        "large_jpeg": large_jpeg(large, runs),
+        "large_jpegs": [
+            {"grain": grain, **large_jpeg(path, runs)} for path, grain in zip(large, GRAINS, strict=True)
+        ],
         "peak_memory_mb": {
             "one": peak_memory_mb(small),
-            "large_jpeg": peak_memory_mb(large),
+            "large_jpeg": peak_memory_mb(large[0]),
             "many": peak_memory_mb(*_copies(small, MANY)),
         },
         "many": MANY,

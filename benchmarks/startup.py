@@ -76,11 +76,15 @@ def measure(image: Path, runs: int) -> dict[str, Any]:
     }
 
 
-def radiograph(rows: int, columns: int) -> npt.NDArray[np.uint8]:
+def radiograph(rows: int, columns: int, *, grain: float = 3.0) -> npt.NDArray[np.uint8]:
     """A picture in the manner of a long bone, uint8 [rows, columns], that compresses about as radiographs do.
 
-    A shaft with bright walls in soft tissue, and grain of three grey levels that is correlated over neighbouring
-    pixels, as a detector's is.
+    A shaft with bright walls in soft tissue, and grain, correlated over neighbouring pixels as a detector's is.
+
+    Args:
+        rows: Height.
+        columns: Width.
+        grain: Its standard deviation, grey levels; what a JPEG file of the picture is made of for the most part.
     """
     random = np.random.default_rng(0)
     across = np.abs(np.linspace(-1, 1, columns))
@@ -88,8 +92,9 @@ def radiograph(rows: int, columns: int) -> npt.NDArray[np.uint8]:
     shaft = np.where(across < 0.25, 50, 0) + 90 * np.exp(-(((across - 0.25) / 0.05) ** 2))
     along = np.linspace(0.8, 1.1, rows)[:, np.newaxis]
     white = random.standard_normal((rows + 1, columns + 1), np.float32)
-    grain = 1.5 * (white[1:, 1:] + white[1:, :-1] + white[:-1, 1:] + white[:-1, :-1])
-    return np.clip((tissue + shaft) * along + grain, 0, 255).astype(np.uint8)
+    # Four of them add up to twice the deviation.
+    noise = grain / 2 * (white[1:, 1:] + white[1:, :-1] + white[:-1, 1:] + white[:-1, :-1])
+    return np.clip((tissue + shaft) * along + noise, 0, 255).astype(np.uint8)
 
 
 def example(folder: Path) -> Path:
