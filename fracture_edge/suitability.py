@@ -23,7 +23,7 @@ class Doubt(StrEnum):
 
 
 class Measures(NamedTuple):
-    """What is measured of one picture; grey levels are those of the model's input without its bars, 0 to 255.
+    """What is measured of one picture, without white borders; grey levels are those of the model's input, 0 to 255.
 
     Attributes:
         side: Pixels of the shorter side before the picture was resized.
@@ -96,7 +96,7 @@ class Limits:
             (
                 found.median > self.most_median,
                 unlike,
-                "mostly bright, as a page, an inverted radiograph or wide white borders are",
+                "mostly bright, as a page or an inverted radiograph is",
             ),
             (found.side < self.least_side, poor, f"{found.side:.0f} pixels on the shorter side"),
             (found.bright < self.least_bright, poor, f"too dark, 99 % of it at most {found.bright:.0f} of 255"),
@@ -108,6 +108,9 @@ class Limits:
         return None
 
 
+#: A row or column belongs to a white border when this share of its pixels is at least this bright: the parts of a
+#: film that a collimator left unexposed are, but for letters and scratches.
+_WHITE_SHARE, _WHITE = 0.9, 250
 #: Pixels between two that are compared for `Measures.sharpness`.
 _APART = 8
 
@@ -120,6 +123,7 @@ def measure(content: npt.NDArray[np.uint8], *, side: int, colour: float) -> Meas
         side: Pixels of the shorter side before the picture was resized.
         colour: Share of coloured pixels.
     """
+    content = without_white_borders(content)
     levels = np.bincount(content.reshape(-1), minlength=256) / content.size
     values = np.arange(256)
     variance = float(levels @ (values - levels @ values) ** 2)
@@ -141,6 +145,21 @@ def measure(content: npt.NDArray[np.uint8], *, side: int, colour: float) -> Meas
         clipped=float(levels[255]),
         sharpness=_mean_size(near) / wide if wide else 0.0,
     )
+
+
+def without_white_borders(content: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The part of a picture within its white borders, [h, w]; all of it where it is white throughout."""
+    inner = content
+    while True:
+        white = inner >= _WHITE
+        rows = np.flatnonzero(white.mean(axis=1) < _WHITE_SHARE)
+        columns = np.flatnonzero(white.mean(axis=0) < _WHITE_SHARE)
+        if not (rows.size and columns.size):
+            return content
+        smaller = inner[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        if smaller.shape == inner.shape:
+            return inner
+        inner = smaller
 
 
 def _mean_size(differences: tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]) -> float:

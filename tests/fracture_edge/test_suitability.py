@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import ModelError
 from fracture_edge.policy import Decision
-from fracture_edge.suitability import Limits, Measures, measure
+from fracture_edge.suitability import Limits, Measures, measure, without_white_borders
 
 Grey = npt.NDArray[np.uint8]
 USUAL = Measures(
@@ -46,8 +46,27 @@ def test_correlation_of_noise_is_none() -> None:
 
 def test_clipped_is_the_share_of_white() -> None:
     half = np.zeros((40, 40), np.uint8)
-    half[:10] = 255
+    half[10:20] = 255
     assert measure(half, side=40, colour=0).clipped == 0.25
+
+
+def test_white_borders_are_no_part_of_the_picture(bone: Callable[..., Grey]) -> None:
+    inner = bone(1, fractured=False)
+    framed = np.pad(inner, ((0, 40), (120, 120)), constant_values=255)
+    # A letter on the border, and a border that is not quite white.
+    framed[-30:-22, 4:10] = 0
+    framed[:, -60:] = 251
+    assert measure(framed, side=200, colour=0) == measure(inner, side=200, colour=0)
+    assert np.median(framed) == 255
+    assert Limits().doubt(measure(framed, side=200, colour=0)) is None
+    white = np.full((30, 30), 255, np.uint8)
+    assert measure(white, side=200, colour=0).median == 255
+    # Grey borders, and white within, stay.
+    inside = np.zeros((30, 30), np.uint8)
+    inside[10:12] = 255
+    np.testing.assert_array_equal(without_white_borders(inside), inside)
+    grey = np.full((30, 30), 249, np.uint8)
+    np.testing.assert_array_equal(without_white_borders(grey), grey)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (8, 8), (9, 9)])
@@ -69,7 +88,7 @@ def test_a_usual_radiograph_is_not_doubted() -> None:
         ({"correlation": 0.5}, "not_like_training_images: neighbouring pixels differ as in noise"),
         (
             {"median": 225},
-            "not_like_training_images: mostly bright, as a page, an inverted radiograph or wide white borders are",
+            "not_like_training_images: mostly bright, as a page or an inverted radiograph is",
         ),
         ({"side": 60}, "low_image_quality: 60 pixels on the shorter side"),
         ({"bright": 40}, "low_image_quality: too dark, 99 % of it at most 40 of 255"),
