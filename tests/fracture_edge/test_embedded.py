@@ -40,7 +40,9 @@ def test_it_says_what_it_is(classifier: FractureClassifier) -> None:
 def test_it_answers_within_0_and_1(
     classifier: FractureClassifier, bone: Callable[..., npt.NDArray[np.uint8]]
 ) -> None:
-    answers = list(classifier.predict_many(bone(seed, seed % 2 == 0, height=400, width=300) for seed in range(4)))
+    bones = [bone(seed, seed % 2 == 0, height=400, width=300) for seed in range(4)]
+    # Drawn bones are unlike the training images, which would be said instead.
+    answers = list(FractureClassifier(check_images=False).predict_many(bones))
     assert [answer.status for answer in answers] == ["ok"] * 4
     assert all(0 <= answer.probability <= 1 for answer in answers if answer.probability is not None)
     assert [(answer.decision, answer.reason) for answer in answers] == [
