@@ -1,4 +1,4 @@
-"""Static int8 quantisation of an ONNX model: per channel, QDQ, calibrated with training images.
+"""Static int8 quantisation of an ONNX model: per channel, QDQ, calibrated with training images, biases corrected.
 
 Static because dynamic quantisation of convolutions is slower and less accurate; per channel because depthwise
 convolutions have kernels of very different size; QDQ because every onnxruntime backend understands it.
@@ -22,6 +22,7 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from export.bias_correction import correct_biases
 from export.grey_input import dequantise_input, normalisation_nodes
 from export.recipes import METHODS, Recipe
 from export.storage import as_float_biases, as_uint8_weights, drop_zero_points
@@ -75,9 +76,10 @@ def quantise(
             # The histogram methods would hold every tensor of every image otherwise.
             extra_options={"CalibStridedMinMax": min(CHUNK, len(images))},
         )
-    model = onnx.load(target)
-    dequantise_input(model)
-    as_float_biases(model)
+        model = onnx.load(target)
+        dequantise_input(model)
+        as_float_biases(model)
+        correct_biases(model, prepared, images)
     if recipe.weights == "uint8":
         as_uint8_weights(model)
     drop_zero_points(model)
