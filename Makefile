@@ -3,14 +3,18 @@
 #   make demo   installs the device package and classifies a real radiograph
 #   make test   installs everything and runs the test suite
 #   make bench  measures the trained models and makes the tables of the documents anew
+#   make embedded DATA=fracatlas WEIGHTS=weights.npz   trains the embedded model and puts it into the package
 
 PYTHON ?= python3
 VENV := .venv
 DEMO := .venv-demo
 MODELS ?= custom_cnn edge resnet50 vgg16 embedded
+DATA ?= fracatlas
+WEIGHTS ?= imagenet
+LICENCE := "Apache-2.0; trained on FracAtlas (CC BY 4.0, Abedeen et al. 2023)"
 FIND_RADIOGRAPH := from pydicom.data import get_testdata_file as f; print(f("RG3_UNCR.dcm"))
 
-.PHONY: demo test endurance lint bench clean
+.PHONY: demo test endurance lint bench embedded clean
 
 demo: $(DEMO)/ready
 	$(DEMO)/bin/fracture-edge classify "$$($(DEMO)/bin/python -c '$(FIND_RADIOGRAPH)')"
@@ -33,6 +37,19 @@ bench: $(VENV)/ready $(DEMO)/ready
 	$(VENV)/bin/fracture-edge benchmark $(MODELS) -o benchmarks/results/fracatlas.json --force
 	$(DEMO)/bin/python -P -m benchmarks.device_cost --output benchmarks/results/device-cost.json
 	$(VENV)/bin/python -m benchmarks.docs
+
+# The embedded model, from the images to the file in the package: trained, embedded, and from there trained on. It
+# replaces artifacts/edge and what is embedded.
+EXPORT_INT8 := export edge --recipe onnx_int8_static_x86 --heatmap --force
+SPLITS := benchmarks/results/fracatlas-splits.csv
+embedded: $(VENV)/ready
+	$(VENV)/bin/fracture-edge train edge --data $(DATA) --splits $(SPLITS) --weights $(WEIGHTS) --seed 0 --force
+	$(VENV)/bin/fracture-edge $(EXPORT_INT8) --licence $(LICENCE)
+	$(VENV)/bin/python -m export.embed artifacts/edge/edge-int8.onnx
+	$(VENV)/bin/fracture-edge train edge --data $(DATA) --splits $(SPLITS) --weights embedded --recipe finetune \
+		--epochs 2 --seed 0 --force
+	$(VENV)/bin/fracture-edge $(EXPORT_INT8) --licence $(LICENCE)
+	$(VENV)/bin/python -m export.embed artifacts/edge/edge-int8.onnx
 
 # Not editable, as a user installs it: what is in the package decides when to install again.
 $(DEMO)/ready: pyproject.toml constraints.txt $(wildcard fracture_edge/*.py fracture_edge/models/* benchmarks/*.py)

@@ -1,9 +1,12 @@
-"""A heat map as second output of the graph: Grad-CAM (Selvaraju et al., ICCV 2017) in closed form.
+"""A heat map as second output of the graph: the network's own cells, or Grad-CAM in closed form.
 
-Grad-CAM weighs the channels of the last feature map with the gradient of the log-odds, averaged over all
-positions. Behind that map these networks only pool, multiply by matrices and apply ReLU, so that gradient can be
-written down: it is constant, or with a hidden layer a sum over its active units. The device needs no backward
-pass. The map is divided by its maximum in the end, so the sum over positions does in place of the average.
+A network with ``cells`` (see `train.architectures`) says itself, cell by cell, how likely a fracture is there.
+
+For the others it is Grad-CAM (Selvaraju et al., ICCV 2017), which weighs the channels of the last feature map
+with the gradient of the log-odds, averaged over all positions. Behind that map these networks only pool, multiply
+by matrices and apply ReLU, so that gradient can be written down: it is constant, or with a hidden layer a sum over
+its active units. The device needs no backward pass. The map is divided by its maximum in the end, so the sum over
+positions does in place of the average.
 """
 
 from collections.abc import Mapping
@@ -16,6 +19,9 @@ from keras import activations, layers, ops
 
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import HEATMAP_NAME, OUTPUT_NAME
+
+#: Name of the layer of one logit per cell.
+CELLS = "cells"
 
 _Matrix = npt.NDArray[np.floating[Any]]
 _Producers = Mapping[int, layers.Layer]
@@ -30,19 +36,26 @@ def with_heatmap(model: keras.Model) -> keras.Model:
 
     Returns:
         A model from the same input to a dictionary of ``probability``, unchanged, and ``heatmap`` float32
-        [N, h, w] in 0 to 1, as large as the feature map that the head receives: the evidence for a fracture
-        at each position over the largest; 0 everywhere where nothing speaks for one.
+        [N, h, w] in 0 to 1, as large as the map of cells or the feature map that the head receives: the evidence
+        for a fracture at each position over the largest; 0 everywhere where nothing speaks for one.
 
     Raises:
         FractureEdgeError: The head has a layer or an activation whose gradient is not known here.
     """
+    cells = next((layer.output for layer in model.layers if layer.name == CELLS), None)
+    if cells is not None:
+        return _with_map(model, ops.sigmoid(cells)[..., 0])
     producers = {id(layer.output): layer for layer in model.layers}
     last = producers.get(id(model.output))
     if not isinstance(last, layers.Dense) or last.activation is not activations.sigmoid:
         raise _not_understood(last)
     features, weights = _channel_weights(producers, last.input, None, _array(last.kernel).T)
-    heatmap = _normalised(_weighted_sum(features, weights))
-    return keras.Model(model.input, {OUTPUT_NAME: model.output, HEATMAP_NAME: heatmap}, name=model.name)
+    return _with_map(model, ops.maximum(_weighted_sum(features, weights), 0.0))
+
+
+def _with_map(model: keras.Model, evidence: keras.KerasTensor) -> keras.Model:
+    outputs = {OUTPUT_NAME: model.output, HEATMAP_NAME: _normalised(evidence)}
+    return keras.Model(model.input, outputs, name=model.name)
 
 
 def _channel_weights(
@@ -101,9 +114,8 @@ def _weighted_sum(features: keras.KerasTensor, weights: Any) -> keras.KerasTenso
 
 
 def _normalised(evidence: keras.KerasTensor) -> keras.KerasTensor:
-    positive = ops.maximum(evidence, 0.0)
-    largest = ops.max(positive, axis=(1, 2), keepdims=True)
-    return positive / (largest + ops.cast(ops.equal(largest, 0.0), "float32"))
+    largest = ops.max(evidence, axis=(1, 2), keepdims=True)
+    return evidence / (largest + ops.cast(ops.equal(largest, 0.0), "float32"))
 
 
 def _product(units: keras.KerasTensor | None, matrix: _Matrix) -> Any:

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -143,9 +144,23 @@ def convert(
         images = np.load(Path(work) / "calibration.npy")
         ranges = Path(work) / f"ranges-{method}.json"
         quantise(float32, path, images, chosen, method=method, keep_float=keep_float, ranges=ranges)
-    described = operators(path)
-    embed_info(path, ModelInfo.from_json(info), path)
+    described, about = operators(path), ModelInfo.from_json(info)
+    if about.typicality and chosen.precision == "int8":
+        about = replace(about, typicality={**about.typicality, "threshold": _usual_distance(path, work)})
+    embed_info(path, about, path)
     return described
+
+
+def _usual_distance(path: Path, work: str) -> float:
+    """The limit of ``atypicality`` for an int8 file, whose features lie further apart than those in float32."""
+    from fracture_edge.modelfile import ATYPICALITY_NAME, INPUT_NAME
+    from fracture_edge.session import open_session
+    from train.typicality import FALSE_ALARMS
+
+    session = open_session(path.name, path.read_bytes(), None)
+    images = np.load(Path(work) / "validation.npy")
+    found = [session.run([ATYPICALITY_NAME], {INPUT_NAME: images[k : k + 1]})[0] for k in range(len(images))]
+    return float(np.quantile(np.concatenate(found), 1 - FALSE_ALARMS, method="higher"))
 
 
 def judge(

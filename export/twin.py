@@ -29,6 +29,7 @@ _KEPT: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "BatchNormalization": ("axis", "momentum", "epsilon", "center", "scale"),
         "Concatenate": ("axis",),
         "Conv2D": ("filters", "groups", *_CONVOLUTION),
+        "Cropping2D": ("cropping",),
         "Dense": ("units", "activation", "use_bias"),
         "DepthwiseConv2D": ("depth_multiplier", *_CONVOLUTION),
         "Dropout": ("rate", "noise_shape"),
@@ -40,6 +41,7 @@ _KEPT: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "ReLU": ("max_value", "negative_slope", "threshold"),
         "Rescaling": ("scale", "offset"),
         "Reshape": ("target_shape",),
+        "UpSampling2D": ("size", "interpolation"),
         "ZeroPadding2D": ("padding",),
     }
 )

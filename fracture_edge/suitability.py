@@ -23,7 +23,7 @@ class Doubt(StrEnum):
 
 
 class Measures(NamedTuple):
-    """What is measured of one picture, without white borders; grey levels, 0 to 255, are those of the model's input.
+    """What is measured of one picture, without white borders; grey levels are the model input's, 0 to 255.
 
     Attributes:
         side: Pixels of the shorter side before the picture was resized.

@@ -111,6 +111,41 @@ def test_edge_layer_names_and_strides() -> None:
     assert {layer.epsilon for layer in norms} == {1e-3}
 
 
+def test_fine_cells_are_the_coarser_ones_corrected(liven: Liven) -> None:
+    # 48 columns: three finer cells, two coarser ones, of which the second covers one.
+    model = liven(build("edge", 64, 48, filters=0.25, fine_cells=True), _bytes(8, 64, 48))
+    assert not np.asarray(model.get_layer("cells_correction").kernel).any()
+    model.get_layer("cells_correction").kernel.assign(np.random.default_rng(0).normal(size=(1, 1, 16, 1)))
+    names = ("block10_add", "block15_project_norm", "top_relu", "cells_sum", "cells_depthwise_relu", "cells")
+    probe = keras.Model(model.input, [model.get_layer(name).output for name in names])
+    fine, context, top, found, refined, cells = (np.asarray(value) for value in probe(_bytes(3, 64, 48)))
+    assert (fine.shape[1:3], context.shape[1:3], cells.shape) == ((4, 3), (2, 2), (3, 4, 3, 1))
+
+    def normalised(name: str, values: np.ndarray) -> np.ndarray:
+        (kernel,) = model.get_layer(f"cells_{name}_conv").get_weights()
+        gamma, beta, mean, variance = model.get_layer(f"cells_{name}_norm").get_weights()
+        return (values @ kernel[0, 0] - mean) * gamma / np.sqrt(variance + 1e-3) + beta
+
+    def over(values: np.ndarray) -> np.ndarray:
+        return values.repeat(2, axis=1).repeat(2, axis=2)[:, :, :3]
+
+    # float32 sums over up to 320 channels.
+    expected = normalised("lateral", fine) + over(normalised("context", context))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    kernel, bias = model.get_layer("cells_coarse").get_weights()
+    (correction,) = model.get_layer("cells_correction").get_weights()
+    expected = over(top @ kernel[0, 0] + bias) + refined @ correction[0, 0]
+    assert np.ptp(refined @ correction[0, 0]) > 0.01
+    np.testing.assert_allclose(cells, expected, atol=1e-4)
+
+
+def test_fine_cells_cost_one_percent_more_parameters() -> None:
+    model = build("edge", 320, 256, fine_cells=True)
+    assert model.get_layer("cells").output.shape == (None, 20, 16, 1)
+    # Two projections, a depthwise kernel, three norms, the correction.
+    assert model.count_params() == 3_415_012 + (112 + 320 + 9) * 64 + 3 * 4 * 64 + 64
+
+
 def test_edge_drops_paths_more_and_more() -> None:
     model = build("edge", 64, 64, filters=0.25, drop_path=0.16, dropout=0.4)
     rates = {k: model.get_layer(f"block{k:02d}_drop").rate for k in (2, 4, 14)}

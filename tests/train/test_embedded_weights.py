@@ -127,4 +127,4 @@ def test_another_architecture() -> None:
 
 def test_another_width() -> None:
     message = _error(build("edge", 64, 64, filters=0.25))
-    assert message == "the embedded model's stem_conv is (3, 3, 1, 32), not (3, 3, 1, 8)"
+    assert message == "the embedded model has no convolution left of the shape (3, 3, 1, 8) of stem_conv"

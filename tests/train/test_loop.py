@@ -50,6 +50,10 @@ def test_head_of_edge() -> None:
     assert _trained(model) == {"cells", "pooled_evidence", "probability"}
     set_trainable(model, "all")
     assert _trained(model) == {layer.name for layer in model.layers if layer.weights}
+    fine = build("edge", 32, 32, filters=0.25, fine_cells=True)
+    set_trainable(fine, "head")
+    parts = {f"cells_{part}_{kind}" for part in ("lateral", "context", "depthwise") for kind in ("conv", "norm")}
+    assert _trained(fine) == {*parts, "cells_coarse", "cells_correction", "pooled_evidence", "probability"}
 
 
 def test_frozen_layers_stay_as_they_are(cnn: keras.Model, tmp_path: Path) -> None:

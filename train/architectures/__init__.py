@@ -4,7 +4,7 @@ Every builder returns a Keras model that takes grey uint8 images ``[N, height, w
 ``image`` and returns ``probability`` ``[N, 1]``, P(fractured). Its first layer, ``grey_levels``, only makes
 the bytes float32 in 0 to 255, so that augmentation can be put between it and the rest while training;
 normalisation follows inside the network. A layer called ``cells``, where there is one, gives a logit for each
-cell of the last feature map, [N, h, w, 1], which can be trained on marked fractures. No `tf.*`: the builders
+cell of a grid over the image, [N, h, w, 1], which can be trained on marked fractures. No `tf.*`: the builders
 run on every Keras backend.
 """
 
@@ -71,9 +71,9 @@ def build(name: str, height: int, width: int, **options: Any) -> keras.Model:
 
 def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """The layers of the feature extractor, first to last, without the input and its normalisation."""
-    names = [layer.name for layer in model.layers]
-    first, last = names.index("normalise") + 1, names.index(ARCHITECTURES[model.name].backbone_end)
-    return list(model.layers[first : last + 1])
+    end = model.get_layer(ARCHITECTURES[model.name].backbone_end)
+    names = [layer.name for layer in keras.Model(model.input, end.output).layers]
+    return [model.get_layer(name) for name in names[names.index("normalise") + 1 :]]
 
 
 def set_trainable(model: keras.Model, what: str, last_layers: int = 0) -> None:

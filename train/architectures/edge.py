@@ -2,7 +2,7 @@
 
 EfficientNet-Lite (Google, 2020) is EfficientNet (Tan and Le, ICML 2019) without squeeze-and-excitation and
 with ReLU6 in place of swish, which makes it survive 8-bit quantisation. Lite0 has 4.6 M parameters with its
-ImageNet classifier; without it, and with a stem for one channel, 3.4 M.
+ImageNet classifier; without it, with a stem for one channel and a map of cells, 3.4 M.
 """
 
 import keras
@@ -19,6 +19,8 @@ STAGES = (
     (1, 3, 1, 6, 320),
 )
 STEM_FILTERS, TOP_FILTERS = 32, 1280
+#: Of the maps that the cells are made of.
+CELL_FILTERS = 64
 #: As in the published ImageNet model: (x - 127) / 128, and the batch norms' epsilon.
 MEAN, SCALE, EPSILON = 127.0, 128.0, 1e-3
 
@@ -30,6 +32,7 @@ def build(
     filters: float = 1.0,
     dropout: float = 0.2,
     drop_path: float = 0.1,
+    fine_cells: bool = False,
 ) -> keras.Model:
     """Build the network.
 
@@ -40,6 +43,7 @@ def build(
         dropout: Share of pooled features dropped while training.
         drop_path: Probability that the last residual branch is dropped while training (stochastic depth,
             Huang et al., ECCV 2016); it grows linearly from 0 at the first block.
+        fine_cells: Whether there is a cell for 16 pixels, not for 32.
 
     Returns:
         A model from ``image`` uint8 [N, height, width, 1] to ``probability`` float32 [N, 1].
@@ -54,6 +58,8 @@ def build(
     x = _convolution(x, scaled(STEM_FILTERS), 3, 2, "stem")
     index, count = 0, sum(stage[0] for stage in STAGES)
     for repeats, kernel, stride, expansion, stage_filters in STAGES:
+        if stride > 1:
+            fine = x
         for repeat in range(repeats):
             x = _block(
                 x,
@@ -65,20 +71,57 @@ def build(
                 name=f"block{index:02d}",
             )
             index += 1
-    x = _convolution(x, scaled(TOP_FILTERS), 1, 1, "top")
+    top = _convolution(x, scaled(TOP_FILTERS), 1, 1, "top")
     # One logit per cell of the last feature map, trained on marked fractures where there are any. The
     # image's log-odds are the strongest cell's plus a term of the pooled features: a fracture fills a cell
     # or two, which an average over all of them drowns. The last layer only scales and shifts, which is
     # where the calibration is folded in.
-    cells = layers.Conv2D(1, 1, bias_initializer=keras.initializers.Constant(-3.0), name="cells")(x)
+    bias = keras.initializers.Constant(-3.0)
+    if fine_cells:
+        coarse = layers.Conv2D(1, 1, bias_initializer=bias, name="cells_coarse")(top)
+        cells = layers.Add(name="cells")(_refined(coarse, fine, x, scaled(CELL_FILTERS)))
+    else:
+        cells = layers.Conv2D(1, 1, bias_initializer=bias, name="cells")(top)
     strongest = layers.GlobalMaxPooling2D(name="strongest_cell")(cells)
-    pooled = layers.GlobalAveragePooling2D(name="pool")(x)
+    pooled = layers.GlobalAveragePooling2D(name="pool")(top)
     pooled = layers.Dropout(dropout, name="dropout")(pooled)
     evidence = layers.Add(name="evidence")([strongest, layers.Dense(1, name="pooled_evidence")(pooled)])
     probability = layers.Dense(
         1, activation="sigmoid", kernel_initializer="ones", name="probability", dtype="float32"
     )(evidence)
     return keras.Model(image, probability, name="edge")
+
+
+def _refined(
+    coarse: keras.KerasTensor, fine: keras.KerasTensor, context: keras.KerasTensor, filters: int
+) -> list[keras.KerasTensor]:
+    """Logits of cells of half the size: two maps to be added.
+
+    What the coarser cells say is laid over the finer ones, which correct it by what they see themselves and what
+    is around them (lateral connections as in Lin et al., "Feature Pyramid Networks", CVPR 2017). The correction
+    begins with nothing.
+
+    Args:
+        coarse: Logits of the coarser cells.
+        fine: The last feature map of twice the resolution.
+        context: The last one of the coarser.
+        filters: Of the maps that the correction is made of.
+    """
+
+    def over(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        x = layers.UpSampling2D(2, name=f"{name}_over")(x)
+        # An odd number of rows or columns was rounded up when it was halved.
+        surplus = [(0, over - size) for over, size in zip(x.shape[1:3], fine.shape[1:3], strict=True)]
+        return layers.Cropping2D(surplus, name=f"{name}_crop")(x) if any(map(any, surplus)) else x
+
+    lateral = _norm(layers.Conv2D(filters, 1, use_bias=False, name="cells_lateral_conv")(fine), "cells_lateral")
+    around = _norm(layers.Conv2D(filters, 1, use_bias=False, name="cells_context_conv")(context), "cells_context")
+    y = layers.Add(name="cells_sum")([lateral, over(around, "cells_context")])
+    y = layers.ReLU(6, name="cells_relu")(y)
+    y = layers.DepthwiseConv2D(3, 1, "same", use_bias=False, name="cells_depthwise_conv")(y)
+    y = layers.ReLU(6, name="cells_depthwise_relu")(_norm(y, "cells_depthwise"))
+    correction = layers.Conv2D(1, 1, use_bias=False, kernel_initializer="zeros", name="cells_correction")(y)
+    return [over(coarse, "cells_coarse"), correction]
 
 
 def _norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:

@@ -5,6 +5,7 @@ kernels are read back (8 bit, one scale for each filter), and the norms are give
 network computes what it computed and can be trained on.
 """
 
+import re
 from importlib import resources
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fracture_edge.models import EMBEDDED
-from train.architectures import backbone_layers
 from train.architectures.edge import EPSILON
 from train.weights.errors import WeightsError
 
@@ -44,12 +44,9 @@ def load(model: keras.Model) -> str:
     layers = _convolutions(model)
     if len(convolutions) != len(layers):
         raise WeightsError(f"the embedded model has {len(convolutions)} convolutions, this one {len(layers)}")
-    for layer, (kernel, bias) in zip(layers, convolutions, strict=True):
-        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
-        values = kernel.transpose(2, 3, 0, 1) if depthwise else kernel.transpose(2, 3, 1, 0)
-        if values.shape != tuple(layer.kernel.shape):
-            raise WeightsError(f"the embedded model's {layer.name} is {values.shape}, not {layer.kernel.shape}")
-        layer.set_weights([values])
+    for layer in layers:
+        kernel, bias = _take(convolutions, layer)
+        layer.set_weights([kernel])
         ones = np.ones_like(bias)
         _norm(model, layer).set_weights([ones, bias, np.zeros_like(bias), ones - EPSILON])
     for name in _HEAD:
@@ -90,7 +87,22 @@ def refit_norms(model: keras.Model, pixels: npt.NDArray[np.uint8], *, images: in
 
 def _convolutions(model: keras.Model) -> list[Any]:
     kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
-    return [layer for layer in backbone_layers(model) if isinstance(layer, kinds)]
+    return [layer for layer in model.layers if isinstance(layer, kinds) and layer.name not in _HEAD]
+
+
+def _take(convolutions: list[_Convolution], layer: Any) -> _Convolution:
+    """Take out the first one of the layer's shape.
+
+    Those of one shape follow one another along the network; where branches begin the order is the exporter's.
+    """
+    # (filters, channels, rows, columns) to Keras's order, which for depthwise convolutions has the filters third.
+    order = (2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (2, 3, 1, 0)
+    wanted = tuple(layer.kernel.shape)
+    for place, (kernel, bias) in enumerate(convolutions):
+        if kernel.transpose(order).shape == wanted:
+            del convolutions[place]
+            return kernel.transpose(order), bias
+    raise WeightsError(f"the embedded model has no convolution left of the shape {wanted} of {layer.name}")
 
 
 def _norm(model: keras.Model, convolution: Any) -> Any:
@@ -113,7 +125,7 @@ def _constant(constants: dict[str, npt.NDArray[Any]], layer: str, *, shape: tupl
     candidates = [
         value
         for name, value in constants.items()
-        if f"/{layer}_" in name and value.dtype == np.float32 and value.size == size
+        if re.search(rf"/{layer}(_\d+)?/", name) and value.dtype == np.float32 and value.size == size
         and (("Add" in name or "Reshape" in name) == (kind == "bias"))
     ]  # fmt: skip
     if len(candidates) != 1:

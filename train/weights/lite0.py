@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from train.architectures import backbone_layers
 from train.weights.errors import WeightsError
 
 _Arrays = Mapping[str, npt.NDArray[np.generic]]
@@ -44,7 +45,7 @@ def published() -> _Arrays:
 def load(model: keras.Model, arrays: _Arrays, path: Path) -> None:
     """Load EfficientNet-Lite0 under the PyTorch names of its published conversion; the head stays random."""
     loaded = set()
-    for layer in model.layers:
+    for layer in backbone_layers(model):
         names = _lite0_names(layer.name)
         if not names:
             continue
