@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,22 @@ from benchmarks import unlike
 from benchmarks.oddities import DRAWN, SPOILT, drawn
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
+from fracture_edge.modelfile import ModelInfo, embed_info
 from fracture_edge.suitability import Limits, measure
 
 Grey = npt.NDArray[np.uint8]
 
 
-def test_flagged_counts_doubted_pictures_only(bone: Callable[..., Grey], tmp_path: Path) -> None:
+def test_flagged_counts_doubted_pictures_only(
+    bone: Callable[..., Grey], tmp_path: Path, tiny_model: Path, tiny_info: ModelInfo
+) -> None:
+    # Usual limits, and no distance of features: drawn bones would be far from any radiograph.
+    model = tmp_path / "usual.onnx"
+    embed_info(tiny_model, replace(tiny_info, suitability={}), model)
     good = [bone(seed, fractured=False) for seed in range(6)]
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n")
-    with FractureClassifier() as classifier:
+    with FractureClassifier(model) as classifier:
         found = unlike.flagged(classifier, [*good, np.invert(good[0]), good[1] // 8, np.invert(good[2]), broken])
     assert (found["images"], found["flagged"]) == (9, 3)
     assert found["share"]["value"] == pytest.approx(1 / 3)
