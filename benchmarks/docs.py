@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from benchmarks import formats, reproduction, run_log, stress, unlike
+from benchmarks import folds, formats, reproduction, run_log, stress, unlike
 from benchmarks.report import prose, summary_table, tables
 from benchmarks.report.recommend import recommend
 from benchmarks.text import interval, megabytes, times
@@ -215,6 +215,25 @@ def _runs() -> str:
     return run_log.table_of(json.loads(run_log.LOG.read_text(encoding="utf-8")))
 
 
+def _folds() -> str:
+    return folds.table_of(json.loads((RESULTS / "folds.json").read_text(encoding="utf-8")))
+
+
+def _learning_curve() -> str:
+    result = _json("learning-curve.json")
+    lines = ["| training images | fractured | epochs | validation AUROC |", "|" + " --- |" * 4]
+    lines += [
+        f"| {point['images']} | {point['fractured']} | {point['epochs']} | {interval(point['auroc'])} |"
+        for point in result["points"]
+    ]
+    spec = result["recipe"]["preprocessing"]
+    return "\n".join(lines) + (
+        f"\n\n`{result['model']}`, {spec['height']}x{spec['width']}, from {result['initial_weights']}, seed "
+        f"{result['seed']}; {result['validation']['images']} validation images, "
+        f"{result['validation']['fractured']} of them fractured. {result['device']}.\n"
+    )
+
+
 def _stress() -> str:
     result = _json("stress-embedded.json")
     name, worst = stress.worst(result)
@@ -240,6 +259,8 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "emulation": _emulation,
         "unlike": _unlike,
         "runs": _runs,
+        "folds": _folds,
+        "learning": _learning_curve,
         "stress": _stress,
     }
 )

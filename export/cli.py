@@ -45,8 +45,8 @@ def export(
     calibration: Annotated[
         str,
         typer.Option(
-            help="int8 ONNX: ranges of the activations from minmax, percentile or entropy; auto tries them in "
-            "turn until the gate is content."
+            help="int8 ONNX: ranges of the activations from minmax, percentile or entropy; auto keeps the "
+            "nearest to Keras of the first two, and tries entropy when neither passes the gate."
         ),
     ] = "auto",
     calibration_images: Annotated[int, typer.Option(min=1, help="Training images to calibrate with.")] = 256,

@@ -1,6 +1,5 @@
 """`fracture-edge export`: from ``artifacts/<model>/`` to files in every format, checked, and ``export.json``."""
 
-import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,8 @@ from train.record import read_record
 
 #: How many of the most sensitive layers stay in float, try after try, when an int8 ONNX file fails the gate.
 FLOAT_LAYERS = (1, 2, 4, 8, 16)
+#: Calibrations of int8 ONNX that are made in any case, to keep the one nearest to the Keras model.
+ALWAYS_TRIED = 2
 #: Fewer calibration images than this are said aloud: the ranges of rare activations are missed.
 FEW_IMAGES = 200
 _TOOLS = ("onnx", "onnxruntime", "tf2onnx", "ai-edge-litert", "keras", "tensorflow", "numpy", "pillow")
@@ -168,33 +169,44 @@ class _Export:
             _say(f"{file}: the file that lay there is removed, it is not one of this training")
 
     def _best(self, recipe: Recipe, path: Path) -> tuple[dict[str, Any], list[str]]:
-        """Convert and judge; int8 ONNX again, calibrated otherwise, then with layers in float, until it passes."""
+        """Convert and judge; int8 ONNX by two calibrations at least, and with layers in float if none passes."""
         if recipe.runtime != "onnx" or not recipe.calibrated:
             return self._attempt(recipe, path, "minmax")
-        tried: list[tuple[float, str, dict[str, Any], list[str]]] = []
+        tried: list[tuple[dict[str, Any], list[str]]] = []
         kept = path.with_suffix(".best")
 
-        def passes(method: str, keep_float: Sequence[str] = ()) -> bool:
-            if tried:
-                how = f"{len(keep_float)} layers in float32" if keep_float else f"calibration {method}"
-                _say(f"{path.name}: {'; '.join(tried[-1][3])}; again with {how}")
+        def attempt(method: str, keep_float: Sequence[str] = ()) -> None:
+            how = f"{len(keep_float)} layers in float32" if keep_float else f"calibration {method}"
+            _say(f"{path.name}: {how}")
             entry, broken = self._attempt(recipe, path, method, keep_float)
-            same = entry["gate"]["same_decision"]
-            if not broken or not tried or same > max(attempt[0] for attempt in tried):
+            figures = entry["gate"]
+            _say(
+                f"{path.name}: mean difference {figures['mean_difference']:.4f}, same decision "
+                f"{figures['same_decision']:.3f}{''.join(f'; {bound}' for bound in broken)}"
+            )
+            tried.append((entry, broken))
+            if max(tried, key=_rank)[0] is entry:
                 path.replace(kept)
-            tried.append((same if broken else math.inf, method, entry, broken))
-            return not broken
 
-        if not any(passes(method) for method in self.options.methods):
-            best = max(tried, key=lambda attempt: attempt[0])[1]
+        def passed() -> bool:
+            return any(not broken for _, broken in tried)
+
+        # Which calibration suits a network cannot be told beforehand: the nearest of the first two is kept, and
+        # a further one is only made when neither passes.
+        for count, method in enumerate(self.options.methods):
+            if count < ALWAYS_TRIED or not passed():
+                attempt(method)
+        if not passed():
+            best = max(tried, key=_rank)[0]["calibration"]["method"]
             nodes = run_step("sensitive", {"work": str(self.work), "file": str(kept)})["nodes"]
-            counts = [count for count in FLOAT_LAYERS if count <= len(nodes)]
-            any(passes(best, nodes[:count]) for count in counts)
+            for layers in (count for count in FLOAT_LAYERS if count <= len(nodes)):
+                if not passed():
+                    attempt(best, nodes[:layers])
         kept.replace(path)
-        _, _, entry, broken = max(tried, key=lambda attempt: attempt[0])
+        entry, broken = max(tried, key=_rank)
         # Only the first attempt with a calibration goes through the images; the next ones know the ranges.
         memory = entry["peak_memory_mb"]
-        memory["conversion"] = max(attempt[2]["peak_memory_mb"]["conversion"] for attempt in tried)
+        memory["conversion"] = max(other["peak_memory_mb"]["conversion"] for other, _ in tried)
         return entry, broken
 
     def _attempt(
@@ -284,6 +296,12 @@ class _Export:
             raise
         self._typicality = made["typicality"]
         self._has_onnx = True
+
+
+def _rank(attempt: tuple[dict[str, Any], list[str]]) -> tuple[bool, float]:
+    """Files that pass before those that do not; among these, the nearer to the Keras model the better."""
+    entry, broken = attempt
+    return not broken, -entry["gate"]["mean_difference"]
 
 
 def _variant(compression: Mapping[str, Any]) -> list[str]:

@@ -7,6 +7,9 @@ from typing import Any
 
 from fracture_edge.errors import FractureEdgeError, ModelError
 
+#: How the reason of a decision begins that the band alone made; every other ``uncertain`` is about the picture.
+WITHIN_BAND = "probability within the uncertain band"
+
 
 class Decision(StrEnum):
     """What a prediction says. Fractured is the positive class."""
@@ -71,7 +74,7 @@ class Policy:
         """
         if self.uncertain_low <= probability < self.uncertain_high:
             band = f"{self.uncertain_low:.3f} to {self.uncertain_high:.3f}"
-            return Decision.UNCERTAIN, f"probability within the uncertain band {band}"
+            return Decision.UNCERTAIN, f"{WITHIN_BAND} {band}"
         if probability >= self.threshold:
             return Decision.FRACTURED, "probability at or above the threshold"
         return Decision.NOT_FRACTURED, "probability below the threshold"

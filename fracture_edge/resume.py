@@ -12,6 +12,7 @@ from fracture_edge.decoding import Wanted
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, refuse_overwrite
 from fracture_edge.journal import Journal
+from fracture_edge.policy import WITHIN_BAND, Decision, Policy
 from fracture_edge.prediction import Prediction
 from fracture_edge.records import HEATMAP, Format, columns, csv_line, render
 
@@ -44,15 +45,12 @@ class _Held:
         """Take note of a record that was there before.
 
         Raises:
-            FractureEdgeError: It is of another model, of another threshold, or with overlays and now without.
+            FractureEdgeError: It is of another model, of another policy, or with overlays and now without.
         """
-        threshold = record["threshold"]
-        if record["model_sha256"] != self._like.sha256 or (
-            threshold not in (None, "") and float(threshold) != self._like.policy.threshold
-        ):
+        if record["model_sha256"] != self._like.sha256 or not _would_decide(self._like.policy, record):
             raise FractureEdgeError(
-                f"{self._output} holds answers of another model or threshold; name another file, or give --force "
-                "to begin again"
+                f"{self._output} holds answers of another model, threshold or uncertain band; name another file, "
+                "or give --force to begin again"
             )
         if (HEATMAP in record) != self._with_heatmap:
             raise FractureEdgeError(
@@ -95,6 +93,15 @@ class _Held:
             times[path] += 1
 
 
+def _would_decide(policy: Policy, record: Mapping[str, Any]) -> bool:
+    """Whether `policy` decides as the record says; one without an answer agrees with any."""
+    if not record["decision"]:
+        return True
+    decision, _ = policy.decide(float(record["probability"]))
+    doubted = record["decision"] == Decision.UNCERTAIN and not record["reason"].startswith(WITHIN_BAND)
+    return float(record["threshold"]) == policy.threshold and (doubted or record["decision"] == decision)
+
+
 def partial_path(output: Path) -> Path:
     """Where the records are until all of them are there."""
     return output.with_name(f"{output.name}.partial")
@@ -118,7 +125,7 @@ def write_resumable(
         style: ``jsonl`` or ``csv``.
         files: All that shall have a record, or one for each of their frames.
         predict: Answers what has none yet.
-        like: The classifier, whose model and threshold all records must share.
+        like: The classifier, whose model and policy all records must share.
         resume: Keep the records that the partial file, or else `output`, holds.
         force: Begin again, whatever is there.
         overlays: See `fracture_edge.records.render`; a file to go on with must have been made with them too.

@@ -11,7 +11,7 @@ import numpy as np
 from fracture_edge.files import atomic_write_text
 from train.callbacks import clear_state
 from train.dataset import DataError, ImageTable
-from train.device import prepare
+from train.device import Device, prepare
 from train.division import pool_of
 from train.evaluation import Predictions, figures, write_rows
 from train.evidence import operating_point
@@ -27,6 +27,8 @@ from train.working import FOLD_FILE, check_target, open_folder, publish
 
 FOLDS_SCHEMA = 1
 _HEADER = ("path", "label", "group", "fold", "threshold", "raw", "probability")
+#: What a finished round says of itself in its own file, beside the predictions.
+_KEPT = ("threshold", "epochs", "seconds", "initial_weights")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Fold:
         predictions: Of them.
         threshold: Settled on the round's validation images.
         epochs: Trained.
+        seconds: That they took.
+        initial_weights: What training started from, in words.
     """
 
     number: int
@@ -46,6 +50,8 @@ class Fold:
     predictions: Predictions
     threshold: float
     epochs: int
+    seconds: float
+    initial_weights: str
 
 
 def cross_validate(recipe: Recipe, options: RunOptions, *, folds: int) -> Path:
@@ -92,7 +98,7 @@ def cross_validate(recipe: Recipe, options: RunOptions, *, folds: int) -> Path:
                 _round(recipe, options, store, pool, numbers, number, folder=folder, weights=weights)
                 for number in range(1, folds + 1)
             ]
-            result = _result(recipe, options, rounds, settings["data"], device.name)
+            result = _result(recipe, options, rounds, settings["data"], device)
             _write(folder, rounds, result)
         publish(target)
     pooled = result["pooled"]["metrics"]["auroc"]
@@ -119,7 +125,8 @@ def _round(
     if done.is_file():
         left = json.loads(done.read_text(encoding="utf-8"))
         predictions = Predictions(np.array(left["raw"]), np.array(left["calibrated"]))
-        return Fold(number, test_part, predictions, left["threshold"], left["epochs"])
+        kept = {name: left[name] for name in _KEPT}
+        return Fold(number=number, part=test_part, predictions=predictions, **kept)
     place.mkdir(exist_ok=True)
     val_part = _part(pool, numbers, {number % folds})
     train_part = _part(pool, numbers, set(range(folds)) - {number - 1, number % folds})
@@ -142,12 +149,13 @@ def _round(
         Predictions(outcome.calibration.undone(calibrated), calibrated),
         point["threshold"],
         len(outcome.history.rows),
+        round(sum(row["seconds"] for row in outcome.history.rows), 1),
+        outcome.initial_weights,
     )
     left = {
         "raw": fold.predictions.raw.tolist(),
         "calibrated": calibrated.tolist(),
-        "threshold": fold.threshold,
-        "epochs": fold.epochs,
+        **{name: getattr(fold, name) for name in _KEPT},
     }
     atomic_write_text(done, json.dumps(left))
     clear_state(place)
@@ -160,7 +168,7 @@ def _part(pool: ImageTable, numbers: Sequence[int], wanted: set[int]) -> ImageTa
 
 
 def _result(
-    recipe: Recipe, options: RunOptions, rounds: Sequence[Fold], data_fingerprint: str, device: str
+    recipe: Recipe, options: RunOptions, rounds: Sequence[Fold], data_fingerprint: str, device: Device
 ) -> dict[str, Any]:
     items = tuple(item for fold in rounds for item in fold.part)
     pooled = Predictions(
@@ -175,8 +183,10 @@ def _result(
         "positive_class": "fractured",
         "recipe_name": options.recipe_name,
         "recipe": recipe.to_dict(),
+        "initial_weights": rounds[0].initial_weights,
         "seed": options.seed,
-        "device": device,
+        "device": device.name,
+        "precision": device.precision,
         "data_fingerprint": data_fingerprint,
         "folds": [
             {
@@ -185,6 +195,7 @@ def _result(
                 "fractured": sum(fold.part.labels),
                 "threshold": fold.threshold,
                 "epochs": fold.epochs,
+                "seconds": fold.seconds,
                 **figures(fold.part, fold.predictions, fold.threshold),
             }
             for fold in rounds

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fracture_edge.resume import partial_path
+from fracture_edge.policy import Policy
+from fracture_edge.resume import _would_decide, partial_path
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -156,14 +157,35 @@ def test_answers_of_another_model_or_threshold_are_not_mixed_in(
     other = write_graph(tmp_path / "other.onnx", bias=-3.0)
     embed_info(other, tiny_info, other)  # type: ignore[arg-type]
     message = (
-        f"fracture-edge: {partial_path(target)} holds answers of another model or threshold; name another file, "
-        "or give --force to begin again\n"
+        f"fracture-edge: {partial_path(target)} holds answers of another model, threshold or uncertain "
+        "band; name another file, or give --force to begin again\n"
     )
     assert classify(films, "--resume", model=other) == (1, "", message)
     assert classify(films, "--resume", "--threshold", "0.3") == (1, "", message)
     assert target.read_bytes() == before
     assert classify(films, "--force", model=other)[0] == 0
     assert len({row["model_sha256"] for row in rows(target)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("decision", "probability", "reason", "agrees"),
+    [
+        ("fractured", 0.7, "probability at or above the threshold", True),
+        ("uncertain", 0.55, "probability within the uncertain band 0.400 to 0.600", True),
+        # Of the picture, not of the probability.
+        ("uncertain", 0.7, "not_like_training_images: mostly bright", True),
+        ("uncertain", 0.7, "probability within the uncertain band 0.300 to 0.800", False),
+        ("fractured", 0.55, "probability at or above the threshold", False),
+        ("not_fractured", 0.7, "probability below the threshold", False),
+        ("", "", "no such file", True),
+    ],
+)
+@pytest.mark.parametrize("kind", [str, lambda value: value])
+def test_records_are_of_the_policy_or_not(
+    kind: Callable[..., object], decision: str, probability: object, reason: str, agrees: bool
+) -> None:
+    record = {"decision": decision, "probability": kind(probability), "threshold": kind(0.5), "reason": reason}
+    assert _would_decide(Policy(0.5, 0.4, 0.6), record) is agrees
 
 
 def test_file_that_is_something_else(classify: Run, films: Path, target: Path) -> None:

@@ -1,5 +1,6 @@
 """The embedded model's weights, read back from its 8-bit file into the trainable `edge`."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,3 +129,12 @@ def test_another_architecture() -> None:
 def test_another_width() -> None:
     message = _error(build("edge", 64, 64, filters=0.25))
     assert message == "the embedded model has no convolution left of the shape (3, 3, 1, 8) of stem_conv"
+
+
+def test_another_kind_of_cells(edge: keras.Model) -> None:
+    kinds = {layer.name for layer in edge.layers}
+    other = build("edge", 64, 64, fine_cells="cells_correction" not in kinds)
+    assert re.fullmatch(
+        r"the embedded model has \d+ convolutions, this one \d+: take the options of the recipe finetune",
+        _error(other),
+    )

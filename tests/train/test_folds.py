@@ -218,6 +218,8 @@ def test_what_was_run(whole: Run, project: Path) -> None:
     assert {name: result[name] for name in expected} == expected
     assert [entry["fold"] for entry in result["folds"]] == [1, 2, 3]
     assert [entry["epochs"] for entry in result["folds"]] == [2, 2, 2]
+    assert all(entry["seconds"] > 0 for entry in result["folds"])
+    assert (result["initial_weights"], result["precision"]) == ("start.keras", "float32")
     recipe = load_recipe("custom_cnn", str(project / "tiny.toml"))
     assert result["recipe"] == json.loads(json.dumps(recipe.to_dict()))
     assert len(result["data_fingerprint"]) == 64

@@ -82,6 +82,7 @@ def test_there_is_a_corrected_recipe_for_every_architecture() -> None:
     assert {model for model, name in shipped if name == "corrected"} == set(ARCHITECTURES)
     assert {model for model, name in shipped if name == "notebook"} == {"resnet50", "vgg16", "custom_cnn"}
     assert [model for model, name in shipped if name == "finetune"] == ["edge"]
+    assert [model for model, name in shipped if name == "scratch"] == ["resnet50"]
 
 
 @pytest.mark.parametrize(("model", "name"), _shipped())
@@ -101,6 +102,12 @@ def test_edge() -> None:
     assert recipe.phases == (Phase(15, 6e-4, "cosine", warmup_epochs=2),)
     assert (recipe.optimizer, recipe.monitor, recipe.localisation) == ("adamw", "val_auroc", 1.5)
     assert recipe.weights == "imagenet"
+
+
+def test_from_scratch_all_of_it_is_trained() -> None:
+    recipe, usual = load_recipe("resnet50", "scratch"), load_recipe("resnet50")
+    assert (recipe.weights, [phase.trainable for phase in recipe.phases]) == ("none", ["all"])
+    assert (recipe.preprocessing, recipe.augmentation) == (usual.preprocessing, usual.augmentation)
 
 
 def test_finetuning_takes_smaller_steps_from_the_embedded_model() -> None:

@@ -17,7 +17,8 @@ from fracture_edge.models import EMBEDDED
 from train.architectures.edge import EPSILON
 from train.weights.errors import WeightsError
 
-_HEAD = ("cells", "pooled_evidence", "probability")
+#: Layers that stay float32 in the file. Not every network has all of them.
+_HEAD = ("cells", "cells_coarse", "cells_correction", "pooled_evidence", "probability")
 _Convolution = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
@@ -43,15 +44,19 @@ def load(model: keras.Model) -> str:
     convolutions = [_dequantised(node, constants) for node in graph.node if node.op_type == "QLinearConv"]
     layers = _convolutions(model)
     if len(convolutions) != len(layers):
-        raise WeightsError(f"the embedded model has {len(convolutions)} convolutions, this one {len(layers)}")
+        raise WeightsError(
+            f"the embedded model has {len(convolutions)} convolutions, this one {len(layers)}: take the options "
+            "of the recipe finetune"
+        )
     for layer in layers:
         kernel, bias = _take(convolutions, layer)
         layer.set_weights([kernel])
         ones = np.ones_like(bias)
         _norm(model, layer).set_weights([ones, bias, np.zeros_like(bias), ones - EPSILON])
-    for name in _HEAD:
-        layer = model.get_layer(name)
-        layer.set_weights([_constant(constants, name, shape=tuple(variable.shape)) for variable in layer.weights])
+    for layer in model.layers:
+        if layer.name in _HEAD:
+            shapes = [tuple(variable.shape) for variable in layer.weights]
+            layer.set_weights([_constant(constants, layer.name, shape=shape) for shape in shapes])
     return f"embedded model ({EMBEDDED})"
 
 

@@ -1,0 +1,79 @@
+"""Cross-validations side by side: what each found, and the difference on the same images."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import folds
+from benchmarks.folds import compared, table_of
+from fracture_edge.errors import FractureEdgeError
+
+HEADER = "path,label,group,fold,threshold,raw,probability"
+LABELS = np.arange(40) % 2
+GOOD = np.where(LABELS == 1, 0.9, 0.1) + np.linspace(0, 0.05, 40)
+
+
+def _folder(root: Path, model: str, probabilities: Any, auroc: float, *, names: str = "image") -> Path:
+    root.mkdir()
+    estimate = {"value": auroc, "low": auroc - 0.1, "high": 1.0}
+    metrics = dict.fromkeys(("auroc", "sensitivity_at_specificity_90", "ece"), estimate)
+    result = {
+        "model": model,
+        "recipe": {"preprocessing": {"height": 64, "width": 48}},
+        "initial_weights": "random",
+        "seed": 3,
+        "device": "CPU",
+        "precision": "float32",
+        "data_fingerprint": "f",
+        "folds": [{"epochs": 2 + fold, "seconds": 60.0, "metrics": metrics} for fold in (0, 1)],
+        "pooled": {"images": 40, "fractured": 20, "metrics": metrics},
+    }
+    (root / "folds.json").write_text(json.dumps(result))
+    rows = [
+        f"{names}{row}.png,{LABELS[row]},g{row // 2},{1 + row // 20},0.5,{value},{value}"
+        for row, value in enumerate(probabilities)
+    ]
+    (root / "predictions.csv").write_text("\n".join([HEADER, *rows]))
+    return root
+
+
+def test_the_first_is_what_the_others_are_compared_with(tmp_path: Path) -> None:
+    # The two classes change places: every pair that was in order is not any more.
+    folders = [
+        _folder(tmp_path / "a", "edge", GOOD, 1.0),
+        _folder(tmp_path / "b", "vgg16", 1 - GOOD, 0.1),
+    ]
+    first, second = compared(folders, resamples=50)
+    assert first["auroc_change"] is None
+    assert second["auroc_change"] == {"value": -1.0, "low": -1.0, "high": -1.0}
+    assert (first["epochs"], first["seconds"], first["input"]) == ([2, 3], [60.0, 60.0], "64x48")
+    lines = table_of([first, second]).splitlines()
+    assert lines[2] == (
+        "| edge | 64x48, float32 | random | 2-3 | 2 | 1.000 [0.900, 1.000] | 1.000 to 1.000 | – | "
+        "1.000 [0.900, 1.000] | 1.000 [0.900, 1.000] |"
+    )
+    assert "| -1.000 [-1.000, -1.000] |" in lines[3]
+    assert lines[-1].startswith("2 folds of 40 images, 20 of them fractured, seed 3, CPU.")
+
+
+def test_other_images_are_refused(tmp_path: Path) -> None:
+    folders = [_folder(tmp_path / "a", "edge", GOOD, 1.0), _folder(tmp_path / "b", "edge", GOOD, 1.0, names="x")]
+    with pytest.raises(FractureEdgeError, match=r"b: is not of the same images and folds as .*a$"):
+        compared(folders)
+
+
+def test_the_command_writes_what_it_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, output = _folder(tmp_path / "a", "edge", GOOD, 1.0), tmp_path / "folds.json"
+    monkeypatch.setattr(sys, "argv", ["folds", str(folder), "-o", str(output)])
+    folds.main()
+    assert capsys.readouterr().out == table_of(json.loads(output.read_text()))
+    monkeypatch.setattr(sys, "argv", ["folds", str(tmp_path / "none"), "-o", str(tmp_path / "no.json")])
+    with pytest.raises(SystemExit, match=r"error: .*none: no cross-validation"):
+        folds.main()
+    assert not (tmp_path / "no.json").exists()
