@@ -4,6 +4,7 @@
 #   make test   installs everything and runs the test suite
 #   make bench  measures the trained models and makes the tables of the documents anew
 #   make embedded DATA=fracatlas WEIGHTS=weights.npz   trains the embedded model and puts it into the package
+#   make folds DATA=fracatlas WEIGHTS=weights.npz VGG16_WEIGHTS=vgg16.npz   cross-validates the four networks
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,10 +12,11 @@ DEMO := .venv-demo
 MODELS ?= custom_cnn edge resnet50 vgg16 embedded
 DATA ?= fracatlas
 WEIGHTS ?= imagenet
+VGG16_WEIGHTS ?= imagenet
 LICENCE := "Apache-2.0; trained on FracAtlas (CC BY 4.0, Abedeen et al. 2023)"
 FIND_RADIOGRAPH := from pydicom.data import get_testdata_file as f; print(f("RG3_UNCR.dcm"))
 
-.PHONY: demo test endurance lint bench embedded clean
+.PHONY: demo test endurance lint bench embedded folds curve clean
 
 demo: $(DEMO)/ready
 	$(DEMO)/bin/fracture-edge classify "$$($(DEMO)/bin/python -c '$(FIND_RADIOGRAPH)')"
@@ -50,6 +52,26 @@ embedded: $(VENV)/ready
 		--epochs 2 --seed 0 --force
 	$(VENV)/bin/fracture-edge $(EXPORT_INT8) --licence $(LICENCE)
 	$(VENV)/bin/python -m export.embed artifacts/edge/edge-int8.onnx
+
+# Four networks on the same folds for as many epochs each. It takes hours on two cores; what is finished is kept, and
+# `make folds FOLDS_GO_ON=--resume` goes on with the network that was cut off.
+TOGETHER := --folds 5 --epochs 4 --data $(DATA) --splits $(SPLITS) --seed 0
+FOLDED := edge custom_cnn resnet50 vgg16
+folds: $(FOLDED:%=artifacts/%-folds)
+	$(VENV)/bin/python -m benchmarks.folds $^ -o benchmarks/results/folds.json
+artifacts/edge-folds: | $(VENV)/ready
+	$(VENV)/bin/fracture-edge train edge $(TOGETHER) --weights $(WEIGHTS) --set phases.0.warmup_epochs=1 $(FOLDS_GO_ON)
+artifacts/custom_cnn-folds: | $(VENV)/ready
+	$(VENV)/bin/fracture-edge train custom_cnn $(TOGETHER) --precision mixed_bfloat16 $(FOLDS_GO_ON)
+artifacts/resnet50-folds: | $(VENV)/ready
+	$(VENV)/bin/fracture-edge train resnet50 $(TOGETHER) --recipe scratch --precision mixed_bfloat16 $(FOLDS_GO_ON)
+artifacts/vgg16-folds: | $(VENV)/ready
+	$(VENV)/bin/fracture-edge train vgg16 $(TOGETHER) --weights $(VGG16_WEIGHTS) --precision mixed_bfloat16 $(FOLDS_GO_ON)
+
+# AUROC over the size of the training set; goes on where it was cut off.
+curve: $(VENV)/ready
+	$(VENV)/bin/python -m train.learning_curve edge --data $(DATA) --splits $(SPLITS) --weights $(WEIGHTS) \
+		--shares 0.25 0.5 1 -o benchmarks/results/learning-curve.json
 
 # Not editable, as a user installs it: what is in the package decides when to install again.
 $(DEMO)/ready: pyproject.toml constraints.txt $(wildcard fracture_edge/*.py fracture_edge/models/* benchmarks/*.py)

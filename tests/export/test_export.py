@@ -42,7 +42,7 @@ def exported(oracle: Any, tmp_path_factory: pytest.TempPathFactory) -> SimpleNam
     """Every format of the oracle: its folder, the outcomes, the manifest's files."""
     artifacts = tmp_path_factory.mktemp("exported") / "artifacts"
     shutil.copytree(oracle.artifacts, artifacts)
-    options = ExportOptions(budgets=BUDGETS, calibration_images=200)
+    options = ExportOptions(budgets=BUDGETS, calibration_images=200, methods=["minmax"])
     outcomes = export_model("custom_cnn", select(everything=True), artifacts=artifacts, options=options)
     folder = artifacts / "custom_cnn"
     return SimpleNamespace(folder=folder, outcomes=outcomes, files=read_manifest(folder)["files"])
@@ -258,7 +258,7 @@ def test_embedding_fuses_the_graph_and_keeps_its_answers(trained: Path, tmp_path
     from export.embed import embed
 
     shutil.copytree(trained, tmp_path / "artifacts")
-    free = ExportOptions(budgets={**BUDGETS, "int8": Budget()}, calibration_images=12)
+    free = ExportOptions(budgets={**BUDGETS, "int8": Budget()}, calibration_images=12, methods=["minmax"])
     export_model(
         "edge",
         select(names=["onnx_float32", "onnx_int8_static_x86"]),
@@ -310,7 +310,7 @@ def test_files_tell_what_is_unlike_the_training_images(trained: Path, tmp_path: 
     from train.typicality import load_typicality
 
     shutil.copytree(trained, tmp_path / "artifacts")
-    free = ExportOptions(budgets={**BUDGETS, "int8": Budget()}, calibration_images=12)
+    free = ExportOptions(budgets={**BUDGETS, "int8": Budget()}, calibration_images=12, methods=["minmax"])
     recipes = select(names=["onnx_float32", "onnx_int8_static_x86", "tflite_float32"])
     export_model("edge", recipes, artifacts=tmp_path / "artifacts", options=free)
     folder = tmp_path / "artifacts" / "edge"
@@ -342,7 +342,7 @@ def test_benchmark_judges_every_file(
     trained: Path, run_python: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path
 ) -> None:
     shutil.copytree(trained, tmp_path / "artifacts")
-    free = ExportOptions(budgets={**BUDGETS, "int8": Budget()}, calibration_images=12)
+    free = ExportOptions(budgets={**BUDGETS, "int8": Budget()}, calibration_images=12, methods=["minmax"])
     recipes = select(names=["onnx_float32", "onnx_int8_static_x86", "tflite_float32"])
     export_model("edge", recipes, artifacts=tmp_path / "artifacts", options=free)
     folder = tmp_path / "artifacts" / "edge"
