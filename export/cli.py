@@ -86,9 +86,9 @@ def export(
     precisions select; export/recipes.toml lists all formats. Files are named artifacts/MODEL/MODEL-FORMAT.
 
     Each file is run by its own runtime on the validation images and compared with the Keras model at the
-    frozen threshold. One that loses too much goes to artifacts/MODEL/rejected. An int8 ONNX file is first tried
-    with other calibrations, then with its most sensitive layers left in float32. export.json says what was made,
-    how, and how good it is.
+    frozen threshold. One that loses too much goes to artifacts/MODEL/rejected. int8 ONNX is made with two
+    calibrations, of which the nearer to Keras is kept; if neither passes, with a third, then with its most
+    sensitive layers left in float32. export.json says what was made, how, and how good it is.
 
     Exit status: 0 all made and accepted, 1 none, 2 wrong usage, 3 some failed or were rejected.
 
