@@ -55,7 +55,7 @@ embedded: $(VENV)/ready
 
 # Four networks on the same folds for as many epochs each. It takes hours on two cores; what is finished is kept, and
 # `make folds FOLDS_GO_ON=--resume` goes on with the network that was cut off.
-TOGETHER := --folds 5 --epochs 4 --data $(DATA) --splits $(SPLITS) --seed 0
+TOGETHER := --folds 5 --epochs 3 --data $(DATA) --splits $(SPLITS) --seed 0
 FOLDED := edge custom_cnn resnet50 vgg16
 folds: $(FOLDED:%=artifacts/%-folds)
 	$(VENV)/bin/python -m benchmarks.folds $^ -o benchmarks/results/folds.json

@@ -23,6 +23,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from export.bias_correction import correct_biases
+from export.float_layers import keep_from_quantising
 from export.grey_input import dequantise_input, normalisation_nodes
 from export.recipes import METHODS, Recipe
 from export.storage import as_float_biases, as_uint8_weights, drop_zero_points
@@ -78,6 +79,7 @@ def quantise(
         )
         model = onnx.load(target)
         dequantise_input(model)
+        keep_from_quantising(model, keep_float)
         as_float_biases(model)
         correct_biases(model, prepared, images)
     if recipe.weights == "uint8":

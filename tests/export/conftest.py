@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 SIDE = 48
@@ -135,3 +138,52 @@ def oracle(tmp_path_factory: pytest.TempPathFactory, bone: Callable[..., Any]) -
     }
     (folder / "training.json").write_text(json.dumps(record))
     return Oracle(base / "artifacts", 0.5)
+
+
+@pytest.fixture(scope="module")
+def patches() -> npt.NDArray[np.uint8]:
+    """Pictures for `tiny_convolutions`, uint8 [24, 24, 24, 1]."""
+    # Patches: noise of single pixels would average out.
+    coarse = np.random.default_rng(0).integers(0, 256, (24, 6, 6, 1), np.uint8)
+    return coarse.repeat(4, axis=1).repeat(4, axis=2)
+
+
+@pytest.fixture
+def tiny_convolutions(tmp_path: Path) -> Path:
+    """A convolution with ReLU6, a depthwise one, and one without a bias, averaged."""
+    path = tmp_path / "float.onnx"
+    random = np.random.default_rng(1)
+    constants = {
+        "scale": np.float32(1 / 128),
+        "shift": np.float32(-127 / 128),
+        "w1": random.normal(size=(8, 1, 3, 3)),
+        "b1": random.normal(size=8),
+        # One large number in each kernel leaves few steps for the others.
+        "wd": random.normal(size=(8, 1, 3, 3)) * np.where(np.arange(9).reshape(3, 3) == 4, 12.0, 0.4),
+        "bd": random.normal(size=8),
+        "w2": random.normal(size=(4, 8, 1, 1)),
+        "low": np.float32(0),
+        "high": np.float32(6),
+    }
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["float", "scale"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "shift"], ["normal"]),
+        helper.make_node("Transpose", ["normal"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["planes", "w1", "b1"], ["one"], name="one", pads=[1, 1, 1, 1]),
+        helper.make_node("Clip", ["one", "low", "high"], ["one_clipped"], name="one_relu"),
+        helper.make_node("Conv", ["one_clipped", "wd", "bd"], ["deep"], name="deep", group=8, pads=[1, 1, 1, 1]),
+        helper.make_node("Clip", ["deep", "low", "high"], ["deep_clipped"], name="deep_relu"),
+        helper.make_node("Conv", ["deep_clipped", "w2"], ["two"], name="two"),
+        helper.make_node("GlobalAveragePool", ["two"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["probability"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 24, 24, 1])],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["N", 4])],
+        [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return path

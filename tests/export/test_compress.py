@@ -32,7 +32,7 @@ def models(images: tuple[Any, list[int]]) -> dict[str, keras.Model]:
     models = {name: build(name, 32, 32, **options) for name, options in SMALL.items()}
     for model in models.values():
         # Without statistics of its own a deep network passes nothing on, and no gradient back.
-        RefitNorms(model, Batches(*images, batch_size=8), momentum=0.5).on_test_begin()
+        RefitNorms(model, Batches(*images, batch_size=8)).on_test_begin()
     return models
 
 

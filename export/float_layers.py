@@ -1,0 +1,36 @@
+"""Layers that stay float32 in an int8 file, and that onnxruntime leaves as they are.
+
+onnxruntime, from 1.22 on, quantises a float layer between a DequantizeLinear and a QuantizeLinear when it opens a
+file, its kernel with one scale for all channels (its pass WeightBiasQuantization): a layer kept in float32 to come
+closer to Keras would be further off than before.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+
+def keep_from_quantising(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Put a Clip in front of float layers whose input is dequantised; it changes no value.
+
+    Args:
+        model: A QDQ model with zero points; changed in place.
+        names: Of the layers. Those whose input is no 8-bit tensor stay as they are.
+    """
+    graph = model.graph
+    stored = {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
+    dequantised = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+    for node in [node for node in graph.node if node.name in names and node.input[0] in dequantised]:
+        source = node.input[0]
+        scale, zero = (stored[name] for name in dequantised[source].input[1:3])
+        limits = np.iinfo(zero.dtype)
+        bounds = []
+        for side, limit in (("least", limits.min), ("most", limits.max)):
+            value = np.float32((limit - int(zero)) * scale)
+            graph.initializer.append(numpy_helper.from_array(np.array(value), f"{node.name}_{side}"))
+            bounds.append(f"{node.name}_{side}")
+        clip = helper.make_node("Clip", [source, *bounds], [f"{node.name}_unchanged"], f"{node.name}_unchanged")
+        node.input[0] = clip.output[0]
+        graph.node.insert(list(graph.node).index(node), clip)
