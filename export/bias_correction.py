@@ -6,7 +6,7 @@ et al., "Data-Free Quantization Through Weight Equalization and Bias Correction"
 means of calibration images in place of their closed form).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -75,14 +75,9 @@ def _means(model: onnx.ModelProto, tensors: Sequence[str], images: npt.NDArray[n
     options.log_severity_level = 3
     session = ort.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
     sums = {name: np.zeros(1) for name in tensors}
-    for image in _one_by_one(images):
-        for name, values in zip(
-            tensors, session.run(list(tensors), {session.get_inputs()[0].name: image}), strict=True
-        ):
+    # All tensors of a batch at a time would take gigabytes.
+    for row in range(len(images)):
+        found = session.run(list(tensors), {session.get_inputs()[0].name: images[row : row + 1]})
+        for name, values in zip(tensors, found, strict=True):
             sums[name] = sums[name] + np.asarray(values, np.float64).mean(axis=(0, 2, 3))
     return {name: total / len(images) for name, total in sums.items()}
-
-
-def _one_by_one(images: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
-    # All tensors of a batch at a time would take gigabytes.
-    return (images[row : row + 1] for row in range(len(images)))
