@@ -3,12 +3,10 @@
 import csv
 import hashlib
 import json
-import re
 import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -186,21 +184,6 @@ def test_existing_files_are_kept(exported: SimpleNamespace) -> None:
     assert sha256(exported.folder / "custom_cnn-int8.onnx") == before
 
 
-def test_of_the_calibrations_that_pass_the_nearest_is_kept(
-    oracle: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copytree(oracle.artifacts, tmp_path / "artifacts")
-    options = ExportOptions(budgets={**BUDGETS, "int8": Budget()})
-    recipe = select(names=["onnx_int8_static_x86"])
-    export_model("custom_cnn", recipe, artifacts=tmp_path / "artifacts", options=options)
-    told = capsys.readouterr().err
-    made = dict(re.findall(r"calibration (\w+)\n.*: mean difference ([0-9.]+)", told))
-    assert sorted(made) == ["minmax", "percentile"]
-    entry = read_manifest(tmp_path / "artifacts" / "custom_cnn")["files"]["custom_cnn-int8.onnx"]
-    assert entry["calibration"]["method"] == min(made, key=lambda method: float(made[method]))
-    assert entry["gate"]["mean_difference"] == pytest.approx(min(map(float, made.values())), abs=5e-5)
-
-
 def test_one_that_fails_the_gate_is_set_apart_after_retries_and_the_others_stay(
     oracle: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -227,26 +210,6 @@ def test_one_that_fails_the_gate_is_set_apart_after_retries_and_the_others_stay(
     # 96 of 11,000 weights in the first convolution; all others have more than 2 % of them.
     assert [f"onnx: {count} layers in float32" in told for count in (1, 2)] == [True, False]
     assert "custom_cnn-int8.onnx: REJECTED, largest_difference" in told
-
-
-def test_a_layer_left_in_float_lets_a_file_through(oracle: Any, tmp_path: Path) -> None:
-    shutil.copytree(oracle.artifacts, tmp_path / "artifacts")
-    folder = tmp_path / "artifacts" / "custom_cnn"
-    recipe = select(names=["onnx_int8_static_safe"])
-    loose = ExportOptions(budgets={**BUDGETS, "int8": Budget()}, methods=["minmax"])
-    export_model("custom_cnn", recipe, artifacts=tmp_path / "artifacts", options=loose)
-    file = "custom_cnn-int8-safe.onnx"
-    first = read_manifest(folder)["files"][file]
-    assert "float_layers" not in first
-    # A bound that the plain file breaks, if only just.
-    bound = Budget(mean_difference=first["gate"]["mean_difference"] * 0.999)
-    strict = replace(loose, budgets={**BUDGETS, "int8": bound}, force=True)
-    (outcome,) = export_model("custom_cnn", recipe, artifacts=tmp_path / "artifacts", options=strict)
-    second = read_manifest(folder)["files"][file]
-    assert outcome.reason == ""
-    assert second["gate"]["mean_difference"] < first["gate"]["mean_difference"]
-    assert len(second["float_layers"]) == 1
-    assert second["operators"]["QuantizeLinear"] < first["operators"]["QuantizeLinear"]
 
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
