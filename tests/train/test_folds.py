@@ -226,7 +226,9 @@ def test_what_was_run(whole: Run, project: Path) -> None:
 
 
 def _same(found: Any, expected: Any, where: str = "") -> None:
-    """Equal, but for float32 numbers that threads may add in another order."""
+    """Equal, but for the time taken and float32 numbers that threads may add in another order."""
+    if where.endswith(".seconds"):
+        return
     if isinstance(expected, dict):
         assert list(found) == list(expected), where
         for name in expected:
