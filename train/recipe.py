@@ -58,7 +58,7 @@ class Recipe:
         class_balance: ``weights`` makes both classes count the same in the loss; ``none`` does not.
         localisation: Weight of the loss of `train.localisation`, used where the data marks fractures and the
             architecture has ``cells``; 0 switches it off.
-        refit_norms: Whether the batch norms' statistics are taken anew without dropout after each epoch, see
+        refit_norms: Whether the norms' statistics are taken anew, without dropout or augmentation, each epoch, see
             `train.norms`.
         patience: Epochs without a better `monitor` before a phase stops; 0: it never stops early.
         monitor: ``val_auroc`` or ``val_loss``.
