@@ -26,6 +26,9 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 #: The run over all models, of which README and model card show a part.
 RUN = "fracatlas.json"
+#: The embedded model on a processor without VNNI.
+OLDER = "fracatlas-avx2.json"
+EMBEDDED_ROW = "embedded/onnx int8"
 _SHOWN = ("keras float32", "onnx float32", "onnx int8", "onnx int8 factorised64", "tflite float16", "tflite int8")
 DOCUMENTS = (
     ROOT / "README.md",
@@ -199,6 +202,33 @@ def _emulation() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _older() -> str:
+    """The embedded model on two processors."""
+    runs = [_rows(_json(name), lambda row: row["id"] == EMBEDDED_ROW) for name in (RUN, OLDER)]
+    columns = []
+    for run in runs:
+        with (RESULTS / run["data"]["predictions"]).open(newline="", encoding="utf-8") as stream:
+            columns.append({line["path"]: line[EMBEDDED_ROW] for line in csv.DictReader(stream)})
+    here, there = columns
+    same = sum(here.get(path) == answer for path, answer in there.items())
+    lines = [
+        "| processor | file, SHA-256 | threads | inference p50 (p90) ms | file to decision p50 ms | peak MB |",
+        "|" + " --- |" * 6,
+    ]
+    for run in runs:
+        (row,) = run["rows"]
+        processor = f"{run['environment']['cpu']} ({', '.join(run['environment']['cpu_flags'])})"
+        lines += [
+            f"| {processor} | {row['sha256'][:12]} | {threads} | "
+            f"{_spread(speed['inference_ms'])} | {speed['file_to_decision_ms']['p50']:.1f} | "
+            f"{row['peak_memory_mb']:.0f} |"
+            for threads, speed in row["speed"].items()
+        ]
+    return "\n".join(lines) + (
+        f"\n\nP(fractured) of {same} of the {len(there)} test images is the same in all six decimals.\n"
+    )
+
+
 def _unlike() -> str:
     parts = []
     for path in sorted((RESULTS / "unlike").glob("*.json")):
@@ -257,6 +287,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "formats": formats.table,
         "speed": _training_speed,
         "emulation": _emulation,
+        "older": _older,
         "unlike": _unlike,
         "runs": _runs,
         "folds": _folds,

@@ -15,6 +15,8 @@ import onnx
 import onnxruntime as ort
 from onnx import helper, numpy_helper
 
+from fracture_edge.session import session_options
+
 #: Images that the means are taken of.
 IMAGES = 64
 
@@ -71,8 +73,8 @@ def _means(model: onnx.ModelProto, tensors: Sequence[str], images: npt.NDArray[n
     probe.graph.output.extend(
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in tensors
     )
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
+    # Those of the package: a sum that overflowed on this processor would go into the biases.
+    options = session_options(None)
     session = ort.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
     sums = {name: np.zeros(1) for name in tensors}
     # All tensors of a batch at a time would take gigabytes.

@@ -7,28 +7,30 @@ import argparse
 import hashlib
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import onnx
 import onnxruntime as ort
 
 import fracture_edge.models
+from export.storage import own_zero_points
 from fracture_edge import known_answers
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, atomic_write_text
 from fracture_edge.modelfile import embed_info
 from fracture_edge.models import EMBEDDED
-from fracture_edge.session import session_options
+from fracture_edge.session import read_info
 
 
 def embed(source: Path, folder: Path) -> Path:
     """Write a model file, its graph optimised ahead of time, its checksum and its known answers beside it.
 
     Fused quantised operators load faster than QDQ pairs, which every single `classify` feels. The level is the
-    highest whose result does not depend on the processor; probabilities stay the same. Run it where int8 sums are
-    exact (any ARM, or x86 with VNNI): what it answers here is what `fracture-edge doctor` expects elsewhere.
+    highest whose result does not depend on the processor; probabilities stay the same.
 
     Args:
-        source: An ``.onnx`` file of `fracture-edge export`.
+        source: An ``.onnx`` file of `fracture-edge export`, or an embedded one, to make it anew.
         folder: Where the embedded model lies.
 
     Returns:
@@ -37,20 +39,28 @@ def embed(source: Path, folder: Path) -> Path:
     Raises:
         FractureEdgeError: The file does not load, or is of another name than the embedded model.
     """
-    info = FractureClassifier(source).info
-    name = info.name
-    if name != EMBEDDED:
-        raise FractureEdgeError(f"{source}: the embedded model is '{EMBEDDED}', this is '{name}'")
-    target = folder / f"{name}.onnx"
+    model = onnx.load(source)
+    own_zero_points(model)
+    # Not those of the package: wider sums, where this processor needs them, would be stored with the file.
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    with TemporaryDirectory() as work:
+        fused = Path(work) / "fused.onnx"
+        options.optimized_model_filepath = str(fused)
+        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        info = read_info(str(source), session)
+        if info.name != EMBEDDED:
+            raise FractureEdgeError(f"{source}: the embedded model is '{EMBEDDED}', this is '{info.name}'")
+        model = onnx.load(fused)
+    own_zero_points(model)
+    target = folder / f"{info.name}.onnx"
     with atomic_path(target) as temporary:
-        options = session_options(1)
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        options.optimized_model_filepath = str(temporary)
-        ort.InferenceSession(source.read_bytes(), options, providers=["CPUExecutionProvider"])
+        onnx.save(model, temporary)
         embed_info(temporary, info, temporary)
     data = target.read_bytes()
-    checksum = {"file": f"{name}.onnx", "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    atomic_write_text(folder / f"{name}.json", json.dumps(checksum, indent=2) + "\n")
+    checksum = {"file": target.name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    atomic_write_text(target.with_suffix(".json"), json.dumps(checksum, indent=2) + "\n")
     known = known_answers.answers(FractureClassifier(target))
     atomic_write_text(folder / "known-answers.json", json.dumps(known, indent=2) + "\n")
     return target

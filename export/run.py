@@ -173,12 +173,20 @@ class _Export:
         if recipe.runtime != "onnx" or not recipe.calibrated:
             return self._attempt(recipe, path, "minmax")
         tried: list[tuple[dict[str, Any], list[str]]] = []
+        failures: list[StepError] = []
         kept = path.with_suffix(".best")
 
         def attempt(method: str, keep_float: Sequence[str] = ()) -> None:
-            how = f"{len(keep_float)} layers in float32" if keep_float else f"calibration {method}"
+            layers_kept = "1 layer" if len(keep_float) == 1 else f"{len(keep_float)} layers"
+            how = f"{layers_kept} in float32" if keep_float else f"calibration {method}"
             _say(f"{path.name}: {how}")
-            entry, broken = self._attempt(recipe, path, method, keep_float)
+            try:
+                entry, broken = self._attempt(recipe, path, method, keep_float)
+            except StepError as error:
+                # The histograms of a calibration cannot be made of every network: activations may be constant.
+                _say(f"{path.name}: {error}")
+                failures.append(error)
+                return
             figures = entry["gate"]
             _say(
                 f"{path.name}: mean difference {figures['mean_difference']:.4f}, same decision "
@@ -196,6 +204,8 @@ class _Export:
         for count, method in enumerate(self.options.methods):
             if count < ALWAYS_TRIED or not passed():
                 attempt(method)
+        if not tried:
+            raise failures[0]
         if not passed():
             best = max(tried, key=_rank)[0]["calibration"]["method"]
             nodes = run_step("sensitive", {"work": str(self.work), "file": str(kept)})["nodes"]

@@ -15,6 +15,7 @@ optimizer = "adamw"
 weight_decay = 0.01
 ema_momentum = 0.9
 monitor = "val_auroc"
+refit_norms = true
 
 [preprocessing]
 height = 96

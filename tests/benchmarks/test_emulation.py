@@ -20,6 +20,7 @@ from benchmarks.emulator import SYSROOT_VARIABLE, Answers, Python, ask, cpu_feat
 from benchmarks.sysroot import find_python, prepare
 from fracture_edge import FractureClassifier, FractureEdgeError
 from fracture_edge.modelfile import ModelInfo, embed_info
+from fracture_edge.models import EMBEDDED_FILE
 
 CHANNELS = 8
 SYSROOT = os.environ.get(SYSROOT_VARIABLE)
@@ -308,6 +309,14 @@ def test_eight_bit_weights_overflow_without_vnni(quantised: Callable[[str], Path
 def test_the_classifier_sums_exactly_without_vnni(quantised: Callable[[str], Path], pictures: list[Path]) -> None:
     result = check(quantised("x86"), pictures)
     assert (result["same_decisions"], result["largest_difference"] < TOLERANCE) == (6, True)
+
+
+@pytest.mark.slow
+@needs_qemu
+def test_the_embedded_model_answers_alike_without_vnni(pictures: list[Path]) -> None:
+    result = check(EMBEDDED_FILE, pictures[:2])
+    assert (result["images"], result["same_decisions"], result["answered"]) == (2, 2, 2)
+    assert result["largest_difference"] < TOLERANCE
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from export.bias_correction import correct_biases
 from export.quantise import prepare, quantise
 from export.recipes import RECIPES
+from fracture_edge.session import session_options
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -24,7 +25,9 @@ def _means(model: onnx.ModelProto, images: Pixels) -> dict[str, npt.NDArray[np.f
     probe.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs.values()
     )
-    session = ort.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        probe.SerializeToString(), session_options(1), providers=["CPUExecutionProvider"]
+    )
     found = session.run(list(outputs.values()), {"image": images})
     return {
         name: np.asarray(values, np.float64).mean(axis=(0, 2, 3))

@@ -11,12 +11,15 @@ from onnx import numpy_helper
 
 from export.quantise import quantise
 from export.recipes import RECIPES
+from fracture_edge.session import session_options
 
 Pixels = npt.NDArray[np.uint8]
 
 
 def _answers(path: Path, images: Pixels, *disabled: str) -> npt.NDArray[np.float64]:
-    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"], disabled_optimizers=disabled)
+    session = ort.InferenceSession(
+        path, session_options(1), providers=["CPUExecutionProvider"], disabled_optimizers=disabled
+    )
     return np.asarray(session.run(None, {"image": images})[0], np.float64)
 
 

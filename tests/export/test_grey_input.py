@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.grey_input import normalisation_nodes
 from export.quantise import quantise
 from export.recipes import RECIPES
+from fracture_edge.session import session_options
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def _optimised(path: Path, folder: Path) -> list[str]:
 
 
 def _probabilities(path: Path, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(path, session_options(1), providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"image": images})
     return np.asarray(found)
 

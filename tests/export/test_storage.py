@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from export.quantise import quantise
 from export.recipes import RECIPES
 from export.sensitivity import most_sensitive
-from export.storage import as_float_biases, as_int8_weights
+from export.storage import as_float_biases, as_int8_weights, own_zero_points
+from fracture_edge.session import session_options
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def int8(tmp_path_factory: pytest.TempPathFactory, images: Any) -> Callable[[str
 
 
 def _run(path: Path, images: Any) -> Any:
-    return ort.InferenceSession(path.read_bytes()).run(["probability"], {"image": images})[0]
+    return ort.InferenceSession(path.read_bytes(), session_options(1)).run(["probability"], {"image": images})[0]
 
 
 def _optimised(path: Path, folder: Path) -> list[str]:
@@ -121,11 +122,34 @@ def test_layers_run_in_int8_and_nothing_is_stored_in_vain(
     ran = _optimised(path, tmp_path)
     assert (ran.count("QLinearConv"), ran.count("QGemm")) == (2, 1)
     stored = onnx.load(path).graph.initializer
-    # Zero points of zero say nothing; scalars belong to activations. The dense layer needs them to run in int8,
-    # and its bias as an integer.
-    plain = [entry for entry in stored if entry.dims and not entry.name.startswith(("w3_", "b3_"))]
-    assert TensorProto.INT32 not in {entry.data_type for entry in plain}
-    assert not [entry.name for entry in plain if not numpy_helper.to_array(entry).any()]
+    # The dense layer needs its bias as an integer.
+    assert not [e.name for e in stored if e.data_type == TensorProto.INT32 and not e.name.startswith("b3_")]
+    # Every kernel has a zero point of its own, for each channel: without VNNI onnxruntime needs them.
+    zeros = [node.input[2] for node in onnx.load(path).graph.node if node.input[0].startswith("w")][:2]
+    shapes = {entry.name: list(entry.dims) for entry in stored}
+    assert [shapes[name] for name in zeros] == [[8], [12]]
+    assert len(set(zeros)) == 2
+
+
+def test_fused_layers_get_zero_points_of_their_own() -> None:
+    def layer(name: str, zero: str) -> onnx.NodeProto:
+        return helper.make_node("QLinearConv", ["x", "s", "zx", "w", "s", zero, "s", "zx"], [name])
+
+    nodes = [layer("a", "zero"), layer("b", "zero"), layer("c", "other"), layer("d", "zero")]
+    zeros = {"zero": np.int8(0), "other": np.int8(0), "zx": np.uint8(3), "w": np.int8(5), "s": np.float32(1)}
+    graph = helper.make_graph(
+        nodes, "fused", [], [], [numpy_helper.from_array(np.array(value), name) for name, value in zeros.items()]
+    )
+    model = helper.make_model(graph)
+    own_zero_points(model)
+    used = [node.input[5] for node in model.graph.node]
+    assert (used[0], used[2], len(set(used))) == ("zero", "other", 4)
+    stored = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
+    assert [(stored[name].dtype, int(stored[name])) for name in used] == [(np.dtype(np.int8), 0)] * 4
+    # Those of activations are shared as before; so are scales.
+    assert {tuple(node.input[1:3]) for node in model.graph.node} == {("s", "zx")}
+    own_zero_points(model)
+    assert [node.input[5] for node in model.graph.node] == used
 
 
 def test_a_bias_becomes_float_and_stays_what_it_was() -> None:
