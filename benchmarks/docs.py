@@ -187,14 +187,16 @@ def _training_speed() -> str:
 
 def _emulation() -> str:
     lines = [
-        "| file | opened | emulated processor | images | same decisions | largest / mean difference of P | qemu |",
+        "| file, SHA-256 | opened | emulated processor | images | same decisions | "
+        "largest / mean difference of P | qemu |",
         "|" + " --- |" * 7,
     ]
     for path in sorted((RESULTS / "emulation").glob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
         there = result["emulated"]
+        opened = "plain" if result["plain"] else "by our classifier"
         lines.append(
-            f"| `{result['model']}` | {'plain' if result['plain'] else 'by our classifier'} | "
+            f"| `{result['model']}`, {result['model_sha256'][:12]} | {opened} | "
             f"{there['architecture']} {there['cpu']} | {result['images']} | "
             f"{result['same_decisions']} | {result['largest_difference']:.1e} / {result['mean_difference']:.1e} | "
             f"{there['qemu'].split()[2]} |"

@@ -120,7 +120,7 @@ class FractureClassifier:
             "threshold": self._threshold,
             "policy": self._policy_name,
             "max_pixels": self._decoder.max_pixels,
-            "check_images": self._decoder.limits is not None,
+            "check_images": self.checks_images,
         }
         return _reopen, (self._path, self.sha256, self._threads, tuple(options.items()))
 
@@ -205,6 +205,11 @@ class FractureClassifier:
             FractureEdgeError: The classifier is closed.
         """
         return self._run(pixels, [OUTPUT_NAME])[0][:, 0]
+
+    @property
+    def checks_images(self) -> bool:
+        """Whether images that are unlike the training images, or poor, are answered ``uncertain``."""
+        return self._decoder.limits is not None
 
     @property
     def has_heatmap(self) -> bool:

@@ -127,7 +127,7 @@ def classify(
         model, threads, threshold=threshold, policy=policy, max_pixels=max_pixels, check_images=check_images
     )
 
-    overlays = None if heatmap is None else _overlays(classifier, heatmap)
+    overlays = None if heatmap is None else _overlays(classifier, heatmap, max_pixels)
     bar = sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())
     answered = 0
 
@@ -166,23 +166,27 @@ def _predict(
     return with_progress(answers, len(files)) if bar else answers
 
 
-def _overlays(classifier: "FractureClassifier", folder: Path) -> "Callable[[Prediction], str | None]":
+def _overlays(
+    classifier: "FractureClassifier", folder: Path, max_pixels: int
+) -> "Callable[[Prediction], str | None]":
     """What writes the overlay of a prediction and names it.
 
     Raises:
         FractureEdgeError: The model has no heat map.
     """
     from fracture_edge.errors import FractureEdgeError, ImageError
-    from fracture_edge.heatmap import write_overlay
+    from fracture_edge.heatmap import OverlayWriter
 
     if not classifier.has_heatmap:
         raise FractureEdgeError(
             f"{classifier.info.name} has no heat map; `fracture-edge export MODEL --heatmap` makes one that has"
         )
 
+    writer = OverlayWriter(classifier.info.preprocessing, folder, max_pixels=max_pixels)
+
     def write(prediction: "Prediction") -> str | None:
         try:
-            path = write_overlay(prediction.path, prediction, classifier.info.preprocessing, folder)
+            path = writer.write(prediction)
         except ImageError as error:
             # Gone since it was classified: the answer stands.
             print(f"fracture-edge: no heat map, {error}", file=sys.stderr)

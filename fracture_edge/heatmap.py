@@ -13,7 +13,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from fracture_edge.files import atomic_path
-from fracture_edge.images import ImageFile, ImageSource
+from fracture_edge.images import ImageFile
+from fracture_edge.limits import MAX_PIXELS
 from fracture_edge.preprocess import Preprocessing
 
 if TYPE_CHECKING:
@@ -58,40 +59,64 @@ def overlay(
     return _with_scale(Image.fromarray(np.rint(blended).astype(np.uint8)))
 
 
-def write_overlay(
-    source: ImageSource, prediction: "Prediction", preprocessing: Preprocessing, folder: Path
-) -> Path | None:
-    """Write the overlay of one prediction as PNG.
+class OverlayWriter:
+    """Writes overlays as PNG files, under the names of the images, into one folder."""
 
-    Args:
-        source: What was classified; read again and decoded in a size that fits the picture.
-        prediction: Its answer, or that of one of its frames, which is the one that is drawn.
-        preprocessing: Of the model.
-        folder: Where the picture goes, under the image's name, with the frame's number where there are several:
-            ``NAME.png``, ``NAME-frame07.png``; ``NAME-2.png`` and so on where that is taken.
+    def __init__(self, preprocessing: Preprocessing, folder: Path, *, max_pixels: int = MAX_PIXELS) -> None:
+        """Write nothing yet.
 
-    Returns:
-        The file, or ``None`` where the prediction has no heat map.
+        Args:
+            preprocessing: Of the model.
+            folder: Where the pictures go; made with the first.
+            max_pixels: As the images were classified with.
+        """
+        self._preprocessing, self._folder, self._max_pixels = preprocessing, folder, max_pixels
+        # Of the last image, which may have more frames.
+        self._file: ImageFile | None = None
+        self._path = ""
 
-    Raises:
-        ImageError: The image cannot be read any more.
-    """
-    if prediction.heatmap is None:
-        return None
-    frame = ImageFile(source, model_size=(LONGEST_SIDE, LONGEST_SIDE)).read(prediction.frame - 1)
-    picture = overlay(frame.pixels, prediction.heatmap, preprocessing)
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = Path(prediction.path).name or "image"
-    if prediction.frames > 1:
-        stem += f"-frame{prediction.frame:0{len(str(prediction.frames))}}"
-    path = folder / f"{stem}.png"
-    number = 1
-    while path.exists():
-        number += 1
-        path = folder / f"{stem}-{number}.png"
-    with atomic_path(path) as temporary:
-        picture.save(temporary, "PNG")
-    return path
+    def write(self, prediction: "Prediction") -> Path | None:
+        """Write the overlay of an image, or of the frame that was classified.
+
+        The file is read again, once for all frames that come one after the other, and decoded in a size that fits
+        the picture.
+
+        Args:
+            prediction: Of a file; its `path` is what is read.
+
+        Returns:
+            The picture: ``NAME.png``, with the number of the frame ``NAME-frame07.png``; ``NAME-2.png`` and so on
+            where that is taken. ``None`` where the prediction has no heat map.
+
+        Raises:
+            ImageError: The image cannot be read any more.
+        """
+        if prediction.heatmap is None:
+            return None
+        if self._file is None or self._path != prediction.path:
+            size = (LONGEST_SIDE, LONGEST_SIDE)
+            self._file = ImageFile(prediction.path, model_size=size, max_pixels=self._max_pixels)
+            self._path = prediction.path
+        frame = self._file.read(prediction.frame - 1)
+        if prediction.frame == prediction.frames:
+            self._file = None
+        picture = overlay(frame.pixels, prediction.heatmap, self._preprocessing)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._free_path(prediction)
+        with atomic_path(path) as temporary:
+            picture.save(temporary, "PNG")
+        return path
+
+    def _free_path(self, prediction: "Prediction") -> Path:
+        stem = Path(prediction.path).name or "image"
+        if prediction.frames > 1:
+            stem += f"-frame{prediction.frame:0{len(str(prediction.frames))}}"
+        path = self._folder / f"{stem}.png"
+        number = 1
+        while path.exists():
+            number += 1
+            path = self._folder / f"{stem}-{number}.png"
+        return path
 
 
 def over_image(

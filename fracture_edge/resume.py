@@ -12,7 +12,7 @@ from fracture_edge.decoding import Wanted
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, refuse_overwrite
 from fracture_edge.journal import Journal
-from fracture_edge.policy import WITHIN_BAND, Decision, Policy
+from fracture_edge.policy import WITHIN_BAND, Decision
 from fracture_edge.prediction import Prediction
 from fracture_edge.records import HEATMAP, Format, columns, csv_line, render
 
@@ -47,10 +47,10 @@ class _Held:
         Raises:
             FractureEdgeError: It is of another model, of another policy, or with overlays and now without.
         """
-        if record["model_sha256"] != self._like.sha256 or not _would_decide(self._like.policy, record):
+        if record["model_sha256"] != self._like.sha256 or not _would_decide(self._like, record):
             raise FractureEdgeError(
-                f"{self._output} holds answers of another model, threshold or uncertain band; name another file, "
-                "or give --force to begin again"
+                f"{self._output} holds answers of another model, threshold or uncertain band, or without "
+                "--any-image; name another file, or give --force to begin again"
             )
         if (HEATMAP in record) != self._with_heatmap:
             raise FractureEdgeError(
@@ -93,13 +93,17 @@ class _Held:
             times[path] += 1
 
 
-def _would_decide(policy: Policy, record: Mapping[str, Any]) -> bool:
-    """Whether `policy` decides as the record says; one without an answer agrees with any."""
+def _would_decide(like: FractureClassifier, record: Mapping[str, Any]) -> bool:
+    """Whether a classifier's policy decides as the record says; one without an answer agrees with any.
+
+    Of an image that is doubted the policy says nothing; a classifier that checks no images has none.
+    """
     if not record["decision"]:
         return True
-    decision, _ = policy.decide(float(record["probability"]))
+    decision, _ = like.policy.decide(float(record["probability"]))
     doubted = record["decision"] == Decision.UNCERTAIN and not record["reason"].startswith(WITHIN_BAND)
-    return float(record["threshold"]) == policy.threshold and (doubted or record["decision"] == decision)
+    agrees = like.checks_images if doubted else record["decision"] == decision
+    return agrees and float(record["threshold"]) == like.policy.threshold
 
 
 def partial_path(output: Path) -> Path:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +14,7 @@ from PIL import Image
 
 from fracture_edge import FractureClassifier
 from fracture_edge.heatmap import LONGEST_SIDE, over_image, overlay
+from fracture_edge.images import ImageFile
 from fracture_edge.modelfile import ModelInfo, embed_info
 from fracture_edge.preprocess import Preprocessing
 
@@ -163,6 +165,29 @@ def test_each_frame_has_its_overlay(
     for number, rows in ((1, [marked, (0, 0, 0)]), (2, [marked, marked]), (3, [(0, 0, 0), (0, 0, 0)])):
         with Image.open(folder / f"cine.dcm-frame{number:02}.png") as picture:
             assert [picture.getpixel((30, row)) for row in (3, 30)] == rows
+
+
+def test_a_file_is_read_once_for_all_its_frames_within_the_limit_that_was_given(
+    looking_model: Path,
+    bright_corner: Path,
+    write_cine: Callable[..., Path],
+    tmp_path: Path,
+    cli: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened = []
+
+    def spy(source: str, **options: Any) -> ImageFile:
+        opened.append((Path(source).name, options["max_pixels"]))
+        return ImageFile(source, **options)
+
+    monkeypatch.setattr("fracture_edge.heatmap.ImageFile", spy)
+    cine, folder = write_cine(tmp_path / "cine.dcm", [16, 48, 0]), tmp_path / "looked"
+    limit = ("--max-pixels", 200_000_000)
+    files = (cine, bright_corner, cine)
+    code, *_ = cli("classify", *files, "--model", looking_model, "--heatmap", folder, *limit, "--json")
+    assert (code, len(list(folder.iterdir()))) == (0, 7)
+    assert opened == [(path.name, 200_000_000) for path in files]
 
 
 def test_overlays_and_resumption(looking_model: Path, bright_corner: Path, tmp_path: Path, cli: Run) -> None:

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -158,7 +159,7 @@ def test_answers_of_another_model_or_threshold_are_not_mixed_in(
     embed_info(other, tiny_info, other)  # type: ignore[arg-type]
     message = (
         f"fracture-edge: {partial_path(target)} holds answers of another model, threshold or uncertain "
-        "band; name another file, or give --force to begin again\n"
+        "band, or without --any-image; name another file, or give --force to begin again\n"
     )
     assert classify(films, "--resume", model=other) == (1, "", message)
     assert classify(films, "--resume", "--threshold", "0.3") == (1, "", message)
@@ -185,7 +186,12 @@ def test_records_are_of_the_policy_or_not(
     kind: Callable[..., object], decision: str, probability: object, reason: str, agrees: bool
 ) -> None:
     record = {"decision": decision, "probability": kind(probability), "threshold": kind(0.5), "reason": reason}
-    assert _would_decide(Policy(0.5, 0.4, 0.6), record) is agrees
+    policy = Policy(0.5, 0.4, 0.6)
+    assert _would_decide(SimpleNamespace(policy=policy, checks_images=True), record) is agrees  # type: ignore[arg-type]
+    # With --any-image no picture is doubted.
+    any_image = SimpleNamespace(policy=policy, checks_images=False)
+    agrees &= not reason.startswith("not_like")
+    assert _would_decide(any_image, record) is agrees  # type: ignore[arg-type]
 
 
 def test_file_that_is_something_else(classify: Run, films: Path, target: Path) -> None:
