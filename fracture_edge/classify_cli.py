@@ -1,15 +1,10 @@
 """`fracture-edge classify`."""
 
-import io
-import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fracture_edge.cli import EXIT_FAILED, EXIT_SOME_FAILED
 from fracture_edge.cli_options import (
     CheckImagesOption,
     MaxPixelsOption,
@@ -22,9 +17,6 @@ from fracture_edge.cli_options import (
 from fracture_edge.limits import MAX_PIXELS
 
 if TYPE_CHECKING:
-    from fracture_edge.classifier import FractureClassifier
-    from fracture_edge.decoding import Wanted
-    from fracture_edge.prediction import Prediction
     from fracture_edge.records import Format
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -110,118 +102,23 @@ def classify(
         raise typer.BadParameter("--resume needs --output, and --jsonl or --csv")
     if resume and force:
         raise typer.BadParameter("give one of --resume and --force")
-    # numpy's linear algebra is not used here; its threads would cost start-up time.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from fracture_edge.classifier import FractureClassifier
-    from fracture_edge.decoding import Wanted
-    from fracture_edge.inputs import expand
+    from fracture_edge.classify import classify as run
 
-    if output is not None and not (force or resume):
-        from fracture_edge.files import refuse_overwrite
-
-        refuse_overwrite(output)
-    files, notes = expand(paths, recursive=recursive)
-    for note in notes:
-        print(f"fracture-edge: {note}", file=sys.stderr)
-    classifier = FractureClassifier(
-        model, threads, threshold=threshold, policy=policy, max_pixels=max_pixels, check_images=check_images
+    code = run(
+        paths,
+        recursive=recursive,
+        model=model,
+        policy=policy,
+        check_images=check_images,
+        threshold=threshold,
+        threads=threads,
+        max_pixels=max_pixels,
+        jobs=jobs,
+        style=style,
+        heatmap=heatmap,
+        output=output,
+        resume=resume,
+        force=force,
     )
-
-    overlays = None if heatmap is None else _overlays(classifier, heatmap, max_pixels)
-    bar = sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())
-    answered = 0
-
-    def predictions(wanted: "Sequence[Wanted]") -> "Iterator[Prediction]":
-        nonlocal answered
-        for frames in _predict(classifier, wanted, jobs, bar=bar):
-            whole = True
-            for prediction in frames:
-                whole &= prediction.ok
-                yield prediction
-            answered += whole
-
-    if output is not None and style in ("jsonl", "csv"):
-        from fracture_edge.resume import write_resumable
-
-        answered = write_resumable(
-            output, style, files, predictions, like=classifier, resume=resume, force=force, overlays=overlays
-        )
-    elif output is not None:
-        _write(predictions(list(map(Wanted, files))), style, output, overlays, force=force)
-    else:
-        _print(predictions(list(map(Wanted, files))), style, overlays)
-    if answered < len(files):
-        raise typer.Exit(EXIT_SOME_FAILED if answered else EXIT_FAILED)
-
-
-def _predict(
-    classifier: "FractureClassifier", files: "Sequence[Wanted]", jobs: int | None, *, bar: bool
-) -> "Iterator[Iterator[Prediction]]":
-    """The answers to the frames of each file."""
-    if len(files) <= 1:
-        return classifier.predict_files(files)
-    from fracture_edge.batch import default_jobs, with_progress
-
-    answers = classifier.predict_files(files, jobs=jobs or default_jobs())
-    return with_progress(answers, len(files)) if bar else answers
-
-
-def _overlays(
-    classifier: "FractureClassifier", folder: Path, max_pixels: int
-) -> "Callable[[Prediction], str | None]":
-    """What writes the overlay of a prediction and names it.
-
-    Raises:
-        FractureEdgeError: The model has no heat map.
-    """
-    from fracture_edge.errors import FractureEdgeError, ImageError
-    from fracture_edge.heatmap import OverlayWriter
-
-    if not classifier.has_heatmap:
-        raise FractureEdgeError(
-            f"{classifier.info.name} has no heat map; `fracture-edge export MODEL --heatmap` makes one that has"
-        )
-
-    writer = OverlayWriter(classifier.info.preprocessing, folder, max_pixels=max_pixels)
-
-    def write(prediction: "Prediction") -> str | None:
-        try:
-            path = writer.write(prediction)
-        except ImageError as error:
-            # Gone since it was classified: the answer stands.
-            print(f"fracture-edge: no heat map, {error}", file=sys.stderr)
-            return None
-        return None if path is None else str(path)
-
-    return write
-
-
-def _print(
-    predictions: "Iterable[Prediction]", style: "Format", overlays: "Callable[[Prediction], str | None] | None"
-) -> None:
-    from fracture_edge.records import render
-
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file's name need not be text; it goes out as it came in.
-        sys.stdout.reconfigure(errors="surrogateescape")
-    for piece in render(predictions, style, overlays=overlays):
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-
-
-def _write(
-    predictions: "Iterable[Prediction]",
-    style: "Format",
-    output: Path,
-    overlays: "Callable[[Prediction], str | None] | None",
-    *,
-    force: bool,
-) -> None:
-    from fracture_edge.files import atomic_path
-    from fracture_edge.records import render
-
-    with (
-        atomic_path(output, force=force) as temporary,
-        temporary.open("w", encoding="utf-8", errors="surrogateescape") as stream,
-    ):
-        stream.writelines(render(predictions, style, overlays=overlays))
+    if code:
+        raise typer.Exit(code)

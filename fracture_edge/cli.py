@@ -1,13 +1,17 @@
 """The `fracture-edge` command: failures as one line, exit codes, a quick start and a quick end."""
 
+import errno
 import gc
 import os
 import sys
+from pathlib import Path
 
 from fracture_edge.errors import FractureEdgeError
 
 EXIT_FAILED, EXIT_SOME_FAILED = 1, 3
 _HELP = frozenset({"-h", "--help"})
+#: Commands of the device, which start and end quickly.
+_DEVICE = frozenset({"classify", "watch", "info", "doctor"})
 #: With one of these it is not the embedded model with default threads that is wanted.
 _OTHER_SESSION = ("--model", "--threads")
 #: As shells and typer say it of SIGINT.
@@ -23,6 +27,10 @@ def main(*, own_process: bool = False) -> None:
     try:
         if own_process:
             _import_quickly()
+            if _paths_alone():
+                from fracture_edge.classify import classify
+
+                sys.exit(classify([Path(word) for word in sys.argv[2:]]))
         from fracture_edge.commands import app
 
         app()
@@ -31,6 +39,9 @@ def main(*, own_process: bool = False) -> None:
     except ModuleNotFoundError as error:
         _fail(_how_to_install(error))
     except OSError as error:
+        if error.errno == errno.EPIPE:
+            # Whoever read our output has seen enough.
+            sys.exit(EXIT_FAILED)
         _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")
     except KeyboardInterrupt:
         sys.exit(_EXIT_INTERRUPTED)
@@ -47,9 +58,7 @@ def run() -> None:
         code: int | str | None = 0
     except SystemExit as stop:
         code = stop.code
-    from fracture_edge.commands import WORKSHOP
-
-    if not isinstance(code, int) or WORKSHOP.keys() & set(sys.argv[1:2]):
+    if not isinstance(code, int) or _DEVICE.isdisjoint(sys.argv[1:2]):
         sys.exit(code)
     try:
         sys.stdout.flush()
@@ -67,17 +76,29 @@ def _import_quickly() -> None:
     """
     gc.disable()
     try:
+        if not _DEVICE.isdisjoint(sys.argv[1:2]):
+            # numpy's linear algebra is not used on the device; its threads would cost start-up time.
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         if sys.argv[1:2] == ["classify"] and _HELP.isdisjoint(sys.argv):
             _import_to_classify()
-        import fracture_edge.commands  # noqa: F401
+        if not _paths_alone():
+            import fracture_edge.commands  # noqa: F401
     finally:
         gc.freeze()
         gc.enable()
 
 
+def _paths_alone() -> bool:
+    """Whether it is `classify PATH...` without any option: nothing to parse, and typer takes its time to import.
+
+    On Windows typer's parser expands patterns and ``~``, which shells do elsewhere.
+    """
+    words = sys.argv[2:]
+    alone = bool(words) and not any(word.startswith("-") or not word for word in words)
+    return alone and sys.argv[1] == "classify" and os.name != "nt"
+
+
 def _import_to_classify() -> None:
-    # numpy's linear algebra is not used here; its threads would cost start-up time.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # From here: deep within other imports Python 3.11 may spend milliseconds on growing its stack again and again.
     import numpy  # noqa: F401
 
@@ -86,7 +107,7 @@ def _import_to_classify() -> None:
     # A guess: where it is wrong, the session is not used.
     if not any(word.startswith(_OTHER_SESSION) for word in sys.argv[2:]):
         open_ahead()
-    import fracture_edge.classifier  # noqa: F401
+    import fracture_edge.classify  # noqa: F401
 
 
 def _how_to_install(error: ModuleNotFoundError) -> str:

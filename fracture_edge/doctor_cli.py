@@ -1,6 +1,5 @@
 """`fracture-edge doctor`."""
 
-import os
 from typing import Annotated, Any
 
 import typer
@@ -26,7 +25,6 @@ def doctor(
 
     For research and education. Not a medical device.
     """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from fracture_edge import doctor as examination
 
     found = []

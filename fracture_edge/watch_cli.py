@@ -1,7 +1,6 @@
 """`fracture-edge watch`."""
 
 import io
-import os
 import signal
 import sys
 from pathlib import Path
@@ -67,7 +66,6 @@ def watch(
     fracture-edge watch inbox --out results.jsonl --move-to answered --interval 10
     fracture-edge watch inbox --out results.jsonl --once
     """  # noqa: D301
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from fracture_edge import watch as watching
     from fracture_edge.classifier import FractureClassifier
     from fracture_edge.prediction import Prediction

@@ -228,7 +228,7 @@ def test_output_that_appears_meanwhile_is_kept(
         target.write_text("theirs")
         return ["ours"]
 
-    monkeypatch.setattr("fracture_edge.records.render", render)
+    monkeypatch.setattr("fracture_edge.classify.render", render)
     code, _, err = cli("classify", three, "--model", tiny_model, "-o", target)
     assert (code, err) == (1, f"fracture-edge: {target} exists already; give --force to replace it\n")
     assert target.read_text() == "theirs"

@@ -1,6 +1,7 @@
 """The device needs numpy, Pillow, onnxruntime and typer; nothing heavier, nothing earlier than used."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -74,7 +75,7 @@ def test_collector_is_on_again_and_spares_what_was_imported(run_python: Run) -> 
     script = (
         "import gc, sys\nfrom fracture_edge import cli, commands\n"
         "commands.app = lambda: print(gc.isenabled(), gc.get_freeze_count() > 10_000)\n"
-        "sys.argv[1:] = ['classify', 'x.png']\ncli.main(own_process=True)"
+        "sys.argv[1:] = ['classify', '--json', 'x.png']\ncli.main(own_process=True)"
     )
     done = run_python("-c", script)
     assert (done.stdout, done.stderr) == (b"True True\n", b"")
@@ -118,6 +119,26 @@ def test_classify_imports_what_it_needs(suffix: str, run_python: Run, tiny_model
     )
     # Turning and DICOM are for files that need them.
     assert modules.isdisjoint({"PIL.ImageOps", "fracture_edge.dicom"})
+
+
+def test_paths_alone_need_no_parser(run_python: Run, tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    Image.fromarray(np.full((64, 64), 192, np.uint8)).save(path)
+    script = "from fracture_edge.cli import main\ntry: main(own_process=True)\nexcept SystemExit: pass"
+    modules = loaded(run_python, script, "classify", path, path)
+    assert modules.isdisjoint({"typer", "fracture_edge.commands"})
+    assert "typer" in loaded(run_python, script, "classify", path, "--csv")
+
+
+@pytest.mark.parametrize("names", [["x.png"], ["x.png", "none.png"], ["none.png"], ["."], ["x*.png", "x.png"]])
+def test_paths_alone_are_answered_as_with_the_parser(names: list[str], run_python: Run, tmp_path: Path) -> None:
+    Image.fromarray(np.full((64, 64), 192, np.uint8)).save(tmp_path / "x.png")
+
+    def told(*words: str) -> tuple[int, bytes, str]:
+        done = run_python("-m", "fracture_edge", "classify", *words, cwd=tmp_path)
+        return done.returncode, done.stderr, re.sub(r"\d+ ms", "ms", done.stdout.decode())
+
+    assert told(*names) == told(*names, "--jobs", "1")
 
 
 def test_python_interface_without_the_extras(run_python: Run, tiny_model: Path) -> None:

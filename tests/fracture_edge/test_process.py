@@ -100,11 +100,12 @@ def test_name_that_is_not_utf8_stops_nothing(
     assert len(text.splitlines()) == (3 if style == "--csv" else 2)
 
 
-def test_reader_that_has_seen_enough(tiny_model: Path, tmp_path: Path, repository: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_reader_that_has_seen_enough(options: list[str], tmp_path: Path, repository: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [sys.executable, "-m", "fracture_edge", "classify", save(tmp_path / "a.png"), "--model", tiny_model],
+        [sys.executable, "-m", "fracture_edge", "classify", save(tmp_path / "a.png"), *options],
         stdout=writer,
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.fspath(repository)},
