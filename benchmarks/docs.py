@@ -185,6 +185,19 @@ def _training_speed() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _onednn() -> str:
+    """Training on a processor without AVX-512 by two sets of kernels."""
+    ours, own = _json("training-speed-avx2.json"), _json("training-speed-avx2-own-kernels.json")
+    lines = ["| network | input | images/s | by TensorFlow's own kernels | ratio |", "|" + " --- |" * 5]
+    for row, slow in zip(ours["models"], own["models"], strict=True):
+        fast, slower = row["images_per_second"], slow["images_per_second"]
+        lines.append(f"| {row['model']} | {row['input']} | {fast:.1f} | {slower:.1f} | {fast / slower:.1f} |")
+    return "\n".join(lines) + (
+        f"\n\nBatches of {ours['models'][0]['batch_size']}, {ours['batches']} of them a round, median of "
+        f"{ours['rounds']} rounds. {prose.machine(ours)}.\n"
+    )
+
+
 def _emulation() -> str:
     lines = [
         "| file, SHA-256 | opened | emulated processor | images | same decisions | "
@@ -288,6 +301,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "leak": reproduction.leak,
         "formats": formats.table,
         "speed": _training_speed,
+        "onednn": _onednn,
         "emulation": _emulation,
         "older": _older,
         "unlike": _unlike,

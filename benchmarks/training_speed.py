@@ -8,6 +8,7 @@ depend on what they show.
 import argparse
 import gc
 import json
+import os
 import statistics
 import time
 from pathlib import Path
@@ -122,6 +123,8 @@ def main() -> None:
         "batches": arguments.batches,
         "rounds": arguments.rounds,
         "models": rows,
+        # 0: TensorFlow's own kernels, where it would take oneDNN's, see `train`.
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),
         "environment": environment(),
     }
     atomic_write_text(arguments.output, json.dumps(result, indent=2) + "\n")

@@ -98,8 +98,6 @@ def quiet_tensorflow() -> None:
     Its C++ parts write there before any level can be set: build options, and a search for GPUs. What goes
     wrong later still shows.
     """
-    import train  # noqa: F401 -- sets which kernels TensorFlow takes
-
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         return

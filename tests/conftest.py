@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+import train  # noqa: F401 -- before TensorFlow: it chooses the kernels
 from fracture_edge.modelfile import ModelInfo, embed_info
 from fracture_edge.policy import Policy
 from fracture_edge.preprocess import Preprocessing

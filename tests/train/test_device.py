@@ -1,5 +1,6 @@
 import csv
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -174,3 +175,22 @@ def test_resuming_in_float16(tmp_path: Path) -> None:
         assert row["learning_rate"] == expected["learning_rate"]
     for found, expected in zip(again.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(found, expected, atol=5e-3)
+
+
+@pytest.mark.parametrize("module", ["train.learning_curve", "export.to_onnx", "benchmarks.training_speed"])
+@pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
+def test_onednn_is_asked_for_before_tensorflow_is_imported(
+    module: str, before: str | None, after: str, run_python: Callable[..., subprocess.CompletedProcess[bytes]]
+) -> None:
+    script = (
+        f"import os, sys\nos.environ.pop('TF_ENABLE_ONEDNN_OPTS', None)\n"
+        f"os.environ |= {{}} if {before!r} is None else {{'TF_ENABLE_ONEDNN_OPTS': {before!r}}}\n"
+        "class Seen(Exception): pass\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'tensorflow': raise Seen(os.environ.get('TF_ENABLE_ONEDNN_OPTS'))\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        f"try: import {module}\n"
+        "except Seen as seen: print(seen)"
+    )
+    assert run_python("-c", script).stdout.decode() == f"{after}\n"
