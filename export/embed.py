@@ -18,7 +18,7 @@ from fracture_edge import known_answers
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, atomic_write_text
-from fracture_edge.modelfile import embed_info
+from fracture_edge.modelfile import embed_info, read_model
 from fracture_edge.models import EMBEDDED
 from fracture_edge.session import read_info
 
@@ -39,7 +39,8 @@ def embed(source: Path, folder: Path) -> Path:
     Raises:
         FractureEdgeError: The file does not load, or is of another name than the embedded model.
     """
-    model = onnx.load(source)
+    name, data, _ = read_model(source)
+    model = onnx.load_model_from_string(data)
     own_zero_points(model)
     # Not those of the package: wider sums, where this processor needs them, would be stored with the file.
     options = ort.SessionOptions()
@@ -49,7 +50,7 @@ def embed(source: Path, folder: Path) -> Path:
         fused = Path(work) / "fused.onnx"
         options.optimized_model_filepath = str(fused)
         session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        info = read_info(str(source), session)
+        info = read_info(name, session)
         if info.name != EMBEDDED:
             raise FractureEdgeError(f"{source}: the embedded model is '{EMBEDDED}', this is '{info.name}'")
         model = onnx.load(fused)
