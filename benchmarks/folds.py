@@ -1,11 +1,13 @@
 """Networks cross-validated on the same folds, side by side: `python -m benchmarks.folds artifacts/edge-folds ...`.
 
 Takes the folders that `fracture-edge train --folds` leaves. Every image is judged by a model that has not seen it;
-AUROC is that of all images together. The networks are compared with the first one on the same images.
+AUROC is that of all images together. The networks are compared with the first one on the same images. Four of them
+take hours: each may be taken in when it is done, and what was taken in before stays.
 """
 
 import argparse
 import csv
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -23,81 +25,122 @@ from fracture_edge.files import atomic_write_text
 
 _SHOWN = ("auroc", "sensitivity_at_specificity_90", "ece")
 _ABOUT = ("model", "initial_weights", "seed", "device", "precision", "data_fingerprint")
+_IMAGE = ("path", "fold", "label", "group")
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The predictions of one cross-validation, in the order of its file.
+    """What cross-validated networks said of the same images in the same folds.
 
     Attributes:
-        images: Path and fold of each image, N.
-        labels: 0 or 1, N.
-        groups: What belongs together, N names.
-        probabilities: P(fractured), [N].
+        images: Path, fold, label and group of each image as text, N.
+        given: P(fractured) by network, [N] each.
     """
 
-    images: tuple[tuple[str, str], ...]
-    labels: tuple[int, ...]
-    groups: tuple[str, ...]
-    probabilities: npt.NDArray[np.float64]
+    images: tuple[tuple[str, ...], ...]
+    given: dict[str, npt.NDArray[np.float64]]
+
+    @classmethod
+    def of_folder(cls, folder: Path, model: str) -> "Answers":
+        """From the ``predictions.csv`` of one cross-validation."""
+        images, rows = _rows(folder / "predictions.csv")
+        return cls(images, {model: np.array([float(row["probability"]) for row in rows])})
 
     @classmethod
     def read(cls, path: Path) -> "Answers":
-        """From ``predictions.csv``."""
-        with path.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-        return cls(
-            tuple((row["path"], row["fold"]) for row in rows),
-            tuple(int(row["label"]) for row in rows),
-            tuple(row["group"] or row["path"] for row in rows),
-            np.array([float(row["probability"]) for row in rows]),
+        """From the table that `write` left."""
+        images, rows = _rows(path)
+        models = [name for name in rows[0] if name not in _IMAGE]
+        return cls(images, {name: np.array([float(row[name]) for row in rows]) for name in models})
+
+    def write(self, path: Path) -> None:
+        """As a table with a column for each network."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([*_IMAGE, *self.given])
+        columns = [[f"{value:.6f}" for value in values] for values in self.given.values()]
+        writer.writerows(
+            (*image, *row) for image, row in zip(self.images, zip(*columns, strict=True), strict=True)
         )
+        atomic_write_text(path, text.getvalue())
+
+    def change(self, first: str, other: str, *, resamples: int) -> dict[str, Any] | None:
+        """AUROC of `other` less that of `first`; ``None`` where one of them is not in the table."""
+        if not {first, other} <= self.given.keys():
+            return None
+        return compare_pairs(
+            [int(label) for _, _, label, _ in self.images],
+            [group or path for path, _, _, group in self.images],
+            self.given[first],
+            self.given[other],
+            0.5,
+            resamples=resamples,
+        ).auroc_change.to_json()
 
 
-def compared(folders: Sequence[Path], *, resamples: int = 2000) -> list[dict[str, Any]]:
-    """What each cross-validation found, and how its AUROC differs from that of the first.
+def _rows(path: Path) -> tuple[tuple[tuple[str, ...], ...], list[dict[str, str]]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    return tuple(tuple(row[name] for name in _IMAGE) for row in rows), rows
+
+
+def take_in(folders: Sequence[Path], output: Path, *, resamples: int = 2000) -> list[dict[str, Any]]:
+    """Add what cross-validations found to `output`, and compare the AUROC of all with that of the first.
 
     Args:
-        folders: As `train.folds` writes them, of the same images in the same folds.
+        folders: As `train.folds` writes them, of the same images in the same folds as what stands in `output`. A
+            network that stands there already is replaced.
+        output: JSON; what the networks said of each image goes into a CSV file of the same name beside it.
         resamples: Of the paired bootstrap over groups.
 
     Returns:
-        An entry for each folder. ``auroc_change`` is its AUROC less that of the first folder's network, ``None``
-        for the first itself.
+        An entry for each network. ``auroc_change`` is its AUROC less that of the first network; ``None`` for the
+        first itself, and where the answers of one of the two are not in the table.
 
     Raises:
-        FractureEdgeError: No cross-validation lies there, or not all are of the same images and folds.
+        FractureEdgeError: No cross-validation lies there, or not all are of the same images and folds. Nothing
+            was written.
     """
-    entries: list[dict[str, Any]] = []
-    first: Answers | None = None
+    table = output.with_suffix(".csv")
+    entries = {entry["model"]: entry for entry in _read(output)} if output.is_file() else {}
+    answers = Answers.read(table) if table.is_file() else None
     for folder in folders:
         try:
             result = json.loads((folder / "folds.json").read_text(encoding="utf-8"))
-            answers = Answers.read(folder / "predictions.csv")
+            new = Answers.of_folder(folder, result["model"])
         except (OSError, ValueError) as error:
             raise FractureEdgeError(f"{folder}: no cross-validation ({error})") from error
-        entry = {name: result[name] for name in _ABOUT}
-        entry |= {
-            "input": "x".join(str(result["recipe"]["preprocessing"][side]) for side in ("height", "width")),
-            "images": result["pooled"]["images"],
-            "fractured": result["pooled"]["fractured"],
-            "epochs": [fold["epochs"] for fold in result["folds"]],
-            "seconds": [fold["seconds"] for fold in result["folds"]],
-            "auroc_of_folds": [fold["metrics"]["auroc"]["value"] for fold in result["folds"]],
-            "pooled": {name: result["pooled"]["metrics"][name] for name in _SHOWN},
-            "auroc_change": None,
-        }
-        if first is None:
-            first = answers
-        elif first.images != answers.images:
-            raise FractureEdgeError(f"{folder}: is not of the same images and folds as {folders[0]}")
-        else:
-            change = compare_pairs(
-                first.labels, first.groups, first.probabilities, answers.probabilities, 0.5, resamples=resamples
-            ).auroc_change
-            entry["auroc_change"] = change.to_json()
-        entries.append(entry)
+        data = {entry["data_fingerprint"] for entry in entries.values()}
+        if (answers and answers.images != new.images) or data - {result["data_fingerprint"]}:
+            raise FractureEdgeError(f"{folder}: is not of the same images and folds as what stands in {output}")
+        answers = Answers(new.images, (answers.given if answers else {}) | new.given)
+        entries[result["model"]] = _entry(result)
+    first = next(iter(entries))
+    for model, entry in entries.items():
+        if answers and model != first:
+            entry["auroc_change"] = answers.change(first, model, resamples=resamples)
+    if answers:
+        answers.write(table)
+    atomic_write_text(output, json.dumps(list(entries.values()), indent=2) + "\n")
+    return list(entries.values())
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     return entries
+
+
+def _entry(result: dict[str, Any]) -> dict[str, Any]:
+    return {name: result[name] for name in _ABOUT} | {
+        "input": "x".join(str(result["recipe"]["preprocessing"][side]) for side in ("height", "width")),
+        "images": result["pooled"]["images"],
+        "fractured": result["pooled"]["fractured"],
+        "epochs": [fold["epochs"] for fold in result["folds"]],
+        "seconds": [fold["seconds"] for fold in result["folds"]],
+        "auroc_of_folds": [fold["metrics"]["auroc"]["value"] for fold in result["folds"]],
+        "pooled": {name: result["pooled"]["metrics"][name] for name in _SHOWN},
+        "auroc_change": None,
+    }
 
 
 def table_of(entries: Sequence[dict[str, Any]]) -> str:
@@ -130,16 +173,15 @@ def table_of(entries: Sequence[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Compare the cross-validations of the folders, write and print the result."""
+    """Take in the cross-validations of the folders, write and print the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folders", nargs="+", type=Path, help="artifacts/MODEL-folds; the first is compared with")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON")
+    parser.add_argument("folders", nargs="+", type=Path, help="artifacts/MODEL-folds")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON; answers go beside it")
     arguments = parser.parse_args()
     try:
-        entries = compared(arguments.folders)
+        entries = take_in(arguments.folders, arguments.output)
     except FractureEdgeError as error:
         sys.exit(f"error: {error}")
-    atomic_write_text(arguments.output, json.dumps(entries, indent=2) + "\n")
     print(table_of(entries), end="")
 
 

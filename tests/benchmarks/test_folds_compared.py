@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks import folds
-from benchmarks.folds import compared, table_of
+from benchmarks.folds import table_of, take_in
+from benchmarks.text import NONE
 from fracture_edge.errors import FractureEdgeError
 
 HEADER = "path,label,group,fold,threshold,raw,probability"
@@ -47,7 +48,7 @@ def test_the_first_is_what_the_others_are_compared_with(tmp_path: Path) -> None:
         _folder(tmp_path / "a", "edge", GOOD, 1.0),
         _folder(tmp_path / "b", "vgg16", 1 - GOOD, 0.1),
     ]
-    first, second = compared(folders, resamples=50)
+    first, second = take_in(folders, tmp_path / "out.json", resamples=50)
     assert first["auroc_change"] is None
     assert second["auroc_change"] == {"value": -1.0, "low": -1.0, "high": -1.0}
     assert (first["epochs"], first["seconds"], first["input"]) == ([2, 3], [60.0, 60.0], "64x48")
@@ -61,9 +62,41 @@ def test_the_first_is_what_the_others_are_compared_with(tmp_path: Path) -> None:
 
 
 def test_other_images_are_refused(tmp_path: Path) -> None:
-    folders = [_folder(tmp_path / "a", "edge", GOOD, 1.0), _folder(tmp_path / "b", "edge", GOOD, 1.0, names="x")]
-    with pytest.raises(FractureEdgeError, match=r"b: is not of the same images and folds as .*a$"):
-        compared(folders)
+    output = tmp_path / "out.json"
+    take_in([_folder(tmp_path / "a", "edge", GOOD, 1.0)], output)
+    before = output.read_bytes()
+    with pytest.raises(FractureEdgeError, match=r"b: is not of the same images and folds as what .*out\.json$"):
+        take_in([_folder(tmp_path / "b", "vgg16", GOOD, 1.0, names="x")], output)
+    assert output.read_bytes() == before
+
+
+def test_one_after_the_other_gives_the_same_as_all_at_once(tmp_path: Path) -> None:
+    folders = [
+        _folder(tmp_path / name, name, GOOD + shift, 1.0)
+        for name, shift in (("edge", 0), ("resnet50", np.sin(np.arange(40))), ("vgg16", np.cos(np.arange(40))))
+    ]
+    at_once, apart = tmp_path / "once.json", tmp_path / "apart.json"
+    take_in(folders, at_once, resamples=50)
+    # The second time replaces the first.
+    for folder in (folders[0], folders[2], folders[1], folders[2]):
+        entries = take_in([folder], apart, resamples=50)
+    assert [entry["model"] for entry in entries] == ["edge", "vgg16", "resnet50"]
+    assert sorted(json.loads(apart.read_text()), key=lambda entry: entry["model"]) == json.loads(
+        at_once.read_text()
+    )
+    assert apart.with_suffix(".csv").read_text().splitlines()[:2] == [
+        "path,fold,label,group,edge,vgg16,resnet50",
+        "image0.png,1,0,g0,0.100000,1.100000,0.100000",
+    ]
+
+
+def test_what_stands_without_its_answers_stays_without_a_comparison(tmp_path: Path) -> None:
+    output = tmp_path / "out.json"
+    take_in([_folder(tmp_path / "a", "edge", GOOD, 1.0)], output)
+    output.with_suffix(".csv").unlink()
+    first, second = take_in([_folder(tmp_path / "b", "vgg16", 1 - GOOD, 0.1)], output)
+    assert (first["model"], first["auroc_change"], second["auroc_change"]) == ("edge", None, None)
+    assert f"| {NONE} |" in table_of([first, second]).splitlines()[3]
 
 
 def test_the_command_writes_what_it_prints(
