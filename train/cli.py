@@ -36,8 +36,8 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="notebook (as the reference), corrected, finetune (edge only), scratch (resnet50 only), or a "
-            ".toml file; corrected if not given, finetune with --weights embedded."
+            help="notebook (as the reference), corrected, finetune and robust (edge only), scratch "
+            "(resnet50 only), or a .toml file; corrected if not given, finetune with --weights embedded."
         ),
     ] = None,
     weights: Annotated[

@@ -110,7 +110,7 @@ def test_missing_recipe(model: str, name: str) -> None:
         load_recipe(model, name)
     found, shipped = str(caught.value).split("; there are ")
     assert found == f"no recipe '{name}' for '{model}'"
-    assert {"edge-corrected", "edge-finetune", "vgg16-notebook"} <= set(shipped.split(", "))
+    assert {"edge-corrected", "edge-finetune", "edge-robust", "vgg16-notebook"} <= set(shipped.split(", "))
 
 
 def test_missing_file(tmp_path: Path) -> None:

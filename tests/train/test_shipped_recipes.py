@@ -82,6 +82,7 @@ def test_there_is_a_corrected_recipe_for_every_architecture() -> None:
     assert {model for model, name in shipped if name == "corrected"} == set(ARCHITECTURES)
     assert {model for model, name in shipped if name == "notebook"} == {"resnet50", "vgg16", "custom_cnn"}
     assert [model for model, name in shipped if name == "finetune"] == ["edge"]
+    assert [model for model, name in shipped if name == "robust"] == ["edge"]
     assert [model for model, name in shipped if name == "scratch"] == ["resnet50"]
 
 
@@ -92,7 +93,7 @@ def test_every_shipped_recipe_loads(model: str, name: str) -> None:
     # Nothing changes on the way through plain values.
     assert override(recipe) == recipe
     assert (recipe.augmentation.mixup, recipe.augmentation.cutmix) == (0.0, 0.0)
-    assert not recipe.augmentation.flip_vertical
+    assert recipe.augmentation.flip_vertical == (name == "robust")
 
 
 def test_edge() -> None:
@@ -115,3 +116,13 @@ def test_finetuning_takes_smaller_steps_from_the_embedded_model() -> None:
     assert (recipe.weights, recipe.preprocessing) == ("embedded", load_recipe("edge").preprocessing)
     assert recipe.phases[0].learning_rate < load_recipe("edge").phases[0].learning_rate
     assert [phase.trainable for phase in recipe.phases] == ["all"]
+
+
+def test_what_makes_it_robust_goes_further_than_what_it_starts_from() -> None:
+    recipe, usual = load_recipe("edge", "robust"), load_recipe("edge")
+    assert (recipe.weights, recipe.options) == ("embedded", usual.options)
+    # With both flips, a quarter turn of an upright input gives a picture like those trained on.
+    assert recipe.preprocessing == Preprocessing(320, 256, "letterbox", "bicubic", orientation="portrait")
+    assert recipe.augmentation.flip_horizontal
+    for name in ("rotation", "scale", "shift", "contrast", "brightness", "gamma", "noise"):
+        assert getattr(recipe.augmentation, name) >= getattr(usual.augmentation, name)
