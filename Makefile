@@ -21,8 +21,9 @@ FIND_RADIOGRAPH := from pydicom.data import get_testdata_file as f; print(f("RG3
 demo: $(DEMO)/ready
 	$(DEMO)/bin/fracture-edge classify "$$($(DEMO)/bin/python -c '$(FIND_RADIOGRAPH)')"
 
+# Two at a time; tests of one file share its fixtures.
 test: $(VENV)/ready
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 # What the suite tries a few times, many times: 50 kills, 4,000 predictions from 8 threads, 200,000 broken files.
 endurance: $(VENV)/ready
