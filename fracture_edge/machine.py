@@ -59,13 +59,33 @@ def exact_int8_sums() -> bool:
 
     Other x86 processors add two products in 16 bits (``vpmaddubsw``), which saturate. NumPy has asked the
     processor itself, on every system and under emulation; of AVX-VNNI, which NumPy does not know, only Linux
-    tells. ``False`` where neither tells.
+    tells: glibc, or where it is older than 2.33 or another C library, the kernel. ``False`` where none tells.
     """
     import platform
 
     if platform.machine() not in _X86:
         return True
-    return _numpy_features().get("AVX512VNNI", False) or "avx_vnni" in cpu_flags()
+    if _numpy_features().get("AVX512VNNI", False):
+        return True
+    asked = _cpuid_avx_vnni()
+    return "avx_vnni" in cpu_flags() if asked is None else asked
+
+
+def _cpuid_avx_vnni() -> bool | None:
+    """Whether the processor has AVX-VNNI, as glibc asked it; ``None`` where glibc does not tell.
+
+    ``/proc/cpuinfo`` would do, but under user-mode emulation it is the host's. CPUID leaf 7, subleaf 1, EAX bit 4
+    (Intel SDM, volume 2A, CPUID), through glibc's ``sys/platform/x86.h``, where that leaf is number 6 and a leaf's
+    bits as CPUID gives them come first: EAX, EBX, ECX, EDX.
+    """
+    import ctypes
+
+    try:
+        leaf = ctypes.CDLL(None).__x86_get_cpuid_feature_leaf
+    except (AttributeError, OSError, TypeError):
+        return None
+    leaf.argtypes, leaf.restype = [ctypes.c_uint], ctypes.POINTER(ctypes.c_uint32 * 4)
+    return bool(leaf(6).contents[0] >> 4 & 1)
 
 
 def _numpy_features() -> dict[str, bool]:

@@ -1,5 +1,7 @@
+import ctypes
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,21 +10,30 @@ from fracture_edge.session import session_options
 
 
 @pytest.mark.parametrize(
-    ("kind", "features", "flags", "exact"),
+    ("kind", "features", "asked", "flags", "exact"),
     [
-        ("x86_64", {"AVX512VNNI": True}, [], True),
-        ("x86_64", {"AVX512VNNI": False}, ["avx_vnni"], True),
-        ("AMD64", {"AVX512F": True, "AVX512VNNI": False}, ["avx512f"], False),
-        ("AMD64", {}, [], False),
-        ("aarch64", {}, [], True),
-        ("arm64", {}, [], True),
+        ("x86_64", {"AVX512VNNI": True}, False, [], True),
+        ("x86_64", {"AVX512VNNI": False}, True, [], True),
+        ("x86_64", {"AVX512VNNI": False}, None, ["avx_vnni"], True),
+        # An emulated processor: the flags are the host's.
+        ("x86_64", {"AVX512VNNI": False}, False, ["avx_vnni"], False),
+        ("AMD64", {"AVX512F": True, "AVX512VNNI": False}, None, ["avx512f"], False),
+        ("AMD64", {}, None, [], False),
+        ("aarch64", {}, None, [], True),
+        ("arm64", {}, None, [], True),
     ],
 )
 def test_where_int8_sums_are_exact(
-    kind: str, features: dict[str, bool], flags: list[str], exact: bool, monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    features: dict[str, bool],
+    asked: bool | None,
+    flags: list[str],
+    exact: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: kind)
     monkeypatch.setattr(machine, "_numpy_features", lambda: features)
+    monkeypatch.setattr(machine, "_cpuid_avx_vnni", lambda: asked)
     monkeypatch.setattr(machine, "cpu_flags", lambda: flags)
     assert machine.exact_int8_sums() is exact
 
@@ -44,3 +55,24 @@ def test_the_processors_own_word_agrees_with_the_systems() -> None:
     if not Path("/proc/cpuinfo").is_file() or os.uname().machine != "x86_64":
         pytest.skip("only Linux on x86 tells both")
     assert machine._numpy_features()["AVX512VNNI"] == ("avx512_vnni" in machine.cpu_flags())
+    assert machine._cpuid_avx_vnni() in (None, "avx_vnni" in machine.cpu_flags())
+
+
+@pytest.mark.parametrize(("register", "there"), [(0x1C30, True), (0x1C20, False), (0, False)])
+def test_the_bit_of_avx_vnni(register: int, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0x1c30 is what a Sapphire Rapids answers."""
+    asked = []
+
+    @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_uint)
+    def leaf(number: int) -> int:
+        asked.append(number)
+        return ctypes.addressof(bits)
+
+    bits = (ctypes.c_uint32 * 4)(register, 0, 0, 0)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(__x86_get_cpuid_feature_leaf=leaf))
+    assert (machine._cpuid_avx_vnni(), asked) == (there, [6])
+
+
+def test_without_glibc_nothing_is_known_of_avx_vnni(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
+    assert machine._cpuid_avx_vnni() is None
