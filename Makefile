@@ -61,7 +61,7 @@ FOLDED := edge custom_cnn resnet50 vgg16
 folds: $(FOLDED:%=artifacts/%-folds)
 	$(VENV)/bin/python -m benchmarks.folds $^ -o benchmarks/results/folds.json
 artifacts/edge-folds: | $(VENV)/ready
-	$(VENV)/bin/fracture-edge train edge $(TOGETHER) --weights $(WEIGHTS) --set phases.0.warmup_epochs=1 $(FOLDS_GO_ON)
+	$(VENV)/bin/fracture-edge train edge $(TOGETHER) --weights $(WEIGHTS) --recipe probed $(FOLDS_GO_ON)
 artifacts/custom_cnn-folds: | $(VENV)/ready
 	$(VENV)/bin/fracture-edge train custom_cnn $(TOGETHER) --precision mixed_bfloat16 $(FOLDS_GO_ON)
 artifacts/resnet50-folds: | $(VENV)/ready

@@ -57,7 +57,7 @@ def fit(
         for number, phase in enumerate(recipe.phases):
             if state and number < state.phase:
                 continue
-            set_trainable(model, phase.trainable, phase.last_layers)
+            set_trainable(model, phase.trainable, phase.last_layers, frozen_norms=recipe.frozen_norms)
             compile_phase(trainer, recipe, phase, steps=len(training))
             if state and number == state.phase:
                 trainer.optimizer.build(trainer.trainable_variables)

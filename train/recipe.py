@@ -60,6 +60,9 @@ class Recipe:
             architecture has ``cells``; 0 switches it off.
         refit_norms: Whether the norms' statistics are taken anew, without dropout or augmentation, each epoch, see
             `train.norms`.
+        frozen_norms: Whether the norms keep the statistics, scales and shifts that they come with.
+        probe: Whether the head starts as a logistic regression on the features of the initial weights, see
+            `train.probe`; for `edge`.
         patience: Epochs without a better `monitor` before a phase stops; 0: it never stops early.
         monitor: ``val_auroc`` or ``val_loss``.
         keep: Which weights of a phase are kept: of its ``best`` epoch by `monitor`, or of its ``last``.
@@ -81,6 +84,8 @@ class Recipe:
     class_balance: Literal["weights", "none"] = "weights"
     localisation: float = 0.0
     refit_norms: bool = False
+    frozen_norms: bool = False
+    probe: bool = False
     patience: int = 5
     monitor: Literal["val_auroc", "val_loss"] = "val_auroc"
     keep: Literal["best", "last"] = "best"
@@ -101,6 +106,8 @@ class Recipe:
         _require("patience", self.patience, self.patience >= 0, "at least 0")
         _require("weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
         _require("localisation", self.localisation, self.localisation >= 0, "at least 0")
+        if self.frozen_norms and self.refit_norms:
+            raise RecipeError("recipe.refit_norms: must be false where frozen_norms is true")
         _require("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1")
         _require("ema_momentum", self.ema_momentum, 0 <= self.ema_momentum < 1, "from 0 to below 1")
 

@@ -30,6 +30,7 @@ from train.lock import alone
 from train.mixing import Mixing
 from train.options import RunOptions
 from train.pictures import draw_training
+from train.probe import fit_head
 from train.recipe import Recipe
 from train.suitability import fit_limits
 from train.typicality import FILE, measure_typicality
@@ -183,6 +184,10 @@ def train_once(
     pixels = store.of(train_part)
     if weights == "embedded":
         refit_norms(model, pixels, seed=seed)
+    if recipe.probe:
+        say(f"fitting the head to the features of {len(pixels)} images")
+        mirrored = recipe.augmentation.flip_horizontal
+        fit_head(model, pixels, train_part.labels, balanced=recipe.class_balance == "weights", mirrored=mirrored)
     say(f"{recipe.architecture}: {model.count_params():,} parameters, initial weights: {initial}")
     balance = class_weights(train_part.labels) if recipe.class_balance == "weights" else None
     wants_masks = recipe.localisation > 0 and any(layer.name == "cells" for layer in model.layers)

@@ -17,7 +17,8 @@ from train.architectures import build, edge
 from train.dataset import read_splits
 from train.loading import class_weights, fingerprint
 from train.operating_points import AIMS, choose_threshold, draw_band
-from train.recipe import load_recipe
+from train.options import RunOptions
+from train.recipe import load_recipe, override
 
 FILES = {
     "model.keras", "training.json",
@@ -174,6 +175,30 @@ def test_history(trained: Path) -> None:
     assert [float(row["learning_rate"]) for row in rows] == pytest.approx(rates, rel=1e-4)
     for name in ("accuracy", "auroc", "val_accuracy", "val_auroc"):
         assert all(0 <= float(row[name]) <= 1 for row in rows), name
+
+
+@pytest.mark.parametrize("mirrored", [True, False])
+def test_a_probed_run_starts_from_the_training_images(
+    mirrored: bool, train_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def fit(model: keras.Model, pixels: np.ndarray, labels: list[int], **how: bool) -> None:
+        asked.append((model.name, pixels, labels, how))
+
+    monkeypatch.setattr(run, "fit_head", fit)
+    recipe = tmp_path / "probed.toml"
+    recipe.write_text("probe = true\n" + (train_data / "custom_cnn.toml").read_text())
+    changed = override(
+        load_recipe("custom_cnn", str(recipe)), settings=[f"augmentation.flip_horizontal={mirrored}".lower()]
+    )
+    places = {"data": train_data / "data", "splits": train_data / "splits.csv", "out": tmp_path / "out"}
+    run.train_model(changed, RunOptions(**places, recipe_name=str(recipe)))
+    ((name, pixels, labels, how),) = asked
+    table = read_splits(train_data / "data", train_data / "splits.csv").where("train")
+    assert (name, list(labels)) == ("custom_cnn", list(table.labels))
+    assert how == {"balanced": True, "mirrored": mirrored}
+    np.testing.assert_array_equal(pixels[0], Preprocessing(32, 32).load(table.file(table.items[0])))
 
 
 def test_same_seed_same_history(cnn_folder: Path, train_data: Path, train_tiny: Train, tmp_path: Path) -> None:

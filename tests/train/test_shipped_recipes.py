@@ -83,6 +83,7 @@ def test_there_is_a_corrected_recipe_for_every_architecture() -> None:
     assert {model for model, name in shipped if name == "notebook"} == {"resnet50", "vgg16", "custom_cnn"}
     assert [model for model, name in shipped if name == "finetune"] == ["edge"]
     assert [model for model, name in shipped if name == "robust"] == ["edge"]
+    assert [model for model, name in shipped if name == "probed"] == ["edge"]
     assert [model for model, name in shipped if name == "scratch"] == ["resnet50"]
 
 
@@ -116,6 +117,14 @@ def test_finetuning_takes_smaller_steps_from_the_embedded_model() -> None:
     assert (recipe.weights, recipe.preprocessing) == ("embedded", load_recipe("edge").preprocessing)
     assert recipe.phases[0].learning_rate < load_recipe("edge").phases[0].learning_rate
     assert [phase.trainable for phase in recipe.phases] == ["all"]
+
+
+def test_probing_keeps_the_features_and_takes_smaller_steps() -> None:
+    recipe, usual = load_recipe("edge", "probed"), load_recipe("edge")
+    assert (recipe.probe, recipe.frozen_norms, recipe.weights) == (True, True, "imagenet")
+    assert recipe.phases == (Phase(6, 1e-4, "cosine", warmup_epochs=1),)
+    unlike = {"phases", "ema_momentum", "probe", "frozen_norms", "refit_norms"}
+    assert {name for name, value in recipe.to_dict().items() if value != usual.to_dict()[name]} == unlike
 
 
 def test_what_makes_it_robust_goes_further_than_what_it_starts_from() -> None:

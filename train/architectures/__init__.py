@@ -76,7 +76,7 @@ def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:
     return [model.get_layer(name) for name in names[names.index("normalise") + 1 :]]
 
 
-def set_trainable(model: keras.Model, what: str, last_layers: int = 0) -> None:
+def set_trainable(model: keras.Model, what: str, last_layers: int = 0, *, frozen_norms: bool = False) -> None:
     """Say what of `model` is trained.
 
     Args:
@@ -84,11 +84,14 @@ def set_trainable(model: keras.Model, what: str, last_layers: int = 0) -> None:
         what: ``all`` layers, or the ``head``: what follows the backbone.
         last_layers: With ``head``: that many of the backbone's last layers too, counted as Keras lists them
             (activations, additions and pooling count).
+        frozen_norms: Whether batch norms are not trained, wherever they are; while training, too, they then
+            normalise by the statistics that they have.
     """
     backbone = backbone_layers(model)
     frozen = set() if what == "all" else {layer.name for layer in backbone[: max(0, len(backbone) - last_layers)]}
     for layer in model.layers:
-        layer.trainable = layer.name not in frozen
+        norm = frozen_norms and isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = layer.name not in frozen and not norm
 
 
 def after_grey_levels(model: keras.Model, outputs: Any = None) -> keras.Model:

@@ -1,0 +1,83 @@
+"""The head that a logistic regression finds on the features of the network as it comes."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from fracture_edge.errors import FractureEdgeError
+from fracture_edge.preprocess import Preprocessing
+from train import loop
+from train.architectures import build
+from train.loading import Batches
+from train.probe import STRENGTH, fit_head
+from train.recipe import Phase, Recipe, RecipeError
+
+SIZE = 64
+LABELS = [0, 1, 0, 0] * 6
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (len(LABELS), SIZE, SIZE, 1), np.uint8)
+
+
+def _edge(**options: object) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    return build("edge", SIZE, SIZE, filters=0.1, **options)
+
+
+def _log_odds(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
+    probability = loop.predict(model, pixels)
+    return np.log(probability / (1 - probability))
+
+
+@pytest.mark.parametrize("options", [{}, {"fine_cells": True}])
+@pytest.mark.parametrize(("balanced", "mirrored"), [(True, True), (True, False), (False, False)])
+def test_the_network_answers_as_the_regression(
+    options: dict[str, object], balanced: bool, mirrored: bool, pixels: np.ndarray
+) -> None:
+    model = _edge(**options)
+    pool = keras.Model(model.input, model.get_layer("pool").output)
+    views = [pixels, pixels[:, :, ::-1]] if mirrored else [pixels]
+    features = np.concatenate([pool.predict_on_batch(view) for view in views]).astype(np.float64)
+    regression = make_pipeline(
+        StandardScaler(),
+        LogisticRegression(C=STRENGTH, class_weight="balanced" if balanced else None, max_iter=1000),
+    ).fit(features, LABELS * len(views))
+    fit_head(model, pixels, LABELS, balanced=balanced, mirrored=mirrored)
+    # The features are float32, and so small that their standardisation is large.
+    np.testing.assert_allclose(
+        _log_odds(model, pixels), regression.decision_function(features[: len(pixels)]), atol=2e-3
+    )
+    assert np.ptp(regression.decision_function(features)) > 0.02
+    cells = keras.Model(model.input, model.get_layer("cells").output).predict_on_batch(pixels)
+    assert np.unique(cells).tolist() == [-3.0]
+
+
+def test_other_networks_are_refused(pixels: np.ndarray) -> None:
+    model = build("custom_cnn", SIZE, SIZE, filters=(4, 4, 4), units=4)
+    with pytest.raises(FractureEdgeError, match="'custom_cnn' has no single layer to fit"):
+        fit_head(model, pixels, LABELS, balanced=True, mirrored=False)
+
+
+def test_frozen_norms_keep_everything_and_the_rest_learns(pixels: np.ndarray, tmp_path: Path) -> None:
+    model = _edge(drop_path=0.0, dropout=0.0)
+    before = {layer.name: [weight.copy() for weight in layer.get_weights()] for layer in model.layers}
+    recipe = Recipe("edge", Preprocessing(SIZE, SIZE), (Phase(1, 1e-3),), frozen_norms=True, keep="last")
+    training = Batches(pixels, LABELS, batch_size=8, seed=0)
+    loop.fit(model, recipe, training, Batches(pixels, LABELS, batch_size=8), folder=tmp_path, seed=0)
+    for layer in model.layers:
+        same = all(
+            np.array_equal(old, new) for old, new in zip(before[layer.name], layer.get_weights(), strict=True)
+        )
+        assert same == (isinstance(layer, keras.layers.BatchNormalization) or not layer.weights), layer.name
+
+
+def test_norms_cannot_be_frozen_and_refitted() -> None:
+    with pytest.raises(RecipeError, match="refit_norms: must be false where frozen_norms is true"):
+        Recipe("edge", Preprocessing(SIZE, SIZE), (Phase(1, 1e-3),), frozen_norms=True, refit_norms=True)
