@@ -1,8 +1,9 @@
 """Networks cross-validated on the same folds, side by side: `python -m benchmarks.folds artifacts/edge-folds ...`.
 
 Takes the folders that `fracture-edge train --folds` leaves. Every image is judged by a model that has not seen it;
-AUROC is that of all images together. The networks are compared with the first one on the same images. Four of them
-take hours: each may be taken in when it is done, and what was taken in before stays.
+AUROC is that of all images together. The networks are compared with the first one on the same images. A network
+trained by another recipe than ``corrected`` is an entry of its own. Four of them take hours: each may be taken in
+when it is done, and what was taken in before stays.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from fracture_edge.files import atomic_write_text
 _SHOWN = ("auroc", "sensitivity_at_specificity_90", "ece")
 _ABOUT = ("model", "initial_weights", "seed", "device", "precision", "data_fingerprint")
 _IMAGE = ("path", "fold", "label", "group")
+_USUAL = "corrected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,8 @@ class Answers:
         )
         atomic_write_text(path, text.getvalue())
 
-    def change(self, first: str, other: str, *, resamples: int) -> dict[str, Any] | None:
-        """AUROC of `other` less that of `first`; ``None`` where one of them is not in the table."""
-        if not {first, other} <= self.given.keys():
-            return None
+    def change(self, first: str, other: str, *, resamples: int) -> dict[str, float] | None:
+        """AUROC of `other` less that of `first`."""
         return compare_pairs(
             [int(label) for _, _, label, _ in self.images],
             [group or path for path, _, _, group in self.images],
@@ -94,32 +94,34 @@ def take_in(folders: Sequence[Path], output: Path, *, resamples: int = 2000) -> 
         resamples: Of the paired bootstrap over groups.
 
     Returns:
-        An entry for each network. ``auroc_change`` is its AUROC less that of the first network; ``None`` for the
-        first itself, and where the answers of one of the two are not in the table.
+        An entry for each network and recipe. ``auroc_change`` is its AUROC less that of ``compared_with``, the
+        first whose answers are in the table; both are ``None`` for the first itself and for one without answers.
 
     Raises:
         FractureEdgeError: No cross-validation lies there, or not all are of the same images and folds. Nothing
             was written.
     """
     table = output.with_suffix(".csv")
-    entries = {entry["model"]: entry for entry in _read(output)} if output.is_file() else {}
+    entries = {_name(entry): entry for entry in _read(output)} if output.is_file() else {}
     answers = Answers.read(table) if table.is_file() else None
     for folder in folders:
         try:
             result = json.loads((folder / "folds.json").read_text(encoding="utf-8"))
-            new = Answers.of_folder(folder, result["model"])
+            entry = _entry(result)
+            new = Answers.of_folder(folder, _name(entry))
         except (OSError, ValueError) as error:
             raise FractureEdgeError(f"{folder}: no cross-validation ({error})") from error
         data = {entry["data_fingerprint"] for entry in entries.values()}
         if (answers and answers.images != new.images) or data - {result["data_fingerprint"]}:
             raise FractureEdgeError(f"{folder}: is not of the same images and folds as what stands in {output}")
         answers = Answers(new.images, (answers.given if answers else {}) | new.given)
-        entries[result["model"]] = _entry(result)
-    first = next(iter(entries))
-    for model, entry in entries.items():
-        if answers and model != first:
-            entry["auroc_change"] = answers.change(first, model, resamples=resamples)
+        entries[_name(entry)] = entry
     if answers:
+        first = next(name for name in entries if name in answers.given)
+        for name, entry in entries.items():
+            compared = name in answers.given and name != first
+            entry["compared_with"] = first if compared else None
+            entry["auroc_change"] = answers.change(first, name, resamples=resamples) if compared else None
         answers.write(table)
     atomic_write_text(output, json.dumps(list(entries.values()), indent=2) + "\n")
     return list(entries.values())
@@ -130,8 +132,15 @@ def _read(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
+def _name(entry: dict[str, Any]) -> str:
+    """The network, and its recipe where that is not the usual one."""
+    recipe = entry.get("recipe", _USUAL)
+    return str(entry["model"]) if recipe == _USUAL else f"{entry['model']} ({recipe})"
+
+
 def _entry(result: dict[str, Any]) -> dict[str, Any]:
     return {name: result[name] for name in _ABOUT} | {
+        "recipe": Path(result["recipe_name"]).stem,
         "input": "x".join(str(result["recipe"]["preprocessing"][side]) for side in ("height", "width")),
         "images": result["pooled"]["images"],
         "fractured": result["pooled"]["fractured"],
@@ -139,6 +148,7 @@ def _entry(result: dict[str, Any]) -> dict[str, Any]:
         "seconds": [fold["seconds"] for fold in result["folds"]],
         "auroc_of_folds": [fold["metrics"]["auroc"]["value"] for fold in result["folds"]],
         "pooled": {name: result["pooled"]["metrics"][name] for name in _SHOWN},
+        "compared_with": None,
         "auroc_change": None,
     }
 
@@ -146,15 +156,16 @@ def _entry(result: dict[str, Any]) -> dict[str, Any]:
 def table_of(entries: Sequence[dict[str, Any]]) -> str:
     """The entries as a Markdown table, and what they have in common below it."""
     first = entries[0]
+    reference = next((entry["compared_with"] for entry in entries if entry.get("compared_with")), _name(first))
     lines = [
         "| network | input | started from | epochs | minutes | AUROC | of the folds | "
-        f"less that of {first['model']} | sensitivity at specificity 0.90 | ECE |",
+        f"less that of {reference} | sensitivity at specificity 0.90 | ECE |",
         "|" + " --- |" * 10,
     ]
     for entry in entries:
         epochs = sorted(set(entry["epochs"]))
         cells = (
-            entry["model"],
+            _name(entry),
             f"{entry['input']}, {entry['precision']}",
             entry["initial_weights"],
             "-".join(str(count) for count in dict.fromkeys((epochs[0], epochs[-1]))),

@@ -18,12 +18,21 @@ LABELS = np.arange(40) % 2
 GOOD = np.where(LABELS == 1, 0.9, 0.1) + np.linspace(0, 0.05, 40)
 
 
-def _folder(root: Path, model: str, probabilities: Any, auroc: float, *, names: str = "image") -> Path:
+def _folder(
+    root: Path,
+    model: str,
+    probabilities: Any,
+    auroc: float,
+    *,
+    names: str = "image",
+    recipe: str = "corrected",
+) -> Path:
     root.mkdir()
     estimate = {"value": auroc, "low": auroc - 0.1, "high": 1.0}
     metrics = dict.fromkeys(("auroc", "sensitivity_at_specificity_90", "ece"), estimate)
     result = {
         "model": model,
+        "recipe_name": recipe,
         "recipe": {"preprocessing": {"height": 64, "width": 48}},
         "initial_weights": "random",
         "seed": 3,
@@ -97,6 +106,25 @@ def test_what_stands_without_its_answers_stays_without_a_comparison(tmp_path: Pa
     first, second = take_in([_folder(tmp_path / "b", "vgg16", 1 - GOOD, 0.1)], output)
     assert (first["model"], first["auroc_change"], second["auroc_change"]) == ("edge", None, None)
     assert f"| {NONE} |" in table_of([first, second]).splitlines()[3]
+    # The next is compared with the first that has its answers.
+    entries = take_in([_folder(tmp_path / "c", "custom_cnn", GOOD, 1.0)], output, resamples=50)
+    assert [entry["compared_with"] for entry in entries] == [None, None, "vgg16"]
+    assert entries[2]["auroc_change"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert "| less that of vgg16 |" in table_of(entries)
+
+
+def test_another_recipe_is_an_entry_of_its_own(tmp_path: Path) -> None:
+    folders = [
+        _folder(tmp_path / "a", "edge", GOOD, 1.0),
+        _folder(tmp_path / "b", "edge", 1 - GOOD, 0.1, recipe="probed"),
+        _folder(tmp_path / "c", "edge", GOOD, 1.0, recipe="/home/someone/mine.toml"),
+    ]
+    entries = take_in(folders, tmp_path / "out.json", resamples=50)
+    rows = table_of(entries).splitlines()[2:5]
+    assert [row.split(" | ")[0] for row in rows] == ["| edge", "| edge (probed)", "| edge (mine)"]
+    assert [entry["auroc_change"] and entry["auroc_change"]["value"] for entry in entries] == [None, -1.0, 0.0]
+    header = (tmp_path / "out.csv").read_text().splitlines()[0]
+    assert header == "path,fold,label,group,edge,edge (probed),edge (mine)"
 
 
 def test_the_command_writes_what_it_prints(
