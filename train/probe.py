@@ -7,6 +7,7 @@ a better head to begin with. It holds for those features only, so it belongs wit
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,8 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fracture_edge.errors import FractureEdgeError
 
-#: Inverse strength of the L2 penalty on standardised features: of 1e-4, 3e-4, 1e-3 and 3e-3 the one with the best
-#: cross-validated AUROC on FracAtlas's training and validation images, by a narrow margin.
+#: Inverse strength of the L2 penalty on standardised features, by `benchmarks.frozen_features`.
 STRENGTH = 1e-3
 _BATCH = 32
 
@@ -40,17 +40,10 @@ def fit_head(
     names = {layer.name for layer in model.layers}
     if "pooled_evidence" not in names:
         raise FractureEdgeError(f"recipe.probe: is for 'edge', '{model.name}' has no single layer to fit")
-    pool = keras.Model(model.input, model.get_layer("pool").output)
-    features = [_predict(pool, pixels)]
+    features = pooled_features(model, pixels)
     if mirrored:
-        features.append(_predict(pool, pixels[:, :, ::-1]))
-    scaler = StandardScaler()
-    scaled = scaler.fit_transform(np.concatenate(features))
-    regression = LogisticRegression(C=STRENGTH, class_weight="balanced" if balanced else None, max_iter=1000)
-    regression.fit(scaled, np.tile(labels, len(features)))
-    # The standardisation goes into kernel and bias.
-    kernel = regression.coef_[0] / scaler.scale_
-    bias = regression.intercept_[0] - kernel @ scaler.mean_
+        features = np.concatenate([features, pooled_features(model, pixels[:, :, ::-1])])
+    kernel, bias = regress(features, np.tile(labels, len(features) // len(pixels)), balanced=balanced)
     cells = model.get_layer("cells_coarse" if "cells_coarse" in names else "cells")
     cell_kernel, cell_bias = cells.get_weights()
     cells.set_weights([np.zeros_like(cell_kernel), cell_bias])
@@ -58,6 +51,33 @@ def fit_head(
     model.get_layer("pooled_evidence").set_weights([kernel[:, np.newaxis], bias - cell_bias])
 
 
-def _predict(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    found = [model.predict_on_batch(pixels[start : start + _BATCH]) for start in range(0, len(pixels), _BATCH)]
+def pooled_features(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """The averages of the last feature map of `edge`: [N, H, W, 1] to [N, features]."""
+    pool = keras.Model(model.input, model.get_layer("pool").output)
+    found = [pool.predict_on_batch(pixels[start : start + _BATCH]) for start in range(0, len(pixels), _BATCH)]
     return np.concatenate(found).astype(np.float64)
+
+
+def regress(
+    features: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.integer[Any]],
+    *,
+    balanced: bool,
+    strength: float = STRENGTH,
+) -> tuple[npt.NDArray[np.float64], float]:
+    """Fit a logistic regression to standardised features.
+
+    Args:
+        features: [N, F].
+        labels: 0 or 1, [N].
+        balanced: Whether both classes count the same.
+        strength: Inverse strength of the L2 penalty.
+
+    Returns:
+        Kernel [F] and bias for the features as they are: ``features @ kernel + bias`` are the log-odds.
+    """
+    scaler = StandardScaler()
+    regression = LogisticRegression(C=strength, class_weight="balanced" if balanced else None, max_iter=1000)
+    regression.fit(scaler.fit_transform(features), labels)
+    kernel = regression.coef_[0] / scaler.scale_
+    return kernel, float(regression.intercept_[0] - kernel @ scaler.mean_)
