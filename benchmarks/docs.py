@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from benchmarks import folds, formats, reproduction, run_log, stress, unlike
+from benchmarks import folds, formats, frozen_features, reproduction, run_log, stress, unlike
 from benchmarks.report import prose, summary_table, tables
 from benchmarks.report.recommend import recommend
 from benchmarks.text import interval, megabytes, times
@@ -264,6 +264,10 @@ def _folds() -> str:
     return folds.table_of(json.loads((RESULTS / "folds.json").read_text(encoding="utf-8")))
 
 
+def _frozen() -> str:
+    return frozen_features.table_of(_json("frozen-features.json"))
+
+
 def _learning_curve() -> str:
     result = _json("learning-curve.json")
     lines = ["| training images | fractured | epochs | validation AUROC |", "|" + " --- |" * 4]
@@ -307,6 +311,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "unlike": _unlike,
         "runs": _runs,
         "folds": _folds,
+        "frozen": _frozen,
         "learning": _learning_curve,
         "stress": _stress,
     }
