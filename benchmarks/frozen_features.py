@@ -28,7 +28,7 @@ from train.division import pool_of
 from train.evaluation import groups_of
 from train.learning_curve import part_of
 from train.loading import fingerprint, load_pixels
-from train.probe import STRENGTH, pooled_features, regress
+from train.probe import STRENGTH, features_of, regress
 from train.splits import fold_numbers
 from train.weights import initialise
 
@@ -121,7 +121,7 @@ def measure(
         model = build("edge", size, size)
         initialise(model, weights)
         pixels = load_pixels(table, Preprocessing(size, size, "letterbox", "bicubic"))
-        plain, mirrored = pooled_features(model, pixels), pooled_features(model, pixels[:, :, ::-1])
+        plain, mirrored = features_of(model, pixels), features_of(model, pixels[:, :, ::-1])
         plan = [(strength, 1.0) for strength in STRENGTHS] + [(STRENGTH, share) for share in SHARES]
         for strength, share in plan:
             row = {"size": size} | pool.judge(plain, mirrored, strength=strength, share=share)
@@ -140,7 +140,8 @@ def table_of(result: dict[str, Any]) -> str:
         for row in rows
     ]
     return "\n".join(lines) + (
-        f"\n\nLogistic regression on the pooled features of `edge`, {result['weights']}, mirror images too; "
+        f"\n\nLogistic regression on the pooled features of `edge`, {result['weights']}, trained on and judged by "
+        f"the mirror images too; "
         f"{result['folds']} folds of {result['images']} images, {result['fractured']} of them fractured, seed "
         f"{result['seed']}. 95 % intervals of a bootstrap over groups.\n"
     )

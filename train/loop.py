@@ -163,10 +163,15 @@ def learning_rate(phase: Phase, steps: int) -> Any:
 
 def predict(model: keras.Model, pixels: npt.NDArray[np.uint8], batch_size: int = 64) -> npt.NDArray[np.float64]:
     """P(fractured) for uint8 [N, H, W, 1]: float64 [N]."""
+    return outputs(model, pixels, batch_size)[:, 0]
+
+
+def outputs(model: keras.Model, pixels: npt.NDArray[np.uint8], batch_size: int = 64) -> npt.NDArray[np.float64]:
+    """What a model of one output gives for uint8 [N, H, W, 1]: float64 [N, ...]."""
     sharing = devices_sharing()
     # Devices that share a batch get equal parts: the last image fills up.
     filled = np.concatenate([pixels, np.repeat(pixels[-1:], -len(pixels) % sharing, axis=0)])
     step = max(1, batch_size // sharing) * sharing
     # Batch by batch, not by `predict` of the whole: see `train.loading.Batches` on tf.data.
     found = [model.predict_on_batch(filled[start : start + step]) for start in range(0, len(filled), step)]
-    return np.concatenate(found).astype(np.float64)[: len(pixels), 0]
+    return np.concatenate(found).astype(np.float64)[: len(pixels)]

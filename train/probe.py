@@ -16,10 +16,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from fracture_edge.errors import FractureEdgeError
+from train.loop import outputs
+from train.typicality import pooled_features
 
 #: Inverse strength of the L2 penalty on standardised features, by `benchmarks.frozen_features`.
 STRENGTH = 1e-3
-_BATCH = 32
 
 
 def fit_head(
@@ -40,9 +41,9 @@ def fit_head(
     names = {layer.name for layer in model.layers}
     if "pooled_evidence" not in names:
         raise FractureEdgeError(f"recipe.probe: is for 'edge', '{model.name}' has no single layer to fit")
-    features = pooled_features(model, pixels)
+    features = features_of(model, pixels)
     if mirrored:
-        features = np.concatenate([features, pooled_features(model, pixels[:, :, ::-1])])
+        features = np.concatenate([features, features_of(model, pixels[:, :, ::-1])])
     kernel, bias = regress(features, np.tile(labels, len(features) // len(pixels)), balanced=balanced)
     cells = model.get_layer("cells_coarse" if "cells_coarse" in names else "cells")
     cell_kernel, cell_bias = cells.get_weights()
@@ -51,11 +52,9 @@ def fit_head(
     model.get_layer("pooled_evidence").set_weights([kernel[:, np.newaxis], bias - cell_bias])
 
 
-def pooled_features(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """The averages of the last feature map of `edge`: [N, H, W, 1] to [N, features]."""
-    pool = keras.Model(model.input, model.get_layer("pool").output)
-    found = [pool.predict_on_batch(pixels[start : start + _BATCH]) for start in range(0, len(pixels), _BATCH)]
-    return np.concatenate(found).astype(np.float64)
+def features_of(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """The averages of the last feature map of `edge`: [N, H, W, 1] to [N, F]."""
+    return outputs(keras.Model(model.input, pooled_features(model, model.name)), pixels)
 
 
 def regress(

@@ -20,6 +20,7 @@ from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path
 from fracture_edge.modelfile import ATYPICALITY_NAME, OUTPUT_NAME
 from train.architectures import ARCHITECTURES
+from train.loop import outputs
 
 FILE = "typicality.npz"
 #: Share of validation images that are called unlike the training images by mistake.
@@ -29,7 +30,6 @@ AXES = 32
 
 #: Training images are enough that describe so few axes; one more pass over thousands would take minutes.
 MOST_IMAGES = 2048
-_BATCH = 32
 
 Floats = npt.NDArray[np.float64]
 
@@ -129,12 +129,7 @@ def measure_typicality(
     """
     extractor = keras.Model(model.input, pooled_features(model, architecture))
     drawn = np.sort(np.random.default_rng(seed).permutation(len(training))[:MOST_IMAGES])
-
-    def features(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-        batches = [extractor.predict_on_batch(pixels[k : k + _BATCH]) for k in range(0, len(pixels), _BATCH)]
-        return np.concatenate(batches)
-
-    return fit_typicality(features(training[drawn]), features(validation))
+    return fit_typicality(outputs(extractor, training[drawn]), outputs(extractor, validation))
 
 
 def pooled_features(model: keras.Model, architecture: str) -> keras.KerasTensor:
