@@ -2,7 +2,9 @@
 
 Keras computes a norm's moments in separate passes over the feature map. For a network of depthwise convolutions
 these passes are most of a training step on a CPU; the fused kernel needs about a third of their time. It computes
-the same but for rounding, and the running variance is the unbiased one (divided by N - 1 in place of N).
+the same but for rounding, and the running variance is the unbiased one (divided by N - 1 in place of N). In
+mixed_bfloat16 Keras's norms turn every feature map into float32 and back as well, which the kernel does not: it
+reads and writes bfloat16 and sums in float32.
 """
 
 from collections.abc import Iterator
@@ -17,7 +19,8 @@ def fused_norms(model: keras.Model) -> Iterator[None]:
     """While this is open the batch norms of `model` run fused when they train; on other backends nothing changes.
 
     Args:
-        model: Norms over the last axis, with scale and shift and in float32, are replaced; others stay.
+        model: Norms over the last axis, with scale and shift and in float32 or bfloat16, are replaced; others
+            stay.
     """
     norms = [layer for layer in model.layers if keras.backend.backend() == "tensorflow" and _fits(layer)]
     for norm in norms:
@@ -37,7 +40,7 @@ def _fits(layer: keras.layers.Layer) -> bool:
         and layer.center
         and layer.scale
         and not layer.renorm
-        and layer.compute_dtype == "float32"
+        and layer.compute_dtype in ("float32", "bfloat16")
     )
 
 

@@ -10,11 +10,11 @@ from keras import layers
 from train.fused import fused_norms
 
 
-def _model(*, axis: int = -1, scale: bool = True) -> keras.Model:
+def _model(*, axis: int = -1, scale: bool = True, dtype: str = "float32") -> keras.Model:
     keras.utils.set_random_seed(3)
     image = keras.Input((6, 5, 2))
-    x = layers.Conv2D(4, 3)(image)
-    x = layers.BatchNormalization(axis=axis, scale=scale, momentum=0.8, epsilon=1e-3, name="norm")(x)
+    x = layers.Conv2D(4, 3, dtype=dtype)(image)
+    x = layers.BatchNormalization(axis=axis, scale=scale, momentum=0.8, epsilon=1e-3, dtype=dtype, name="norm")(x)
     return keras.Model(image, layers.Dense(1, name="last")(layers.GlobalMaxPooling2D()(x)))
 
 
@@ -59,6 +59,32 @@ def test_running_statistics_are_those_of_the_batch() -> None:
     # From 0 and 1, a fifth of the way.
     np.testing.assert_allclose(mean, 0.2 * before.mean((0, 1, 2)), rtol=1e-4)
     np.testing.assert_allclose(variance, 0.8 + 0.2 * before.var((0, 1, 2), ddof=1), rtol=1e-4)
+
+
+def test_bfloat16_keeps_its_statistics_in_float32() -> None:
+    model = _model(dtype="mixed_bfloat16")
+    norm = model.get_layer("norm")
+    images, _ = _data()
+    before = np.asarray(keras.Model(model.input, norm.input)(images)).astype(np.float32)
+    with fused_norms(model):
+        assert "call" in vars(norm)
+        normed = keras.Model(model.input, norm.output)(images, training=True)
+    # The statistics of the rounded values, summed in float32: bfloat16 sums would be off by 2^-9 and more.
+    mean, variance = norm.get_weights()[2:]
+    np.testing.assert_allclose(mean, 0.2 * before.mean((0, 1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(variance, 0.8 + 0.2 * before.var((0, 1, 2), ddof=1), rtol=1e-4)
+    expected = (before - before.mean((0, 1, 2))) / np.sqrt(before.var((0, 1, 2)) + 1e-3)
+    # Eight bits: half a step of the values' size, which here are below 4.
+    np.testing.assert_allclose(np.asarray(normed).astype(np.float32), expected, atol=2.0**-7)
+
+
+def test_bfloat16_steps_are_as_good_as_keras_own() -> None:
+    """Both are steps of rounded numbers: neither strays further from float32 than the other."""
+    exact = _trained(_model(), fused=False)
+    plain = _trained(_model(dtype="mixed_bfloat16"), fused=False)
+    fused = _trained(_model(dtype="mixed_bfloat16"), fused=True)
+    for own, kernel, wanted in zip(plain, fused, exact, strict=True):
+        assert np.abs(kernel - wanted).max() <= 2 * np.abs(own - wanted).max() + 0.01 * np.abs(wanted).max()
 
 
 def test_outside_nothing_is_left_of_it(tmp_path: Path) -> None:
