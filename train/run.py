@@ -18,7 +18,7 @@ from fracture_edge.preprocess import Preprocessing
 from train import loop
 from train.architectures import build
 from train.calibrate import UNCALIBRATED, Calibration, fit_calibration
-from train.callbacks import History
+from train.callbacks import History, State
 from train.dataset import ImageTable
 from train.device import Device, devices_sharing, prepare
 from train.division import divided_table, write_split_file
@@ -182,9 +182,11 @@ def train_once(
     model = build(recipe.architecture, size.height, size.width, **recipe.options)
     initial = initialise(model, weights)
     pixels = store.of(train_part)
-    if weights == "embedded":
+    # The state of a run that was cut off brings all of this along.
+    anew = State.read(folder) is None
+    if weights == "embedded" and anew:
         refit_norms(model, pixels, seed=seed)
-    if recipe.probe:
+    if recipe.probe and anew:
         say(f"fitting the head to the features of {len(pixels)} images")
         mirrored = recipe.augmentation.flip_horizontal
         fit_head(model, pixels, train_part.labels, balanced=recipe.class_balance == "weights", mirrored=mirrored)

@@ -11,11 +11,13 @@ from sklearn.preprocessing import StandardScaler
 
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.preprocess import Preprocessing
-from train import loop
-from train.architectures import build
+from train import loop, run
+from train.architectures import build, edge
+from train.callbacks import SaveState
 from train.loading import Batches
+from train.options import RunOptions
 from train.probe import STRENGTH, fit_head
-from train.recipe import Phase, Recipe, RecipeError
+from train.recipe import Phase, Recipe, RecipeError, load_recipe, override
 
 SIZE = 64
 LABELS = [0, 1, 0, 0] * 6
@@ -81,3 +83,45 @@ def test_frozen_norms_keep_everything_and_the_rest_learns(pixels: np.ndarray, tm
 def test_norms_cannot_be_frozen_and_refitted() -> None:
     with pytest.raises(RecipeError, match="refit_norms: must be false where frozen_norms is true"):
         Recipe("edge", Preprocessing(SIZE, SIZE), (Phase(1, 1e-3),), frozen_norms=True, refit_norms=True)
+
+
+def test_a_resumed_run_goes_on_with_the_head_it_has(
+    train_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge, "STAGES", edge.STAGES[:2])
+    recipe = override(
+        load_recipe("edge", str(train_data / "edge.toml")), settings=["probe=true", "frozen_norms=true"]
+    )
+
+    def train(out: Path, *, resume: bool = False) -> list[list[str]]:
+        options = RunOptions(
+            data=train_data / "data",
+            splits=train_data / "splits.csv",
+            out=out,
+            recipe_name="edge.toml",
+            weights="none",
+            resume=resume,
+        )
+        folder = run.train_model(recipe, options)
+        # All but the seconds.
+        return [line.split(",")[:-1] for line in (folder / "history.csv").read_text().splitlines()]
+
+    whole = train(tmp_path / "whole")
+
+    class CutOff(SaveState):
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            super().on_epoch_end(epoch, logs)
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "SaveState", CutOff)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "cut")
+
+    def no_fit(*_: object, **__: object) -> None:
+        raise AssertionError("fitted again")
+
+    monkeypatch.setattr(run, "fit_head", no_fit)
+    assert train(tmp_path / "cut", resume=True) == whole
+    assert len(whole) == 3
