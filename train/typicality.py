@@ -1,4 +1,8 @@
-"""How unlike the training images a picture is, by the network's own last features.
+"""How unlike the training images a picture is, by the network's own features.
+
+They are those of its last residual addition, where `train.architectures` says so, else the last ones. The last
+features of a network that has learned to bear noise, wrong contrast and the like hardly tell a photograph from a
+radiograph any more; what goes into its last layers does.
 
 The pooled features of the training images are described by a normal distribution whose covariance is a few axes
 and the same variance in all other directions: probabilistic principal component analysis (Tipping and Bishop,
@@ -25,7 +29,7 @@ from train.loop import outputs
 FILE = "typicality.npz"
 #: Share of validation images that are called unlike the training images by mistake.
 FALSE_ALARMS = 0.02
-#: Axes of the distribution: of EfficientNet-Lite0's 1,280 features these hold most of the variance.
+#: Axes of the distribution: of the 192 features of `edge` these hold most of the variance.
 AXES = 32
 
 #: Training images are enough that describe so few axes; one more pass over thousands would take minutes.
@@ -127,7 +131,7 @@ def measure_typicality(
         validation: uint8 [M, H, W, 1].
         seed: Of the draw.
     """
-    extractor = keras.Model(model.input, pooled_features(model, architecture))
+    extractor = keras.Model(model.input, described_features(model, architecture))
     drawn = np.sort(np.random.default_rng(seed).permutation(len(training))[:MOST_IMAGES])
     return fit_typicality(outputs(extractor, training[drawn]), outputs(extractor, validation))
 
@@ -146,6 +150,19 @@ def pooled_features(model: keras.Model, architecture: str) -> keras.KerasTensor:
     return ops.mean(features, axis=(1, 2))
 
 
+def described_features(model: keras.Model, architecture: str) -> keras.KerasTensor:
+    """The feature map that the distance is taken of, averaged over positions: [N, K].
+
+    Raises:
+        FractureEdgeError: As `pooled_features`.
+    """
+    ending = ARCHITECTURES[architecture].described_by
+    names = [layer.name for layer in model.layers if ending and layer.name.endswith(ending)]
+    if not names:
+        return pooled_features(model, architecture)
+    return ops.mean(model.get_layer(names[-1]).output, axis=(1, 2))
+
+
 def with_typicality(model: keras.Model, architecture: str, typicality: Typicality) -> keras.Model:
     """Add the squared distance as an output; of ordinary layers, so that every converter takes it.
 
@@ -157,7 +174,7 @@ def with_typicality(model: keras.Model, architecture: str, typicality: Typicalit
     Returns:
         A model from the same input to a dictionary of what `model` gives and ``atypicality`` float32 [N, 1].
     """
-    centred = pooled_features(model, architecture) - typicality.mean.astype(np.float32)
+    centred = described_features(model, architecture) - typicality.mean.astype(np.float32)
     axes = layers.Dense(len(typicality.variances), use_bias=False, name="typicality_axes")
     along = ops.square(axes(centred))
     axes.set_weights([typicality.axes.astype(np.float32)])

@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 
 from fracture_edge.errors import FractureEdgeError
-from train.architectures import build
+from train.architectures import build, edge
 from train.typicality import (
     AXES,
     Typicality,
+    described_features,
     fit_typicality,
     load_typicality,
     measure_typicality,
@@ -90,7 +91,7 @@ def test_the_graph_gives_the_distance(network: keras.Model) -> None:
     images = np.concatenate([_pixels(2, 4), np.random.default_rng(3).integers(0, 256, (4, 64, 64, 1), np.uint8)])
     outputs = model.predict_on_batch(images)
     np.testing.assert_allclose(outputs["probability"], network.predict_on_batch(images), atol=1e-6)
-    features = keras.Model(network.input, pooled_features(network, "edge")).predict_on_batch(images)
+    features = keras.Model(network.input, described_features(network, "edge")).predict_on_batch(images)
     distances = outputs["atypicality"][:, 0]
     # The graph adds up in float32, and what lies along the axes and beside them partly cancels.
     np.testing.assert_allclose(distances, fitted.distances(features), rtol=1e-2)
@@ -100,6 +101,21 @@ def test_the_graph_gives_the_distance(network: keras.Model) -> None:
 def test_typicality_is_of_a_known_layer(network: keras.Model) -> None:
     with pytest.raises(FractureEdgeError, match="this custom_cnn has no layer 'dropout3'"):
         pooled_features(network, "custom_cnn")
+
+
+def test_the_features_are_those_of_the_last_addition(
+    network: keras.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = _pixels(0, 3)
+    added = keras.Model(network.input, network.get_layer("block14_add").output).predict_on_batch(images)
+    found = keras.Model(network.input, described_features(network, "edge")).predict_on_batch(images)
+    np.testing.assert_allclose(found, added.mean(axis=(1, 2)), rtol=1e-4, atol=1e-6)
+    # A network without additions is described by the end of its backbone.
+    monkeypatch.setattr(edge, "STAGES", edge.STAGES[:1])
+    plain = build("edge", 64, 64, filters=0.25)
+    ends = keras.Model(plain.input, plain.get_layer("top_relu").output).predict_on_batch(images)
+    found = keras.Model(plain.input, described_features(plain, "edge")).predict_on_batch(images)
+    np.testing.assert_allclose(found, ends.mean(axis=(1, 2)), rtol=1e-4, atol=1e-6)
 
 
 def test_typicality_is_frozen() -> None:

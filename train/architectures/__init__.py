@@ -27,10 +27,13 @@ class Architecture:
     Attributes:
         build: Takes height, width and options.
         backbone_end: Name of the last layer of the feature extractor; what follows is the head.
+        described_by: How the names of the layers end the last of which tells what is unlike the training images,
+            see `train.typicality`; the end of the backbone where there is none.
     """
 
     build: Callable[..., keras.Model]
     backbone_end: str
+    described_by: str | None = None
 
 
 ARCHITECTURES: MappingProxyType[str, Architecture] = MappingProxyType(
@@ -38,7 +41,7 @@ ARCHITECTURES: MappingProxyType[str, Architecture] = MappingProxyType(
         "resnet50": Architecture(partial(backbones.build, "resnet50"), backbones.BACKBONES["resnet50"].last),
         "vgg16": Architecture(partial(backbones.build, "vgg16"), backbones.BACKBONES["vgg16"].last),
         "custom_cnn": Architecture(custom_cnn.build, "dropout3"),
-        "edge": Architecture(edge.build, "top_relu"),
+        "edge": Architecture(edge.build, "top_relu", described_by="_add"),
         "densenet121": Architecture(
             partial(backbones.build, "densenet121"), backbones.BACKBONES["densenet121"].last
         ),
