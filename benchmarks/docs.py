@@ -24,9 +24,11 @@ from train.dataset import SPLITS
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-#: The run over all models, of which README and model card show a part.
+#: The model in the package, and the files exported from the network that it is made of.
+EMBEDDED_RUN = "embedded.json"
+#: The reference's networks beside the `edge` of version 0.2.
 RUN = "fracatlas.json"
-#: The embedded model on a processor without VNNI.
+#: The embedded model of version 0.2 on a processor without VNNI.
 OLDER = "fracatlas-avx2.json"
 EMBEDDED_ROW = "embedded/onnx int8"
 _SHOWN = ("keras float32", "onnx float32", "onnx int8", "onnx int8 factorised64", "tflite float16", "tflite int8")
@@ -53,18 +55,22 @@ def _rows(result: dict[str, Any], keep: Callable[[dict[str, Any]], bool]) -> dic
 
 
 def _benchmark() -> str:
-    result = _json(RUN)
-    few = _rows(result, lambda row: row["format"] in _SHOWN and row["gate"] != "rejected")
+    result, before = _json(EMBEDDED_RUN), _json(RUN)
     advice = "".join(f"- {each}\n" for each in recommend(result))
     return (
         f"{prose.on_what(result)} AUROC of size and brightness alone: {interval(result['trivial_baseline'])}.\n\n"
-        f"{summary_table(few)}\nMilliseconds: median of one inference on one thread, {prose.machine(result)}.\n\n"
-        f"{advice}"
+        f"{_few(result)}\nMilliseconds: median of one inference on one thread, {prose.machine(result)}.\n\n"
+        f"{advice}\nThe networks of the reference, on the same images and another processor "
+        f"({prose.machine(before)}), beside\n`edge` as it was in version 0.2:\n\n{_few(before)}"
     )
 
 
+def _few(result: dict[str, Any]) -> str:
+    return summary_table(_rows(result, lambda row: row["format"] in _SHOWN and row["gate"] != "rejected"))
+
+
 def _card() -> str:
-    result = _rows(_json(RUN), lambda row: row["model"] == "embedded" and row["runtime"] == "onnxruntime")
+    result = _rows(_json(EMBEDDED_RUN), lambda row: row["model"] == "embedded" and row["runtime"] == "onnxruntime")
     (row,) = result["rows"]
     return (
         f"{prose.on_what(result)} Threshold {result['models']['embedded']['threshold']:.4f}.\n\n"
@@ -147,7 +153,7 @@ def _splits() -> str:
 def _training() -> str:
     info = FractureClassifier(threads=1).info
     validation, policy, training = info.metrics["validation"], info.policy, info.training
-    shipped = next(row for row in _json(RUN)["rows"] if row["id"] == "embedded/onnx int8")
+    shipped = next(row for row in _json(EMBEDDED_RUN)["rows"] if row["id"] == EMBEDDED_ROW)
     share = shipped["quality"]["uncertain"]["share"]
     kept = "last" if training["best_epoch"] == training["epochs"] else f"{training['best_epoch']}th"
     return (
@@ -218,7 +224,7 @@ def _emulation() -> str:
 
 
 def _older() -> str:
-    """The embedded model on two processors."""
+    """The embedded model of version 0.2 on two processors."""
     runs = [_rows(_json(name), lambda row: row["id"] == EMBEDDED_ROW) for name in (RUN, OLDER)]
     columns = []
     for run in runs:
@@ -293,6 +299,22 @@ def _stress() -> str:
     )
 
 
+def _robust() -> str:
+    """On validation, the embedded model and the one before."""
+    results = {
+        f"{name} (SHA-256 {result['model_sha256'][:12]})": result
+        for name, result in (
+            ("run 1", _json("stress-val-before.json")),
+            ("run 11", _json("stress-val-embedded.json")),
+        )
+    }
+    first = next(iter(results.values()))
+    return (
+        f"{stress.side_by_side(results)}\nAUROC on the {first['split']} split with 95 % intervals of a bootstrap "
+        f"over groups; {first['pointing']['images']} of its images are fractured.\n"
+    )
+
+
 BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
     {
         "benchmark": _benchmark,
@@ -314,6 +336,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "frozen": _frozen,
         "learning": _learning_curve,
         "stress": _stress,
+        "robust": _robust,
     }
 )
 

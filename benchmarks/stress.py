@@ -188,6 +188,22 @@ def tables_of(result: dict[str, Any]) -> str:
     return text
 
 
+def side_by_side(results: dict[str, dict[str, Any]]) -> str:
+    """AUROC of several models as Markdown.
+
+    Args:
+        results: By what heads the column; all of the same images.
+    """
+    names = list(next(iter(results.values()))["degraded"])
+    rows = {"unchanged": [result["figures"]["auroc"] for result in results.values()]}
+    rows |= {name: [result["degraded"][name]["auroc"] for result in results.values()] for name in names}
+    games = [result["pointing"]["within_margin"]["model"] for result in results.values()]
+    rows["(pointing game: share)"] = games
+    lines = [f"| images | {' | '.join(results)} |", "|" + " --- |" * (1 + len(results))]
+    lines += [f"| {name} | {' | '.join(map(interval, found))} |" for name, found in rows.items()]
+    return "\n".join(lines) + "\n"
+
+
 def worst(result: dict[str, Any]) -> tuple[str, Estimate]:
     """The degradation with the lowest AUROC."""
     name, row = min(result["degraded"].items(), key=lambda entry: float(entry[1]["auroc"]["value"]))

@@ -200,10 +200,11 @@ def models(result: dict[str, Any]) -> Table:
 
 
 def _training(trained: dict[str, Any]) -> str:
+    # A model file alone does not tell precision and device.
+    on = [f"{trained[name]}, " for name in ("precision", "device") if trained[name] is not None]
     return (
         f"recipe {trained['recipe']}, from {trained['initial_weights']}, {trained['epochs']} epochs (kept: "
-        f"{trained['best_epoch']}), {trained['images']} images, {trained['precision']}, {trained['device']}, "
-        f"seed {trained['seed']}"
+        f"{trained['best_epoch']}), {trained['images']} images, {''.join(on)}seed {trained['seed']}"
     )
 
 

@@ -107,6 +107,11 @@ def test_worst_and_tables(subject: stress.Subject) -> None:
     assert "| unchanged | 1.000 [1.000, 1.000] | |" in text
     assert "| grey scale inverted | 0.500 [0.500, 0.500] | -0.500 [-0.500, -0.500] |" in text
     assert "within the box itself for 1.000" in text
+    both = stress.side_by_side({"a": found, "b": found}).splitlines()
+    assert both[0] == "| images | a | b |"
+    assert "| unchanged | 1.000 [1.000, 1.000] | 1.000 [1.000, 1.000] |" in both
+    assert "| grey scale inverted | 0.500 [0.500, 0.500] | 0.500 [0.500, 0.500] |" in both
+    assert both[-1].startswith("| (pointing game: share) | 1.000 [")
 
 
 @pytest.mark.parametrize("name", [*DEGRADED, *COVERED])

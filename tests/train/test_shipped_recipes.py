@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fracture_edge.classifier import FractureClassifier
 from fracture_edge.preprocess import Preprocessing
 from train.architectures import ARCHITECTURES
 from train.augment import Augmentation
@@ -94,7 +95,7 @@ def test_every_shipped_recipe_loads(model: str, name: str) -> None:
     # Nothing changes on the way through plain values.
     assert override(recipe) == recipe
     assert (recipe.augmentation.mixup, recipe.augmentation.cutmix) == (0.0, 0.0)
-    assert recipe.augmentation.flip_vertical == (name == "robust")
+    assert recipe.augmentation.flip_vertical == (name in {"robust", "finetune"})
 
 
 def test_edge() -> None:
@@ -113,9 +114,11 @@ def test_from_scratch_all_of_it_is_trained() -> None:
 
 
 def test_finetuning_takes_smaller_steps_from_the_embedded_model() -> None:
-    recipe = load_recipe("edge", "finetune")
-    assert (recipe.weights, recipe.preprocessing) == ("embedded", load_recipe("edge").preprocessing)
-    assert recipe.phases[0].learning_rate < load_recipe("edge").phases[0].learning_rate
+    recipe, made_with = load_recipe("edge", "finetune"), load_recipe("edge", "robust")
+    assert recipe.weights == "embedded"
+    assert (recipe.preprocessing, recipe.augmentation) == (made_with.preprocessing, made_with.augmentation)
+    assert recipe.preprocessing == FractureClassifier().info.preprocessing
+    assert recipe.phases[0].learning_rate < made_with.phases[0].learning_rate
     assert [phase.trainable for phase in recipe.phases] == ["all"]
 
 
@@ -127,9 +130,14 @@ def test_probing_keeps_the_features_and_takes_smaller_steps() -> None:
     assert {name for name, value in recipe.to_dict().items() if value != usual.to_dict()[name]} == unlike
 
 
-def test_what_makes_it_robust_goes_further_than_what_it_starts_from() -> None:
+def test_what_makes_it_robust_goes_further_than_usual() -> None:
     recipe, usual = load_recipe("edge", "robust"), load_recipe("edge")
-    assert (recipe.weights, recipe.options) == ("embedded", usual.options)
+    assert (recipe.weights, recipe.options) == ("imagenet", usual.options)
+    assert (recipe.probe, recipe.frozen_norms) == (True, True)
+    assert [(phase.trainable, phase.schedule) for phase in recipe.phases] == [
+        ("all", "constant"),
+        ("head", "cosine"),
+    ]
     # With both flips, a quarter turn of an upright input gives a picture like those trained on.
     assert recipe.preprocessing == Preprocessing(320, 256, "letterbox", "bicubic", orientation="portrait")
     assert recipe.augmentation.flip_horizontal
