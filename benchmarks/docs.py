@@ -162,8 +162,8 @@ def _training() -> str:
         f"{validation['fractured']} fractured).\n"
         f"Settled on validation: log-odds divided by {info.calibration['temperature']:.2f} and shifted by "
         f"{info.calibration['intercept']:.2f}; threshold {policy.threshold:.3f};\n"
-        f"uncertain from {policy.uncertain_low:.3f} to {policy.uncertain_high:.3f}, so that at most 5 % of the "
-        f"fractured images lie below and at most 5 % of the others above.\n"
+        f"uncertain from {policy.uncertain_low:.3f} to {policy.uncertain_high:.3f}, the narrowest band outside of "
+        f"which at least 95 % of the fractured images lie above and 95 % of the others below, or the closest.\n"
         f"On the test split {share:.0%} of the images fall into this band.\n"
     )
 

@@ -145,14 +145,14 @@ def convert(
         ranges = Path(work) / f"ranges-{method}.json"
         quantise(float32, path, images, chosen, method=method, keep_float=keep_float, ranges=ranges)
     described, about = operators(path), ModelInfo.from_json(info)
-    if about.typicality and chosen.precision == "int8":
+    if about.typicality:
         about = replace(about, typicality={**about.typicality, "threshold": _usual_distance(path, work)})
     embed_info(path, about, path)
     return described
 
 
 def _usual_distance(path: Path, work: str) -> float:
-    """The limit of ``atypicality`` for an int8 file, whose features lie further apart than those in float32."""
+    """The limit of ``atypicality`` for one file: what is quantised, pruned or clustered has other features."""
     from fracture_edge.modelfile import ATYPICALITY_NAME, INPUT_NAME
     from fracture_edge.session import open_session
     from train.typicality import FALSE_ALARMS

@@ -81,6 +81,8 @@ HEAVY = frozenset(
         "tqdm",
         "filelock",
         "optuna",
+        "jinja2",
+        "markupsafe",
         "tomli_w",
         "tf2onnx",
         "onnx",

@@ -38,7 +38,10 @@ def watch(
         bool, typer.Option("--once", help="Answer what is there, and end; for cron and the like.")
     ] = False,
     move_to: Annotated[
-        Path | None, typer.Option(help="Move answered files into this folder; they stay if not given.")
+        Path | None,
+        typer.Option(
+            help="Move files that have a record, an error too, into this folder; they stay if not given."
+        ),
     ] = None,
     model: ModelOption = None,
     policy: PolicyOption = None,

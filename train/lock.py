@@ -22,7 +22,7 @@ def alone(target: Path) -> Iterator[None]:
     """
     # Not beside the target: a lock file must stay when it is let go, and a run that fails leaves nothing there.
     name = hashlib.sha256(os.fsencode(target.resolve())).hexdigest()[:16]
-    lock = FileLock(Path(tempfile.gettempdir()) / f"fracture-edge-{getpass.getuser()}-{name}.lock", timeout=0)
+    lock = FileLock(Path(tempfile.gettempdir()) / f"fracture-edge-{_user()}-{name}.lock", timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
@@ -31,3 +31,8 @@ def alone(target: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _user() -> str:
+    # A container may run as a number that no account has, for which there is no name.
+    return str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser()

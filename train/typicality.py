@@ -173,8 +173,17 @@ def with_typicality(model: keras.Model, architecture: str, typicality: Typicalit
 
     Returns:
         A model from the same input to a dictionary of what `model` gives and ``atypicality`` float32 [N, 1].
+
+    Raises:
+        FractureEdgeError: `typicality` is of other features.
     """
-    centred = described_features(model, architecture) - typicality.mean.astype(np.float32)
+    features = described_features(model, architecture)
+    if features.shape[-1] != len(typicality.mean):
+        raise FractureEdgeError(
+            f"{FILE}: of {len(typicality.mean)} features where {architecture} has {features.shape[-1]}: "
+            "written by another version; train again with --force"
+        )
+    centred = features - typicality.mean.astype(np.float32)
     axes = layers.Dense(len(typicality.variances), use_bias=False, name="typicality_axes")
     along = ops.square(axes(centred))
     axes.set_weights([typicality.axes.astype(np.float32)])

@@ -48,7 +48,8 @@ def read_predictions(path: Path) -> Predictions:
         return Predictions(
             paths=tuple(row["path"] for row in rows),
             labels=np.array([int(row["label"]) for row in rows]),
-            groups=tuple(row["group"] for row in rows),
+            # An image without a group is one of its own.
+            groups=tuple(row["group"] or row["path"] for row in rows),
             columns={
                 name: np.array([float(row[name]) for row in rows])
                 for name in rows[0]

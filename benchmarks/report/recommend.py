@@ -120,8 +120,8 @@ def _why(row: Row, rows: Sequence[Row]) -> str:
     if not close:
         return ""
     return (
-        f"The AUROC intervals of {counted(len(close), 'other file')} within these limits overlap with its own; "
-        "this test set cannot rank them, so the choice is by size and speed."
+        f"{counted(len(close), 'other file')} within these limits cannot be told from it by AUROC (each lies "
+        "within the other's interval), so the choice is by size and speed."
     )
 
 
@@ -130,7 +130,7 @@ def _extremes(rows: Sequence[Row]) -> list[Advice]:
     smallest = min(rows, key=lambda row: (row["bytes"], coordinates(row)[1]))
     fastest = min(rows, key=lambda row: (coordinates(row)[1], row["bytes"]))
     close = len(rivals(accurate, rows))
-    doubt = f"The AUROC intervals of {counted(close, 'other file')} overlap with its own." if close else ""
+    doubt = f"{counted(close, 'other file')} cannot be told from it by AUROC." if close else ""
     if smallest is fastest:
         return [_advice("Most accurate", accurate, doubt), _advice("Smallest and fastest", smallest)]
     return [

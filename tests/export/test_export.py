@@ -283,7 +283,9 @@ def test_files_tell_what_is_unlike_the_training_images(trained: Path, tmp_path: 
         classifier = FractureClassifier(folder / file)
         assert classifier.info.typicality.keys() == {"threshold", "false_alarms"}
         # Of an int8 file it is settled anew: 8 bits put features further apart.
-        assert (classifier.info.typicality["threshold"] == fitted.threshold) == ("float32" in file)
+        # Each file has its own; that of the float32 file is the fitted one but for the order of sums.
+        threshold = classifier.info.typicality["threshold"]
+        assert (threshold == pytest.approx(fitted.threshold, rel=1e-2)) == ("float32" in file)
         answer = classifier.predict(noise)
         assert (answer.decision, answer.reason.split(":")[0]) == ("uncertain", "not_like_training_images")
         assert answer.probability is not None

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from export.fold import fold_norms
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build, edge
 from train.typicality import (
@@ -96,6 +97,29 @@ def test_the_graph_gives_the_distance(network: keras.Model) -> None:
     # The graph adds up in float32, and what lies along the axes and beside them partly cancels.
     np.testing.assert_allclose(distances, fitted.distances(features), rtol=1e-2)
     assert (distances[4:] > fitted.threshold).all()
+
+
+def test_the_distance_survives_the_folding_of_norms() -> None:
+    """On export, see `export.fold`: of custom_cnn the norm behind the last convolution goes, and dropout."""
+    keras.utils.set_random_seed(1)
+    network = build("custom_cnn", 64, 64, filters=(4, 6, 8), units=10)
+    network(_pixels(0, 8), training=True)
+    fitted = measure_typicality(network, "custom_cnn", _pixels(0, 60), _pixels(1, 20), seed=0)
+    folded = fold_norms(network)
+    assert "dropout3" not in {layer.name for layer in folded.layers}
+    images = _pixels(2, 6)
+    whole, exported = (
+        with_typicality(model, "custom_cnn", fitted).predict_on_batch(images)["atypicality"]
+        for model in (network, folded)
+    )
+    np.testing.assert_allclose(exported, whole, rtol=1e-3)
+    assert np.ptp(whole) > 0.1
+
+
+def test_a_distance_of_other_features_is_refused(network: keras.Model) -> None:
+    fitted = fit_typicality(_features(50, 0), _features(20, 1))
+    with pytest.raises(FractureEdgeError, match=r"of 60 features where edge has .*; train again with --force"):
+        with_typicality(network, "edge", fitted)
 
 
 def test_typicality_is_of_a_known_layer(network: keras.Model) -> None:

@@ -40,7 +40,8 @@ ARCHITECTURES: MappingProxyType[str, Architecture] = MappingProxyType(
     {
         "resnet50": Architecture(partial(backbones.build, "resnet50"), backbones.BACKBONES["resnet50"].last),
         "vgg16": Architecture(partial(backbones.build, "vgg16"), backbones.BACKBONES["vgg16"].last),
-        "custom_cnn": Architecture(custom_cnn.build, "dropout3"),
+        # The norm behind it is folded away on export, and what lies between goes with it.
+        "custom_cnn": Architecture(custom_cnn.build, "dropout3", described_by="conv3"),
         "edge": Architecture(edge.build, "top_relu", described_by="_add"),
         "densenet121": Architecture(
             partial(backbones.build, "densenet121"), backbones.BACKBONES["densenet121"].last

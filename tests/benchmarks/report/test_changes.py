@@ -91,6 +91,12 @@ def test_rows_of_both_are_compared_in_pairs(run: Run, written: Write) -> None:
     assert "Both at the threshold of A." in text
 
 
+def test_images_without_a_group_are_groups_of_their_own(run: Run, written: Write) -> None:
+    result, old = run
+    ungrouped = Predictions(old.paths, old.labels, ("",) * len(old.paths), old.columns)
+    assert read_predictions(written("a", (result, ungrouped)).with_suffix(".csv")).groups == old.paths
+
+
 def test_order_of_the_images_does_not_matter(run: Run, written: Write) -> None:
     a = written("a", run)
     result, old = run

@@ -41,12 +41,12 @@ def test_overlapping_intervals_leave_the_choice_to_size_and_speed(row: Make) -> 
         row("other/onnx int8", 1, 1, 0.840, 0.05),
     )
     assert texts[0] == (
-        "For under 10 ms and 10 MB: edge, onnx int8 (AUROC 0.900 [0.850, 0.950], 4.0 ms, 4.00 MB). The AUROC "
-        "intervals of 1 other file within these limits overlap with its own; this test set cannot rank them, so "
-        "the choice is by size and speed."
+        "For under 10 ms and 10 MB: edge, onnx int8 (AUROC 0.900 [0.850, 0.950], 4.0 ms, 4.00 MB). "
+        "1 other file within these limits cannot be told from it by AUROC (each lies within the other's "
+        "interval), so the choice is by size and speed."
     )
     assert texts[1].startswith("Most accurate: edge, onnx float32 (")
-    assert texts[1].endswith("The AUROC intervals of 1 other file overlap with its own.")
+    assert texts[1].endswith("1 other file cannot be told from it by AUROC.")
 
 
 def test_a_value_outside_the_other_interval_is_no_rival(row: Make) -> None:
