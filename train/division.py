@@ -17,12 +17,13 @@ def divided_table(data: Path, splits: Path | None, *, seed: int = 0) -> ImageTab
 
     Args:
         data: The data folder.
-        splits: A split file. ``None``: the folder's own splits where it has a train and a validation split, else
-            grouped splits are drawn as `fracture-edge data split` does.
+        splits: A split file. ``None``: the folder's own splits where it has a train and a validation split; else
+            grouped splits are drawn as `fracture-edge data split` does, unless it has a test split.
         seed: Of the draw.
 
     Raises:
-        DataError: The folder or the split file is wrong, or training or validation lack a class.
+        DataError: The folder or the split file is wrong, training or validation lack a class, or the folder has a
+            test split and no validation split.
     """
     if splits is not None:
         table = read_splits(data, splits)
@@ -30,7 +31,14 @@ def divided_table(data: Path, splits: Path | None, *, seed: int = 0) -> ImageTab
     else:
         table = read_table(data)
         source = str(data)
-        if {"train", "val"} <= {item.split for item in table}:
+        own = {item.split for item in table}
+        if "test" in own and not {"train", "val"} <= own:
+            # Drawn anew, images that were put aside for the last look would be trained on.
+            raise DataError(
+                f"{data}: it has a test split, but not both train and val; make them, or draw all three anew with "
+                "`fracture-edge data split` and give its file to --splits"
+            )
+        if {"train", "val"} <= own:
             _say("splits: the folder's own; `fracture-edge data audit` tells whether they leak")
         else:
             table = draw(table, seed=seed).table

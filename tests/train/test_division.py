@@ -54,6 +54,12 @@ def test_the_folders_own_splits(
     assert capsys.readouterr().err == expected
 
 
+def test_images_put_aside_as_test_are_not_drawn_into_training(tmp_path: Path, make_dataset: MakeDataset) -> None:
+    own = _own_splits(tmp_path, make_dataset, "train", "test")
+    with pytest.raises(DataError, match="has a test split, but not both train and val"):
+        divided_table(own, None)
+
+
 def test_a_split_file_goes_before_the_folders_own_splits(tmp_path: Path, make_dataset: MakeDataset) -> None:
     own = _own_splits(tmp_path, make_dataset, "train", "val")
     rows = [
@@ -85,14 +91,13 @@ def test_drawn_splits(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert divided_table(root, None, seed=4) != table
 
 
-def test_own_splits_without_validation_are_drawn_anew(
+def test_a_lone_train_folder_is_divided(
     tmp_path: Path, make_dataset: MakeDataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = {
-        f"{split}/{name}/{n}.png": 1000 * (split == "test") + 100 * label + n
-        for split in ("train", "test")
+        f"train/{name}/{n}.png": 100 * label + n
         for label, name in enumerate(("normal", "fractured"))
-        for n in range(10)
+        for n in range(20)
     }
     table = divided_table(make_dataset(tmp_path / "data", files), None)
     assert "splits: drawn here" in capsys.readouterr().err
