@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from benchmarks import folds, formats, frozen_features, reproduction, run_log, stress, unlike
+from benchmarks import averaged, folds, formats, frozen_features, reproduction, run_log, stress, unlike
 from benchmarks.report import prose, summary_table, tables
 from benchmarks.report.recommend import recommend
 from benchmarks.text import interval, megabytes, times
@@ -266,6 +266,11 @@ def _runs() -> str:
     return run_log.table_of(json.loads(run_log.LOG.read_text(encoding="utf-8")))
 
 
+def _averaged() -> str:
+    answers = folds.Answers.read(RESULTS / "folds.csv")
+    return averaged.averaged(answers, ("edge (robust)", "edge (probed)")) + "\n"
+
+
 def _folds() -> str:
     return folds.table_of(json.loads((RESULTS / "folds.json").read_text(encoding="utf-8")))
 
@@ -333,6 +338,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "unlike": _unlike,
         "runs": _runs,
         "folds": _folds,
+        "averaged": _averaged,
         "frozen": _frozen,
         "learning": _learning_curve,
         "stress": _stress,

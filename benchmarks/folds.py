@@ -158,9 +158,9 @@ def table_of(entries: Sequence[dict[str, Any]]) -> str:
     first = entries[0]
     reference = next((entry["compared_with"] for entry in entries if entry.get("compared_with")), _name(first))
     lines = [
-        "| network | input | started from | epochs | minutes | AUROC | of the folds | "
+        "| network | input | started from | trained on | epochs | minutes | AUROC | of the folds | "
         f"less that of {reference} | sensitivity at specificity 0.90 | ECE |",
-        "|" + " --- |" * 10,
+        "|" + " --- |" * 11,
     ]
     for entry in entries:
         epochs = sorted(set(entry["epochs"]))
@@ -168,6 +168,7 @@ def table_of(entries: Sequence[dict[str, Any]]) -> str:
             _name(entry),
             f"{entry['input']}, {entry['precision']}",
             entry["initial_weights"],
+            entry["device"],
             "-".join(str(count) for count in dict.fromkeys((epochs[0], epochs[-1]))),
             f"{sum(entry['seconds']) / 60:.0f}",
             interval(entry["pooled"]["auroc"]),
@@ -179,7 +180,7 @@ def table_of(entries: Sequence[dict[str, Any]]) -> str:
         lines.append("| " + " | ".join(markdown_cell(cell) for cell in cells) + " |")
     return "\n".join(lines) + (
         f"\n\n{len(first['epochs'])} folds of {first['images']} images, {first['fractured']} of them fractured, "
-        f"seed {first['seed']}, {first['device']}. 95 % intervals of a bootstrap over groups.\n"
+        f"seed {first['seed']}. 95 % intervals of a bootstrap over groups.\n"
     )
 
 

@@ -63,11 +63,11 @@ def test_the_first_is_what_the_others_are_compared_with(tmp_path: Path) -> None:
     assert (first["epochs"], first["seconds"], first["input"]) == ([2, 3], [60.0, 60.0], "64x48")
     lines = table_of([first, second]).splitlines()
     assert lines[2] == (
-        "| edge | 64x48, float32 | random | 2-3 | 2 | 1.000 [0.900, 1.000] | 1.000 to 1.000 | – | "
+        "| edge | 64x48, float32 | random | CPU | 2-3 | 2 | 1.000 [0.900, 1.000] | 1.000 to 1.000 | – | "
         "1.000 [0.900, 1.000] | 1.000 [0.900, 1.000] |"
     )
     assert "| -1.000 [-1.000, -1.000] |" in lines[3]
-    assert lines[-1].startswith("2 folds of 40 images, 20 of them fractured, seed 3, CPU.")
+    assert lines[-1].startswith("2 folds of 40 images, 20 of them fractured, seed 3. ")
 
 
 def test_other_images_are_refused(tmp_path: Path) -> None:
