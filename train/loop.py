@@ -18,6 +18,7 @@ from train.loading import Batches
 from train.localisation import CellLoss
 from train.norms import RefitNorms
 from train.recipe import Phase, Recipe
+from train.soup import average_members, begin_member, keep_member, keep_start
 
 
 def fit(
@@ -44,7 +45,7 @@ def fit(
         callbacks: Further ones, called before an epoch is committed.
 
     Returns:
-        The history of all epochs.
+        The history of all epochs, of all members one after the other.
 
     Raises:
         FractureEdgeError: No epoch of a phase gave a number to judge it by.
@@ -52,11 +53,15 @@ def fit(
     state = State.read(folder)
     history = History(folder / "history.csv", state)
     trainer = with_augmentation(model, recipe, seed, masks=training.has_masks)
-    total = sum(phase.epochs for phase in recipe.phases)
+    total = recipe.members * sum(phase.epochs for phase in recipe.phases)
+    if state is None:
+        keep_start(model, recipe, folder)
     with fused_norms(model):
-        for number, phase in enumerate(recipe.phases):
+        # Epochs are counted through all members, so each of them draws an order and augmentation of its own.
+        for number, phase in enumerate(recipe.phases * recipe.members):
             if state and number < state.phase:
                 continue
+            begin_member(model, recipe, number, folder)
             set_trainable(model, phase.trainable, phase.last_layers, frozen_norms=recipe.frozen_norms)
             compile_phase(trainer, recipe, phase, steps=len(training))
             if state and number == state.phase:
@@ -95,6 +100,8 @@ def fit(
                     "rate may help"
                 )
             model.load_weights(folder / kept_file(history.kept))
+            keep_member(model, recipe, number, folder)
+    average_members(model, recipe, training, folder)
     set_trainable(model, "all")
     return history
 
@@ -169,9 +176,11 @@ def predict(model: keras.Model, pixels: npt.NDArray[np.uint8], batch_size: int =
 def outputs(model: keras.Model, pixels: npt.NDArray[np.uint8], batch_size: int = 64) -> npt.NDArray[np.float64]:
     """What a model of one output gives for uint8 [N, H, W, 1]: float64 [N, ...]."""
     sharing = devices_sharing()
-    # Devices that share a batch get equal parts: the last image fills up.
-    filled = np.concatenate([pixels, np.repeat(pixels[-1:], -len(pixels) % sharing, axis=0)])
     step = max(1, batch_size // sharing) * sharing
+    # The last image fills up: devices that share a batch get equal parts, and no batch is of a size of its own,
+    # for which JAX would compile the network once more.
+    size = sharing if len(pixels) < step else step
+    filled = np.concatenate([pixels, np.repeat(pixels[-1:], -len(pixels) % size, axis=0)])
     # Batch by batch, not by `predict` of the whole: see `train.loading.Batches` on tf.data.
     found = [model.predict_on_batch(filled[start : start + step]) for start in range(0, len(filled), step)]
     return np.concatenate(found).astype(np.float64)[: len(pixels)]

@@ -32,6 +32,7 @@ from train.options import RunOptions
 from train.pictures import draw_training
 from train.probe import fit_head
 from train.recipe import Recipe
+from train.soup import kept_epochs
 from train.suitability import fit_limits
 from train.typicality import FILE, measure_typicality
 from train.weights import initialise
@@ -204,7 +205,7 @@ def train_once(
         weights=balance,
         seed=seed,
         mixing=Mixing.of(recipe.augmentation, seed),
-        multiple=sharing,
+        multiple=_whole(recipe.batch_size, len(pixels), sharing),
     )
     val_pixels = store.of(val_part)
     validation = Batches(
@@ -221,6 +222,14 @@ def train_once(
     calibration = fit_calibration(val_part.labels, raw) if recipe.calibrate else UNCALIBRATED
     calibration.fold_into(model.get_layer("probability"))
     return Outcome(model, history, initial, calibration, Predictions(raw, loop.predict(model, val_pixels)))
+
+
+def _whole(batch_size: int, images: int, sharing: int) -> int:
+    """Of how many images training batches hold a multiple.
+
+    JAX would compile the network once more for a smaller last batch.
+    """
+    return batch_size if keras.backend.backend() == "jax" and images >= batch_size else sharing
 
 
 def clear_session() -> None:
@@ -269,7 +278,7 @@ def _record(
         table=table,
         data_fingerprint=data_fingerprint,
         parameters=outcome.model.count_params(),
-        kept_epoch=history.kept,
+        kept_epochs=kept_epochs(history, recipe),
         rows=history.rows,
         calibration=outcome.calibration,
         labels=table.where("val").labels,
