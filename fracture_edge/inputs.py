@@ -11,13 +11,15 @@ from fracture_edge.images import IMAGE_SUFFIXES
 #: In place of a path: a list of paths on stdin. A file of this name is ``./-``.
 STDIN = Path("-")
 _WILD = frozenset("*?[")
+#: Where a DICOM file says what it is (PS3.10, section 7.1).
+_DICOM_AT = 128
 
 
 def expand(paths: Sequence[Path], *, recursive: bool = False) -> tuple[list[Path], list[str]]:
-    """Replace folders by what is in them that is named like an image, patterns by what they match, by name.
+    """Replace folders by what is in them that looks like an image, patterns by what they match, by name.
 
     A path that is given by name stays, whatever it is, so that it gets its record. So does anything in a
-    folder that is named like an image and is none.
+    folder that looks like an image (see `looks_like_image`) and is none.
 
     Args:
         paths: Files, folders, patterns such as ``xrays/**/*.png`` (``*``, ``?``, ``[...]``, and ``**`` for any
@@ -47,6 +49,27 @@ def expand(paths: Sequence[Path], *, recursive: bool = False) -> tuple[list[Path
     return files, notes
 
 
+def looks_like_image(path: Path) -> bool:
+    """Whether a file that nobody named is taken for an image: by its ending, or as a DICOM file without one.
+
+    Archives call DICOM files ``IM000001``, or by their UID, ``1.2.840.10008.1``; those are opened to see. A
+    ``DICOMDIR`` lists files and is no image.
+    """
+    ending = path.suffix.lower()
+    if ending in IMAGE_SUFFIXES:
+        return True
+    if (ending and not ending[1:].isdigit()) or path.name.upper() == "DICOMDIR":
+        return False
+    try:
+        # A pipe would wait for its other end.
+        if not path.is_file():
+            return False
+        with path.open("rb") as stream:
+            return stream.read(_DICOM_AT + 4)[_DICOM_AT:] == b"DICM"
+    except OSError:
+        return False
+
+
 def read_list(stream: BinaryIO) -> Iterator[Path]:
     """Paths from a list: one a line, or each ended by a NUL character, as ``find -print0`` writes them."""
     data = stream.read()
@@ -70,7 +93,7 @@ def _named(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
 def _images(folder: Path, *, recursive: bool) -> tuple[list[Path], str | None]:
     try:
         found = folder.rglob("*") if recursive else folder.iterdir()
-        images = sorted(entry for entry in found if entry.suffix.lower() in IMAGE_SUFFIXES)
+        images = sorted(entry for entry in found if looks_like_image(entry))
     except OSError as error:
         return [], f"{folder}: {error.strerror}"
     if images:

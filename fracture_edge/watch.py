@@ -18,7 +18,7 @@ from fracture_edge.batch import default_jobs
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.decoding import Wanted
 from fracture_edge.errors import FractureEdgeError
-from fracture_edge.images import IMAGE_SUFFIXES
+from fracture_edge.inputs import looks_like_image
 from fracture_edge.journal import Journal
 from fracture_edge.prediction import Prediction
 
@@ -148,7 +148,7 @@ class Watcher:
                 continue
             if self._recursive and entry.is_dir(follow_symlinks=False):
                 yield from self._files(path)
-            elif path.suffix.lower() in IMAGE_SUFFIXES and UNFINISHED.isdisjoint(path.suffixes):
+            elif UNFINISHED.isdisjoint(path.suffixes) and looks_like_image(path):
                 state = _state(entry.path)
                 # An empty file is one that nobody has written to yet.
                 if state is not None and state.size and entry.is_file():

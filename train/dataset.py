@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from fracture_edge.errors import FractureEdgeError
-from fracture_edge.images import IMAGE_SUFFIXES
+from fracture_edge.inputs import looks_like_image
 
 NEGATIVE_NAMES = frozenset(
     {"notfractured", "nonfractured", "nonfracture", "nofracture", "unfractured", "normal", "negative"}
@@ -130,7 +130,7 @@ def label_of_folder(name: str) -> int | None:
 
 
 def _images_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(path for path in folder.rglob("*") if looks_like_image(path))
 
 
 def _class_folders(folder: Path) -> list[tuple[int, Path]]:

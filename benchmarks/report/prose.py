@@ -29,10 +29,17 @@ PAIRED = (
 def on_what(result: dict[str, Any]) -> str:
     """Data and counts."""
     data = result["data"]
-    return (
+    text = (
         f"The {data['split']} split ({data['layout']}): {data['images']} images of {data['groups']} groups, "
         f"{data['fractured']} of them fractured. Fingerprint of the data: {data['fingerprint'][:12]}."
     )
+    if data["groups"] == data["images"]:
+        # As of a folder that came with its own splits.
+        text += (
+            " Every image is a group of its own: where several are of one patient, the intervals are narrower "
+            "than they should be."
+        )
+    return text
 
 
 def how_many(result: dict[str, Any]) -> str:

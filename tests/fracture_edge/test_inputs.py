@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fracture_edge.inputs import expand, read_list
+from fracture_edge.inputs import expand, looks_like_image, read_list
 
 
 @pytest.fixture
@@ -39,6 +39,43 @@ FLAT = ["a.jpg", "b.PNG", "c.tiff", "d.dcm", "e.webp", "f.bmp", "y.png"]
 
 def test_folder(folder: Path) -> None:
     assert names(expand([folder])[0], folder) == FLAT
+
+
+DICOM = bytes(128) + b"DICM"
+
+
+def test_dicom_files_without_an_ending_are_found_by_their_content(folder: Path) -> None:
+    for name in ("IM000001", "1.2.840.10008.5", "sub/IM000002"):
+        (folder / name).write_bytes(DICOM + b"\x02\0")
+    assert names(expand([folder])[0], folder) == ["1.2.840.10008.5", "IM000001", *FLAT]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("IM000001", DICOM, True),
+        ("1.2.840.10008.5", DICOM, True),
+        ("empty.png", b"", True),
+        # An index, another ending, another content, and a file that ends before its DICM would.
+        ("DICOMDIR", DICOM, False),
+        ("dicomdir", DICOM, False),
+        ("report.txt", DICOM, False),
+        ("IM000001", bytes(132), False),
+        ("1.2.3", DICOM[:-1], False),
+    ],
+)
+def test_what_looks_like_an_image(name: str, content: bytes, expected: bool, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert looks_like_image(tmp_path / name) == expected
+
+
+def test_folders_and_pipes_without_an_ending_are_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "series").mkdir()
+    assert not looks_like_image(tmp_path / "series")
+    assert not looks_like_image(tmp_path / "missing")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        assert not looks_like_image(tmp_path / "pipe")
 
 
 def test_recursive(folder: Path) -> None:

@@ -149,6 +149,13 @@ def test_what_is_left_alone(start: Callable[..., Watcher], inbox: Path) -> None:
     assert [*look(watcher), *look(watcher)] == ["a.png"]
 
 
+def test_dicom_without_an_ending(start: Callable[..., Watcher], inbox: Path) -> None:
+    (inbox / "IM000001").write_bytes(bytes(128) + b"DICM")
+    (inbox / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    watcher = start()
+    assert [*look(watcher), *look(watcher)] == ["IM000001"]
+
+
 def test_sub_folders_when_asked(start: Callable[..., Watcher], inbox: Path) -> None:
     save(inbox / "sub" / "x" / "a.png")
     save(inbox / ".git" / "b.png")

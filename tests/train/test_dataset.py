@@ -61,13 +61,15 @@ def test_class_folders_are_sorted_and_other_files_ignored(
     files = {"normal/b.png": 1, "normal/sub/a.JPG": 2, "Fractured/c.bmp": 3, "elsewhere/d.png": 4}
     root = make_dataset(tmp_path, files)
     (root / "normal/readme.txt").write_text("no image")
+    (root / "normal/IM000001").write_bytes(bytes(128) + b"DICM")
     table = read_table(root)
     assert [(item.path, item.label, item.split) for item in table] == [
         ("Fractured/c.bmp", 1, ""),
+        ("normal/IM000001", 0, ""),
         ("normal/b.png", 0, ""),
         ("normal/sub/a.JPG", 0, ""),
     ]
-    assert (table.layout, len(table), table.labels, table.notes) == ("class_folders", 3, [1, 0, 0], ())
+    assert (table.layout, len(table), table.labels, table.notes) == ("class_folders", 4, [1, 0, 0, 0], ())
     assert table.file(table.items[0]) == root / "Fractured/c.bmp"
 
 

@@ -181,3 +181,10 @@ def test_how_figures_are_written() -> None:
     assert [megabytes(size) for size in (3_815_767, 177_593_265)] == ["3.82", "177.6"]
     assert [probability(p) for p in (0.00099, 0.001, 1.0)] == ["< 0.001", "0.001", "1.000"]
     assert markdown_cell("a|b `c` <i> &amp; p < 0.001") == "a\\|b \\`c\\` &lt;i> &amp;amp; p < 0.001"
+
+
+def test_images_without_groups_are_said_to_have_none(result: dict[str, Any]) -> None:
+    warning = "Every image is a group of its own: where several are of one patient, the intervals are narrower"
+    assert warning not in markdown(result)
+    result["data"]["groups"] = result["data"]["images"]
+    assert warning in markdown(result)
