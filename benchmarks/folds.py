@@ -2,8 +2,8 @@
 
 Takes the folders that `fracture-edge train --folds` leaves. Every image is judged by a model that has not seen it;
 AUROC is that of all images together. The networks are compared with the first one on the same images. A network
-trained by another recipe than ``corrected`` is an entry of its own. Four of them take hours: each may be taken in
-when it is done, and what was taken in before stays.
+trained by another recipe than ``corrected``, or with values of it changed (an ablation), is an entry of its own.
+Four of them take hours: each may be taken in when it is done, and what was taken in before stays.
 """
 
 import argparse
@@ -133,13 +133,49 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def _name(entry: dict[str, Any]) -> str:
-    """The network, and its recipe where that is not the usual one."""
+    """The network, its recipe where that is not the usual one, and what differs from the recipe."""
     recipe = entry.get("recipe", _USUAL)
-    return str(entry["model"]) if recipe == _USUAL else f"{entry['model']} ({recipe})"
+    about = ", ".join([*([] if recipe == _USUAL else [recipe]), *entry.get("changed", [])])
+    return f"{entry['model']} ({about})" if about else str(entry["model"])
+
+
+def _changes(given: Any, usual: Any, key: str = "") -> list[str]:
+    """Values of a recipe that differ, as ``--set`` takes them; epochs have a column of their own."""
+    if isinstance(usual, dict):
+        return [
+            change
+            for name, value in usual.items()
+            # A recipe of an older version lacks what came later.
+            if name in given
+            for change in _changes(given[name], value, f"{key}.{name}".strip("."))
+        ]
+    if isinstance(usual, list) and len(usual) == len(given):
+        return [
+            change
+            for number, value in enumerate(usual)
+            for change in _changes(given[number], value, f"{key}.{number}")
+        ]
+    if given == usual or key.endswith(".epochs"):
+        return []
+    return [f"{key}={json.dumps(given)}"]
+
+
+def _usual(model: str, name: str) -> Any:
+    """The recipe as it ships; ``None`` where the package has none of that name."""
+    # Imports Keras, which nothing else here needs.
+    from train.recipe import load_recipe, plain_values
+
+    try:
+        return plain_values(load_recipe(model, name))
+    except FractureEdgeError:
+        return None
 
 
 def _entry(result: dict[str, Any]) -> dict[str, Any]:
+    usual = _usual(result["model"], result["recipe_name"])
+    changed = [] if usual is None else _changes(json.loads(json.dumps(result["recipe"])), usual)
     return {name: result[name] for name in _ABOUT} | {
+        "changed": changed,
         "recipe": Path(result["recipe_name"]).stem,
         "input": "x".join(str(result["recipe"]["preprocessing"][side]) for side in ("height", "width")),
         "images": result["pooled"]["images"],

@@ -57,7 +57,7 @@ class State:
         """Make this the state that a resumed run starts from."""
         atomic_write_text(folder / STATE_FILE, json.dumps(asdict(self)))
         needed = {state_file(len(self.rows)), kept_file(self.kept)}
-        for path in (*folder.glob("state-*.h5"), *folder.glob("kept-*.h5")):
+        for path in folder.glob(_WEIGHTS):
             if path.name not in needed:
                 path.unlink()
 

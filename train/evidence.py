@@ -31,7 +31,7 @@ def training_record(
     table: ImageTable,
     data_fingerprint: str,
     parameters: int,
-    kept_epochs: Sequence[int],
+    kept_epoch: int,
     rows: Sequence[dict[str, Any]],
     calibration: Calibration,
     labels: Sequence[int],
@@ -51,7 +51,7 @@ def training_record(
         table: All images with their splits.
         data_fingerprint: See `train.loading.fingerprint`.
         parameters: Of the network.
-        kept_epochs: Whose weights were kept, counted from 1: one of each member, see `train.soup`.
+        kept_epoch: Whose weights were kept, counted from 1.
         rows: The history.
         calibration: Folded into the model.
         labels: Of the validation images.
@@ -86,7 +86,7 @@ def training_record(
             },
         },
         "epochs": len(rows),
-        "best_epoch": kept_epochs[0] if len(kept_epochs) == 1 else list(kept_epochs),
+        "best_epoch": kept_epoch,
         "seconds": round(sum(row["seconds"] for row in rows)),
         "device": device.name,
         "precision": device.precision,

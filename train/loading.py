@@ -71,6 +71,20 @@ def class_weights(labels: Sequence[int]) -> dict[int, float]:
     return {label: len(labels) / (2 * count) for label, count in counts.items()}
 
 
+def batch_multiple(batch_size: int, images: int, sharing: int) -> int:
+    """Of how many images a training batch holds a multiple, see `Batches`.
+
+    JAX compiles the network for each size of a batch, which takes it as long as many epochs: there all batches are
+    whole. Elsewhere only the devices that share a batch need equal parts.
+
+    Args:
+        batch_size: Images per batch.
+        images: Of an epoch; fewer than a batch are one all the same.
+        sharing: Devices that share a batch.
+    """
+    return batch_size if keras.backend.backend() == "jax" and images >= batch_size else sharing
+
+
 class Batches(keras.utils.PyDataset):
     """Batches of (pixels, labels, weights), shuffled and mixed by a seed and the number of the epoch."""
 

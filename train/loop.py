@@ -18,7 +18,6 @@ from train.loading import Batches
 from train.localisation import CellLoss
 from train.norms import RefitNorms
 from train.recipe import Phase, Recipe
-from train.soup import average_members, begin_member, keep_member, keep_start
 
 
 def fit(
@@ -45,7 +44,7 @@ def fit(
         callbacks: Further ones, called before an epoch is committed.
 
     Returns:
-        The history of all epochs, of all members one after the other.
+        The history of all epochs.
 
     Raises:
         FractureEdgeError: No epoch of a phase gave a number to judge it by.
@@ -53,15 +52,11 @@ def fit(
     state = State.read(folder)
     history = History(folder / "history.csv", state)
     trainer = with_augmentation(model, recipe, seed, masks=training.has_masks)
-    total = recipe.members * sum(phase.epochs for phase in recipe.phases)
-    if state is None:
-        keep_start(model, recipe, folder)
+    total = sum(phase.epochs for phase in recipe.phases)
     with fused_norms(model):
-        # Epochs are counted through all members, so each of them draws an order and augmentation of its own.
-        for number, phase in enumerate(recipe.phases * recipe.members):
+        for number, phase in enumerate(recipe.phases):
             if state and number < state.phase:
                 continue
-            begin_member(model, recipe, number, folder)
             set_trainable(model, phase.trainable, phase.last_layers, frozen_norms=recipe.frozen_norms)
             compile_phase(trainer, recipe, phase, steps=len(training))
             if state and number == state.phase:
@@ -100,8 +95,6 @@ def fit(
                     "rate may help"
                 )
             model.load_weights(folder / kept_file(history.kept))
-            keep_member(model, recipe, number, folder)
-    average_members(model, recipe, training, folder)
     set_trainable(model, "all")
     return history
 

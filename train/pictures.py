@@ -26,33 +26,25 @@ def draw_training(
     folder: Path, table: ImageTable, store: "PixelStore", history: History, recipe: Recipe, *, seed: int
 ) -> None:
     """Draw ``curves.png``, ``classes.png`` and ``samples.png`` into `folder`."""
-    phases = len(recipe.phases) if recipe.members > 1 else None
-    draw_curves(history.rows, folder / "curves.png", title=f"{recipe.architecture}: training", phases=phases)
+    draw_curves(history.rows, folder / "curves.png", title=f"{recipe.architecture}: training")
     draw_classes(table, folder / "classes.png")
     draw_samples(table.where("train"), store, recipe, folder / "samples.png", seed=seed)
 
 
-def draw_curves(rows: Sequence[dict[str, Any]], path: Path, *, title: str, phases: int | None = None) -> None:
+def draw_curves(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> None:
     """Draw loss, accuracy and AUROC of training and validation over the epochs of all phases.
-
-    Where `phases` says how many a member of a soup has, only the beginning of each member is marked.
 
     The loss of training images is measured under augmentation and dropout, so it may lie above that of
     validation images. Accuracy is that of the sigmoid at 0.5, before threshold and calibration are chosen.
     """
     epochs = [row["epoch"] for row in rows]
-    starts = [
-        row["epoch"]
-        for before, row in itertools.pairwise(rows)
-        if row["phase"] != before["phase"] and (phases is None or (row["phase"] - 1) % phases == 0)
-    ]
-    part = "phase" if phases is None else "member"
+    starts = [row["epoch"] for before, row in itertools.pairwise(rows) if row["phase"] != before["phase"]]
     with picture(path, width=12, height=3.8, title=title) as figure:
         for axes, (name, label) in zip(figure.subplots(1, len(_CURVES)), _CURVES.items(), strict=True):
             axes.plot(epochs, [row[name] for row in rows], ".-", color=COLOURS[0], label="training")
             axes.plot(epochs, [row[f"val_{name}"] for row in rows], ".-", color=COLOURS[1], label="validation")
             for number, start in enumerate(starts, start=2):
-                axes.axvline(start - 0.5, color="grey", linestyle=":", label=f"{part} {number} begins")
+                axes.axvline(start - 0.5, color="grey", linestyle=":", label=f"phase {number} begins")
             axes.set(xlabel="epoch", ylabel=label)
             axes.grid(alpha=0.3)
             axes.xaxis.get_major_locator().set_params(integer=True)

@@ -61,8 +61,6 @@ class Recipe:
         refit_norms: Whether the norms' statistics are taken anew, without dropout or augmentation, each epoch, see
             `train.norms`.
         frozen_norms: Whether the norms keep the statistics, scales and shifts that they come with.
-        members: Runs over all phases, each from the initial weights and with an order and augmentation of its own,
-            whose kept weights are averaged, see `train.soup`.
         probe: Whether the head starts as a logistic regression on the features of the initial weights, see
             `train.probe`; for `edge`.
         patience: Epochs without a better `monitor` before a phase stops; 0: it never stops early.
@@ -87,7 +85,6 @@ class Recipe:
     localisation: float = 0.0
     refit_norms: bool = False
     frozen_norms: bool = False
-    members: int = 1
     probe: bool = False
     patience: int = 5
     monitor: Literal["val_auroc", "val_loss"] = "val_auroc"
@@ -109,7 +106,6 @@ class Recipe:
         _require("patience", self.patience, self.patience >= 0, "at least 0")
         _require("weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
         _require("localisation", self.localisation, self.localisation >= 0, "at least 0")
-        _require("members", self.members, self.members >= 1, "at least 1")
         if self.frozen_norms and self.refit_norms:
             raise RecipeError("recipe.refit_norms: must be false where frozen_norms is true")
         _require("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1")

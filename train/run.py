@@ -24,7 +24,7 @@ from train.device import Device, devices_sharing, prepare
 from train.division import divided_table, write_split_file
 from train.evaluation import Predictions, judge, write_predictions
 from train.evidence import training_record, write_record
-from train.loading import Batches, class_weights, fingerprint, load_pixels
+from train.loading import Batches, batch_multiple, class_weights, fingerprint, load_pixels
 from train.localisation import fracture_masks
 from train.lock import alone
 from train.mixing import Mixing
@@ -32,7 +32,6 @@ from train.options import RunOptions
 from train.pictures import draw_training
 from train.probe import fit_head
 from train.recipe import Recipe
-from train.soup import kept_epochs
 from train.suitability import fit_limits
 from train.typicality import FILE, measure_typicality
 from train.weights import initialise
@@ -205,7 +204,7 @@ def train_once(
         weights=balance,
         seed=seed,
         mixing=Mixing.of(recipe.augmentation, seed),
-        multiple=_whole(recipe.batch_size, len(pixels), sharing),
+        multiple=batch_multiple(recipe.batch_size, len(pixels), sharing),
     )
     val_pixels = store.of(val_part)
     validation = Batches(
@@ -222,14 +221,6 @@ def train_once(
     calibration = fit_calibration(val_part.labels, raw) if recipe.calibrate else UNCALIBRATED
     calibration.fold_into(model.get_layer("probability"))
     return Outcome(model, history, initial, calibration, Predictions(raw, loop.predict(model, val_pixels)))
-
-
-def _whole(batch_size: int, images: int, sharing: int) -> int:
-    """Of how many images training batches hold a multiple.
-
-    JAX would compile the network once more for a smaller last batch.
-    """
-    return batch_size if keras.backend.backend() == "jax" and images >= batch_size else sharing
 
 
 def clear_session() -> None:
@@ -278,7 +269,7 @@ def _record(
         table=table,
         data_fingerprint=data_fingerprint,
         parameters=outcome.model.count_params(),
-        kept_epochs=kept_epochs(history, recipe),
+        kept_epoch=history.kept,
         rows=history.rows,
         calibration=outcome.calibration,
         labels=table.where("val").labels,

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,17 @@ from benchmarks import folds
 from benchmarks.folds import table_of, take_in
 from benchmarks.text import NONE
 from fracture_edge.errors import FractureEdgeError
+from train.recipe import load_recipe, override
 
 HEADER = "path,label,group,fold,threshold,raw,probability"
 LABELS = np.arange(40) % 2
 GOOD = np.where(LABELS == 1, 0.9, 0.1) + np.linspace(0, 0.05, 40)
+
+
+def _recipe(model: str, name: str, settings: Sequence[str]) -> dict[str, Any]:
+    if name.endswith(".toml"):
+        return {"preprocessing": {"height": 64, "width": 48}}
+    return override(load_recipe(model, name), settings=settings).to_dict()
 
 
 def _folder(
@@ -26,6 +34,7 @@ def _folder(
     *,
     names: str = "image",
     recipe: str = "corrected",
+    settings: Sequence[str] = (),
 ) -> Path:
     root.mkdir()
     estimate = {"value": auroc, "low": auroc - 0.1, "high": 1.0}
@@ -33,7 +42,7 @@ def _folder(
     result = {
         "model": model,
         "recipe_name": recipe,
-        "recipe": {"preprocessing": {"height": 64, "width": 48}},
+        "recipe": _recipe(model, recipe, settings),
         "initial_weights": "random",
         "seed": 3,
         "device": "CPU",
@@ -60,10 +69,10 @@ def test_the_first_is_what_the_others_are_compared_with(tmp_path: Path) -> None:
     first, second = take_in(folders, tmp_path / "out.json", resamples=50)
     assert first["auroc_change"] is None
     assert second["auroc_change"] == {"value": -1.0, "low": -1.0, "high": -1.0}
-    assert (first["epochs"], first["seconds"], first["input"]) == ([2, 3], [60.0, 60.0], "64x48")
+    assert (first["epochs"], first["seconds"], first["input"]) == ([2, 3], [60.0, 60.0], "288x288")
     lines = table_of([first, second]).splitlines()
     assert lines[2] == (
-        "| edge | 64x48, float32 | random | CPU | 2-3 | 2 | 1.000 [0.900, 1.000] | 1.000 to 1.000 | – | "
+        "| edge | 288x288, float32 | random | CPU | 2-3 | 2 | 1.000 [0.900, 1.000] | 1.000 to 1.000 | – | "
         "1.000 [0.900, 1.000] | 1.000 [0.900, 1.000] |"
     )
     assert "| -1.000 [-1.000, -1.000] |" in lines[3]
@@ -125,6 +134,28 @@ def test_another_recipe_is_an_entry_of_its_own(tmp_path: Path) -> None:
     assert [entry["auroc_change"] and entry["auroc_change"]["value"] for entry in entries] == [None, -1.0, 0.0]
     header = (tmp_path / "out.csv").read_text().splitlines()[0]
     assert header == "path,fold,label,group,edge,edge (probed),edge (mine)"
+
+
+def test_an_ablation_is_named_by_what_was_changed(tmp_path: Path) -> None:
+    changed = [
+        "localisation=0",
+        "phases.0.epochs=3",
+        "preprocessing.height=224",
+        "augmentation.flip_horizontal=false",
+    ]
+    folders = [
+        _folder(tmp_path / "a", "edge", GOOD, 1.0, recipe="probed"),
+        # Epochs have a column of their own.
+        _folder(tmp_path / "b", "edge", 1 - GOOD, 0.1, recipe="probed", settings=changed),
+        _folder(tmp_path / "c", "edge", GOOD, 1.0, settings=["batch_size=16"]),
+    ]
+    entries = take_in(folders, tmp_path / "out.json", resamples=50)
+    assert [row.split(" | ")[0] for row in table_of(entries).splitlines()[2:5]] == [
+        "| edge (probed)",
+        "| edge (probed, preprocessing.height=224, localisation=0.0, augmentation.flip_horizontal=false)",
+        "| edge (batch_size=16)",
+    ]
+    assert entries[1]["compared_with"] == "edge (probed)"
 
 
 def test_the_command_writes_what_it_prints(

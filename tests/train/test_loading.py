@@ -3,12 +3,13 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from fracture_edge.preprocess import Preprocessing
 from train.dataset import DataError, read_splits, read_table
-from train.loading import Batches, class_weights, fingerprint, load_pixels
+from train.loading import Batches, batch_multiple, class_weights, fingerprint, load_pixels
 
 SPLITS = "path,label,split,group\nnormal/b.png,0,train,b\nfractured/a.jpg,1,val,a\n"
 
@@ -135,3 +136,28 @@ def test_masks_are_the_second_channel() -> None:
         images = batches[index][0]
         assert images.shape[1:] == (4, 4, 2)
         np.testing.assert_array_equal(images[..., 1], images[..., 0] + 100)
+
+
+@pytest.mark.parametrize(
+    ("backend", "images", "sharing", "expected"),
+    [("jax", 100, 1, 32), ("jax", 32, 2, 32), ("jax", 31, 2, 2), ("tensorflow", 100, 1, 1), ("torch", 100, 1, 1)],
+)
+def test_jax_gets_whole_batches(
+    backend: str, images: int, sharing: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    assert batch_multiple(32, images, sharing) == expected
+
+
+def test_what_is_left_over_of_an_epoch_waits() -> None:
+    pixels = np.arange(7, dtype=np.uint8).reshape(7, 1, 1, 1)
+    batches = Batches(pixels, [0, 1] * 3 + [0], batch_size=2, seed=0, multiple=2)
+    epochs = []
+    for number in range(2):
+        batches.start_epoch(number)
+        seen = [batches[index][0].ravel().tolist() for index in range(len(batches))]
+        assert [len(part) for part in seen] == [2, 2, 2]
+        epochs.append({image for part in seen for image in part})
+    # Each epoch leaves out one image, by its own order.
+    assert [len(seen) for seen in epochs] == [6, 6]
+    assert epochs[0] != epochs[1]

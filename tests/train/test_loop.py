@@ -222,3 +222,14 @@ def test_predict(cnn: keras.Model) -> None:
     found = loop.predict(cnn, images, batch_size=2)
     assert (found.dtype, found.shape) == (np.float64, (5,))
     np.testing.assert_allclose(found, np.asarray(cnn(images))[:, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(5, [2, 2, 2]), (4, [2, 2]), (1, [1])])
+def test_no_batch_has_a_size_of_its_own(
+    cnn: keras.Model, count: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    predict = cnn.predict_on_batch
+    monkeypatch.setattr(cnn, "predict_on_batch", lambda images: asked.append(len(images)) or predict(images))
+    assert loop.predict(cnn, _bytes(count), batch_size=2).shape == (count,)
+    assert asked == sizes
