@@ -83,6 +83,8 @@ class Watcher:
         self._noted: set[str] = set()
         self._records: dict[str, _Records] = {}
         self._last: dict[str, State] = {}
+        self._judged: dict[str, tuple[State, bool]] = {}
+        self._judged_before: dict[str, tuple[State, bool]] = {}
         self._journal = Journal(out, "jsonl", self._remember)
 
     def close(self) -> None:
@@ -95,6 +97,8 @@ class Watcher:
         Yields:
             Each answer, when its record is on the disk.
         """
+        # What is gone is forgotten.
+        self._judged_before, self._judged = self._judged, {}
         found = dict(self._files(self.folder))
         settled = [(path, state) for path, state in found.items() if self._last.get(path) == state]
         self._last = found
@@ -148,11 +152,19 @@ class Watcher:
                 continue
             if self._recursive and entry.is_dir(follow_symlinks=False):
                 yield from self._files(path)
-            elif UNFINISHED.isdisjoint(path.suffixes) and looks_like_image(path):
+            elif UNFINISHED.isdisjoint(path.suffixes):
                 state = _state(entry.path)
                 # An empty file is one that nobody has written to yet.
-                if state is not None and state.size and entry.is_file():
+                if state is not None and state.size and entry.is_file() and self._is_image(path, state):
                     yield entry.path, state
+
+    def _is_image(self, path: Path, state: State) -> bool:
+        """Whether it looks like one; a file is not opened for that again at every look."""
+        judged = self._judged_before.get(entry := str(path))
+        if judged is None or judged[0] != state:
+            judged = state, looks_like_image(path)
+        self._judged[entry] = judged
+        return judged[1]
 
     def _move(self, name: str) -> None:
         if self._move_to is None:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from fracture_edge import FractureClassifier, FractureEdgeError, Prediction
+from fracture_edge.inputs import looks_like_image
 from fracture_edge.watch import Watcher, watch
 
 Run = Callable[..., tuple[int, str, str]]
@@ -152,8 +153,27 @@ def test_what_is_left_alone(start: Callable[..., Watcher], inbox: Path) -> None:
 def test_dicom_without_an_ending(start: Callable[..., Watcher], inbox: Path) -> None:
     (inbox / "IM000001").write_bytes(bytes(128) + b"DICM")
     (inbox / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    (inbox / "IM000002").write_bytes(b"half")
     watcher = start()
     assert [*look(watcher), *look(watcher)] == ["IM000001"]
+    # The rest of it arrives.
+    (inbox / "IM000002").write_bytes(bytes(128) + b"DICM")
+    assert [*look(watcher), *look(watcher)] == ["IM000002"]
+
+
+def test_a_file_without_an_ending_is_opened_once_for_its_content(
+    start: Callable[..., Watcher], inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (inbox / "IM000001").write_bytes(bytes(128) + b"DICM")
+    (inbox / "README").write_bytes(b"no image")
+    opened = []
+    judge = looks_like_image
+    monkeypatch.setattr(
+        "fracture_edge.watch.looks_like_image", lambda path: opened.append(path.name) or judge(path)
+    )
+    watcher = start()
+    assert [name for _ in range(4) for name in look(watcher)] == ["IM000001"]
+    assert opened == ["IM000001", "README"]
 
 
 def test_sub_folders_when_asked(start: Callable[..., Watcher], inbox: Path) -> None:
