@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from benchmarks import averaged, folds, formats, frozen_features, reproduction, run_log, stress, unlike
+from benchmarks import aims, averaged, folds, formats, frozen_features, reproduction, run_log, stress, unlike
 from benchmarks.report import prose, summary_table, tables
 from benchmarks.report.recommend import recommend
 from benchmarks.text import interval, megabytes, times
@@ -266,6 +266,11 @@ def _runs() -> str:
     return run_log.table_of(json.loads(run_log.LOG.read_text(encoding="utf-8")))
 
 
+def _aims() -> str:
+    entries = json.loads((RESULTS / "folds.json").read_text(encoding="utf-8"))
+    return aims.table_of(_json(EMBEDDED_RUN), entries, shipped=EMBEDDED_ROW, exported="edge/onnx int8")
+
+
 def _averaged() -> str:
     answers = folds.Answers.read(RESULTS / "folds.csv")
     return averaged.averaged(answers, ("edge (robust)", "edge (probed)")) + "\n"
@@ -273,6 +278,10 @@ def _averaged() -> str:
 
 def _folds() -> str:
     return folds.table_of(json.loads((RESULTS / "folds.json").read_text(encoding="utf-8")))
+
+
+def _ablations() -> str:
+    return folds.table_of(json.loads((RESULTS / "ablations.json").read_text(encoding="utf-8")))
 
 
 def _frozen() -> str:
@@ -337,8 +346,10 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "older": _older,
         "unlike": _unlike,
         "runs": _runs,
+        "aims": _aims,
         "folds": _folds,
         "averaged": _averaged,
+        "ablations": _ablations,
         "frozen": _frozen,
         "learning": _learning_curve,
         "stress": _stress,

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from benchmarks.paired import compare_pairs
 from benchmarks.text import NONE, interval, markdown_cell
+from fracture_edge.cli_options import quiet_tensorflow
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 
@@ -160,7 +161,7 @@ def _changes(given: Any, usual: Any, key: str = "") -> list[str]:
     return [f"{key}={json.dumps(given)}"]
 
 
-def _usual(model: str, name: str) -> Any:
+def _shipped(model: str, name: str) -> Any:
     """The recipe as it ships; ``None`` where the package has none of that name."""
     # Imports Keras, which nothing else here needs.
     from train.recipe import load_recipe, plain_values
@@ -172,7 +173,7 @@ def _usual(model: str, name: str) -> Any:
 
 
 def _entry(result: dict[str, Any]) -> dict[str, Any]:
-    usual = _usual(result["model"], result["recipe_name"])
+    usual = _shipped(result["model"], result["recipe_name"])
     changed = [] if usual is None else _changes(json.loads(json.dumps(result["recipe"])), usual)
     return {name: result[name] for name in _ABOUT} | {
         "changed": changed,
@@ -226,6 +227,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path, help="artifacts/MODEL-folds")
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON; answers go beside it")
     arguments = parser.parse_args()
+    quiet_tensorflow()
     try:
         entries = take_in(arguments.folders, arguments.output)
     except FractureEdgeError as error:
