@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 #: The model in the package, and the files exported from the network that it is made of.
 EMBEDDED_RUN = "embedded.json"
+#: The model in the package on another processor.
+EMBEDDED_ELSEWHERE = "embedded-epyc.json"
 #: The reference's networks beside the `edge` of version 0.2.
 RUN = "fracatlas.json"
 #: The embedded model of version 0.2 on a processor without VNNI.
@@ -225,7 +227,17 @@ def _emulation() -> str:
 
 def _older() -> str:
     """The embedded model of version 0.2 on two processors."""
-    runs = [_rows(_json(name), lambda row: row["id"] == EMBEDDED_ROW) for name in (RUN, OLDER)]
+    return _on_two(RUN, OLDER)
+
+
+def _two() -> str:
+    """The embedded model on two processors."""
+    return _on_two(EMBEDDED_RUN, EMBEDDED_ELSEWHERE)
+
+
+def _on_two(first: str, second: str) -> str:
+    """Speed of one file on two processors, and whether it answers the same."""
+    runs = [_rows(_json(name), lambda row: row["id"] == EMBEDDED_ROW) for name in (first, second)]
     columns = []
     for run in runs:
         with (RESULTS / run["data"]["predictions"]).open(newline="", encoding="utf-8") as stream:
@@ -268,7 +280,8 @@ def _runs() -> str:
 
 def _aims() -> str:
     entries = json.loads((RESULTS / "folds.json").read_text(encoding="utf-8"))
-    return aims.table_of(_json(EMBEDDED_RUN), entries, shipped=EMBEDDED_ROW, exported="edge/onnx int8")
+    runs = [_json(EMBEDDED_RUN), _json(EMBEDDED_ELSEWHERE)]
+    return aims.table_of(runs, entries, shipped=EMBEDDED_ROW, exported="edge/onnx int8")
 
 
 def _averaged() -> str:
@@ -344,6 +357,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "onednn": _onednn,
         "emulation": _emulation,
         "older": _older,
+        "two": _two,
         "unlike": _unlike,
         "runs": _runs,
         "aims": _aims,
