@@ -10,12 +10,23 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def info(
-    model: Annotated[Path | None, typer.Argument(help="A model file; the embedded one if not given.")] = None,
+    model: Annotated[
+        Path | None, typer.Argument(help="A model file, .onnx or .tflite; the embedded one if not given.")
+    ] = None,
 ) -> None:
     """Print what a model file says about itself, as JSON: data, policy, preprocessing, metrics, versions."""
     import json
 
-    from fracture_edge.classifier import FractureClassifier
+    if model is not None and model.suffix.lower() == ".tflite":
+        import hashlib
 
-    classifier = FractureClassifier(model, threads=1)
-    print(json.dumps({"sha256": classifier.sha256, **json.loads(classifier.info.to_json())}, indent=2))
+        from fracture_edge.modelfile import read_tflite_info
+
+        about = read_tflite_info(model)
+        sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
+    else:
+        from fracture_edge.classifier import FractureClassifier
+
+        classifier = FractureClassifier(model, threads=1)
+        about, sha256 = classifier.info, classifier.sha256
+    print(json.dumps({"sha256": sha256, **json.loads(about.to_json())}, indent=2))

@@ -17,7 +17,7 @@ from PIL import Image
 
 from fracture_edge import commands as command
 from fracture_edge import preprocess
-from fracture_edge.modelfile import ModelInfo
+from fracture_edge.modelfile import ModelInfo, embed_info
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -244,6 +244,20 @@ def test_info(cli: Run, tiny_model: Path, tiny_info: ModelInfo) -> None:
     digest = hashlib.sha256(tiny_model.read_bytes()).hexdigest()
     assert json.loads(out) == {"sha256": digest, **json.loads(tiny_info.to_json())}
     assert (code, err) == (0, "")
+
+
+def test_info_of_a_tflite_file(cli: Run, tiny_info: ModelInfo, tmp_path: Path) -> None:
+    plain, path = tmp_path / "plain.tflite", tmp_path / "model.tflite"
+    plain.write_bytes(b"TFL3, or what stands for it")
+    embed_info(plain, tiny_info, path)
+    code, out, err = cli("info", path)
+    assert (code, err) == (0, "")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert json.loads(out) == {"sha256": sha256, **json.loads(tiny_info.to_json())}
+    for bad, reason in ((plain, "no fracture-edge metadata inside"), (tmp_path / "no.tflite", "No such file")):
+        code, out, err = cli("info", bad)
+        assert (code, out) == (1, "")
+        assert err.startswith(f"fracture-edge: {bad}: {reason}")
 
 
 def test_info_of_no_model(cli: Run, three: Path) -> None:
