@@ -49,8 +49,8 @@ embedded: $(VENV)/ready
 	$(VENV)/bin/fracture-edge export edge --recipe onnx_int8_static_x86 --heatmap --force --licence $(LICENCE)
 	$(VENV)/bin/python -m export.embed artifacts/edge/edge-int8.onnx
 
-# Four networks on the same folds for ten epochs at most: minutes on a GPU, a night on two cores. What is finished is
-# kept, and `make folds FOLDS_GO_ON=--resume` goes on with the network that was cut off.
+# Four networks on the same folds for ten epochs at most. It takes many hours on two cores; what is finished is kept,
+# and `make folds FOLDS_GO_ON=--resume` goes on with the network that was cut off.
 TOGETHER := --folds 5 --data $(DATA) --splits $(SPLITS) --seed 0
 FOLDED := edge custom_cnn resnet50 vgg16
 folds: $(FOLDED:%=artifacts/%-folds)

@@ -19,7 +19,7 @@ def table_of(
     Args:
         runs: Of `fracture-edge benchmark` on the test split, each on another processor; the first has both rows.
         folds: As `benchmarks.folds` writes them; the first is the network of the embedded model.
-        shipped: Id of the embedded model's row in `run`.
+        shipped: Id of the embedded model's row in each of `runs`.
         exported: Id of the row of the same weights, exported beside their float file.
 
     Returns:

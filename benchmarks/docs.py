@@ -51,6 +51,12 @@ def _json(name: str) -> dict[str, Any]:
     return values
 
 
+def _entries(name: str) -> list[dict[str, Any]]:
+    """Of `benchmarks.folds`."""
+    values: list[dict[str, Any]] = json.loads((RESULTS / name).read_text(encoding="utf-8"))
+    return values
+
+
 def _rows(result: dict[str, Any], keep: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """A run with some of its rows."""
     return result | {"rows": [row for row in result["rows"] if keep(row)]}
@@ -279,9 +285,8 @@ def _runs() -> str:
 
 
 def _aims() -> str:
-    entries = json.loads((RESULTS / "folds.json").read_text(encoding="utf-8"))
     runs = [_json(EMBEDDED_RUN), _json(EMBEDDED_ELSEWHERE)]
-    return aims.table_of(runs, entries, shipped=EMBEDDED_ROW, exported="edge/onnx int8")
+    return aims.table_of(runs, _entries("folds.json"), shipped=EMBEDDED_ROW, exported="edge/onnx int8")
 
 
 def _averaged() -> str:
@@ -290,11 +295,11 @@ def _averaged() -> str:
 
 
 def _folds() -> str:
-    return folds.table_of(json.loads((RESULTS / "folds.json").read_text(encoding="utf-8")))
+    return folds.table_of(_entries("folds.json"))
 
 
 def _ablations() -> str:
-    return folds.table_of(json.loads((RESULTS / "ablations.json").read_text(encoding="utf-8")))
+    return folds.table_of(_entries("ablations.json"))
 
 
 def _frozen() -> str:

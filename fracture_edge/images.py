@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fracture_edge.dicom import DicomFile
 
 __all__ = [
+    "DICOM_START",
     "IMAGE_SUFFIXES",
     "ImageFile",
     "ImageSource",
@@ -34,6 +35,7 @@ __all__ = [
     "load_frames",
     "load_image",
     "load_picture",
+    "says_dicom",
     "source_name",
     "stretch",
 ]
@@ -44,6 +46,8 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 _DICOM_MAGIC_AT = 128
+#: So many bytes are enough for `says_dicom`.
+DICOM_START = _DICOM_MAGIC_AT + 4
 #: A DICOM file without preamble begins with an element of group 2, or of group 8, and these bytes, least
 #: significant first; big-endian files without preamble are not told from other files.
 _BARE_DICOM = (b"\x02\0\0\0", b"\x02\0\x02\0", b"\x08\0\0\0", b"\x08\0\x01\0", b"\x08\0\x05\0", b"\x08\0\x08\0")
@@ -190,8 +194,13 @@ class ImageFile:
             raise ImageSizeError(self._name, _NO_MEMORY) from error
 
 
+def says_dicom(start: bytes) -> bool:
+    """Whether the first `DICOM_START` bytes of a file say that it is DICOM (PS3.10, section 7.1)."""
+    return start.startswith(b"DICM", _DICOM_MAGIC_AT)
+
+
 def _is_dicom(data: bytes) -> bool:
-    return data.startswith(b"DICM", _DICOM_MAGIC_AT) or data.startswith(_BARE_DICOM)
+    return says_dicom(data) or data.startswith(_BARE_DICOM)
 
 
 def _from_array(values: npt.NDArray[np.generic], max_pixels: int) -> Picture:

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from fracture_edge.images import IMAGE_SUFFIXES
+from fracture_edge.images import DICOM_START, IMAGE_SUFFIXES, says_dicom
 
 #: In place of a path: a list of paths on stdin. A file of this name is ``./-``.
 STDIN = Path("-")
 _WILD = frozenset("*?[")
-#: Where a DICOM file says what it is (PS3.10, section 7.1).
-_DICOM_AT = 128
 
 
 def expand(paths: Sequence[Path], *, recursive: bool = False) -> tuple[list[Path], list[str]]:
@@ -65,7 +63,7 @@ def looks_like_image(path: Path) -> bool:
         if not path.is_file():
             return False
         with path.open("rb") as stream:
-            return stream.read(_DICOM_AT + 4)[_DICOM_AT:] == b"DICM"
+            return says_dicom(stream.read(DICOM_START))
     except OSError:
         return False
 

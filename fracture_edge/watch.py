@@ -83,8 +83,8 @@ class Watcher:
         self._noted: set[str] = set()
         self._records: dict[str, _Records] = {}
         self._last: dict[str, State] = {}
-        self._judged: dict[str, tuple[State, bool]] = {}
-        self._judged_before: dict[str, tuple[State, bool]] = {}
+        self._judged: dict[Path, tuple[State, bool]] = {}
+        self._judged_before: dict[Path, tuple[State, bool]] = {}
         self._journal = Journal(out, "jsonl", self._remember)
 
     def close(self) -> None:
@@ -160,10 +160,10 @@ class Watcher:
 
     def _is_image(self, path: Path, state: State) -> bool:
         """Whether it looks like one; a file is not opened for that again at every look."""
-        judged = self._judged_before.get(entry := str(path))
+        judged = self._judged_before.get(path)
         if judged is None or judged[0] != state:
             judged = state, looks_like_image(path)
-        self._judged[entry] = judged
+        self._judged[path] = judged
         return judged[1]
 
     def _move(self, name: str) -> None:

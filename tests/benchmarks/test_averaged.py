@@ -21,7 +21,8 @@ def _answers() -> Answers:
 
 
 def test_the_mean_of_log_odds_and_what_it_adds() -> None:
-    # sqrt(0.1 / 0.9) against sqrt(9 * 2 / 3): in order, where 3 of 4 pairs of the first are.
+    # The mean log-odds are -1.10 of either image without fracture and 0.90 of either with one; 3 of 4 pairs of the
+    # first network are in order.
     found = averaged.averaged(_answers(), ["a", "b"], resamples=50)
     assert found.startswith("The log-odds of a and b averaged: AUROC 1.000 [1.000, 1.000], 0.250 [")
     assert found.endswith("more than a alone (95 % intervals of a bootstrap over groups).")
@@ -29,8 +30,8 @@ def test_the_mean_of_log_odds_and_what_it_adds() -> None:
 
 def test_log_odds_not_probabilities() -> None:
     images = tuple((f"{row}.png", "1", str(label), "") for row, label in enumerate((1, 0)))
-    # By their probabilities the two images are 0.5 and 0.55; by their log-odds the first is far ahead.
-    answers = Answers(images, {"a": np.array([0.9999, 0.55]), "b": np.array([0.0001 + 0.1, 0.55])})
+    # By the mean of probabilities the first image is behind, 0.525 to 0.55; by that of log-odds it is far ahead.
+    answers = Answers(images, {"a": np.array([0.9999, 0.55]), "b": np.array([0.0501, 0.55])})
     assert "AUROC 1.000" in averaged.averaged(answers, ["a", "b"], resamples=20)
 
 
