@@ -50,11 +50,6 @@ class Contender:
         return f"{self.model}/{self.format}"
 
 
-def trained_models(artifacts: Path) -> list[str]:
-    """The models that can be named: folders with a ``model.keras``, sorted."""
-    return sorted(path.parent.name for path in artifacts.glob("[!.]*/model.keras"))
-
-
 def contenders(
     model: str, artifacts: Path, *, openvino: bool = True, rejected: bool = False
 ) -> tuple[Contender, ...]:

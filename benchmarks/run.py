@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.answers import answers
-from benchmarks.contenders import Contender, contenders, trained_models
+from benchmarks.contenders import Contender, contenders
 from benchmarks.environment import environment
 from benchmarks.quality import against, quality
 from benchmarks.report.rows import RESULT_SCHEMA
@@ -19,6 +19,7 @@ from fracture_edge.modelfile import POSITIVE_CLASS
 from train.dataset import ImageTable, read_splits
 from train.evaluation import groups_of, trivial_baseline
 from train.loading import fingerprint, load_pixels
+from train.record import trained_models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +79,6 @@ def benchmark(
             in another way.
     """
     names = list(dict.fromkeys(models)) or trained_models(options.artifacts)
-    if not names:
-        raise FractureEdgeError(f"{options.artifacts}: no trained model here; `fracture-edge train` makes one")
     subjects = [
         subject(contenders(name, options.artifacts, openvino=options.openvino, rejected=options.rejected))
         for name in names

@@ -99,6 +99,7 @@ def export(
     from export.recipes import METHODS, load_budgets, select
     from export.run import ExportOptions, Outcome, export_model
     from export.verify import verify as check
+    from train.record import trained_models
 
     if verify is not None:
         _end(check(verify, data=data, budgets=load_budgets(budgets)), verb="holds")
@@ -131,7 +132,7 @@ def export(
         force=force,
     )
     outcomes: list[Outcome] = []
-    for model in models or _trained(artifacts):
+    for model in models or trained_models(artifacts):
         try:
             outcomes += export_model(model, recipes, artifacts=artifacts, options=options)
         except FractureEdgeError as error:
@@ -146,13 +147,6 @@ def export(
 
 def _chosen(**flags: bool) -> list[str]:
     return [name for name, given in flags.items() if given]
-
-
-def _trained(artifacts: Path) -> list[str]:
-    found = sorted(path.parent.name for path in artifacts.glob("*/model.keras") if path.parent.name[0] != ".")
-    if not found:
-        raise FractureEdgeError(f"{artifacts}: no trained model here; `fracture-edge train` makes one")
-    return found
 
 
 def _end(outcomes: Sequence[Any], *, verb: str) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from fracture_edge.cli import EXIT_FAILED, EXIT_SOME_FAILED
 from fracture_edge.cli_options import (
     ArtifactsOption,
     DataOption,
@@ -18,8 +19,6 @@ from fracture_edge.cli_options import (
 )
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-EXIT_FAILED, EXIT_SOME_FAILED = 1, 3
 
 
 @app.command()

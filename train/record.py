@@ -1,10 +1,22 @@
-"""Reading ``training.json``, for all who judge, export or compare; imports nothing heavy."""
+"""Trained models and their ``training.json``, for all who judge, export or compare; imports nothing heavy."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from fracture_edge.errors import FractureEdgeError
+
+
+def trained_models(artifacts: Path) -> list[str]:
+    """The models in `artifacts`: folders with a ``model.keras``, sorted.
+
+    Raises:
+        FractureEdgeError: There is none.
+    """
+    found = sorted(path.parent.name for path in artifacts.glob("[!.]*/model.keras"))
+    if not found:
+        raise FractureEdgeError(f"{artifacts}: no trained model here; `fracture-edge train` makes one")
+    return found
 
 
 def read_record(folder: Path) -> dict[str, Any]:

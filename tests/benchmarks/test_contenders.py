@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks import contenders as module
-from benchmarks.contenders import contenders, trained_models
+from benchmarks.contenders import contenders
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError, ModelError
 
@@ -124,14 +124,6 @@ def test_a_manifest_that_cannot_be_read(artifacts: Path, text: str, message: str
     (artifacts / "int8net" / "export.json").write_text(text)
     with pytest.raises(FractureEdgeError, match=message):
         contenders("int8net", artifacts)
-
-
-def test_trained_models_are_the_folders_with_weights(artifacts: Path) -> None:
-    for name in ("b", ".a.unfinished", "empty"):
-        (artifacts / name).mkdir()
-    (artifacts / "b" / "model.keras").touch()
-    (artifacts / ".a.unfinished" / "model.keras").touch()
-    assert trained_models(artifacts) == ["b", "int8net"]
 
 
 def test_the_embedded_model(artifacts: Path) -> None:
