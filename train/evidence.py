@@ -33,6 +33,8 @@ def training_record(
     parameters: int,
     kept_epoch: int,
     rows: Sequence[dict[str, Any]],
+    seconds: float,
+    teachers_auroc: float | None,
     calibration: Calibration,
     labels: Sequence[int],
     probabilities: Floats,
@@ -53,6 +55,8 @@ def training_record(
         parameters: Of the network.
         kept_epoch: Whose weights were kept, counted from 1.
         rows: The history.
+        seconds: That the run took, its teachers included.
+        teachers_auroc: Of the teachers on training images that they have not seen; ``None`` without teachers.
         calibration: Folded into the model.
         labels: Of the validation images.
         probabilities: Calibrated P(fractured) of the validation images.
@@ -87,7 +91,8 @@ def training_record(
         },
         "epochs": len(rows),
         "best_epoch": kept_epoch,
-        "seconds": round(sum(row["seconds"] for row in rows)),
+        "seconds": round(seconds),
+        "teachers_auroc": teachers_auroc,
         "device": device.name,
         "precision": device.precision,
         "backend": keras.backend.backend(),

@@ -149,7 +149,7 @@ def _round(
         Predictions(outcome.calibration.undone(calibrated), calibrated),
         point["threshold"],
         len(outcome.history.rows),
-        round(sum(row["seconds"] for row in outcome.history.rows), 1),
+        outcome.seconds,
         outcome.initial_weights,
     )
     left = {

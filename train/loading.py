@@ -16,6 +16,7 @@ from fracture_edge.errors import ImageError
 from fracture_edge.preprocess import Preprocessing
 from train.dataset import DataError, ImageTable
 from train.mixing import Mixing
+from train.soft import soften
 
 
 def load_pixels(
@@ -95,6 +96,8 @@ class Batches(keras.utils.PyDataset):
         *,
         batch_size: int,
         masks: npt.NDArray[np.uint8] | None = None,
+        answers: npt.NDArray[np.float64] | None = None,
+        share: float = 0.0,
         weights: dict[int, float] | None = None,
         seed: int | None = None,
         mixing: Mixing | None = None,
@@ -108,6 +111,8 @@ class Batches(keras.utils.PyDataset):
             labels: 0 or 1, N of them.
             batch_size: Images per batch; the last batch may be smaller.
             masks: uint8 [N, H, W, 1], given to the network as a second channel.
+            answers: P(fractured) by teachers, [N], see `train.soft.soften`.
+            share: Of these answers in the targets.
             weights: Weight of each class in the loss; all 1 when ``None``.
             seed: Shuffle with this seed; keep the order when ``None``.
             mixing: Blends the images of a batch.
@@ -120,9 +125,9 @@ class Batches(keras.utils.PyDataset):
         super().__init__(workers=2 if mixing is None else 1, **kwargs)
         self.pixels = pixels
         self.masks = masks
-        self.targets = np.asarray(labels, np.float32)[:, np.newaxis]
-        weight_of = weights or {0: 1.0, 1: 1.0}
-        self.weights = np.array([weight_of[label] for label in labels], np.float32)
+        known = labels if answers is None else answers
+        targets, self.weights = soften(labels, known, share, weights or {0: 1.0, 1: 1.0})
+        self.targets = targets[:, np.newaxis]
         self.batch_size = batch_size
         self.seed = seed
         self.mixing = mixing

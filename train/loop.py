@@ -18,6 +18,7 @@ from train.loading import Batches
 from train.localisation import CellLoss
 from train.norms import RefitNorms
 from train.recipe import Phase, Recipe
+from train.soft import SoftAccuracy, SoftAuroc
 
 
 def fit(
@@ -139,8 +140,8 @@ def compile_phase(trainer: keras.Model, recipe: Recipe, phase: Phase, *, steps: 
         optimizer,
         keras.losses.BinaryCrossentropy(label_smoothing=recipe.label_smoothing),
         metrics=[
-            keras.metrics.BinaryAccuracy(name="accuracy"),
-            keras.metrics.AUC(num_thresholds=2000, name="auroc"),
+            SoftAccuracy(name="accuracy"),
+            SoftAuroc(num_thresholds=2000, name="auroc"),
         ],
     )
 

@@ -40,6 +40,32 @@ class Phase:
     trainable: Literal["all", "head"] = "all"
     last_layers: int = 0
 
+    def __post_init__(self) -> None:
+        _require("phases.epochs", self.epochs, self.epochs >= 1, "at least 1")
+        rate = self.learning_rate
+        _require("phases.learning_rate", rate, rate > 0 and math.isfinite(rate), "above 0")
+        _require("phases.warmup_epochs", self.warmup_epochs, self.warmup_epochs >= 0, "at least 0")
+        _require("phases.last_layers", self.last_layers, self.last_layers >= 0, "at least 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Distillation:
+    """What a network learns from teachers, see `train.teacher`.
+
+    Attributes:
+        share: Of the teachers' answers in the targets, 0 to 1, the rest is the labels'; 0: there are no teachers.
+        folds: How many teachers there are; each is trained on all training images but those of one fold.
+        phases: Of a teacher; those of its student where there are none.
+    """
+
+    share: float = 0.0
+    folds: int = 3
+    phases: tuple[Phase, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require("distillation.share", self.share, 0 <= self.share <= 1, "from 0 to 1")
+        _require("distillation.folds", self.folds, self.folds >= 2, "at least 2")
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -69,6 +95,7 @@ class Recipe:
         calibrate: Whether probability, threshold and uncertain band are settled on validation images; if not,
             the sigmoid stays as it is and the threshold is 0.5, without a band.
         augmentation: Of training images.
+        distillation: From teachers.
         options: Further arguments of the architecture.
     """
 
@@ -91,17 +118,12 @@ class Recipe:
     keep: Literal["best", "last"] = "best"
     calibrate: bool = True
     augmentation: Augmentation = field(default_factory=Augmentation)
+    distillation: Distillation = field(default_factory=Distillation)
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.phases:
             raise RecipeError("recipe: there is no phase")
-        for phase in self.phases:
-            _require("phases.epochs", phase.epochs, phase.epochs >= 1, "at least 1")
-            rate = phase.learning_rate
-            _require("phases.learning_rate", rate, rate > 0 and math.isfinite(rate), "above 0")
-            _require("phases.warmup_epochs", phase.warmup_epochs, phase.warmup_epochs >= 0, "at least 0")
-            _require("phases.last_layers", phase.last_layers, phase.last_layers >= 0, "at least 0")
         _require("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
         _require("patience", self.patience, self.patience >= 0, "at least 0")
         _require("weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
@@ -185,7 +207,7 @@ def override(
 
     Args:
         recipe: Where to start.
-        epochs: Most epochs of every phase.
+        epochs: Most epochs of every phase, of teachers too.
         batch_size: Images per step.
         learning_rate: Of the first phase; those of later phases keep their ratio to it.
         image_size: Rows and columns of the input.
@@ -196,9 +218,10 @@ def override(
         RecipeError: No such key, or a value of the wrong type.
     """
     values = plain_values(recipe)
-    for phase in values["phases"]:
-        if epochs is not None:
+    if epochs is not None:
+        for phase in [*values["phases"], *values["distillation"]["phases"]]:
             phase["epochs"] = epochs
+    for phase in values["phases"]:
         if learning_rate is not None:
             phase["learning_rate"] *= learning_rate / recipe.phases[0].learning_rate
     if batch_size is not None:

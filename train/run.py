@@ -33,6 +33,7 @@ from train.pictures import draw_training
 from train.probe import fit_head
 from train.recipe import Recipe
 from train.suitability import fit_limits
+from train.teacher import Teaching, cross_fit
 from train.typicality import FILE, measure_typicality
 from train.weights import initialise
 from train.weights.embedded import refit_norms
@@ -49,6 +50,7 @@ class Outcome:
         initial_weights: What training started from, in words.
         calibration: Already folded into the model.
         validation: P(fractured) of the validation images, before and after calibration.
+        teaching: What its teachers said, where it had any.
     """
 
     model: keras.Model
@@ -56,6 +58,13 @@ class Outcome:
     initial_weights: str
     calibration: Calibration
     validation: Predictions
+    teaching: Teaching | None
+
+    @property
+    def seconds(self) -> float:
+        """That all epochs took, and the teachers before them."""
+        taught = self.teaching.seconds if self.teaching else 0.0
+        return round(taught + sum(row["seconds"] for row in self.history.rows), 1)
 
 
 class PixelStore:
@@ -166,11 +175,23 @@ def train_once(
         store: Holds the images of both parts.
         train_part: Images to learn from.
         val_part: Images to choose by.
-        folder: For history, checkpoint and the state of the run.
+        folder: For history, checkpoint and the state of the run; and for its teachers.
         weights: Initial weights, see `train.weights.initialise`.
         seed: Seed of initialisation, order and augmentation.
         callbacks: Further ones for `train.loop.fit`.
     """
+
+    def teacher(
+        its: Recipe, rest: ImageTable, held: ImageTable, place: Path
+    ) -> tuple[npt.NDArray[np.float64], float]:
+        say(f"{place.name} of {recipe.distillation.folds}: {len(rest)} training images, answers for {len(held)}")
+        taught = train_once(its, store, rest, val_part, folder=place, weights=weights, seed=seed)
+        return loop.predict(taught.model, store.of(held)), taught.seconds
+
+    teaching = None
+    if recipe.distillation.share:
+        teaching = cross_fit(recipe, train_part, folder=folder, seed=seed, train=teacher)
+        say(f"teachers: AUROC {teaching.auroc:.3f} on training images that they had not seen")
     clear_session()
     keras.utils.set_random_seed(seed)
     sharing = devices_sharing()
@@ -201,6 +222,8 @@ def train_once(
         train_part.labels,
         batch_size=recipe.batch_size,
         masks=masks,
+        answers=teaching.answers if teaching else None,
+        share=recipe.distillation.share,
         weights=balance,
         seed=seed,
         mixing=Mixing.of(recipe.augmentation, seed),
@@ -220,7 +243,8 @@ def train_once(
     raw = loop.predict(model, val_pixels)
     calibration = fit_calibration(val_part.labels, raw) if recipe.calibrate else UNCALIBRATED
     calibration.fold_into(model.get_layer("probability"))
-    return Outcome(model, history, initial, calibration, Predictions(raw, loop.predict(model, val_pixels)))
+    predictions = Predictions(raw, loop.predict(model, val_pixels))
+    return Outcome(model, history, initial, calibration, predictions, teaching)
 
 
 def clear_session() -> None:
@@ -271,6 +295,8 @@ def _record(
         parameters=outcome.model.count_params(),
         kept_epoch=history.kept,
         rows=history.rows,
+        seconds=outcome.seconds,
+        teachers_auroc=outcome.teaching.auroc if outcome.teaching else None,
         calibration=outcome.calibration,
         labels=table.where("val").labels,
         probabilities=outcome.validation.calibrated,
