@@ -32,7 +32,8 @@ from train.probe import STRENGTH, features_of, regress
 from train.splits import fold_numbers
 from train.weights import initialise
 
-STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3)
+#: Times the strength that `train.probe` takes.
+STRENGTHS = (0.1, 0.3, 1.0, 3.0)
 SHARES = (0.125, 0.25, 0.5)
 Floats = npt.NDArray[np.float64]
 
@@ -91,7 +92,14 @@ class Pool:
 
 
 def measure(
-    data: Path, splits: Path | None, weights: str, sizes: Sequence[int], *, folds: int = 5, seed: int = 0
+    data: Path,
+    splits: Path | None,
+    weights: str,
+    sizes: Sequence[int],
+    *,
+    deep_evidence: bool = False,
+    folds: int = 5,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Judge the features at several sizes of the input.
 
@@ -100,6 +108,7 @@ def measure(
         splits: A split file; its test images are left alone.
         weights: Initial weights of `edge`, see `train.weights.initialise`.
         sizes: Sides of the square input, in pixels.
+        deep_evidence: An option of `edge`, see `train.architectures.edge.build`.
         folds: At least 3.
         seed: Of the folds and of the draw of a share.
 
@@ -112,21 +121,23 @@ def measure(
         "weights": Path(weights).name,
         "folds": folds,
         "seed": seed,
+        "deep_evidence": deep_evidence,
         "images": len(table),
         "fractured": sum(table.labels),
         "data_fingerprint": fingerprint(table),
         "rows": [],
     }
     for size in sizes:
-        model = build("edge", size, size)
+        model = build("edge", size, size, deep_evidence=deep_evidence)
         initialise(model, weights)
         pixels = load_pixels(table, Preprocessing(size, size, "letterbox", "bicubic"))
         plain, mirrored = features_of(model, pixels), features_of(model, pixels[:, :, ::-1])
-        plan = [(strength, 1.0) for strength in STRENGTHS] + [(STRENGTH, share) for share in SHARES]
+        usual = STRENGTH / plain.shape[1]
+        plan = [(times * usual, 1.0) for times in STRENGTHS] + [(usual, share) for share in SHARES]
         for strength, share in plan:
             row = {"size": size} | pool.judge(plain, mirrored, strength=strength, share=share)
             result["rows"].append(row)
-            print(f"{size} {strength:g} {row['training_images']} {interval(row['auroc'])}", file=sys.stderr)
+            print(f"{size} {strength:.1g} {row['training_images']} {interval(row['auroc'])}", file=sys.stderr)
     return result
 
 
@@ -135,12 +146,13 @@ def table_of(result: dict[str, Any]) -> str:
     lines = ["| input | penalty (C) | training images | AUROC |", "|" + " --- |" * 4]
     rows = sorted(result["rows"], key=lambda row: (row["size"], row["strength"], row["training_images"]))
     lines += [
-        f"| {row['size']}x{row['size']} | {row['strength']:g} | {row['training_images']} | "
+        f"| {row['size']}x{row['size']} | {row['strength']:.2g} | {row['training_images']} | "
         f"{interval(row['auroc'])} |"
         for row in rows
     ]
+    pooled = "averages and maxima of several maps" if result.get("deep_evidence") else "pooled features"
     return "\n".join(lines) + (
-        f"\n\nLogistic regression on the pooled features of `edge`, {result['weights']}, trained on and judged by "
+        f"\n\nLogistic regression on the {pooled} of `edge`, {result['weights']}, trained on and judged by "
         f"the mirror images too; "
         f"{result['folds']} folds of {result['images']} images, {result['fractured']} of them fractured, seed "
         f"{result['seed']}. 95 % intervals of a bootstrap over groups.\n"
@@ -155,11 +167,19 @@ def main() -> None:
     parser.add_argument("--splits", type=Path, help="split file; its test images are left alone")
     parser.add_argument("--weights", default="imagenet", help="initial weights of edge; default imagenet")
     parser.add_argument("--size", type=int, nargs="+", default=[288], help="sides of the input; default 288")
+    parser.add_argument("--deep-evidence", action="store_true", help="features of earlier maps too, and maxima")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON")
     arguments = parser.parse_args()
     try:
-        result = measure(arguments.data, arguments.splits, arguments.weights, arguments.size, seed=arguments.seed)
+        result = measure(
+            arguments.data,
+            arguments.splits,
+            arguments.weights,
+            arguments.size,
+            deep_evidence=arguments.deep_evidence,
+            seed=arguments.seed,
+        )
     except FractureEdgeError as error:
         sys.exit(f"error: {error}")
     atomic_write_text(arguments.output, json.dumps(result, indent=2) + "\n")

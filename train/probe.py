@@ -17,10 +17,10 @@ from sklearn.preprocessing import StandardScaler
 
 from fracture_edge.errors import FractureEdgeError
 from train.loop import outputs
-from train.typicality import pooled_features
 
-#: Inverse strength of the L2 penalty on standardised features, by `benchmarks.frozen_features`.
-STRENGTH = 1e-3
+#: Inverse strength of the L2 penalty on standardised features times their number, by `benchmarks.frozen_features`.
+#: The log-odds vary by so much under the prior that the penalty stands for, however many features there are.
+STRENGTH = 1.28
 
 
 def fit_head(
@@ -53,8 +53,8 @@ def fit_head(
 
 
 def features_of(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """The averages of the last feature map of `edge`: [N, H, W, 1] to [N, F]."""
-    return outputs(keras.Model(model.input, pooled_features(model, model.name)), pixels)
+    """What the head of `edge` pools: [N, H, W, 1] to [N, F]."""
+    return outputs(keras.Model(model.input, model.get_layer("pooled_evidence").input), pixels)
 
 
 def regress(
@@ -62,7 +62,7 @@ def regress(
     labels: npt.NDArray[np.integer[Any]],
     *,
     balanced: bool,
-    strength: float = STRENGTH,
+    strength: float | None = None,
 ) -> tuple[npt.NDArray[np.float64], float]:
     """Fit a logistic regression to standardised features.
 
@@ -70,12 +70,13 @@ def regress(
         features: [N, F].
         labels: 0 or 1, [N].
         balanced: Whether both classes count the same.
-        strength: Inverse strength of the L2 penalty.
+        strength: Inverse strength of the L2 penalty; `STRENGTH` by their number when ``None``.
 
     Returns:
         Kernel [F] and bias for the features as they are: ``features @ kernel + bias`` are the log-odds.
     """
     scaler = StandardScaler()
+    strength = STRENGTH / features.shape[1] if strength is None else strength
     regression = LogisticRegression(C=strength, class_weight="balanced" if balanced else None, max_iter=1000)
     regression.fit(scaler.fit_transform(features), labels)
     kernel = regression.coef_[0] / scaler.scale_

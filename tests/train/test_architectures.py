@@ -166,6 +166,26 @@ def test_edge_head_is_strongest_cell_plus_pooled_term(liven: Liven) -> None:
     np.testing.assert_allclose(probability, 1 / (1 + np.exp(-(evidence @ scale + shift))), atol=1e-5)
 
 
+def test_deep_evidence_is_of_all_residual_sums_of_16_and_32_pixels(liven: Liven) -> None:
+    model = liven(build("edge", 64, 64, filters=0.25, deep_evidence=True), _bytes(8, 64, 64))
+    maps = ["top_relu", *(f"block{k:02d}_add" for k in (6, 7, 9, 10, 12, 13, 14))]
+    probe = keras.Model(
+        model.input, [model.get_layer(n).output for n in (*maps, "cells", "evidence", "evidence_features")]
+    )
+    *found, cells, evidence, features = (np.asarray(value) for value in probe(_bytes(3, 64, 64)))
+    assert [value.shape[1] for value in found] == [2, *[4] * 4, *[2] * 3]
+    expected = [pool(value, axis=(1, 2)) for value in found for pool in (np.mean, np.max)]
+    # Means of float32.
+    np.testing.assert_allclose(features, np.concatenate(expected, axis=1), atol=1e-5)
+    kernel, bias = model.get_layer("pooled_evidence").get_weights()
+    np.testing.assert_allclose(evidence, cells.max(axis=(1, 2)) + features @ kernel + bias, atol=1e-4)
+    # As published the filters are 80, 112 and 192.
+    assert build("edge", 64, 64, deep_evidence=True).get_layer("pooled_evidence").kernel.shape == (
+        2 * (1280 + 2 * 80 + 2 * 112 + 3 * 192),
+        1,
+    )
+
+
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_contract_of_every_architecture(name: str, tmp_path: Path, liven: Liven) -> None:
     keras.utils.set_random_seed(0)

@@ -38,18 +38,20 @@ def _log_odds(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
     return np.log(probability / (1 - probability))
 
 
-@pytest.mark.parametrize("options", [{}, {"fine_cells": True}])
+@pytest.mark.parametrize("options", [{}, {"fine_cells": True}, {"deep_evidence": True}])
 @pytest.mark.parametrize(("balanced", "mirrored"), [(True, True), (True, False), (False, False)])
 def test_the_network_answers_as_the_regression(
     options: dict[str, object], balanced: bool, mirrored: bool, pixels: np.ndarray
 ) -> None:
-    model = _edge(**options)
-    pool = keras.Model(model.input, model.get_layer("pool").output)
+    model, deep = _edge(**options), "deep_evidence" in options
+    pool = keras.Model(model.input, model.get_layer("evidence_features" if deep else "pool").output)
     views = [pixels, pixels[:, :, ::-1]] if mirrored else [pixels]
     features = np.concatenate([pool.predict_on_batch(view) for view in views]).astype(np.float64)
     regression = make_pipeline(
         StandardScaler(),
-        LogisticRegression(C=STRENGTH, class_weight="balanced" if balanced else None, max_iter=1000),
+        LogisticRegression(
+            C=STRENGTH / features.shape[1], class_weight="balanced" if balanced else None, max_iter=1000
+        ),
     ).fit(features, LABELS * len(views))
     fit_head(model, pixels, LABELS, balanced=balanced, mirrored=mirrored)
     # The features are float32, and so small that their standardisation is large.

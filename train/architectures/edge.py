@@ -33,6 +33,7 @@ def build(
     dropout: float = 0.2,
     drop_path: float = 0.1,
     fine_cells: bool = False,
+    deep_evidence: bool = False,
 ) -> keras.Model:
     """Build the network.
 
@@ -44,6 +45,9 @@ def build(
         drop_path: Probability that the last residual branch is dropped while training (stochastic depth,
             Huang et al., ECCV 2016); it grows linearly from 0 at the first block.
         fine_cells: Whether there is a cell for 16 pixels, not for 32.
+        deep_evidence: Whether what is pooled is, beside the averages of the last map, its maxima, and averages and
+            maxima of every residual sum of 16 and 32 pixels a cell: what earlier layers tell is lost at the last
+            one (Evci et al., "Head2Toe", ICML 2022).
 
     Returns:
         A model from ``image`` uint8 [N, height, width, 1] to ``probability`` float32 [N, 1].
@@ -56,10 +60,13 @@ def build(
     x = layers.Rescaling(1.0, name="grey_levels", dtype="float32")(image)
     x = layers.Rescaling(1 / SCALE, -MEAN / SCALE, name="normalise", dtype="float32")(x)
     x = _convolution(x, scaled(STEM_FILTERS), 3, 2, "stem")
+    sums = []
+    reduction = 2
     index, count = 0, sum(stage[0] for stage in STAGES)
     for repeats, kernel, stride, expansion, stage_filters in STAGES:
         if stride > 1:
             fine = x
+        reduction *= stride
         for repeat in range(repeats):
             x = _block(
                 x,
@@ -70,6 +77,9 @@ def build(
                 drop=drop_path * index / count,
                 name=f"block{index:02d}",
             )
+            # The first block of a stage adds nothing to its input.
+            if repeat > 0 and reduction >= 16:
+                sums.append(x)
             index += 1
     top = _convolution(x, scaled(TOP_FILTERS), 1, 1, "top")
     # One logit per cell of the last feature map, trained on marked fractures where there are any. The
@@ -84,6 +94,12 @@ def build(
         cells = layers.Conv2D(1, 1, bias_initializer=bias, name="cells")(top)
     strongest = layers.GlobalMaxPooling2D(name="strongest_cell")(cells)
     pooled = layers.GlobalAveragePooling2D(name="pool")(top)
+    if deep_evidence:
+        parts = [pooled, layers.GlobalMaxPooling2D(name="pool_max")(top)]
+        for number, x in enumerate(sums, 1):
+            parts.append(layers.GlobalAveragePooling2D(name=f"pool{number}_mean")(x))
+            parts.append(layers.GlobalMaxPooling2D(name=f"pool{number}_max")(x))
+        pooled = layers.Concatenate(name="evidence_features")(parts)
     pooled = layers.Dropout(dropout, name="dropout")(pooled)
     evidence = layers.Add(name="evidence")([strongest, layers.Dense(1, name="pooled_evidence")(pooled)])
     probability = layers.Dense(
