@@ -14,7 +14,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from benchmarks import aims, averaged, folds, formats, frozen_features, reproduction, run_log, stress, unlike
+import numpy as np
+
+from benchmarks import (
+    aims,
+    averaged,
+    folds,
+    formats,
+    frozen_features,
+    policies,
+    reproduction,
+    run_log,
+    stress,
+    unlike,
+)
+from benchmarks.paired import compare_pairs
 from benchmarks.report import prose, summary_table, tables
 from benchmarks.report.recommend import recommend
 from benchmarks.text import interval, megabytes, times
@@ -69,7 +83,7 @@ def _benchmark() -> str:
         f"{prose.on_what(result)} AUROC of size and brightness alone: {interval(result['trivial_baseline'])}.\n\n"
         f"{_few(result)}\nMilliseconds: median of one inference on one thread, {prose.machine(result)}.\n\n"
         f"{advice}\nThe networks of the reference, on the same images and another processor "
-        f"({prose.machine(before)}), beside\n`edge` as it was in version 0.2:\n\n{_few(before)}"
+        f"({prose.machine(before)}), beside\n`edge` as it was in model version 0.2:\n\n{_few(before)}"
     )
 
 
@@ -176,6 +190,43 @@ def _training() -> str:
     )
 
 
+def _policies() -> str:
+    """The operating points of the embedded model on the test split."""
+    info = FractureClassifier(threads=1).info
+    rows = _predictions(_json(EMBEDDED_RUN))
+    answers = [(int(row["label"]), float(row[EMBEDDED_ROW])) for row in rows]
+    return policies.table_of({name: info.policy_named(name) for name in info.operating_points}, answers)
+
+
+def _before() -> str:
+    """The embedded model and that of version 0.2 on the same test images."""
+    run = _json(EMBEDDED_RUN)
+    threshold = run["models"]["embedded"]["threshold"]
+    older = {row["path"]: row[EMBEDDED_ROW] for row in _predictions(_json(RUN))}
+    rows = _predictions(run)
+    lines = ["| images | images (fractured) | AUROC, this model less the one before |", "|" + " --- |" * 3]
+    for name, part in (
+        ("all", rows),
+        ("hands", [row for row in rows if row["body_part"] == "hand"]),
+        ("legs", [row for row in rows if row["body_part"] == "leg"]),
+    ):
+        labels = [int(row["label"]) for row in part]
+        change = compare_pairs(
+            labels,
+            [row["group"] for row in part],
+            np.array([float(older[row["path"]]) for row in part]),
+            np.array([float(row[EMBEDDED_ROW]) for row in part]),
+            threshold,
+        ).auroc_change
+        lines.append(f"| {name} | {len(part)} ({sum(labels)}) | {interval(change.to_json())} |")
+    return "\n".join(lines) + "\n"
+
+
+def _predictions(run: dict[str, Any]) -> list[dict[str, str]]:
+    with (RESULTS / run["data"]["predictions"]).open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
 def _training_speed() -> str:
     result = _json("training-speed.json")
     machine = result["environment"]
@@ -222,10 +273,15 @@ def _emulation() -> str:
         result = json.loads(path.read_text(encoding="utf-8"))
         there = result["emulated"]
         opened = "plain" if result["plain"] else "by our classifier"
+        # Older files count two images without an answer as the same decision.
+        same = result["answered"] - sum(
+            None not in (pair["native"]["probability"], pair["emulated"]["probability"])
+            for pair in result["differing"]
+        )
         lines.append(
             f"| `{result['model']}`, {result['model_sha256'][:12]} | {opened} | "
-            f"{there['architecture']} {there['cpu']} | {result['images']} | "
-            f"{result['same_decisions']} | {result['largest_difference']:.1e} / {result['mean_difference']:.1e} | "
+            f"{there['architecture']} {there['cpu']} | {result['answered']} | "
+            f"{same} | {result['largest_difference']:.1e} / {result['mean_difference']:.1e} | "
             f"{there['qemu'].split()[2]} |"
         )
     return "\n".join(lines) + "\n"
@@ -244,11 +300,7 @@ def _two() -> str:
 def _on_two(first: str, second: str) -> str:
     """Speed of one file on two processors, and whether it answers the same."""
     runs = [_rows(_json(name), lambda row: row["id"] == EMBEDDED_ROW) for name in (first, second)]
-    columns = []
-    for run in runs:
-        with (RESULTS / run["data"]["predictions"]).open(newline="", encoding="utf-8") as stream:
-            columns.append({line["path"]: line[EMBEDDED_ROW] for line in csv.DictReader(stream)})
-    here, there = columns
+    here, there = ({line["path"]: line[EMBEDDED_ROW] for line in _predictions(run)} for run in runs)
     same = sum(here.get(path) == answer for path, answer in there.items())
     lines = [
         "| processor | file, SHA-256 | threads | inference p50 (p90) ms | file to decision p50 ms | peak MB |",
@@ -355,6 +407,8 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "device": _device,
         "splits": _splits,
         "training": _training,
+        "policies": _policies,
+        "before": _before,
         "reproduction": reproduction.table,
         "leak": reproduction.leak,
         "formats": formats.table,

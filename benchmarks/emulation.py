@@ -36,7 +36,7 @@ def compare(native: Sequence[Record], other: Sequence[Record]) -> dict[str, Any]
         other: Of the same images in the same order.
 
     Returns:
-        Images, those with the same decision (no answer twice is the same), the records whose decisions differ,
+        Images, those that both answer, those of them with the same decision, the records whose decisions differ,
         and the largest and mean |difference of probability| of the images that both answer.
 
     Raises:
@@ -44,17 +44,14 @@ def compare(native: Sequence[Record], other: Sequence[Record]) -> dict[str, Any]
     """
     pairs = list(zip(native, other, strict=True))
     differing = [pair for pair in pairs if pair[0]["decision"] != pair[1]["decision"]]
-    differences = [
-        abs(one["probability"] - two["probability"])
-        for one, two in pairs
-        if one["probability"] is not None and two["probability"] is not None
-    ]
+    answered = [pair for pair in pairs if None not in (pair[0]["probability"], pair[1]["probability"])]
+    differences = [abs(one["probability"] - two["probability"]) for one, two in answered]
     if not differences:
         raise FractureEdgeError(f"none of the {len(pairs)} images has an answer in both; give radiographs")
     return {
         "images": len(pairs),
-        "answered": len(differences),
-        "same_decisions": len(pairs) - len(differing),
+        "answered": len(answered),
+        "same_decisions": sum(one["decision"] == two["decision"] for one, two in answered),
         "largest_difference": max(differences),
         "mean_difference": mean(differences),
         "differing": [
@@ -177,7 +174,7 @@ def spread(files: Sequence[Path], count: int) -> list[Path]:
 def _summary(result: Record) -> str:
     there = result["emulated"]
     lines = [
-        f"{result['model']}: {result['same_decisions']} of {result['images']} decisions the same on "
+        f"{result['model']}: {result['same_decisions']} of {result['answered']} decisions the same on "
         f"{there['architecture']} {there['cpu']}",
         f"difference of probability: largest {result['largest_difference']:.2e}, "
         f"mean {result['mean_difference']:.2e} over {result['answered']} images",

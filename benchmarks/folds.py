@@ -1,9 +1,10 @@
 """Networks cross-validated on the same folds, side by side: `python -m benchmarks.folds artifacts/edge-folds ...`.
 
 Takes the folders that `fracture-edge train --folds` leaves. Every image is judged by a model that has not seen it;
-AUROC is that of all images together. The networks are compared with the first one on the same images. A network
-trained by another recipe than ``corrected``, or with values of it changed (an ablation), is an entry of its own.
-Four of them take hours: each may be taken in when it is done, and what was taken in before stays.
+AUROC is that of all images together. The networks are compared with the first one, or the one of ``--against``, on
+the same images. A network trained by another recipe than ``corrected``, or with values of it changed (an
+ablation), is an entry of its own. Four of them take hours: each may be taken in when it is done, and what was
+taken in before stays.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,23 +86,29 @@ def _rows(path: Path) -> tuple[tuple[tuple[str, ...], ...], list[dict[str, str]]
     return tuple(tuple(row[name] for name in _IMAGE) for row in rows), rows
 
 
-def take_in(folders: Sequence[Path], output: Path, *, resamples: int = 2000) -> list[dict[str, Any]]:
-    """Add what cross-validations found to `output`, and compare the AUROC of all with that of the first.
+def take_in(
+    folders: Sequence[Path], output: Path, *, against: str | None = None, resamples: int = 2000
+) -> list[dict[str, Any]]:
+    """Add what cross-validations found to `output`, and compare the AUROC of all with that of one.
 
     Args:
         folders: As `train.folds` writes them, of the same images in the same folds as what stands in `output`. A
             network that stands there already is replaced.
         output: JSON; what the networks said of each image goes into a CSV file of the same name beside it.
+        against: Which network the others are compared with, as the table calls it; ``None``: as in `output`, or
+            the first whose answers are in the table.
         resamples: Of the paired bootstrap over groups.
 
     Returns:
-        An entry for each network and recipe. ``auroc_change`` is its AUROC less that of ``compared_with``, the
-        first whose answers are in the table; both are ``None`` for the first itself and for one without answers.
+        An entry for each network and recipe. ``auroc_change`` is its AUROC less that of ``compared_with``; both
+        are ``None`` for that network itself and for one without answers.
 
     Raises:
-        FractureEdgeError: No cross-validation lies there, or not all are of the same images and folds. Nothing
-            was written.
+        FractureEdgeError: No cross-validation lies there, or not all are of the same images and folds, or there
+            are no answers of the network to compare with. Nothing was written.
     """
+    if not (folders or output.is_file()):
+        raise FractureEdgeError(f"{output}: holds nothing yet; give folders that `train --folds` left")
     table = output.with_suffix(".csv")
     entries = {_name(entry): entry for entry in _read(output)} if output.is_file() else {}
     answers = Answers.read(table) if table.is_file() else None
@@ -118,14 +125,25 @@ def take_in(folders: Sequence[Path], output: Path, *, resamples: int = 2000) -> 
         answers = Answers(new.images, (answers.given if answers else {}) | new.given)
         entries[_name(entry)] = entry
     if answers:
-        first = next(name for name in entries if name in answers.given)
+        reference = against or _reference(entries, answers)
+        if reference not in answers.given:
+            there = ", ".join(f"'{name}'" for name in answers.given)
+            raise FractureEdgeError(f"{output}: no answers of '{reference}'; there are {there}")
         for name, entry in entries.items():
-            compared = name in answers.given and name != first
-            entry["compared_with"] = first if compared else None
-            entry["auroc_change"] = answers.change(first, name, resamples=resamples) if compared else None
+            compared = name in answers.given and name != reference
+            entry["compared_with"] = reference if compared else None
+            entry["auroc_change"] = answers.change(reference, name, resamples=resamples) if compared else None
         answers.write(table)
     atomic_write_text(output, json.dumps(list(entries.values()), indent=2) + "\n")
     return list(entries.values())
+
+
+def _reference(entries: Mapping[str, dict[str, Any]], answers: Answers) -> str:
+    """What the others are compared with so far, or the first that has answers."""
+    before = (entry.get("compared_with") for entry in entries.values())
+    return next((name for name in before if name in answers.given), None) or next(
+        name for name in entries if name in answers.given
+    )
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
@@ -224,12 +242,13 @@ def table_of(entries: Sequence[dict[str, Any]]) -> str:
 def main() -> None:
     """Take in the cross-validations of the folders, write and print the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folders", nargs="+", type=Path, help="artifacts/MODEL-folds")
+    parser.add_argument("folders", nargs="*", type=Path, help="artifacts/MODEL-folds")
+    parser.add_argument("--against", metavar="NETWORK", help="compare with this one, as the table calls it")
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON; answers go beside it")
     arguments = parser.parse_args()
     quiet_tensorflow()
     try:
-        entries = take_in(arguments.folders, arguments.output)
+        entries = take_in(arguments.folders, arguments.output, against=arguments.against)
     except FractureEdgeError as error:
         sys.exit(f"error: {error}")
     print(table_of(entries), end="")

@@ -122,6 +122,30 @@ def test_what_stands_without_its_answers_stays_without_a_comparison(tmp_path: Pa
     assert "| less that of vgg16 |" in table_of(entries)
 
 
+def test_another_than_the_first_can_be_what_the_others_are_compared_with(tmp_path: Path) -> None:
+    output = tmp_path / "out.json"
+    folders = [
+        _folder(tmp_path / "a", "edge", GOOD, 1.0),
+        _folder(tmp_path / "b", "vgg16", 1 - GOOD, 0.1),
+        _folder(tmp_path / "c", "resnet50", GOOD, 1.0),
+    ]
+    take_in(folders[:2], output, resamples=50)
+    for given, against in (([], "vgg16"), (folders[2:], None)):
+        # Once chosen, it stays.
+        entries = take_in(given, output, against=against, resamples=50)
+        assert [entry["compared_with"] for entry in entries] == ["vgg16", None, "vgg16"][: len(entries)]
+        assert entries[0]["auroc_change"]["value"] == 1.0
+    before = output.read_bytes()
+    with pytest.raises(FractureEdgeError, match="no answers of 'lenet'; there are 'edge', 'vgg16', 'resnet50'"):
+        take_in([], output, against="lenet")
+    assert output.read_bytes() == before
+
+
+def test_nothing_to_compare(tmp_path: Path) -> None:
+    with pytest.raises(FractureEdgeError, match=r"out\.json: holds nothing yet; give folders"):
+        take_in([], tmp_path / "out.json")
+
+
 def test_another_recipe_is_an_entry_of_its_own(tmp_path: Path) -> None:
     folders = [
         _folder(tmp_path / "a", "edge", GOOD, 1.0),
