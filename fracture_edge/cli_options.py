@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -96,7 +96,7 @@ def quiet_tensorflow() -> None:
     """Import TensorFlow, if Keras will run on it, without its start-up chatter on stderr.
 
     Its C++ parts write there before any level can be set: build options, and a search for GPUs. What goes
-    wrong later still shows.
+    wrong later still shows, but for a warning of several functions where there are several models.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
@@ -105,6 +105,12 @@ def quiet_tensorflow() -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices()
+        tf.get_logger().addFilter(_no_retracing)
+
+
+def _no_retracing(record: Any) -> bool:
+    """TensorFlow counts the functions of all models together, and has each new one for a loop gone wrong."""
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 @contextmanager

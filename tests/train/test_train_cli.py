@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -207,3 +208,16 @@ def test_training_replaces_the_model_when_it_is_done(project: Path, cli: Cli) ->
     assert "splits: drawn here, grouped and stratified; give --splits to choose them" in err
     assert (artifacts / "custom_cnn/model.keras").read_bytes()[:2] == b"PK"
     assert sorted(path.name for path in artifacts.iterdir()) == ["custom_cnn"]
+
+
+def test_tensorflow_does_not_call_several_models_a_loop_gone_wrong(run_python: Callable[..., Any]) -> None:
+    code = (
+        "from fracture_edge.cli_options import quiet_tensorflow; quiet_tensorflow()\n"
+        "import tensorflow as tf\n"
+        "f = tf.function(lambda x: x)\n"
+        "for number in range(9): f(number)\n"
+        "tf.get_logger().warning('something else')\n"
+    )
+    said = run_python("-c", code).stderr.decode()
+    assert "retracing" not in said
+    assert "something else" in said
