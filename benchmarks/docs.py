@@ -358,6 +358,10 @@ def _frozen() -> str:
     return frozen_features.table_of(_json("frozen-features.json"))
 
 
+def _frozen_deep() -> str:
+    return frozen_features.table_of(_json("frozen-features-deep.json"))
+
+
 def _learning_curve() -> str:
     result = _json("learning-curve.json")
     lines = ["| training images | fractured | epochs | validation AUROC |", "|" + " --- |" * 4]
@@ -424,6 +428,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "averaged": _averaged,
         "ablations": _ablations,
         "frozen": _frozen,
+        "frozen_deep": _frozen_deep,
         "learning": _learning_curve,
         "stress": _stress,
         "robust": _robust,
