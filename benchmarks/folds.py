@@ -161,12 +161,12 @@ def _name(entry: dict[str, Any]) -> str:
 def _changes(given: Any, usual: Any, key: str = "") -> list[str]:
     """Values of a recipe that differ, as ``--set`` takes them; epochs have a column of their own."""
     if isinstance(usual, dict):
+        # What the recipe leaves out, such as an option of the network, may have been given; a recipe of an older
+        # version lacks what came later.
         return [
             change
-            for name, value in usual.items()
-            # A recipe of an older version lacks what came later.
-            if name in given
-            for change in _changes(given[name], value, f"{key}.{name}".strip("."))
+            for name, value in given.items()
+            for change in _changes(value, usual.get(name), f"{key}.{name}".strip("."))
         ]
     if isinstance(usual, list) and len(usual) == len(given):
         return [

@@ -172,12 +172,15 @@ def test_an_ablation_is_named_by_what_was_changed(tmp_path: Path) -> None:
         # Epochs have a column of their own.
         _folder(tmp_path / "b", "edge", 1 - GOOD, 0.1, recipe="probed", settings=changed),
         _folder(tmp_path / "c", "edge", GOOD, 1.0, settings=["batch_size=16"]),
+        # The recipe leaves this one to the network.
+        _folder(tmp_path / "d", "edge", GOOD, 1.0, settings=["options.deep_evidence=true"]),
     ]
     entries = take_in(folders, tmp_path / "out.json", resamples=50)
-    assert [row.split(" | ")[0] for row in table_of(entries).splitlines()[2:5]] == [
+    assert [row.split(" | ")[0] for row in table_of(entries).splitlines()[2:6]] == [
         "| edge (probed)",
         "| edge (probed, preprocessing.height=224, localisation=0.0, augmentation.flip_horizontal=false)",
         "| edge (batch_size=16)",
+        "| edge (options.deep_evidence=true)",
     ]
     assert entries[1]["compared_with"] == "edge (probed)"
 
