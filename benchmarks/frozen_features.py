@@ -97,6 +97,7 @@ def measure(
     weights: str,
     sizes: Sequence[int],
     *,
+    variant: str = "lite0",
     deep_evidence: bool = False,
     folds: int = 5,
     seed: int = 0,
@@ -108,7 +109,8 @@ def measure(
         splits: A split file; its test images are left alone.
         weights: Initial weights of `edge`, see `train.weights.initialise`.
         sizes: Sides of the square input, in pixels.
-        deep_evidence: An option of `edge`, see `train.architectures.edge.build`.
+        variant: An option of `edge`, see `train.architectures.edge.build`.
+        deep_evidence: Another one.
         folds: At least 3.
         seed: Of the folds and of the draw of a share.
 
@@ -121,6 +123,7 @@ def measure(
         "weights": Path(weights).name,
         "folds": folds,
         "seed": seed,
+        "variant": variant,
         "deep_evidence": deep_evidence,
         "images": len(table),
         "fractured": sum(table.labels),
@@ -128,7 +131,7 @@ def measure(
         "rows": [],
     }
     for size in sizes:
-        model = build("edge", size, size, deep_evidence=deep_evidence)
+        model = build("edge", size, size, variant=variant, deep_evidence=deep_evidence)
         initialise(model, weights)
         pixels = load_pixels(table, Preprocessing(size, size, "letterbox", "bicubic"))
         plain, mirrored = features_of(model, pixels), features_of(model, pixels[:, :, ::-1])
@@ -167,6 +170,7 @@ def main() -> None:
     parser.add_argument("--splits", type=Path, help="split file; its test images are left alone")
     parser.add_argument("--weights", default="imagenet", help="initial weights of edge; default imagenet")
     parser.add_argument("--size", type=int, nargs="+", default=[288], help="sides of the input; default 288")
+    parser.add_argument("--variant", default="lite0", help="of EfficientNet-Lite: lite0 (default), lite1, lite2")
     parser.add_argument("--deep-evidence", action="store_true", help="features of earlier maps too, and maxima")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON")
@@ -177,6 +181,7 @@ def main() -> None:
             arguments.splits,
             arguments.weights,
             arguments.size,
+            variant=arguments.variant,
             deep_evidence=arguments.deep_evidence,
             seed=arguments.seed,
         )

@@ -95,8 +95,12 @@ def test_the_command(
     assert plan == [(pytest.approx(times * 1e-3), 1.0) for times in STRENGTHS] + [
         (pytest.approx(1e-3), share) for share in SHARES
     ]
+    assert (result["variant"], result["deep_evidence"]) == ("lite0", False)
     lines = table_of(result).splitlines()
     assert lines[2].startswith("| 64x64 | 0.0001 | 72 | 0.")
+    monkeypatch.setattr(sys, "argv", [*command, "--variant", "lite9", "-o", str(output)])
+    with pytest.raises(SystemExit, match="error: architecture 'edge': no variant 'lite9'; there are lite0, lite1"):
+        frozen_features.main()
     monkeypatch.setattr(sys, "argv", [*command[:3], "-o", str(output), "--weights", str(tmp_path / "none.npz")])
     with pytest.raises(SystemExit, match=r"error: .*none\.npz: no such weights file"):
         frozen_features.main()

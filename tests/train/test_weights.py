@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from train.architectures import build
-from train.weights import WeightsError, initialise
+from train.architectures import edge as architecture
+from train.weights import WeightsError, initialise, lite
 
 Arrays = dict[str, np.ndarray]
 TINY_CNN = {"filters": (4, 6, 8), "units": 10}
@@ -174,6 +175,33 @@ def test_imagenet_equals_the_npz_file(
     initialise(edge, _save(tmp_path / "lite0.npz", arrays))
     for weight in edge.weights:
         np.testing.assert_array_equal(found[weight.path], weight.numpy())
+
+
+@pytest.mark.parametrize("variant", ["lite0", "lite1", "lite2"])
+def test_variants_are_told_apart_at_any_width(variant: str) -> None:
+    for filters in (0.25, 1.0):
+        assert lite.variant_of(build("edge", 64, 64, variant=variant, filters=filters)) == variant
+
+
+def test_no_weights_of_another_depth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(architecture, "STAGES", architecture.STAGES[:2])
+    model = build("edge", 64, 64, filters=0.25)
+    monkeypatch.undo()
+    assert _error(model, "imagenet") == "no published weights have 3 blocks"
+
+
+def test_fewer_filters_at_the_top_are_the_first_published(edge: keras.Model, tmp_path: Path) -> None:
+    narrow = build("edge", 64, 64, filters=0.25, top_filters=400)
+    for model in (edge, narrow):
+        initialise(model, _save(tmp_path / "lite0.npz", _published()))
+    # 1280 and 400 filters at a quarter of the width.
+    for layer, count in (("top_conv", 1), ("top_norm", 4)):
+        found, whole = narrow.get_layer(layer).get_weights(), edge.get_layer(layer).get_weights()
+        assert [value.shape[-1] for value in found] == [100] * count
+        for value, other in zip(found, whole, strict=True):
+            np.testing.assert_array_equal(value, other[..., :100])
+    below = [model.get_layer("block15_project_norm") for model in (edge, narrow)]
+    np.testing.assert_array_equal(below[0].gamma, below[1].gamma)
 
 
 def test_missing_file(edge: keras.Model, tmp_path: Path) -> None:

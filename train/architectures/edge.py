@@ -1,9 +1,12 @@
-"""`edge`: EfficientNet-Lite0 for one grey channel.
+"""`edge`: EfficientNet-Lite for one grey channel.
 
 EfficientNet-Lite (Google, 2020) is EfficientNet (Tan and Le, ICML 2019) without squeeze-and-excitation and
 with ReLU6 in place of swish, which makes it survive 8-bit quantisation. Lite0 has 4.6 M parameters with its
 ImageNet classifier; without it, with a stem for one channel and a map of cells, 3.4 M.
 """
+
+import math
+from types import MappingProxyType
 
 import keras
 from keras import layers
@@ -19,16 +22,41 @@ STAGES = (
     (1, 3, 1, 6, 320),
 )
 STEM_FILTERS, TOP_FILTERS = 32, 1280
+#: Factors of filters and repeats (Tan and Le, section 3.3). Lite keeps stem, top, and the stages of one block.
+VARIANTS = MappingProxyType({"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)})
 #: Of the maps that the cells are made of.
 CELL_FILTERS = 64
 #: As in the published ImageNet model: (x - 127) / 128, and the batch norms' epsilon.
 MEAN, SCALE, EPSILON = 127.0, 128.0, 1e-3
 
 
+def stages_of(variant: str) -> tuple[tuple[int, int, int, int, int], ...]:
+    """`STAGES` with the repeats and filters of a variant.
+
+    Raises:
+        ValueError: No such variant.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"no variant {variant!r}; there are {', '.join(VARIANTS)}")
+    width, depth = VARIANTS[variant]
+    return tuple(
+        (
+            repeats if repeats == 1 else math.ceil(depth * repeats),
+            kernel,
+            stride,
+            expansion,
+            _by_eights(width * count),
+        )
+        for repeats, kernel, stride, expansion, count in STAGES
+    )
+
+
 def build(
     height: int,
     width: int,
     *,
+    variant: str = "lite0",
+    top_filters: int = TOP_FILTERS,
     filters: float = 1.0,
     dropout: float = 0.2,
     drop_path: float = 0.1,
@@ -40,6 +68,8 @@ def build(
     Args:
         height: Rows of the input.
         width: Columns of the input.
+        variant: A key of `VARIANTS`.
+        top_filters: Of the last convolution, which holds a tenth of the parameters; published with 1280.
         filters: Multiplies the number of filters (at least 4 stay); for tests.
         dropout: Share of pooled features dropped while training.
         drop_path: Probability that the last residual branch is dropped while training (stochastic depth,
@@ -51,7 +81,13 @@ def build(
 
     Returns:
         A model from ``image`` uint8 [N, height, width, 1] to ``probability`` float32 [N, 1].
+
+    Raises:
+        ValueError: No such variant, or fewer than 1 or more than 1280 filters at the top.
     """
+    if not 1 <= top_filters <= TOP_FILTERS:
+        raise ValueError(f"top_filters {top_filters} is not in 1 to {TOP_FILTERS}")
+    stages = stages_of(variant)
 
     def scaled(count: int) -> int:
         return max(4, round(count * filters))
@@ -62,8 +98,8 @@ def build(
     x = _convolution(x, scaled(STEM_FILTERS), 3, 2, "stem")
     sums = []
     reduction = 2
-    index, count = 0, sum(stage[0] for stage in STAGES)
-    for repeats, kernel, stride, expansion, stage_filters in STAGES:
+    index, count = 0, sum(stage[0] for stage in stages)
+    for repeats, kernel, stride, expansion, stage_filters in stages:
         if stride > 1:
             fine = x
         reduction *= stride
@@ -81,7 +117,7 @@ def build(
             if repeat > 0 and reduction >= 16:
                 sums.append(x)
             index += 1
-    top = _convolution(x, scaled(TOP_FILTERS), 1, 1, "top")
+    top = _convolution(x, scaled(top_filters), 1, 1, "top")
     # One logit per cell of the last feature map, trained on marked fractures where there are any. The
     # image's log-odds are the strongest cell's plus a term of the pooled features: a fracture fills a cell
     # or two, which an average over all of them drowns. The last layer only scales and shifts, which is
@@ -106,6 +142,12 @@ def build(
         1, activation="sigmoid", kernel_initializer="ones", name="probability", dtype="float32"
     )(evidence)
     return keras.Model(image, probability, name="edge")
+
+
+def _by_eights(filters: float) -> int:
+    """The nearest multiple of 8, as the published networks have it: the next one where it is less than 90 %."""
+    rounded = max(8, int(filters + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * filters else rounded
 
 
 def _refined(

