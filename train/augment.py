@@ -5,10 +5,13 @@ own layers would interpolate once each, and a fracture line is 1 to 3 pixels wid
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 from keras import ops
 
 from fracture_edge.errors import FractureEdgeError
@@ -132,3 +135,30 @@ class RandomGreyLevels(_RandomLayer):
             deviation = per_image(self._between(count, 0.0, 255.0 * limits.noise))
             levels = levels + deviation * keras.random.normal(ops.shape(levels), seed=self.seeds)
         return ops.clip(levels, 0.0, 255.0)
+
+
+def draws(
+    pixels: npt.NDArray[np.uint8], limits: Augmentation, count: int, *, seed: int, batch_size: int = 64
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Augmented copies of all images, one set after the other.
+
+    Args:
+        pixels: uint8 [N, H, W, 1].
+        limits: How much may differ. MixUp and CutMix, which mix labels too, are left out.
+        count: Sets.
+        seed: Of all of them.
+        batch_size: Images augmented at a time, in float32.
+
+    Yields:
+        Rounded to whole grey levels, uint8 [N, H, W, 1].
+    """
+    affine = RandomAffine(limits, seed, dtype="float32")
+    levels = RandomGreyLevels(limits, seed + 1, dtype="float32")
+    for _ in range(count):
+        copies = np.empty_like(pixels)
+        for start in range(0, len(pixels), batch_size):
+            part = pixels[start : start + batch_size].astype(np.float32)
+            copies[start : start + batch_size] = np.rint(
+                ops.convert_to_numpy(levels(affine(part, training=True), training=True))
+            )
+        yield copies

@@ -36,7 +36,7 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="notebook (as the reference), corrected, probed, finetune and robust (edge only), scratch "
+            help="notebook (as the reference), corrected, probed, finetune, lite2 and robust (edge only), scratch "
             "(resnet50 only), or a .toml file; corrected if not given, finetune with --weights embedded."
         ),
     ] = None,

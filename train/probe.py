@@ -6,7 +6,7 @@ Underperform Out-of-Distribution", ICLR 2022). A logistic regression on the feat
 a better head to begin with. It holds for those features only, so it belongs with norms that keep their statistics.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from fracture_edge.errors import FractureEdgeError
+from train.augment import Augmentation, draws
 from train.loop import outputs
 
 #: Inverse strength of the L2 penalty on standardised features times their number, by `benchmarks.frozen_features`.
@@ -24,16 +25,15 @@ STRENGTH = 1.28
 
 
 def fit_head(
-    model: keras.Model, pixels: npt.NDArray[np.uint8], labels: Sequence[int], *, balanced: bool, mirrored: bool
+    model: keras.Model, views: Iterable[npt.NDArray[np.uint8]], labels: Sequence[int], *, balanced: bool
 ) -> None:
     """Give `model` the head of a logistic regression on its own pooled features; the cells begin as equals.
 
     Args:
         model: `edge`; its layers ``pooled_evidence`` and ``cells`` are changed.
-        pixels: Training images, uint8 [N, H, W, 1].
-        labels: 0 or 1, N of them.
+        views: The training images, uint8 [N, H, W, 1], and what else it is to fit, see `views_of`.
+        labels: 0 or 1, N of them, the same for every view.
         balanced: Whether both classes count the same.
-        mirrored: Whether to fit it to the mirror images too.
 
     Raises:
         FractureEdgeError: The network has no such head.
@@ -41,15 +41,36 @@ def fit_head(
     names = {layer.name for layer in model.layers}
     if "pooled_evidence" not in names:
         raise FractureEdgeError(f"recipe.probe: is for 'edge', '{model.name}' has no single layer to fit")
-    features = features_of(model, pixels)
-    if mirrored:
-        features = np.concatenate([features, features_of(model, pixels[:, :, ::-1])])
-    kernel, bias = regress(features, np.tile(labels, len(features) // len(pixels)), balanced=balanced)
+    features = np.concatenate([features_of(model, view) for view in views])
+    kernel, bias = regress(features, np.tile(labels, len(features) // len(labels)), balanced=balanced)
     cells = model.get_layer("cells_coarse" if "cells_coarse" in names else "cells")
     cell_kernel, cell_bias = cells.get_weights()
     cells.set_weights([np.zeros_like(cell_kernel), cell_bias])
     # All cells say the same now, which must not count twice.
     model.get_layer("pooled_evidence").set_weights([kernel[:, np.newaxis], bias - cell_bias])
+
+
+def views_of(
+    pixels: npt.NDArray[np.uint8], augmentation: Augmentation, count: int, *, seed: int
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """What the head is fitted to: the images, their mirror images where training mirrors, and augmented ones.
+
+    A head that knows whole images only is wrong about what augmentation makes of them, and its corrections distort
+    the features from the first step on.
+
+    Args:
+        pixels: Training images, uint8 [N, H, W, 1].
+        augmentation: Of the training to come.
+        count: Augmented copies of each image.
+        seed: Of the augmentation.
+
+    Yields:
+        uint8 [N, H, W, 1], `count` times and once or twice more.
+    """
+    yield pixels
+    if augmentation.flip_horizontal:
+        yield pixels[:, :, ::-1]
+    yield from draws(pixels, augmentation, count, seed=seed)
 
 
 def features_of(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:

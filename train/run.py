@@ -30,7 +30,7 @@ from train.lock import alone
 from train.mixing import Mixing
 from train.options import RunOptions
 from train.pictures import draw_training
-from train.probe import fit_head
+from train.probe import fit_head, views_of
 from train.recipe import Recipe
 from train.suitability import fit_limits
 from train.teacher import Teaching, cross_fit
@@ -209,8 +209,8 @@ def train_once(
         refit_norms(model, pixels, seed=seed)
     if recipe.probe and anew:
         say(f"fitting the head to the features of {len(pixels)} images")
-        mirrored = recipe.augmentation.flip_horizontal
-        fit_head(model, pixels, train_part.labels, balanced=recipe.class_balance == "weights", mirrored=mirrored)
+        views = views_of(pixels, recipe.augmentation, recipe.probe_draws, seed=seed)
+        fit_head(model, views, train_part.labels, balanced=recipe.class_balance == "weights")
     say(f"{recipe.architecture}: {model.count_params():,} parameters, initial weights: {initial}")
     balance = class_weights(train_part.labels) if recipe.class_balance == "weights" else None
     wants_masks = recipe.localisation > 0 and any(layer.name == "cells" for layer in model.layers)

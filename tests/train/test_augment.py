@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 
 from fracture_edge.errors import FractureEdgeError
-from train.augment import Augmentation, RandomAffine, RandomGreyLevels
+from train.augment import Augmentation, RandomAffine, RandomGreyLevels, draws
 
 #: Everything at once, for what must hold whatever is drawn.
 ALL = Augmentation(
@@ -191,3 +191,19 @@ def test_noise_has_the_drawn_deviation_for_each_image() -> None:
 def test_noise_stays_within_bytes() -> None:
     found = _apply(RandomGreyLevels, Augmentation(noise=1.0), _images(8))
     assert (found.min(), found.max()) == (0.0, 255.0)
+
+
+def test_draws_are_what_training_draws_in_whole_grey_levels() -> None:
+    pixels = _images(5).round().astype(np.uint8)
+    affine, levels = RandomAffine(ALL, 7), RandomGreyLevels(ALL, 8)
+    found = list(draws(pixels, ALL, 2, seed=7, batch_size=3))
+    assert [(copies.shape, copies.dtype) for copies in found] == [(pixels.shape, np.uint8)] * 2
+    # Two sets of a batch of three and one of two; the layers go on drawing.
+    for copies in found:
+        for part in (slice(0, 3), slice(3, 5)):
+            images = pixels[part].astype(np.float32)
+            expected = np.asarray(levels(affine(images, training=True), training=True))
+            # Half a level by rounding, and as float32 errs.
+            np.testing.assert_allclose(copies[part], expected, atol=0.501)
+    assert np.abs(found[0].astype(int) - found[1]).max() > 1
+    assert not list(draws(pixels, ALL, 0, seed=7))

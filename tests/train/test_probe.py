@@ -13,10 +13,11 @@ from fracture_edge.errors import FractureEdgeError
 from fracture_edge.preprocess import Preprocessing
 from train import loop, run
 from train.architectures import build, edge
+from train.augment import Augmentation, draws
 from train.callbacks import SaveState
 from train.loading import Batches
 from train.options import RunOptions
-from train.probe import STRENGTH, fit_head
+from train.probe import STRENGTH, fit_head, views_of
 from train.recipe import Phase, Recipe, RecipeError, load_recipe, override
 
 SIZE = 64
@@ -53,7 +54,7 @@ def test_the_network_answers_as_the_regression(
             C=STRENGTH / features.shape[1], class_weight="balanced" if balanced else None, max_iter=1000
         ),
     ).fit(features, LABELS * len(views))
-    fit_head(model, pixels, LABELS, balanced=balanced, mirrored=mirrored)
+    fit_head(model, views, LABELS, balanced=balanced)
     # The features are float32, and so small that their standardisation is large.
     np.testing.assert_allclose(
         _log_odds(model, pixels), regression.decision_function(features[: len(pixels)]), atol=2e-3
@@ -63,10 +64,24 @@ def test_the_network_answers_as_the_regression(
     assert np.unique(cells).tolist() == [-3.0]
 
 
+def test_what_the_head_is_fitted_to(pixels: np.ndarray) -> None:
+    limits = Augmentation(rotation=20.0, flip_horizontal=True, noise=0.1)
+    plain, mirrored, *drawn = views_of(pixels, limits, 2, seed=3)
+    np.testing.assert_array_equal(plain, pixels)
+    np.testing.assert_array_equal(mirrored, pixels[:, :, ::-1])
+    expected = list(draws(pixels, limits, 2, seed=3))
+    assert len(drawn) == 2
+    for found, wanted in zip(drawn, expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    # Without mirrored training, and without draws, the images alone.
+    (only,) = views_of(pixels, Augmentation(rotation=20.0), 0, seed=3)
+    np.testing.assert_array_equal(only, pixels)
+
+
 def test_other_networks_are_refused(pixels: np.ndarray) -> None:
     model = build("custom_cnn", SIZE, SIZE, filters=(4, 4, 4), units=4)
     with pytest.raises(FractureEdgeError, match="'custom_cnn' has no single layer to fit"):
-        fit_head(model, pixels, LABELS, balanced=True, mirrored=False)
+        fit_head(model, [pixels], LABELS, balanced=True)
 
 
 def test_frozen_norms_keep_everything_and_the_rest_learns(pixels: np.ndarray, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -183,21 +183,22 @@ def test_a_probed_run_starts_from_the_training_images(
 ) -> None:
     asked: list[Any] = []
 
-    def fit(model: keras.Model, pixels: np.ndarray, labels: list[int], **how: bool) -> None:
-        asked.append((model.name, pixels, labels, how))
+    def fit(model: keras.Model, views: Iterable[np.ndarray], labels: list[int], **how: bool) -> None:
+        asked.append((model.name, list(views), labels, how))
 
     monkeypatch.setattr(run, "fit_head", fit)
     recipe = tmp_path / "probed.toml"
     recipe.write_text("probe = true\n" + (train_data / "custom_cnn.toml").read_text())
     changed = override(
-        load_recipe("custom_cnn", str(recipe)), settings=[f"augmentation.flip_horizontal={mirrored}".lower()]
+        load_recipe("custom_cnn", str(recipe)),
+        settings=[f"augmentation.flip_horizontal={mirrored}".lower(), "probe_draws=2"],
     )
     places = {"data": train_data / "data", "splits": train_data / "splits.csv", "out": tmp_path / "out"}
     run.train_model(changed, RunOptions(**places, recipe_name=str(recipe)))
-    ((name, pixels, labels, how),) = asked
+    ((name, (pixels, *others), labels, how),) = asked
     table = read_splits(train_data / "data", train_data / "splits.csv").where("train")
     assert (name, list(labels)) == ("custom_cnn", list(table.labels))
-    assert how == {"balanced": True, "mirrored": mirrored}
+    assert (how, len(others)) == ({"balanced": True}, 3 if mirrored else 2)
     np.testing.assert_array_equal(pixels[0], Preprocessing(32, 32).load(table.file(table.items[0])))
 
 
