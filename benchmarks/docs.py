@@ -47,6 +47,7 @@ RUN = "fracatlas.json"
 #: The embedded model of version 0.2 on a processor without VNNI.
 OLDER = "fracatlas-avx2.json"
 EMBEDDED_ROW = "embedded/onnx int8"
+_DEEP = "preprocessing.height=224, preprocessing.width=224, options.deep_evidence=true"
 _SHOWN = ("keras float32", "onnx float32", "onnx int8", "onnx int8 factorised64", "tflite float16", "tflite int8")
 DOCUMENTS = (
     ROOT / "README.md",
@@ -354,12 +355,23 @@ def _ablations() -> str:
     return folds.table_of(_entries("ablations.json"))
 
 
+def _larger() -> str:
+    """What the larger variant adds to the network that is the same otherwise."""
+    small, large = (f"edge (probed, {about})" for about in (_DEEP, f'{_DEEP}, options.variant="lite2"'))
+    change = folds.Answers.read(RESULTS / "ablations.csv").change(small, large, resamples=2000)
+    return f"The AUROC of {large} less that of {small}: {interval(change)}.\n"
+
+
 def _frozen() -> str:
     return frozen_features.table_of(_json("frozen-features.json"))
 
 
 def _frozen_deep() -> str:
     return frozen_features.table_of(_json("frozen-features-deep.json"))
+
+
+def _frozen_larger() -> str:
+    return frozen_features.table_of(_json("frozen-features-lite2.json"))
 
 
 def _learning_curve() -> str:
@@ -427,8 +439,10 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "folds": _folds,
         "averaged": _averaged,
         "ablations": _ablations,
+        "larger": _larger,
         "frozen": _frozen,
         "frozen_deep": _frozen_deep,
+        "frozen_larger": _frozen_larger,
         "learning": _learning_curve,
         "stress": _stress,
         "robust": _robust,
