@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
-from train.augment import RandomAffine, RandomGreyLevels
+from train.augment import draws
 from train.callbacks import History
 from train.dataset import SPLITS, ImageTable
 from train.figure import COLOURS, picture
@@ -72,12 +71,8 @@ def draw_samples(part: ImageTable, store: "PixelStore", recipe: Recipe, path: Pa
         rows = [row for row, value in enumerate(part.labels) if value == label]
         chosen += sorted(random.permutation(rows)[:SAMPLES].tolist())
     items = tuple(part.items[row] for row in chosen)
-    pixels = store.of(ImageTable(part.root, part.layout, items)).astype(np.float32)
-    affine = RandomAffine(recipe.augmentation, seed, dtype="float32")
-    levels = RandomGreyLevels(recipe.augmentation, seed + 1, dtype="float32")
-    columns = [pixels] + [
-        keras.ops.convert_to_numpy(levels(affine(pixels, training=True), training=True)) for _ in range(COPIES)
-    ]
+    pixels = store.of(ImageTable(part.root, part.layout, items))
+    columns = [pixels, *draws(pixels, recipe.augmentation, COPIES, seed=seed)]
     title = "samples: as the network gets them (left), and augmented for training"
     with picture(path, width=1.5 * len(columns) + 1, height=1.5 * len(items) + 0.6, title=title) as figure:
         grid = figure.subplots(len(items), len(columns), squeeze=False)
