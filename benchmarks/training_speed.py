@@ -115,7 +115,7 @@ def main() -> None:
     for entry in arguments.models or list(ARCHITECTURES):
         model, _, precision = entry.partition(":")
         device = prepare(precision or "auto")
-        row = training_speed(load_recipe(model), batches=arguments.batches, rounds=arguments.rounds)
+        row = training_speed(load_recipe(model, "corrected"), batches=arguments.batches, rounds=arguments.rounds)
         rows.append(row | {"device": device.name, "precision": device.precision})
         print(json.dumps(rows[-1]), flush=True)
         gc.collect()

@@ -27,7 +27,10 @@ def train_all(
     splits: OptionalSplitsOption = None,
     out: ArtifactsOption = Path("artifacts"),
     models: Annotated[str, typer.Option(help="Names, separated by commas.")] = "resnet50,vgg16,custom_cnn,edge",
-    recipe: Annotated[str, typer.Option(help="notebook (as the reference) or corrected.")] = "corrected",
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="notebook (as the reference), corrected ...; as in `fracture-edge train` if not given."),
+    ] = None,
     weights: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,21 +70,26 @@ def train_all(
     from train.every import train_all as train_each
     from train.every import weights_of
     from train.options import RunOptions
-    from train.recipe import load_recipe, override
+    from train.recipe import load_recipe, override, usual_recipe
 
+    starts = weights_of(weights or (), names)
+    recipe_names = {name: recipe or usual_recipe(name, starts.get(name)) for name in names}
     outcomes = train_each(
-        {name: override(load_recipe(name, recipe), epochs=epochs, settings=settings or ()) for name in names},
+        {
+            name: override(load_recipe(name, chosen), epochs=epochs, settings=settings or ())
+            for name, chosen in recipe_names.items()
+        },
         RunOptions(
             data=data,
             splits=splits,
             out=out,
-            recipe_name=recipe,
             seed=seed,
             precision=precision,
             resume=resume,
             force=force,
         ),
-        weights=weights_of(weights or (), names),
+        recipe_names=recipe_names,
+        weights=starts,
         split=split,
     )
     if outcomes.comparison:

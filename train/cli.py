@@ -37,7 +37,8 @@ def train(
         str | None,
         typer.Option(
             help="notebook (as the reference), corrected, probed, finetune, lite2 and robust (edge only), scratch "
-            "(resnet50 only), or a .toml file; corrected if not given, finetune with --weights embedded."
+            "(resnet50 only), or a .toml file. If not given: for edge robust, which makes the embedded model "
+            "(finetune with --weights embedded, corrected with --weights none), for all others corrected."
         ),
     ] = None,
     weights: Annotated[
@@ -86,9 +87,9 @@ def train(
     """
     quiet_tensorflow()
     from train.options import RunOptions
-    from train.recipe import load_recipe, override
+    from train.recipe import load_recipe, override, usual_recipe
 
-    name = recipe or ("finetune" if weights == "embedded" else "corrected")
+    name = recipe or usual_recipe(model, weights)
     chosen = override(
         load_recipe(model, name),
         epochs=epochs,

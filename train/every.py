@@ -35,6 +35,7 @@ def train_all(
     recipes: Mapping[str, Recipe],
     options: RunOptions,
     *,
+    recipe_names: Mapping[str, str],
     weights: Mapping[str, str],
     split: str = "val",
 ) -> Outcomes:
@@ -43,6 +44,7 @@ def train_all(
     Args:
         recipes: By model.
         options: Shared by all. With ``resume``, finished models are left as they are.
+        recipe_names: What each recipe is called, for the records.
         weights: Initial weights by model, where not the recipe's.
         split: What to compare on: ``val``, or ``test`` for the last look.
 
@@ -64,7 +66,15 @@ def train_all(
             continue
         resume = options.resume and State.read(unfinished(target)) is not None
         try:
-            train_model(recipe, replace(options, weights=weights.get(model, options.weights), resume=resume))
+            train_model(
+                recipe,
+                replace(
+                    options,
+                    recipe_name=recipe_names[model],
+                    weights=weights.get(model, options.weights),
+                    resume=resume,
+                ),
+            )
         except FractureEdgeError as error:
             failed[model] = str(error)
             say(f"fracture-edge: {model}: {error}")

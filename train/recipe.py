@@ -147,7 +147,22 @@ def _require(key: str, value: float, right: bool, wanted: str) -> None:
         raise RecipeError(f"recipe.{key}: must be {wanted}, not {value}")
 
 
-def load_recipe(model: str, name: str = "corrected") -> Recipe:
+def usual_recipe(model: str, weights: str | None = None) -> str:
+    """Name of the recipe that is taken where none is asked for.
+
+    For ``edge`` that of the embedded model: ``robust``, or ``finetune`` to adapt the embedded model itself. It
+    begins with the features of pretrained weights and keeps their norms, so random weights get ``corrected``.
+
+    Args:
+        model: Name of the architecture.
+        weights: Initial weights that were asked for; ``None`` for the recipe's own.
+    """
+    if model != "edge" or weights == "none":
+        return "corrected"
+    return "finetune" if weights == "embedded" else "robust"
+
+
+def load_recipe(model: str, name: str) -> Recipe:
     """Load a recipe that ships with the package, or a TOML file of the user's own.
 
     Args:

@@ -34,7 +34,12 @@ def tune(
             "learning rate, label smoothing, class balance and augmentation."
         ),
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Where to start: a recipe's name or a .toml file.")] = "corrected",
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Where to start: a recipe's name or a .toml file; as in `fracture-edge train` if not given."
+        ),
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(help="As in `fracture-edge train`; the recipe's if not given.")
     ] = None,
@@ -55,17 +60,18 @@ def tune(
     """
     quiet_tensorflow()
     from train.options import RunOptions
-    from train.recipe import load_recipe, override
+    from train.recipe import load_recipe, override, usual_recipe
     from train.space import load_space
     from train.tune import tune as search
 
-    chosen = override(load_recipe(model, recipe), epochs=epochs, settings=settings or ())
+    name = recipe or usual_recipe(model, weights)
+    chosen = override(load_recipe(model, name), epochs=epochs, settings=settings or ())
     options = RunOptions(
         data=data,
         splits=splits,
         out=out,
         weights=weights,
-        recipe_name=recipe,
+        recipe_name=name,
         seed=seed,
         precision=precision,
         resume=resume,

@@ -76,7 +76,8 @@ def trained(
         for model, path in start.items():
             keras.utils.set_random_seed(0)
             liven(build(model, 32, 32, **_tiny(model).options), pixels).save(path)
-        outcomes = train_all({model: _tiny(model) for model in MODELS}, options, weights=start)
+        recipes = {model: _tiny(model) for model in MODELS}
+        outcomes = train_all(recipes, options, recipe_names=dict.fromkeys(MODELS, "tiny"), weights=start)
     return Trained(data, options.out, outcomes)
 
 
@@ -227,11 +228,30 @@ def test_finished_models_are_left_alone(
     State(0, [], 0).write(unfinished(artifacts / "edge"))
     code, _, err = cli(*arguments, "--resume", "--weights", "edge=none")
     assert code == 0, err
-    assert [(model, options.resume, options.weights) for model, options in calls] == [
-        ("custom_cnn", False, None),
-        ("edge", True, "none"),
+    assert [(model, options.resume, options.weights, options.recipe_name) for model, options in calls] == [
+        ("custom_cnn", False, None, "corrected"),
+        ("edge", True, "none", "corrected"),
     ]
     _check_comparison(artifacts, "val")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [((), ("corrected", "robust")), (("--recipe", "corrected"), ("corrected", "corrected"))],
+)
+def test_each_model_has_a_recipe_of_its_own(
+    trained: Trained,
+    tmp_path: Path,
+    cli: Cli,
+    tiny: None,
+    calls: list[tuple[str, RunOptions]],
+    arguments: tuple[str, ...],
+    names: tuple[str, ...],
+) -> None:
+    places = ("--data", trained.data, "--artifacts", tmp_path, "--models", ",".join(MODELS))
+    code, _, err = cli("train-all", *places, *arguments)
+    assert code == 0, err
+    assert [(model, options.recipe_name) for model, options in calls] == list(zip(MODELS, names, strict=True))
 
 
 def test_comparing_on_test(

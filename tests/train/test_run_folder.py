@@ -164,8 +164,10 @@ def test_command_line(
 @pytest.mark.parametrize(
     ("arguments", "name", "weights"),
     [
-        ((), "corrected", "imagenet"),
+        ((), "robust", "imagenet"),
         (("--weights", "embedded"), "finetune", "embedded"),
+        (("--weights", "none"), "corrected", "imagenet"),
+        (("--weights", "lite0.npz"), "robust", "imagenet"),
         (("--weights", "none", "--recipe", "finetune"), "finetune", "embedded"),
     ],
 )

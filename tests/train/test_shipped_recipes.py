@@ -10,7 +10,7 @@ from fracture_edge.classifier import FractureClassifier
 from fracture_edge.preprocess import Preprocessing
 from train.architectures import ARCHITECTURES
 from train.augment import Augmentation
-from train.recipe import Phase, Recipe, load_recipe, override
+from train.recipe import Phase, Recipe, load_recipe, override, usual_recipe
 
 AS_PUBLISHED = Preprocessing(224, 224, "stretch", "bilinear")
 WHOLE = Preprocessing(224, 224, "letterbox", "bicubic")
@@ -99,9 +99,26 @@ def test_every_shipped_recipe_loads(model: str, name: str) -> None:
     assert recipe.augmentation.flip_vertical == (name in {"robust", "finetune", "lite2"})
 
 
+@pytest.mark.parametrize(
+    ("model", "weights", "expected"),
+    [
+        ("edge", None, "robust"),
+        ("edge", "imagenet", "robust"),
+        ("edge", "lite0.npz", "robust"),
+        ("edge", "embedded", "finetune"),
+        # There are no features to begin with, and no norms to keep.
+        ("edge", "none", "corrected"),
+        *((model, None, "corrected") for model in ARCHITECTURES if model != "edge"),
+    ],
+)
+def test_the_recipe_where_none_is_asked_for(model: str, weights: str | None, expected: str) -> None:
+    assert usual_recipe(model, weights) == expected
+    recipe = load_recipe(model, expected)
+    assert not (recipe.probe and weights == "none")
+
+
 def test_edge() -> None:
-    recipe = load_recipe("edge")
-    assert recipe == load_recipe("edge", "corrected")
+    recipe = load_recipe("edge", "corrected")
     assert recipe.preprocessing == Preprocessing(288, 288, "letterbox", "bicubic")
     assert recipe.phases == (Phase(15, 6e-4, "cosine", warmup_epochs=2),)
     assert (recipe.optimizer, recipe.monitor, recipe.localisation) == ("adamw", "val_auroc", 1.5)
@@ -109,7 +126,7 @@ def test_edge() -> None:
 
 
 def test_from_scratch_all_of_it_is_trained() -> None:
-    recipe, usual = load_recipe("resnet50", "scratch"), load_recipe("resnet50")
+    recipe, usual = load_recipe("resnet50", "scratch"), load_recipe("resnet50", "corrected")
     assert (recipe.weights, [phase.trainable for phase in recipe.phases]) == ("none", ["all"])
     assert (recipe.preprocessing, recipe.augmentation) == (usual.preprocessing, usual.augmentation)
 
@@ -124,7 +141,7 @@ def test_finetuning_takes_smaller_steps_from_the_embedded_model() -> None:
 
 
 def test_probing_keeps_the_features_and_takes_smaller_steps() -> None:
-    recipe, usual = load_recipe("edge", "probed"), load_recipe("edge")
+    recipe, usual = load_recipe("edge", "probed"), load_recipe("edge", "corrected")
     assert (recipe.probe, recipe.frozen_norms, recipe.weights) == (True, True, "imagenet")
     assert recipe.phases == (Phase(6, 1e-4, "cosine", warmup_epochs=1),)
     unlike = {"phases", "ema_momentum", "probe", "frozen_norms", "refit_norms"}
@@ -132,7 +149,7 @@ def test_probing_keeps_the_features_and_takes_smaller_steps() -> None:
 
 
 def test_what_makes_it_robust_goes_further_than_usual() -> None:
-    recipe, usual = load_recipe("edge", "robust"), load_recipe("edge")
+    recipe, usual = load_recipe("edge", "robust"), load_recipe("edge", "corrected")
     assert (recipe.weights, recipe.options) == ("imagenet", usual.options)
     assert (recipe.probe, recipe.frozen_norms) == (True, True)
     assert [(phase.trainable, phase.schedule) for phase in recipe.phases] == [

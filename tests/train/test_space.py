@@ -42,7 +42,7 @@ def test_the_default_space_fits_every_corrected_recipe(model: str) -> None:
         "augmentation.contrast",
         "augmentation.mixup",
     ]
-    check_space(space, load_recipe(model))
+    check_space(space, load_recipe(model, "corrected"))
 
 
 def test_the_default_space_is_searched_within_its_ends() -> None:

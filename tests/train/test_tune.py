@@ -456,3 +456,17 @@ def test_a_data_folder_that_is_not_there(
     code, out, err = search("--data", tmp_path / "nowhere")
     assert (code, out, err) == (1, "", f"fracture-edge: {tmp_path / 'nowhere'}: no such folder\n")
     assert trainer.recipes == []
+
+
+def test_edge_starts_from_the_recipe_of_the_embedded_model(
+    project: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def stop(recipe: Recipe, options: RunOptions, *_: object, **__: object) -> Path:
+        started.append((recipe, options.recipe_name))
+        raise FractureEdgeError("no search here")
+
+    monkeypatch.setattr(module, "tune", stop)
+    assert cli("tune", "edge", "--data", project / "data") == (1, "", "fracture-edge: no search here\n")
+    assert started == [(load_recipe("edge", "robust"), "robust")]
