@@ -129,9 +129,15 @@ def convert(
         tuning = FineTuning(images["pixels"], images["labels"].tolist(), epochs=epochs, seed=seed)
         path.write_bytes(quantisation_aware(_model(work, heatmap=False), tuning))
     elif chosen.runtime == "tflite":
+        from export.recentre import recentre
         from export.to_tflite import to_tflite
 
-        to_tflite(_model(work, heatmap=heatmap), path, chosen, np.load(Path(work) / "calibration.npy"))
+        model, images = _model(work, heatmap=heatmap), np.load(Path(work) / "calibration.npy")
+        to_tflite(model, path, chosen, images)
+        if chosen.precision in ("int8", "dynamic"):
+            embed_info(path, ModelInfo.from_json(info), path)
+            recentre(model, path, images)
+            to_tflite(model, path, chosen, images)
     elif chosen.precision == "float32":
         path.write_bytes(float32.read_bytes())
     elif chosen.precision == "float16":
