@@ -36,8 +36,10 @@ def recentre(model: keras.Model, file: Path, images: npt.NDArray[np.uint8]) -> N
     """
     found = runner_of(file, threads=os.cpu_count() or 1).probabilities(images)
     layer = model.get_layer("probability")
+    # A heat map may be the model's other output.
+    wanted = predict(keras.Model(model.input, layer.output), images)
     kernel, bias = layer.get_weights()
-    layer.set_weights([kernel, bias - np.float32(shift_of(predict(model, images), found))])
+    layer.set_weights([kernel, bias - np.float32(shift_of(wanted, found))])
 
 
 def shift_of(wanted: _Floats, found: _Floats) -> float:

@@ -38,7 +38,8 @@ def train(
         typer.Option(
             help="notebook (as the reference), corrected, probed, finetune, lite2 and robust (edge only), scratch "
             "(resnet50 only), or a .toml file. If not given: for edge robust, which makes the embedded model "
-            "(finetune with --weights embedded, corrected with --weights none), for all others corrected."
+            "(finetune with the weights of a whole network, such as embedded; corrected with none), for all "
+            "others corrected."
         ),
     ] = None,
     weights: Annotated[

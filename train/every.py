@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from fracture_edge.errors import FractureEdgeError
-from train.callbacks import State
 from train.compare import compare_models
 from train.dataset import read_splits, read_table
 from train.evaluation import evaluate_model
 from train.options import RunOptions
 from train.recipe import Recipe
 from train.run import say, train_model
-from train.working import unfinished
+from train.working import unfinished, worth_resuming
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ def train_all(
             say(f"{target} is finished")
             trained.append(model)
             continue
-        resume = options.resume and State.read(unfinished(target)) is not None
+        resume = options.resume and worth_resuming(unfinished(target))
         try:
             train_model(
                 recipe,

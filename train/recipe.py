@@ -150,8 +150,9 @@ def _require(key: str, value: float, right: bool, wanted: str) -> None:
 def usual_recipe(model: str, weights: str | None = None) -> str:
     """Name of the recipe that is taken where none is asked for.
 
-    For ``edge`` that of the embedded model: ``robust``, or ``finetune`` to adapt the embedded model itself. It
-    begins with the features of pretrained weights and keeps their norms, so random weights get ``corrected``.
+    For ``edge`` that of the embedded model, ``robust``. It makes a head of its own and keeps the norms of
+    pretrained weights: a network that has its head already, such as the embedded model, gets ``finetune``, and
+    random weights get ``corrected``.
 
     Args:
         model: Name of the architecture.
@@ -159,7 +160,8 @@ def usual_recipe(model: str, weights: str | None = None) -> str:
     """
     if model != "edge" or weights == "none":
         return "corrected"
-    return "finetune" if weights == "embedded" else "robust"
+    whole = weights is not None and (weights == "embedded" or weights.endswith((".keras", ".weights.h5")))
+    return "finetune" if whole else "robust"
 
 
 def load_recipe(model: str, name: str) -> Recipe:

@@ -56,7 +56,7 @@ def tune(
     touched. artifacts/MODEL-tune gets study.db, trials.csv, trials.png and best.toml, a recipe for
     `fracture-edge train --recipe`.
 
-    Example: fracture-edge tune edge --data fracatlas --splits splits.csv --trials 30 --epochs 5
+    Example: fracture-edge tune edge --recipe probed --data fracatlas --splits splits.csv --trials 30 --epochs 5
     """
     quiet_tensorflow()
     from train.options import RunOptions

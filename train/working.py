@@ -32,14 +32,14 @@ def check_target(target: Path, *, resume: bool, force: bool) -> None:
     if resume or force:
         return
     refuse_overwrite(target)
-    if _worth_resuming(unfinished(target)):
+    if worth_resuming(unfinished(target)):
         raise FractureEdgeError(
             f"{unfinished(target)} holds an unfinished run: --resume goes on with it, --force starts anew"
         )
 
 
-def _worth_resuming(folder: Path) -> bool:
-    """Whether a run in `folder` has an epoch, or a fold, behind it."""
+def worth_resuming(folder: Path) -> bool:
+    """Whether a run in `folder`, or a fold or teacher of it, has an epoch behind it."""
     return any(any(folder.rglob(name)) for name in (STATE_FILE, FOLD_FILE))
 
 
@@ -72,7 +72,7 @@ def open_folder(target: Path, settings: Mapping[str, Any], *, resume: bool) -> I
     try:
         yield folder
     except BaseException:
-        if not _worth_resuming(folder):
+        if not worth_resuming(folder):
             shutil.rmtree(folder, ignore_errors=True)
         raise
 

@@ -36,12 +36,17 @@ def test_a_file_that_always_answers_alike_is_left(answer: float) -> None:
     assert shift_of(PROBABILITIES, np.full(len(PROBABILITIES), answer)) == 0.0
 
 
-def test_the_last_bias_takes_it(monkeypatch: pytest.MonkeyPatch, bone: Callable[..., Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("heatmap", [False, True])
+def test_the_last_bias_takes_it(
+    monkeypatch: pytest.MonkeyPatch, bone: Callable[..., Any], tmp_path: Path, heatmap: bool
+) -> None:
     image = keras.Input((32, 24, 1), dtype="uint8")
     features = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(image))
-    model = keras.Model(image, keras.layers.Dense(1, activation="sigmoid", name="probability")(features))
+    probability = keras.layers.Dense(1, activation="sigmoid", name="probability")(features)
+    alone = keras.Model(image, probability)
+    model = keras.Model(image, {"probability": probability, "heatmap": features}) if heatmap else alone
     pixels = np.stack([np.resize(bone(seed, seed % 2 == 1), (32, 24, 1)) for seed in range(8)]).astype(np.uint8)
-    before = np.asarray(model(pixels), np.float64)[:, 0]
+    before = np.asarray(alone(pixels), np.float64)[:, 0]
 
     def answers(images: Any) -> Any:
         assert images is pixels
@@ -53,6 +58,6 @@ def test_the_last_bias_takes_it(monkeypatch: pytest.MonkeyPatch, bone: Callable[
 
     monkeypatch.setattr(module, "runner_of", opened)
     recentre(model, tmp_path / "file.tflite", pixels)
-    after = np.asarray(model(pixels), np.float64)[:, 0]
+    after = np.asarray(alone(pixels), np.float64)[:, 0]
     # float32.
     np.testing.assert_allclose(logit(after), logit(before) - 0.4, atol=1e-5)

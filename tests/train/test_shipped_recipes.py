@@ -106,6 +106,9 @@ def test_every_shipped_recipe_loads(model: str, name: str) -> None:
         ("edge", "imagenet", "robust"),
         ("edge", "lite0.npz", "robust"),
         ("edge", "embedded", "finetune"),
+        # A whole network has its head already.
+        ("edge", "artifacts/edge/model.keras", "finetune"),
+        ("edge", "own.weights.h5", "finetune"),
         # There are no features to begin with, and no norms to keep.
         ("edge", "none", "corrected"),
         *((model, None, "corrected") for model in ARCHITECTURES if model != "edge"),
