@@ -405,12 +405,13 @@ def _stress() -> str:
 
 
 def _robust() -> str:
-    """On validation, the embedded model and the one before."""
+    """On validation, the embedded model, the one before, and the same recipe once more."""
     results = {
         f"{name} (SHA-256 {result['model_sha256'][:12]})": result
         for name, result in (
             ("run 1", _json("stress-val-before.json")),
             ("run 11", _json("stress-val-embedded.json")),
+            ("run 16", _json("stress-val-rebuilt.json")),
         )
     }
     first = next(iter(results.values()))
