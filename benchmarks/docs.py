@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -379,8 +380,8 @@ def _frozen_larger() -> str:
     return frozen_features.table_of(_json("frozen-features-lite2.json"))
 
 
-def _learning_curve() -> str:
-    result = _json("learning-curve.json")
+def _learning_curve(name: str) -> str:
+    result = _json(name)
     lines = ["| training images | fractured | epochs | validation AUROC |", "|" + " --- |" * 4]
     lines += [
         f"| {point['images']} | {point['fractured']} | {point['epochs']} | {interval(point['auroc'])} |"
@@ -449,7 +450,8 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "frozen": _frozen,
         "frozen_deep": _frozen_deep,
         "frozen_larger": _frozen_larger,
-        "learning": _learning_curve,
+        "learning": partial(_learning_curve, "learning-curve.json"),
+        "learning_corrected": partial(_learning_curve, "learning-curve-corrected.json"),
         "stress": _stress,
         "robust": _robust,
     }
