@@ -34,7 +34,10 @@ def recentre(model: keras.Model, file: Path, images: npt.NDArray[np.uint8]) -> N
         file: With metadata of ours, for its runtime.
         images: Training images, uint8 [N, H, W, 1].
     """
-    found = runner_of(file, threads=os.cpu_count() or 1).probabilities(images)
+    runner = runner_of(file, threads=os.cpu_count() or 1)
+    found = runner.probabilities(images)
+    # The interpreter maps the file, which is about to be written again.
+    runner.close()
     layer = model.get_layer("probability")
     # A heat map may be the model's other output.
     wanted = predict(keras.Model(model.input, layer.output), images)

@@ -52,12 +52,15 @@ def test_the_last_bias_takes_it(
         assert images is pixels
         return expit(logit(before) + 0.4)
 
+    closed: list[bool] = []
+
     def opened(path: Path, threads: int) -> SimpleNamespace:
         assert path == tmp_path / "file.tflite"
-        return SimpleNamespace(probabilities=answers)
+        return SimpleNamespace(probabilities=answers, close=lambda: closed.append(True))
 
     monkeypatch.setattr(module, "runner_of", opened)
     recentre(model, tmp_path / "file.tflite", pixels)
+    assert closed == [True]
     after = np.asarray(alone(pixels), np.float64)[:, 0]
     # float32.
     np.testing.assert_allclose(logit(after), logit(before) - 0.4, atol=1e-5)
