@@ -73,7 +73,7 @@ curve: $(VENV)/ready
 		--recipe probed --shares 0.125 0.25 0.5 1 --epochs 3 -o benchmarks/results/learning-curve.json
 
 # Not editable, as a user installs it: what is in the package decides when to install again.
-$(DEMO)/ready: pyproject.toml constraints.txt $(wildcard fracture_edge/*.py fracture_edge/models/* benchmarks/*.py)
+$(DEMO)/ready: pyproject.toml constraints.txt $(shell find fracture_edge benchmarks -name "*.py" -o -path "fracture_edge/models/*")
 	rm -rf build
 	$(PYTHON) -m venv $(DEMO)
 	$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[dicom]' pydicom-data

@@ -19,9 +19,9 @@ from benchmarks.environment import environment
 from benchmarks.latency import rounds, summary
 from benchmarks.ratio import ratio
 from fracture_edge.classifier import FractureClassifier
-from fracture_edge.device_speed import fresh_process
+from fracture_edge.doctor.speed import fresh_process
 from fracture_edge.files import atomic_write_text
-from fracture_edge.images import load_image
+from fracture_edge.images.image_file import load_image
 
 #: Rows and columns of FracAtlas's large radiographs.
 LARGE = (2880, 2304)

@@ -20,9 +20,9 @@ from typing import Any
 from benchmarks.emulator import DEFAULT_CPUS, SYSROOT_VARIABLE, Python, ask, emulated
 from benchmarks.environment import environment
 from benchmarks.sysroot import prepare
+from fracture_edge.batch.inputs import expand
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
-from fracture_edge.inputs import expand
 from fracture_edge.modelfile import read_model
 
 Record = Mapping[str, Any]

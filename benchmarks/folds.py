@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from benchmarks.paired import compare_pairs
 from benchmarks.text import NONE, interval, markdown_cell
-from fracture_edge.cli_options import quiet_tensorflow
+from fracture_edge.commands.options import quiet_tensorflow
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from benchmarks.metrics import auroc
 from benchmarks.text import interval
-from fracture_edge.cli_options import quiet_tensorflow
+from fracture_edge.commands.options import quiet_tensorflow
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from fracture_edge.preprocess import Preprocessing

@@ -243,11 +243,11 @@ def outcome(data: bytes) -> str:
         ``ok``, or the status of the refusal.
 
     Raises:
-        AssertionError: The answer is none that `fracture_edge.images.load_image` promises.
+        AssertionError: The answer is none that `fracture_edge.images.image_file.load_image` promises.
         Exception: Whatever else escapes, none of which should.
     """
     from fracture_edge.errors import ImageError
-    from fracture_edge.images import load_frames
+    from fracture_edge.images.image_file import load_frames
 
     try:
         for picture in load_frames(data, model_size=(16, 16)):

@@ -32,7 +32,7 @@ from benchmarks.text import interval
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
-from fracture_edge.images import load_image
+from fracture_edge.images.image_file import load_image
 from fracture_edge.prediction import Prediction
 from train.dataset import ImageTable
 from train.division import divided_table

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from fracture_edge.classifier import FractureClassifier
-from fracture_edge.images import load_image
+from fracture_edge.images.image_file import load_image
 
 pytest.importorskip("pytest_benchmark", reason="pip install 'fracture-edge[benchmark]'")
 from pytest_benchmark.fixture import BenchmarkFixture

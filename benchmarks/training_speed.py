@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from benchmarks.environment import environment
-from fracture_edge.cli_options import quiet_tensorflow
+from fracture_edge.commands.options import quiet_tensorflow
 from fracture_edge.files import atomic_write_text
 from train import loop
 from train.architectures import ARCHITECTURES, build, set_trainable

@@ -19,11 +19,11 @@ from typing import Any
 from benchmarks.environment import environment
 from benchmarks.metrics import wilson
 from benchmarks.oddities import DRAWN, SPOILT, drawn
+from fracture_edge.batch.inputs import expand
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
-from fracture_edge.images import ImageSource, load_image
-from fracture_edge.inputs import expand
+from fracture_edge.images.image_file import ImageSource, load_image
 from fracture_edge.suitability import Doubt
 from train.dataset import ImageTable
 from train.division import divided_table

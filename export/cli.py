@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fracture_edge.cli import EXIT_FAILED, EXIT_SOME_FAILED
-from fracture_edge.cli_options import ArtifactsOption, ForceOption
+from fracture_edge.commands.options import ArtifactsOption, ForceOption
 from fracture_edge.errors import FractureEdgeError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)

@@ -14,8 +14,8 @@ import onnxruntime as ort
 
 import fracture_edge.models
 from export.storage import own_zero_points
-from fracture_edge import known_answers
 from fracture_edge.classifier import FractureClassifier
+from fracture_edge.doctor import known_answers
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, atomic_write_text
 from fracture_edge.modelfile import embed_info, read_model

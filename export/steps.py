@@ -215,7 +215,7 @@ STEPS: MappingProxyType[str, Callable[..., dict[str, Any]]] = MappingProxyType(
 
 def _keras() -> None:
     """The converters take TensorFlow functions, whatever backend the model was trained on."""
-    from fracture_edge.cli_options import quiet_tensorflow
+    from fracture_edge.commands.options import quiet_tensorflow
 
     os.environ["KERAS_BACKEND"] = "tensorflow"
     quiet_tensorflow()

@@ -15,8 +15,8 @@ import onnxruntime as ort
 
 from fracture_edge.decoding import Decoded, Decoder, Refusal, Wanted
 from fracture_edge.errors import FractureEdgeError, ModelError, Status
-from fracture_edge.images import ImageSource
-from fracture_edge.limits import MAX_PIXELS
+from fracture_edge.images.image_file import ImageSource
+from fracture_edge.images.limits import MAX_PIXELS
 from fracture_edge.modelfile import (
     ATYPICALITY_NAME,
     HEATMAP_NAME,
@@ -129,7 +129,7 @@ class FractureClassifier:
 
         Args:
             image: A path, the bytes of a file, an open binary file, or an array (see
-                `fracture_edge.images.load_image`).
+                `fracture_edge.images.image_file.load_image`).
 
         Returns:
             The answer; an image that cannot be used gets one too, with its status in place of a decision.
@@ -152,7 +152,7 @@ class FractureClassifier:
         Returns:
             The answers as they come, one for each frame. A frame that cannot be decoded gets its status, and the
             next ones are tried all the same. A file that cannot be read at all, or that holds more than
-            `fracture_edge.limits.MAX_FRAMES`, gets a single answer; or one for each of `frames`.
+            `fracture_edge.images.limits.MAX_FRAMES`, gets a single answer; or one for each of `frames`.
 
         Raises:
             ModelError: As for `predict`, when the answer is asked for. So does FractureEdgeError.
@@ -293,7 +293,7 @@ def _ahead(work: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> 
         raise ValueError(f"jobs is {jobs}, not 1 or more")
     if jobs == 1:
         return map(work, items)
-    from fracture_edge.batch import in_order
+    from fracture_edge.threads import in_order
 
     return in_order(work, items, jobs=jobs)
 

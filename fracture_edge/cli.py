@@ -28,10 +28,10 @@ def main(*, own_process: bool = False) -> None:
         if own_process:
             _import_quickly()
             if _paths_alone():
-                from fracture_edge.classify import classify
+                from fracture_edge.batch.classify import classify
 
                 sys.exit(classify([Path(word) for word in sys.argv[2:]]))
-        from fracture_edge.commands import app
+        from fracture_edge.commands.registry import app
 
         app()
     except FractureEdgeError as error:
@@ -82,7 +82,7 @@ def _import_quickly() -> None:
         if sys.argv[1:2] == ["classify"] and _HELP.isdisjoint(sys.argv):
             _import_to_classify()
         if not _paths_alone():
-            import fracture_edge.commands  # noqa: F401
+            import fracture_edge.commands.registry  # noqa: F401
     finally:
         gc.freeze()
         gc.enable()
@@ -107,12 +107,12 @@ def _import_to_classify() -> None:
     # A guess: where it is wrong, the session is not used.
     if not any(word.startswith(_OTHER_SESSION) for word in sys.argv[2:]):
         open_ahead()
-    import fracture_edge.classify  # noqa: F401
+    import fracture_edge.batch.classify  # noqa: F401
 
 
 def _how_to_install(error: ModuleNotFoundError) -> str:
     """What to do about a module of an extra; any other that is missing is raised again."""
-    from fracture_edge.commands import HEAVY, WORKSHOP
+    from fracture_edge.commands.registry import HEAVY, WORKSHOP
 
     missing = (error.name or "").partition(".")[0]
     command = next((word for word in sys.argv[1:] if word in WORKSHOP), None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from fracture_edge.errors import ImageError, ImageFormatError, Status
-from fracture_edge.images import ImageSource, source_name
+from fracture_edge.images.image_file import ImageSource, source_name
 from fracture_edge.preprocess import Framed, Preprocessing
 from fracture_edge.suitability import Limits, measure
 
@@ -64,7 +64,7 @@ class Decoder:
 
     Attributes:
         preprocessing: Of the model.
-        max_pixels: See `fracture_edge.images.load_image`.
+        max_pixels: See `fracture_edge.images.image_file.load_image`.
         limits: What is taken for a usable radiograph; nothing is checked if ``None``.
     """
 
@@ -83,9 +83,9 @@ class Decoder:
         """Decode frames one after the other; only the file's bytes are held in between.
 
         Args:
-            image: As for `fracture_edge.images.load_image`.
+            image: As for `fracture_edge.images.image_file.load_image`.
             numbers: Of the frames, from 1; ``None`` for all, of which there may be
-                `fracture_edge.limits.MAX_FRAMES`.
+                `fracture_edge.images.limits.MAX_FRAMES`.
 
         Yields:
             Something for each of them, decoded or not; for all together one thing if there is no reading the file.

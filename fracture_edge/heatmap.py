@@ -13,8 +13,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from fracture_edge.files import atomic_path
-from fracture_edge.images import ImageFile
-from fracture_edge.limits import MAX_PIXELS
+from fracture_edge.images.image_file import ImageFile
+from fracture_edge.images.limits import MAX_PIXELS
 from fracture_edge.preprocess import Preprocessing
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from fracture_edge.errors import ModelError
-from fracture_edge.images import ImageFile, ImageSource, Picture
-from fracture_edge.limits import MAX_PIXELS
+from fracture_edge.images.image_file import ImageFile, ImageSource, Picture
+from fracture_edge.images.limits import MAX_PIXELS
 
 Framing = Literal["letterbox", "stretch"]
 Orientation = Literal["as_is", "portrait"]
@@ -125,7 +125,7 @@ class Preprocessing:
         """Decode `source` and preprocess it: uint8, shape [height, width, 1].
 
         Args:
-            source: See `fracture_edge.images.load_image`, like the errors.
+            source: See `fracture_edge.images.image_file.load_image`, like the errors.
             max_pixels: More than this are refused before they are decoded.
 
         Raises:

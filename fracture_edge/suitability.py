@@ -27,7 +27,7 @@ class Measures(NamedTuple):
 
     Attributes:
         side: Pixels of the shorter side before the picture was resized.
-        colour: Share of coloured pixels, 0 to 1; see `fracture_edge.colour`.
+        colour: Share of coloured pixels, 0 to 1; see `fracture_edge.images.colour`.
         contrast: Standard deviation.
         correlation: Of horizontal and vertical neighbours, -1 to 1.
         median: Median.

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fracture_edge.cli import EXIT_FAILED, EXIT_SOME_FAILED
-from fracture_edge.cli_options import (
+from fracture_edge.commands.options import (
     ArtifactsOption,
     DataOption,
     EpochsOption,

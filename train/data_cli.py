@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fracture_edge.cli_options import ForceOption
+from fracture_edge.commands.options import ForceOption
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
+from fracture_edge.batch.inputs import looks_like_image
 from fracture_edge.errors import FractureEdgeError
-from fracture_edge.inputs import looks_like_image
 
 NEGATIVE_NAMES = frozenset(
     {"notfractured", "nonfractured", "nonfracture", "nofracture", "unfractured", "normal", "negative"}

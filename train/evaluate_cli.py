@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fracture_edge.cli_options import ArtifactsOption, quiet_tensorflow
+from fracture_edge.commands.options import ArtifactsOption, quiet_tensorflow
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from fracture_edge.errors import ImageError, Status
-from fracture_edge.images import load_image
+from fracture_edge.images.image_file import load_image
 
 #: Side of the thumbnails whose correlation tells near-identical images.
 THUMBNAIL = 32

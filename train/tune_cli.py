@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fracture_edge.cli_options import (
+from fracture_edge.commands.options import (
     ArtifactsOption,
     DataOption,
     EpochsOption,

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from fracture_edge import Decision, FractureClassifier, FractureEdgeError, ModelError, Prediction, Status
-from fracture_edge.images import Picture
+from fracture_edge.images.image_file import Picture
 from fracture_edge.modelfile import ModelInfo, embed_info
 from fracture_edge.policy import Policy
 from fracture_edge.preprocess import Preprocessing
@@ -255,7 +255,7 @@ def test_time_is_that_of_one_image_not_of_the_queue(
     classifier: FractureClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "fracture_edge.images.ImageFile.read",
+        "fracture_edge.images.image_file.ImageFile.read",
         lambda *arguments: time.sleep(0.05) or Picture(plain(1)),
     )
     answers = list(classifier.predict_many([plain(1)] * 8, jobs=8))

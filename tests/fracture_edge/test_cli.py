@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fracture_edge import commands as command
 from fracture_edge import preprocess
+from fracture_edge.commands import registry as command
 from fracture_edge.modelfile import ModelInfo, embed_info
 
 Run = Callable[..., tuple[int, str, str]]
@@ -228,7 +228,7 @@ def test_output_that_appears_meanwhile_is_kept(
         target.write_text("theirs")
         return ["ours"]
 
-    monkeypatch.setattr("fracture_edge.classify.render", render)
+    monkeypatch.setattr("fracture_edge.batch.classify.render", render)
     code, _, err = cli("classify", three, "--model", tiny_model, "-o", target)
     assert (code, err) == (1, f"fracture-edge: {target} exists already; give --force to replace it\n")
     assert target.read_text() == "theirs"
@@ -350,7 +350,7 @@ class Terminal(io.StringIO):
 def test_bar_is_drawn_on_a_terminal_alone(
     to_file: bool, cli: Run, three: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fracture_edge.batch._SECONDS_BETWEEN_DRAWINGS", 0)
+    monkeypatch.setattr("fracture_edge.threads._SECONDS_BETWEEN_DRAWINGS", 0)
     monkeypatch.setattr(sys, "stderr", Terminal())
     if not to_file:
         monkeypatch.setattr(sys, "stdout", Terminal())

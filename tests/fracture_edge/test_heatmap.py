@@ -14,7 +14,7 @@ from PIL import Image
 
 from fracture_edge import FractureClassifier
 from fracture_edge.heatmap import LONGEST_SIDE, over_image, overlay
-from fracture_edge.images import ImageFile
+from fracture_edge.images.image_file import ImageFile
 from fracture_edge.modelfile import ModelInfo, embed_info
 from fracture_edge.preprocess import Preprocessing
 

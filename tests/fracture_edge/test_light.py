@@ -67,13 +67,13 @@ def test_help_of_classify_needs_no_numbers(run_python: Run) -> None:
         "try: main(own_process=True)\nexcept SystemExit: pass"
     )
     modules = loaded(run_python, script)
-    assert "fracture_edge.classify_cli" in modules
+    assert "fracture_edge.commands.classify" in modules
     assert modules.isdisjoint({"numpy", "onnxruntime", "PIL", "rich"})
 
 
 def test_collector_is_on_again_and_spares_what_was_imported(run_python: Run) -> None:
     script = (
-        "import gc, sys\nfrom fracture_edge import cli, commands\n"
+        "import gc, sys\nfrom fracture_edge import cli\nfrom fracture_edge.commands import registry as commands\n"
         "commands.app = lambda: print(gc.isenabled(), gc.get_freeze_count() > 10_000)\n"
         "sys.argv[1:] = ['classify', '--json', 'x.png']\ncli.main(own_process=True)"
     )
@@ -83,7 +83,7 @@ def test_collector_is_on_again_and_spares_what_was_imported(run_python: Run) -> 
 
 def test_collector_of_somebody_elses_process_is_left_alone(run_python: Run) -> None:
     script = (
-        "import gc, sys\nfrom fracture_edge import cli, commands\n"
+        "import gc, sys\nfrom fracture_edge import cli\nfrom fracture_edge.commands import registry as commands\n"
         "commands.app = lambda: print(gc.isenabled(), gc.get_freeze_count())\n"
         "sys.argv[1:] = ['classify', 'x.png']\ncli.main()"
     )
@@ -118,7 +118,7 @@ def test_classify_imports_what_it_needs(suffix: str, run_python: Run, tiny_model
         {*HEAVY, "rich", "pydantic", "urllib3", "requests", "train", "export", "benchmarks"}
     )
     # Turning and DICOM are for files that need them.
-    assert modules.isdisjoint({"PIL.ImageOps", "fracture_edge.dicom"})
+    assert modules.isdisjoint({"PIL.ImageOps", "fracture_edge.images.dicom"})
 
 
 def test_paths_alone_need_no_parser(run_python: Run, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_paths_alone_need_no_parser(run_python: Run, tmp_path: Path) -> None:
     Image.fromarray(np.full((64, 64), 192, np.uint8)).save(path)
     script = "from fracture_edge.cli import main\ntry: main(own_process=True)\nexcept SystemExit: pass"
     modules = loaded(run_python, script, "classify", path, path)
-    assert modules.isdisjoint({"typer", "fracture_edge.commands"})
+    assert modules.isdisjoint({"typer", "fracture_edge.commands.registry"})
     assert "typer" in loaded(run_python, script, "classify", path, "--csv")
 
 

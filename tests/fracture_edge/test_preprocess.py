@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from fracture_edge.errors import ModelError
-from fracture_edge.images import Picture, load_image
+from fracture_edge.images.image_file import Picture, load_image
 from fracture_edge.preprocess import Preprocessing
 
 WHITE = np.uint8(255)

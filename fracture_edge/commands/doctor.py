@@ -1,0 +1,71 @@
+"""`fracture-edge doctor`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from fracture_edge.cli import EXIT_FAILED
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, for collecting the reports of many devices.")
+    ] = False,
+) -> None:
+    """Check the installation and the embedded model, and measure how fast this device answers.
+
+    Looks at versions, the model's checksum, and the model's answers to pictures whose answers are known; then
+    measures latency over 100 runs, the time to the first answer of a new process and its memory. Takes
+    seconds on a PC, half a minute on a small board. Names no path and no host; nothing is sent anywhere.
+
+    Exit status: 0 healthy, 1 something has to be done (the report says what), 2 wrong usage.
+
+    For research and education. Not a medical device.
+    """
+    from fracture_edge.doctor import checks as examination
+
+    found = []
+    for check in examination.checks():
+        found.append(check)
+        if not as_json:
+            _print_check(check)
+    measured = None
+    if found[-1].name == examination.LAST:
+        from fracture_edge.doctor.speed import measure
+
+        measured = measure()
+    if as_json:
+        import json
+
+        print(json.dumps(examination.report(found, measured), indent=2))
+    else:
+        _print_rest(examination.report(found, measured))
+    if not examination.healthy(found):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _print_check(check: Any) -> None:
+    mark = {"ok": "ok  ", "note": "note", "failed": "FAIL"}[check.outcome]
+    print(f"{mark}  {check.name}: {check.found}", flush=True)
+    if check.advice:
+        print(f"      {'what to do: ' if check.outcome == 'failed' else ''}{check.advice}", flush=True)
+
+
+def _print_rest(report: dict[str, Any]) -> None:
+    measured, machine = report["measured"], report["machine"]
+    if measured is not None:
+        print("\nMilliseconds         half under  9 in 10 under  99 in 100 under")
+        for name, key in (("the network alone", "inference_ms"), ("file to decision", "file_to_decision_ms")):
+            values = measured[key]
+            print(f"  {name:18} {values['p50']:10.1f} {values['p90']:14.1f} {values['p99']:16.1f}")
+        memory = measured["peak_memory_mb"]
+        print(f"  first answer of a new process {measured['first_answer_ms']:.0f} ms")
+        print(f"Memory of that process at its peak {'not known here' if memory is None else f'{memory:.0f} MB'}")
+        print(f"Threads for one picture {measured['threads']}")
+    gigabytes = "" if machine["memory_gb"] is None else f", {machine['memory_gb']} GB memory"
+    print(f"Device {machine['cpu']}, {machine['cores']} cores{gigabytes}; {machine['os']}")
+    failed = sum(check["outcome"] == "failed" for check in report["checks"])
+    print("\nHealthy." if not failed else f"\nNot healthy: {failed} to mend; see FAIL above.")

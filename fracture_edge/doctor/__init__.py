@@ -1,0 +1,1 @@
+"""`fracture-edge doctor`: whether the installation is in order, and how fast the device is."""

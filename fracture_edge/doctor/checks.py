@@ -1,0 +1,194 @@
+"""Whether an installation is in order, and what the device can do: `fracture-edge doctor`.
+
+Needs the bare install. Every check says what was found and, where it failed, what to do.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from fracture_edge import machine
+from fracture_edge._version import installed
+from fracture_edge.doctor import known_answers
+from fracture_edge.doctor.requirements import requirements, satisfies, supported_python
+from fracture_edge.errors import FractureEdgeError
+
+if TYPE_CHECKING:
+    from fracture_edge.classifier import FractureClassifier
+
+SCHEMA_VERSION = 1
+PACKAGES = ("fracture-edge", "numpy", "pillow", "onnxruntime", "typer", "pydicom")
+#: Of P(fractured). Sums of int8 products are exact, but the float steps between layers may round to the
+#: neighbouring int8 value on another processor: up to 0.013 over 58 radiographs on an emulated Cortex-A72
+#: (`benchmarks/results/emulation`).
+TOLERANCE = 0.02
+_REINSTALL = "reinstall: pip install --force-reinstall fracture-edge"
+_WIDER = (
+    "this processor is not known to have VNNI, so int8 sums are made in a wider, slower way that does not "
+    "overflow; the answers are the same"
+)
+_OTHER_ANSWERS = (
+    "this device computes something else than the model card describes; do not rely on its answers. Install the "
+    "versions of constraints.txt; if that changes nothing, report the output of `fracture-edge doctor --json`"
+)
+#: Name of the check that comes last, when all before it could be made.
+LAST = "processor"
+
+Outcome = Literal["ok", "failed", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the report.
+
+    Attributes:
+        name: What was looked at.
+        outcome: ``ok``, ``failed``, or ``note`` where nothing is wrong and something is worth knowing.
+        found: In words.
+        advice: What to do about it, or empty.
+    """
+
+    name: str
+    outcome: Outcome
+    found: str
+    advice: str = ""
+
+
+def checks() -> Iterator[Check]:
+    """Everything but the measurements, the quick ones first. One that fails may end them."""
+    yield _python()
+    packages = list(_packages())
+    yield from packages
+    yield _extras()
+    imported = _imported()
+    yield imported
+    if imported.outcome == "failed":
+        return
+    model = _model()
+    yield model
+    if model.outcome == "failed":
+        return
+    from fracture_edge.classifier import FractureClassifier
+
+    try:
+        classifier = FractureClassifier()
+    except FractureEdgeError as error:
+        yield Check("model loads", "failed", str(error), _REINSTALL)
+        return
+    with classifier:
+        yield _known_answers(classifier)
+    yield _instructions()
+
+
+def _python() -> Check:
+    found = ".".join(map(str, sys.version_info[:3]))
+    bits = 64 if sys.maxsize > 2**32 else 32
+    supported = supported_python() or ">=3.11"
+    if satisfies(found, supported) and bits == 64:
+        return Check("Python", "ok", found)
+    return Check("Python", "failed", f"{found}, {bits} bit", f"install a 64-bit Python {supported}")
+
+
+def _packages() -> Iterator[Check]:
+    wanted = {name: spec for name, spec, extra in requirements() if extra is None}
+    if not wanted:
+        yield Check("packages", "note", "fracture-edge runs from source, its requirements are not known")
+    there = installed(*wanted)
+    for name, spec in wanted.items():
+        mend = f"pip install '{name}{spec}'"
+        if name not in there:
+            yield Check(name, "failed", "missing", mend)
+        elif not satisfies(there[name], spec):
+            yield Check(name, "failed", f"{there[name]}, but {spec} is supported", mend)
+        else:
+            yield Check(name, "ok", there[name])
+
+
+def _extras() -> Check:
+    needs: dict[str, list[str]] = {}
+    for name, _, extra in requirements():
+        if extra is not None and name != "fracture-edge":
+            needs.setdefault(extra, []).append(name)
+    there = [extra for extra, names in needs.items() if len(installed(*names)) == len(names)]
+    found = f"there: {', '.join(there) or 'none'}"
+    if "dicom" in there:
+        return Check("extras", "note", found)
+    return Check("extras", "note", found, "for DICOM files: pip install 'fracture-edge[dicom]'")
+
+
+def _imported() -> Check:
+    started = time.perf_counter()
+    try:
+        import numpy
+        import onnxruntime
+        import PIL.Image  # noqa: F401
+    except (ImportError, OSError) as error:
+        return Check(
+            "libraries load",
+            "failed",
+            f"{type(error).__name__}: {error}",
+            "pip install --force-reinstall numpy pillow onnxruntime; on Windows install the Microsoft Visual C++ "
+            "Redistributable too",
+        )
+    del numpy, onnxruntime
+    return Check("libraries load", "ok", f"in {(time.perf_counter() - started) * 1000:.0f} ms")
+
+
+def _model() -> Check:
+    from fracture_edge.modelfile import read_model
+
+    try:
+        name, data, digest = read_model(None)
+    except FractureEdgeError as error:
+        return Check("embedded model", "failed", str(error), _REINSTALL)
+    return Check(
+        "embedded model", "ok", f"{name}, {len(data) / 1e6:.1f} MB, as shipped (SHA-256 {digest[:12]}...)"
+    )
+
+
+def _known_answers(classifier: "FractureClassifier") -> Check:
+    try:
+        known = json.loads(known_answers.FILE.read_bytes())
+        expected = known["probabilities"]
+        ours = known["model_sha256"] == classifier.sha256
+    except (OSError, ValueError, KeyError, TypeError):
+        ours = False
+    if not ours:
+        return Check("known answers", "failed", "missing, or of another model", _REINSTALL)
+    found = known_answers.answers(classifier, len(expected))["probabilities"]
+    largest = max(abs(one - other) for one, other in zip(found, expected, strict=True))
+    text = f"{len(expected)} pictures, P(fractured) differs by up to {largest:.4f} ({TOLERANCE} may be rounding)"
+    if largest <= TOLERANCE:
+        return Check("known answers", "ok", text)
+    return Check("known answers", "failed", text, _OTHER_ANSWERS)
+
+
+def _instructions() -> Check:
+    flags = ", ".join(machine.cpu_flags()) or "its instructions are not known here"
+    if machine.exact_int8_sums():
+        return Check(LAST, "ok", flags)
+    return Check(LAST, "note", flags, _WIDER)
+
+
+def report(found: Sequence[Check], measured: dict[str, Any] | None) -> dict[str, Any]:
+    """Everything as plain values, without a path or the name of the host.
+
+    Args:
+        found: By `checks`.
+        measured: By `fracture_edge.doctor.speed.measure`, or ``None`` where nothing could be.
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "healthy": healthy(found),
+        "checks": [asdict(check) for check in found],
+        "measured": measured,
+        "machine": machine.describe(*PACKAGES),
+    }
+
+
+def healthy(found: Sequence[Check]) -> bool:
+    """Whether no check failed."""
+    return all(check.outcome != "failed" for check in found)

@@ -1,0 +1,1 @@
+"""Image files: reading PNG, JPEG, TIFF, BMP, WebP, HEIC and DICOM into grey pixels."""

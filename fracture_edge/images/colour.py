@@ -1,0 +1,45 @@
+"""How much of a picture is coloured; radiographs are grey, or carry a few coloured marks."""
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from fracture_edge.images.grey import stretch
+
+#: Distance from grey in the Cb-Cr plane (ITU-R BT.601, 8 bits) above which a pixel counts as coloured: more than
+#: the chroma noise that JPEG leaves on grey films, less than the faintest wall of a room.
+COLOURED = 12
+#: Rows and columns that are looked at; more would not change a share.
+_GRID = 96
+
+
+def colour_share(image: Image.Image) -> float:
+    """Share of the pixels that are coloured, 0 to 1.
+
+    Args:
+        image: Decoded, of any mode. What is transparent is no colour.
+    """
+    if image.mode in ("1", "L", "LA", "La") or image.mode.startswith(("I", "F")):
+        return 0.0
+    size = (min(image.width, _GRID), min(image.height, _GRID))
+    sample = image.resize(size, Image.Resampling.NEAREST)
+    opaque: npt.NDArray[np.bool_] | None = None
+    if sample.mode in ("P", "PA") or "transparency" in sample.info:
+        sample = sample.convert("RGBA")
+    if sample.mode in ("RGBA", "RGBa"):
+        opaque = np.asarray(sample.getchannel("A")) > 0
+        sample = sample.convert("RGBA").convert("RGB")
+    elif sample.mode not in ("RGB", "YCbCr"):
+        sample = sample.convert("RGB")
+    chroma = np.asarray(sample.convert("YCbCr"))[..., 1:].astype(np.int16) - 128
+    coloured = (chroma**2).sum(axis=-1) > COLOURED**2
+    return float((coloured if opaque is None else coloured & opaque).mean())
+
+
+def array_colour_share(values: npt.NDArray[np.generic]) -> float:
+    """As `colour_share`, of an array [H, W], [H, W, 3] RGB or [H, W, 4] RGBA of any real type."""
+    if values.ndim == 2:
+        return 0.0
+    rows, columns = (-(-side // _GRID) for side in values.shape[:2])
+    sample = np.ascontiguousarray(values[::rows, ::columns])
+    return colour_share(Image.fromarray(sample if sample.dtype == np.uint8 else stretch(sample)))

@@ -1,0 +1,177 @@
+"""DICOM files: what their header says of the picture, and one frame at a time as grey.
+
+Needs pydicom (`pip install 'fracture-edge[dicom]'`). Of the header only the elements that describe the pixels are
+read (`_WANTED`), nothing of it is kept, and no text of pydicom's reaches a message: its errors quote values.
+"""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import numpy.typing as npt
+
+from fracture_edge.errors import ImageCorruptError, ImageError, ImageFormatError, ImageSizeError, Status
+from fracture_edge.images.dicom_frames import FrameReader, PixelData
+from fracture_edge.images.dicom_pixels import complete, display
+from fracture_edge.images.limits import MAX_FRAMES, check_size, max_bytes
+from fracture_edge.images.quiet import quiet
+
+#: What comes before the pixels; overlays and per-frame descriptions are the largest there.
+_MAX_HEADER = 16_000_000
+_WANTED = (
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "WindowCenter",
+    "WindowWidth",
+    "VOILUTFunction",
+    "VOILUTSequence",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "ModalityLUTSequence",
+    *(
+        f"{prefix}{colour}PaletteColorLookupTable{part}"
+        for colour in ("Red", "Green", "Blue")
+        for prefix, part in (("", "Descriptor"), ("", "Data"), ("Segmented", "Data"))
+    ),
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+)
+_NEEDED = ("Rows", "Columns", "BitsAllocated")
+#: Pixel Data, Float Pixel Data, Double Float Pixel Data.
+_PIXEL_DATA = (0x7FE00010, 0x7FE00008, 0x7FE00009)
+_REPRESENTATIONS = (b"OB", b"OW", b"OF", b"OD", b"UN")
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_DEFLATED, _NOT_DEFLATED = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1\0\0\0"
+
+
+class DicomFile:
+    """One DICOM file, its header read.
+
+    Attributes:
+        frames: How many frames it says it holds.
+    """
+
+    def __init__(self, name: str, data: bytes, max_pixels: int) -> None:
+        """Read the header.
+
+        Args:
+            name: What messages call the file.
+            data: The file's bytes.
+            max_pixels: The most pixels of one frame.
+
+        Raises:
+            ImageFormatError: pydicom is not installed, or there is no picture inside.
+            ImageCorruptError: The header makes no sense.
+            ImageSizeError: Too many pixels, or too few.
+        """
+        try:
+            import pydicom
+        except ImportError as error:
+            raise ImageFormatError(
+                name, "DICOM needs pydicom: pip install 'fracture-edge[dicom]'", Status.DICOM_NOT_INSTALLED
+            ) from error
+        self._name = name
+        try:
+            with quiet():
+                data = _inflated(name, data, max_bytes(max_pixels))
+                stream = io.BytesIO(data[:_MAX_HEADER])
+                self._header = pydicom.dcmread(
+                    stream, force=True, stop_before_pixels=True, specific_tags=list(_WANTED)
+                )
+                element = self._find_pixels(stream)
+                self._check_description(max_pixels)
+                self.frames = max(1, int(self._header.get("NumberOfFrames") or 1))
+                complete(self._header)
+                self._reader = FrameReader(name, self._header, data, element, self.frames, max_pixels)
+        except (ImageError, MemoryError):
+            raise
+        except Exception as error:
+            raise self._broken(error) from None
+
+    def countable_frames(self) -> int:
+        """`frames`, if they are not too many to be read one after the other.
+
+        Raises:
+            ImageSizeError: More than `MAX_FRAMES`.
+        """
+        if self.frames > MAX_FRAMES:
+            raise ImageSizeError(self._name, f"{self.frames:,} frames, over the limit of {MAX_FRAMES:,}")
+        return self.frames
+
+    def grey(self, frame: int) -> npt.NDArray[np.uint8]:
+        """Decode one frame, bright is dense.
+
+        Args:
+            frame: Which, from 0.
+
+        Returns:
+            uint8 [H, W].
+
+        Raises:
+            ImageFormatError: The compression needs a decoder that is not installed, or the colours are of a kind
+                that is not supported.
+            ImageCorruptError: The pixels do not fit their description.
+            ImageSizeError: Decoding takes too much memory.
+        """
+        try:
+            with quiet():
+                return display(self._name, self._header, self._reader.read(frame), frame)
+        except (ImageError, MemoryError):
+            raise
+        except Exception as error:
+            raise self._broken(error) from None
+
+    def _broken(self, error: Exception) -> ImageCorruptError:
+        # Not its text, which may quote the header.
+        return ImageCorruptError(self._name, f"the DICOM file is broken ({type(error).__name__})")
+
+    def _check_description(self, max_pixels: int) -> None:
+        if any(self._header.get(keyword) is None for keyword in _NEEDED):
+            raise ImageCorruptError(self._name, "the DICOM file does not say how its pixels are stored")
+        check_size(self._name, int(self._header.Columns), int(self._header.Rows), max_pixels)
+
+    def _find_pixels(self, stream: io.BytesIO) -> PixelData:
+        """Read the start of the element at which the header ended."""
+        order = "<" if self._header.original_encoding[1] else ">"
+        start = stream.read(12)
+        group, number = struct.unpack_from(f"{order}HH", start) if len(start) == 12 else (0, 0)
+        tag = group << 16 | number
+        if tag not in _PIXEL_DATA:
+            raise ImageFormatError(self._name, "a DICOM file without a picture")
+        # By the bytes, not the transfer syntax: some compressed files are implicit, against the standard.
+        if start[4:6] not in _REPRESENTATIONS:
+            (length,) = struct.unpack_from(f"{order}I", start, 4)
+            return PixelData(tag, "OB" if length == _UNDEFINED_LENGTH else "OW", stream.tell() - 4, length)
+        (length,) = struct.unpack_from(f"{order}I", start, 8)
+        return PixelData(tag, start[4:6].decode("ascii"), stream.tell(), length)
+
+
+def _inflated(name: str, data: bytes, limit: int) -> bytes:
+    """Unpack a deflated file, which is like any other then.
+
+    Raises:
+        ImageSizeError: File and content together are over `limit` bytes; no more than that is unpacked.
+        zlib.error: It is not deflated after all.
+    """
+    if data[132:138] != b"\x02\0\0\0UL":
+        return data
+    end = 144 + struct.unpack_from("<I", data, 140)[0]
+    if _DEFLATED not in data[144:end]:
+        return data
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    # The content is there twice while it is put behind the header.
+    body = unpacker.decompress(data[end:], limit // 2)
+    if unpacker.unconsumed_tail or len(data) + 2 * len(body) > limit:
+        raise ImageSizeError(name, f"the DICOM file unpacks to over {limit / 2e6:,.0f} MB")
+    return data[:end].replace(_DEFLATED, _NOT_DEFLATED) + body

@@ -1,0 +1,202 @@
+import io
+import os
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from fracture_edge.batch.inputs import expand, looks_like_image, read_list
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in (
+        "b.PNG",
+        "a.jpg",
+        "c.tiff",
+        "d.dcm",
+        "e.webp",
+        "f.bmp",
+        "notes.txt",
+        "g",
+        "sub/h.jpeg",
+        "sub/x/i.tif",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "y.png").mkdir()
+    return tmp_path
+
+
+def names(files: list[Path], folder: Path) -> list[str]:
+    return [file.relative_to(folder).as_posix() for file in files]
+
+
+FLAT = ["a.jpg", "b.PNG", "c.tiff", "d.dcm", "e.webp", "f.bmp", "y.png"]
+
+
+def test_folder(folder: Path) -> None:
+    assert names(expand([folder])[0], folder) == FLAT
+
+
+DICOM = bytes(128) + b"DICM"
+
+
+def test_dicom_files_without_an_ending_are_found_by_their_content(folder: Path) -> None:
+    for name in ("IM000001", "1.2.840.10008.5", "sub/IM000002"):
+        (folder / name).write_bytes(DICOM + b"\x02\0")
+    assert names(expand([folder])[0], folder) == ["1.2.840.10008.5", "IM000001", *FLAT]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("IM000001", DICOM, True),
+        ("1.2.840.10008.5", DICOM, True),
+        ("empty.png", b"", True),
+        # An index, another ending, another content, and a file that ends before its DICM would.
+        ("DICOMDIR", DICOM, False),
+        ("dicomdir", DICOM, False),
+        ("report.txt", DICOM, False),
+        ("IM000001", bytes(132), False),
+        ("1.2.3", DICOM[:-1], False),
+    ],
+)
+def test_what_looks_like_an_image(name: str, content: bytes, expected: bool, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert looks_like_image(tmp_path / name) == expected
+
+
+def test_folders_and_pipes_without_an_ending_are_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "series").mkdir()
+    assert not looks_like_image(tmp_path / "series")
+    assert not looks_like_image(tmp_path / "missing")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        assert not looks_like_image(tmp_path / "pipe")
+
+
+def test_recursive(folder: Path) -> None:
+    assert names(expand([folder], recursive=True)[0], folder) == [*FLAT[:6], "sub/h.jpeg", "sub/x/i.tif", "y.png"]
+
+
+def test_named_files_stay_whatever_they_are(folder: Path) -> None:
+    given = [folder / "notes.txt", folder / "missing", folder / "y.png", folder / "g", folder / "g"]
+    assert expand(given) == (given, [])
+
+
+def test_order_of_arguments_is_kept(folder: Path) -> None:
+    given = [folder / "sub" / "x", folder / "notes.txt", folder / "sub"]
+    assert names(expand(given)[0], folder) == ["sub/x/i.tif", "notes.txt", "sub/h.jpeg"]
+
+
+def test_nothing_given() -> None:
+    assert expand([]) == ([], [])
+
+
+def test_folder_without_images_stands_for_itself(folder: Path) -> None:
+    empty = folder / "sub"
+    (empty / "h.jpeg").unlink()
+    files, notes = expand([folder / "a.jpg", empty])
+    assert files == [folder / "a.jpg", empty]
+    assert notes == [f"{empty}: no images in this folder; -r looks into its sub-folders"]
+    (empty / "x" / "i.tif").unlink()
+    assert expand([empty], recursive=True) == ([empty], [f"{empty}: no images in this folder"])
+
+
+def test_locked_folder_stands_for_itself(
+    public_folder: Path, as_nobody: Callable[[], AbstractContextManager[None]]
+) -> None:
+    locked = public_folder / "locked"
+    locked.mkdir(mode=0)
+    with as_nobody():
+        found = expand([locked, public_folder / "a.jpg"])
+    assert found == ([locked, public_folder / "a.jpg"], [f"{locked}: Permission denied"])
+
+
+def test_name_that_is_too_long_stops_nothing(folder: Path) -> None:
+    given = [folder / ("x" * 300 + ".png"), folder / "a.jpg"]
+    assert expand(given) == (given, [])
+
+
+def test_locked_folder_on_the_way_stops_nothing(
+    public_folder: Path, as_nobody: Callable[[], AbstractContextManager[None]]
+) -> None:
+    locked = public_folder / "locked"
+    locked.mkdir(mode=0)
+    given = [locked / "x.png", public_folder / "a.jpg"]
+    with as_nobody():
+        found = expand(given)
+    assert found == (given, [])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.jpg", ["a.jpg"]),
+        ("[a-c].*", ["a.jpg", "b.PNG", "c.tiff"]),
+        ("?", ["g"]),
+        ("**/*.tif*", ["c.tiff", "sub/x/i.tif"]),
+        ("s*/*.jpeg", ["sub/h.jpeg"]),
+        # Folders are not looked into, files of any name count.
+        ("*", ["a.jpg", "b.PNG", "c.tiff", "d.dcm", "e.webp", "f.bmp", "g", "notes.txt"]),
+        (".*", [".hidden.png"]),
+    ],
+)
+def test_patterns(pattern: str, expected: list[str], folder: Path) -> None:
+    (folder / ".hidden.png").touch()
+    files, notes = expand([folder / pattern])
+    assert (names(files, folder), notes) == (expected, [])
+
+
+def test_relative_pattern(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert expand([Path("*.jpg")]) == ([Path("a.jpg")], [])
+
+
+@pytest.mark.parametrize("pattern", ["*.gif", "none/*.png", "**x/*.png"])
+def test_pattern_without_a_match_stands_for_itself(pattern: str, folder: Path) -> None:
+    assert expand([folder / pattern]) == ([folder / pattern], [f"{folder / pattern}: no file matches"])
+
+
+def test_what_exists_is_no_pattern(folder: Path) -> None:
+    odd = folder / "[a].png"
+    odd.touch()
+    (folder / "a.png").touch()
+    assert expand([odd]) == ([odd], [])
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs symbolic links")
+def test_link_to_a_folder_above_is_no_endless_way(folder: Path) -> None:
+    (folder / "sub" / "up").symlink_to(folder)
+    assert names(expand([folder / "**" / "*.tif"])[0], folder) == ["sub/x/i.tif"]
+    assert names(expand([folder], recursive=True)[0], folder) == [*FLAT[:6], "sub/h.jpeg", "sub/x/i.tif", "y.png"]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", []),
+        (b"a.png\nb c.png", ["a.png", "b c.png"]),
+        (b"\xef\xbb\xbfa.png\r\n\r\nb.png\r\n", ["a.png", "b.png"]),
+        (b"a\nb.png\0c\r.png\0", ["a\nb.png", "c\r.png"]),
+    ],
+)
+def test_list(data: bytes, expected: list[str]) -> None:
+    assert [str(path) for path in read_list(io.BytesIO(data))] == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are not text")
+def test_list_of_names_that_are_not_text() -> None:
+    assert [os.fsencode(path) for path in read_list(io.BytesIO(b"\xff.png\n"))] == [b"\xff.png"]
+
+
+def test_folders_on_stdin_are_looked_into_and_patterns_are_names(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = f"{folder / 'sub' / 'x'}\n{folder}/*.jpg\n".encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(listed)))
+    files, notes = expand([folder / "a.jpg", Path("-")])
+    assert (names(files, folder), notes) == (["a.jpg", "sub/x/i.tif", "*.jpg"], [])

@@ -1,0 +1,163 @@
+import io
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fracture_edge import threads as batch
+from fracture_edge.threads import default_jobs, in_order, with_progress
+
+
+def test_slow_first_items_do_not_change_the_order() -> None:
+    def work(number: int) -> int:
+        time.sleep(0.03 if number % 4 == 0 else 0.001)
+        return number * number
+
+    assert list(in_order(work, range(40), jobs=4)) == [number * number for number in range(40)]
+
+
+def test_works_at_a_time_and_takes_little_ahead() -> None:
+    lock, active, most, taken = threading.Lock(), 0, 0, 0
+    # Nobody goes on before three are there, so three threads it must be.
+    together = threading.Barrier(3)
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        for number in range(60):
+            taken += 1
+            yield number
+
+    def work(number: int) -> int:
+        nonlocal active, most
+        with lock:
+            active += 1
+            most = max(most, active)
+        together.wait(timeout=30)
+        with lock:
+            active -= 1
+        return number
+
+    for yielded, result in enumerate(in_order(work, items(), jobs=3, ahead=6), 1):
+        assert result == yielded - 1
+        assert taken - yielded <= 6
+    assert most == 3
+
+
+def test_failure_comes_in_its_turn() -> None:
+    def work(number: int) -> int:
+        if number == 2:
+            raise KeyError(number)
+        return number
+
+    results = in_order(work, range(5), jobs=2)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(KeyError):
+        next(results)
+
+
+def test_what_is_ready_is_not_held_back_by_the_next_item() -> None:
+    answered = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 0
+        time.sleep(0.2)
+        yield 1
+        # Without the first answer there is no third item.
+        assert answered.wait(timeout=30)
+        yield 2
+
+    results = in_order(lambda number: number, items(), jobs=4)
+    assert next(results) == 0
+    answered.set()
+    assert list(results) == [1, 2]
+
+
+def test_nothing_is_begun_after_the_reader_has_gone() -> None:
+    begun = []
+
+    def work(number: int) -> int:
+        begun.append(number)
+        time.sleep(0.02)
+        return number
+
+    results = in_order(work, range(1000), jobs=2)
+    assert next(results) == 0
+    results.close()  # type: ignore[attr-defined]
+    time.sleep(0.1)
+    assert len(begun) <= 6
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory", "expected"),
+    [(1, 8.0, 1), (2, 8.0, 2), (64, 8.0, 4), (64, None, 4), (4, 0.9, 1), (4, 1.8, 3), (4, 0.4, 1)],
+)
+def test_jobs_by_default(cores: int, memory: float | None, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "usable_cores", lambda: cores)
+    monkeypatch.setattr(batch, "memory_gb", lambda: memory)
+    assert default_jobs() == expected
+
+
+def test_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    times = iter([0.0, 0.1, 4.0, 4.1, 8.0])
+    assert list(with_progress("abcd", 4, clock=lambda: next(times))) == list("abcd")
+    bar = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    line = "[############............] 2/4  0.5/s  0:00:04 left"
+    last = "[########################] 4/4  0.5/s  0:00:00 left"
+    assert bar == f"\r{line}\r{last}\r{' ' * len(line)}\r"
+
+
+def test_no_bar_for_what_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert list(with_progress("abcd", 4, clock=lambda: 5.0)) == list("abcd")
+    assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
+
+
+MEMORY = """
+import sys
+from fracture_edge import FractureClassifier
+from fracture_edge.machine import peak_memory_mb
+classifier = FractureClassifier(sys.argv[1])
+def run(times):
+    files = sys.argv[2:] * times
+    assert sum(answer.ok for answer in classifier.predict_many(files, jobs=3)) == len(files)
+run(1)
+few = peak_memory_mb()
+run(20)
+print(few, peak_memory_mb())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory comes from /proc")
+def test_memory_does_not_grow_with_the_number_of_images(
+    run_python: Callable[..., subprocess.CompletedProcess[bytes]], tiny_model: Path, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(20)]
+    for number, path in enumerate(files):
+        Image.fromarray(np.full((512, 512), number, np.uint8)).save(path)
+    done = run_python("-c", MEMORY, tiny_model, *files)
+    assert done.stderr == b""
+    few, many = map(float, done.stdout.split())
+    # 400 images of 0.26 MB decoded would be 105 MB; the allocator's arenas take a few.
+    assert many - few < 8
+
+
+def test_one_image_needs_no_threads(
+    run_python: Callable[..., subprocess.CompletedProcess[bytes]], tiny_model: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.png"
+    Image.fromarray(np.full((64, 64), 192, np.uint8)).save(path)
+    script = (
+        "import sys\nfrom fracture_edge.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+        "names = 'batch files journal resume watch doctor info_cli watch_cli doctor_cli'.split()\n"
+        "early = {f'fracture_edge.{name}' for name in names} | {'concurrent.futures', 'csv'}\n"
+        "print(sorted(early & set(sys.modules)))"
+    )
+    done = run_python("-c", script, "classify", path, "--model", tiny_model, "--csv")
+    assert done.stdout.splitlines()[-1] == b"[]"

@@ -1,0 +1,201 @@
+"""`classify --output --resume` after interruptions of every kind that a test can make in one process."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fracture_edge.batch.resume import _would_decide, partial_path
+from fracture_edge.policy import Policy
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    text = path.read_bytes().decode("utf-8", "surrogateescape")
+    if ".csv" in path.name:
+        return list(csv.DictReader(io.StringIO(text, newline="")))
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def names(path: Path) -> list[str]:
+    return [Path(row["path"]).name for row in rows(path)]
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for name, grey in (("a.png", 64), ("b,\n2.png", 128), ("c.png", 192)):
+        Image.fromarray(np.full((64, 64), grey, np.uint8)).save(folder / name)
+    return folder
+
+
+@pytest.fixture(params=["csv", "jsonl"])
+def target(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return tmp_path / f"answers.{request.param}"
+
+
+@pytest.fixture
+def classify(cli: Run, tiny_model: Path, target: Path) -> Run:
+    """Classify into `target`, one image at a time."""
+
+    def run(*arguments: object, model: Path = tiny_model) -> tuple[int, str, str]:
+        style = f"--{target.suffix[1:]}"
+        return cli("classify", *arguments, "--model", model, style, "-o", target, "--jobs", "1")
+
+    return run
+
+
+def stop_at(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fracture_edge import preprocess
+
+    load = preprocess.ImageFile
+
+    def stop(source: object, **options: object) -> object:
+        if Path(str(source)).name == name:
+            raise RuntimeError("stop")
+        return load(source, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(preprocess, "ImageFile", stop)
+
+
+def test_interruption_and_resumption_is_one_run(
+    classify: Run, films: Path, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    partial = partial_path(target)
+    with monkeypatch.context() as patch:
+        stop_at("c.png", patch)
+        with pytest.raises(RuntimeError, match="stop"):
+            classify(films)
+    note = f"fracture-edge: {partial} holds the answers to 2 of 3 files; --resume goes on from there\n"
+    assert capsys.readouterr().err == note
+    assert (target.exists(), names(partial)) == (False, ["a.png", "b,\n2.png"])
+    before = partial.read_bytes()
+    # A kill while a record is written leaves half of it.
+    partial.write_bytes(before + before[-30:-5].replace(b"\n", b" "))
+    assert classify(films, "--resume") == (0, "", "")
+    assert target.read_bytes().startswith(before)
+    assert (names(target), partial.exists()) == (["a.png", "b,\n2.png", "c.png"], False)
+    assert [row["decision"] for row in rows(target)] == ["not_fractured", "uncertain", "fractured"]
+
+
+def test_what_interrupted_is_not_written_over(classify: Run, films: Path, target: Path) -> None:
+    partial = partial_path(target)
+    partial.write_bytes(b"")
+    message = (
+        f"fracture-edge: {partial} is left of an interrupted run; give --resume to go on with it, or --force to "
+        "begin again\n"
+    )
+    assert classify(films) == (1, "", message)
+    assert classify(films, "--force") == (0, "", "")
+    assert (len(rows(target)), partial.exists()) == (3, False)
+
+
+def test_interruption_before_the_first_answer_leaves_nothing(
+    classify: Run, films: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_at("a.png", monkeypatch)
+    with pytest.raises(RuntimeError, match="stop"):
+        classify(films)
+    assert [entry.name for entry in target.parent.iterdir()] == ["films"]
+
+
+def test_finished_file_gets_what_is_new(
+    classify: Run, films: Path, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert classify(films / "a.png", "--resume") == (0, "", "")
+    finished = target.read_bytes()
+    with monkeypatch.context() as patch:
+        stop_at("c.png", patch)
+        with pytest.raises(RuntimeError, match="stop"):
+            classify(films, "--resume")
+    # The finished file is as it was until the longer one is finished.
+    assert target.read_bytes() == finished
+    capsys.readouterr()
+    assert classify(films, "--resume") == (0, "", "")
+    assert target.read_bytes().startswith(finished)
+    assert names(target) == ["a.png", "b,\n2.png", "c.png"]
+    assert classify(films, "--resume") == (0, "", "")
+    assert names(target) == ["a.png", "b,\n2.png", "c.png"]
+
+
+def test_exit_status_is_that_of_the_whole(classify: Run, films: Path, target: Path) -> None:
+    (films / "a.png").write_bytes(b"")
+    assert classify(films / "a.png")[0] == 1
+    assert classify(films / "a.png", films / "c.png", "--resume")[0] == 3
+    assert classify(films / "a.png", films / "c.png", "--resume")[0] == 3
+    assert classify(films / "c.png", "--resume")[0] == 0
+    assert classify(films / "a.png", "--resume")[0] == 1
+    # A record is a record: what had no answer is not tried again.
+    assert [row["status"] for row in rows(target)] == ["empty", "ok"]
+
+
+def test_path_that_is_given_twice_has_two_records(classify: Run, films: Path, target: Path) -> None:
+    classify(films / "a.png")
+    classify(films / "a.png", films / "c.png", films / "a.png", "--resume")
+    assert names(target) == ["a.png", "c.png", "a.png"]
+
+
+def test_answers_of_another_model_or_threshold_are_not_mixed_in(
+    classify: Run,
+    films: Path,
+    target: Path,
+    write_graph: Callable[..., Path],
+    tiny_info: object,
+    tmp_path: Path,
+) -> None:
+    from fracture_edge.modelfile import embed_info
+
+    assert classify(films / "a.png") == (0, "", "")
+    before = target.read_bytes()
+    other = write_graph(tmp_path / "other.onnx", bias=-3.0)
+    embed_info(other, tiny_info, other)  # type: ignore[arg-type]
+    message = (
+        f"fracture-edge: {partial_path(target)} holds answers of another model, threshold or uncertain "
+        "band, or without --any-image; name another file, or give --force to begin again\n"
+    )
+    assert classify(films, "--resume", model=other) == (1, "", message)
+    assert classify(films, "--resume", "--threshold", "0.3") == (1, "", message)
+    assert target.read_bytes() == before
+    assert classify(films, "--force", model=other)[0] == 0
+    assert len({row["model_sha256"] for row in rows(target)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("decision", "probability", "reason", "agrees"),
+    [
+        ("fractured", 0.7, "probability at or above the threshold", True),
+        ("uncertain", 0.55, "probability within the uncertain band 0.400 to 0.600", True),
+        # Of the picture, not of the probability.
+        ("uncertain", 0.7, "not_like_training_images: mostly bright", True),
+        ("uncertain", 0.7, "probability within the uncertain band 0.300 to 0.800", False),
+        ("fractured", 0.55, "probability at or above the threshold", False),
+        ("not_fractured", 0.7, "probability below the threshold", False),
+        ("", "", "no such file", True),
+    ],
+)
+@pytest.mark.parametrize("kind", [str, lambda value: value])
+def test_records_are_of_the_policy_or_not(
+    kind: Callable[..., object], decision: str, probability: object, reason: str, agrees: bool
+) -> None:
+    record = {"decision": decision, "probability": kind(probability), "threshold": kind(0.5), "reason": reason}
+    policy = Policy(0.5, 0.4, 0.6)
+    assert _would_decide(SimpleNamespace(policy=policy, checks_images=True), record) is agrees  # type: ignore[arg-type]
+    # With --any-image no picture is doubted.
+    any_image = SimpleNamespace(policy=policy, checks_images=False)
+    agrees &= not reason.startswith("not_like")
+    assert _would_decide(any_image, record) is agrees  # type: ignore[arg-type]
+
+
+def test_file_that_is_something_else(classify: Run, films: Path, target: Path) -> None:
+    target.write_text("my notes\n")
+    code, _, err = classify(films, "--resume")
+    assert (code, err.endswith("; name another file\n"), err.count("\n")) == (1, True, 1)
+    assert target.read_text() == "my notes\n"
