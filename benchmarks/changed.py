@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from train.localisation import Marks
+from train.data.localisation import Marks
 
 Grey = npt.NDArray[np.uint8]
 Change = Callable[[Grey], Grey]

@@ -35,7 +35,7 @@ from benchmarks.report.recommend import recommend
 from benchmarks.text import interval, megabytes, times
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.files import atomic_write_text
-from train.dataset import SPLITS
+from train.data.dataset import SPLITS
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

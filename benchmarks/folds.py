@@ -92,8 +92,8 @@ def take_in(
     """Add what cross-validations found to `output`, and compare the AUROC of all with that of one.
 
     Args:
-        folders: As `train.folds` writes them, of the same images in the same folds as what stands in `output`. A
-            network that stands there already is replaced.
+        folders: As `train.runs.cross_validation` writes them, of the same images in the same folds as what stands in
+            `output`. A network that stands there already is replaced.
         output: JSON; what the networks said of each image goes into a CSV file of the same name beside it.
         against: Which network the others are compared with, as the table calls it; ``None``: as in `output`, or
             the first whose answers are in the table.
@@ -182,7 +182,7 @@ def _changes(given: Any, usual: Any, key: str = "") -> list[str]:
 def _shipped(model: str, name: str) -> Any:
     """The recipe as it ships; ``None`` where the package has none of that name."""
     # Imports Keras, which nothing else here needs.
-    from train.recipe import load_recipe, plain_values
+    from train.recipes.recipe import load_recipe, plain_values
 
     try:
         return plain_values(load_recipe(model, name))

@@ -23,16 +23,16 @@ from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from fracture_edge.preprocess import Preprocessing
 from train.architectures import build
-from train.dataset import ImageTable
-from train.division import pool_of
-from train.evaluation import groups_of
+from train.data.batches import fingerprint, load_pixels
+from train.data.dataset import ImageTable
+from train.data.division import pool_of
+from train.data.splits import fold_numbers
+from train.evaluation.evaluate import groups_of
 from train.learning_curve import part_of
-from train.loading import fingerprint, load_pixels
-from train.probe import STRENGTH, features_of, regress
-from train.splits import fold_numbers
+from train.trainer.linear_probe import STRENGTH, features_of, regress
 from train.weights import initialise
 
-#: Times the strength that `train.probe` takes.
+#: Times the strength that `train.trainer.linear_probe` takes.
 STRENGTHS = (0.1, 0.3, 1.0, 3.0)
 SHARES = (0.125, 0.25, 0.5)
 Floats = npt.NDArray[np.float64]
@@ -58,7 +58,7 @@ class Pool:
         Args:
             plain: Features of the images, [N, F].
             mirrored: Of their mirror images; trained on and judged by as well.
-            strength: See `train.probe.regress`.
+            strength: See `train.trainer.linear_probe.regress`.
             share: Of the training images, whole groups.
 
         Returns:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fracture_edge.heatmap import over_image
 from fracture_edge.preprocess import Preprocessing
-from train.localisation import Marks
+from train.data.localisation import Marks
 
 #: Boxes are this much larger on each side, as a share of the image's width and height.
 MARGIN = 0.05

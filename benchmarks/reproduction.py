@@ -27,9 +27,9 @@ from benchmarks.metrics import Estimate, percentile, wilson
 from benchmarks.text import interval
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
-from train.grouping import original_stem
-from train.recipe import load_recipe
-from train.record import read_record
+from train.artifacts import read_record
+from train.data.grouping import original_stem
+from train.recipes.recipe import load_recipe
 
 FOLDER = Path(__file__).resolve().parent / "results" / "reproduction"
 FIGURES = ("accuracy", "sensitivity", "specificity", "auroc")

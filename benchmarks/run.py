@@ -16,10 +16,10 @@ from benchmarks.subjects import Subject, about_image, data_of, subject
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.machine import usable_cores
 from fracture_edge.modelfile import POSITIVE_CLASS
-from train.dataset import ImageTable, read_splits
-from train.evaluation import groups_of, trivial_baseline
-from train.loading import fingerprint, load_pixels
-from train.record import trained_models
+from train.artifacts import trained_models
+from train.data.batches import fingerprint, load_pixels
+from train.data.dataset import ImageTable, read_splits
+from train.evaluation.evaluate import groups_of, trivial_baseline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from benchmarks.text import interval, markdown_cell
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 
-#: As `train.callbacks` and `train.working` call them, which need Keras to be imported.
+#: As `train.trainer.callbacks` and `train.runs.run_folder` call them, which need Keras to be imported.
 _STATE, _SETTINGS = "state.json", "run.json"
 LOG = Path(__file__).parent / "results" / "edge-runs.json"
 

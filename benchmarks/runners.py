@@ -27,7 +27,7 @@ from fracture_edge.modelfile import (
 from fracture_edge.models import EMBEDDED
 from fracture_edge.policy import Decision, Policy
 from fracture_edge.preprocess import Preprocessing
-from train.record import read_record
+from train.artifacts import read_record
 
 Runtime = Literal["keras", "onnxruntime", "litert", "openvino"]
 #: Characters of what OpenVINO says, which is many lines.

@@ -34,11 +34,11 @@ from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from fracture_edge.images.image_file import load_image
 from fracture_edge.prediction import Prediction
-from train.dataset import ImageTable
-from train.division import divided_table
-from train.evaluation import groups_of
-from train.loading import fingerprint
-from train.localisation import Marks, fracture_marks
+from train.data.batches import fingerprint
+from train.data.dataset import ImageTable
+from train.data.division import divided_table
+from train.data.localisation import Marks, fracture_marks
+from train.evaluation.evaluate import groups_of
 
 RESAMPLES, SEED = 2000, 0
 WITHOUT_METAL = "images with metal left out"

@@ -13,8 +13,8 @@ from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import ModelInfo, read_tflite_info
 from fracture_edge.policy import Policy
 from fracture_edge.preprocess import Preprocessing
-from train.dataset import Item
-from train.record import read_record
+from train.artifacts import read_record
+from train.data.dataset import Item
 
 _TRAINING = ("recipe", "initial_weights", "epochs", "best_epoch", "seed", "device", "precision", "images")
 _VIEWS = ("frontal", "lateral", "oblique")

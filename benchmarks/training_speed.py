@@ -20,14 +20,14 @@ import numpy as np
 from benchmarks.environment import environment
 from fracture_edge.commands.options import quiet_tensorflow
 from fracture_edge.files import atomic_write_text
-from train import loop
 from train.architectures import ARCHITECTURES, build, set_trainable
+from train.data.batches import Batches
+from train.data.mixing import Mixing
 from train.device import prepare
-from train.fused import fused_norms
-from train.loading import Batches
-from train.mixing import Mixing
-from train.recipe import Recipe, load_recipe
-from train.run import clear_session
+from train.recipes.recipe import Recipe, load_recipe
+from train.runs.train_model import clear_session
+from train.trainer import loop
+from train.trainer.fused import fused_norms
 
 RESULTS = Path(__file__).resolve().parent / "results" / "training-speed.json"
 

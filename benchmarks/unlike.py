@@ -25,9 +25,9 @@ from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from fracture_edge.images.image_file import ImageSource, load_image
 from fracture_edge.suitability import Doubt
-from train.dataset import ImageTable
-from train.division import divided_table
-from train.loading import fingerprint
+from train.data.batches import fingerprint
+from train.data.dataset import ImageTable
+from train.data.division import divided_table
 
 #: Pictures of each kind that is drawn.
 DRAWN_EACH = 100

@@ -99,7 +99,7 @@ def export(
     from export.recipes import METHODS, load_budgets, select
     from export.run import ExportOptions, Outcome, export_model
     from export.verify import verify as check
-    from train.record import trained_models
+    from train.artifacts import trained_models
 
     if verify is not None:
         _end(check(verify, data=data, budgets=load_budgets(budgets)), verb="holds")

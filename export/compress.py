@@ -18,7 +18,7 @@ from sklearn.cluster import KMeans
 
 from export.twin import check_twin, from_twin, to_twin
 from fracture_edge.errors import FractureEdgeError
-from train.loading import class_weights
+from train.data.batches import class_weights
 
 #: Smaller kernels are left alone: they weigh nothing.
 FEWEST_WEIGHTS = 1000
@@ -184,7 +184,7 @@ def fine_tune(
 
 
 def freeze_norms(network: tf_keras.Model) -> None:
-    """Keep scale and statistics of all norms: those taken with dropout would not fit, see `train.norms`."""
+    """Keep scale and statistics of all norms: those taken with dropout would not fit (`train.trainer.batch_norm`)."""
     for layer in network.layers:
         if isinstance(layer, tf_keras.layers.BatchNormalization):
             layer.trainable = False

@@ -8,7 +8,7 @@ from typing import Any
 from fracture_edge.modelfile import ModelInfo
 from fracture_edge.policy import Policy
 from fracture_edge.preprocess import Preprocessing
-from train.dataset import FRACATLAS_ATTRIBUTION
+from train.data.dataset import FRACATLAS_ATTRIBUTION
 
 
 def model_info(

@@ -15,8 +15,8 @@ from export.manifest import REJECTED, drop_entry, gzip_bytes, put, stale, summar
 from export.recipes import METHODS, Budget, Recipe, load_budgets
 from fracture_edge._version import __version__, installed
 from fracture_edge.files import refuse_overwrite
+from train.artifacts import read_record
 from train.lock import alone
-from train.record import read_record
 
 #: How many of the most sensitive layers stay in float, try after try, when an int8 ONNX file fails the gate.
 FLOAT_LAYERS = (1, 2, 4, 8, 16)

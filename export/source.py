@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fracture_edge.preprocess import Preprocessing
-from train.dataset import ImageTable, read_splits
-from train.evaluation import groups_of
-from train.loading import load_pixels
-from train.record import read_record
+from train.artifacts import read_record
+from train.data.batches import load_pixels
+from train.data.dataset import ImageTable, read_splits
+from train.evaluation.evaluate import groups_of
 
 Pixels = npt.NDArray[np.uint8]
 

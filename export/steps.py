@@ -23,7 +23,7 @@ from fracture_edge.errors import FractureEdgeError
 from fracture_edge.machine import peak_memory_mb
 
 FLOAT32_ONNX = "float32.onnx"
-#: As training leaves it, see `train.typicality`; models of earlier versions have none.
+#: As training leaves it, see `train.evaluation.typicality`; models of earlier versions have none.
 TYPICALITY_FILE = "typicality.npz"
 #: Images whose activations are compared when sensitive layers are looked for; all are held in memory.
 SENSITIVITY_IMAGES = 4
@@ -49,7 +49,7 @@ def prepare(
     import keras
 
     from export.source import read_source
-    from train.loop import predict
+    from train.trainer.loop import predict
 
     source = read_source(Path(folder), data=Path(data) if data else None)
     calibration, fingerprint = source.calibration(calibration_images, seed)
@@ -92,7 +92,7 @@ def to_float32_onnx(work: str, architecture: str, heatmap: bool) -> dict[str, An
     model, described = _model(work, heatmap=heatmap), {}
     held = Path(work) / TYPICALITY_FILE
     if held.is_file():
-        from train.typicality import FALSE_ALARMS, load_typicality, with_typicality
+        from train.evaluation.typicality import FALSE_ALARMS, load_typicality, with_typicality
 
         typicality = load_typicality(held)
         model = with_typicality(model, architecture, typicality)
@@ -161,7 +161,7 @@ def _usual_distance(path: Path, work: str) -> float:
     """The limit of ``atypicality`` for one file: what is quantised, pruned or clustered has other features."""
     from fracture_edge.modelfile import ATYPICALITY_NAME, INPUT_NAME
     from fracture_edge.session import open_session
-    from train.typicality import FALSE_ALARMS
+    from train.evaluation.typicality import FALSE_ALARMS
 
     session = open_session(path.name, path.read_bytes(), None)
     images = np.load(Path(work) / "validation.npy")

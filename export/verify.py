@@ -10,8 +10,8 @@ from export.manifest import stale
 from export.recipes import Budget, load_budgets
 from export.run import Outcome
 from fracture_edge.errors import FractureEdgeError
+from train.artifacts import read_record
 from train.lock import alone
-from train.record import read_record
 
 
 def verify(

@@ -51,7 +51,7 @@ class Limits:
     """What is taken for a radiograph of use; see `Measures` for the quantities and their units.
 
     The defaults were set by FracAtlas's training part, of which `python -m benchmarks.unlike` says how many
-    images lie beyond; `train.suitability` widens them for data that need it.
+    images lie beyond; `train.evaluation.suitability` widens them for data that need it.
 
     Attributes:
         least_side: Enlarging a smaller picture adds nothing.

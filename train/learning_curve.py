@@ -17,15 +17,15 @@ import numpy as np
 
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
-from train.callbacks import clear_state
-from train.dataset import ImageTable
+from train.data.batches import fingerprint
+from train.data.dataset import ImageTable
+from train.data.division import divided_table
 from train.device import prepare
-from train.division import divided_table
-from train.evaluation import figures, groups_of
+from train.evaluation.evaluate import figures, groups_of
 from train.figure import COLOURS, picture
-from train.loading import fingerprint
-from train.recipe import Recipe, load_recipe, override
-from train.run import PixelStore, join_tables, say, train_once
+from train.recipes.recipe import Recipe, load_recipe, override
+from train.runs.train_model import PixelStore, join_tables, say, train_once
+from train.trainer.callbacks import clear_state
 
 SHARES = (0.125, 0.25, 0.5, 1.0)
 

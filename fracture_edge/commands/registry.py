@@ -35,22 +35,25 @@ _DEVICE = MappingProxyType(
 WORKSHOP = MappingProxyType(
     {
         "data": _Elsewhere(
-            "train.data_cli", ("train",), "train", "Audit a folder of labelled X-rays, divide it without leaks."
+            "train.cli.data", ("train",), "train", "Audit a folder of labelled X-rays, divide it without leaks."
         ),
         "train": _Elsewhere(
-            "train.cli", ("train", "benchmarks"), "train", "Train a model from a data folder and a split file."
+            "train.cli.train",
+            ("train", "benchmarks"),
+            "train",
+            "Train a model from a data folder and a split file.",
         ),
         "train-all": _Elsewhere(
-            "train.all_cli",
+            "train.cli.train_all",
             ("train", "benchmarks"),
             "train",
             "Train the reference's three models and edge, and compare.",
         ),
         "tune": _Elsewhere(
-            "train.tune_cli", ("train", "benchmarks"), "tune", "Search for better hyper-parameters of a model."
+            "train.cli.tune", ("train", "benchmarks"), "tune", "Search for better hyper-parameters of a model."
         ),
         "evaluate": _Elsewhere(
-            "train.evaluate_cli",
+            "train.cli.evaluate",
             ("train", "benchmarks"),
             "train",
             "Judge trained models on a split, with pictures.",

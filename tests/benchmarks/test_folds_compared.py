@@ -13,7 +13,7 @@ from benchmarks import folds
 from benchmarks.folds import table_of, take_in
 from benchmarks.text import NONE
 from fracture_edge.errors import FractureEdgeError
-from train.recipe import load_recipe, override
+from train.recipes.recipe import load_recipe, override
 
 HEADER = "path,label,group,fold,threshold,raw,probability"
 LABELS = np.arange(40) % 2

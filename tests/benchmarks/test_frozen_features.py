@@ -14,7 +14,7 @@ from benchmarks import frozen_features
 from benchmarks.frozen_features import SHARES, STRENGTHS, Pool, table_of
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import edge
-from train.dataset import ImageTable, Item
+from train.data.dataset import ImageTable, Item
 
 LABELS = [k % 5 == 0 for k in range(200)]
 

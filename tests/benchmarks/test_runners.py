@@ -219,7 +219,7 @@ def test_one_runtime_does_not_import_another(
     code = (
         "import sys; from pathlib import Path; from benchmarks.runners import runner_of; "
         f"runner_of(Path({str(files.litert)!r}), 1); "
-        "print({'onnxruntime', 'openvino', 'tensorflow', 'keras', 'train.dataset'} & set(sys.modules))"
+        "print({'onnxruntime', 'openvino', 'tensorflow', 'keras', 'train.data.dataset'} & set(sys.modules))"
     )
     done = run_python("-c", code)
     assert done.stdout.decode().strip() == "set()", done.stderr.decode()

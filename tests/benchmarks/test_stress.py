@@ -15,8 +15,8 @@ from benchmarks import stress
 from benchmarks.changed import COVERED, DEGRADED, drawn_marks, without_boxes
 from benchmarks.pointing import hit, hits_at_centre, peak
 from fracture_edge.preprocess import Preprocessing
-from train.dataset import ImageTable, Item
-from train.localisation import Marks
+from train.data.dataset import ImageTable, Item
+from train.data.localisation import Marks
 
 Grey = npt.NDArray[np.uint8]
 INPUT = Preprocessing(64, 48, orientation="portrait")

@@ -10,8 +10,8 @@ import pytest
 from benchmarks import training_speed as module
 from benchmarks.training_speed import training_speed
 from fracture_edge.preprocess import Preprocessing
-from train.augment import Augmentation
-from train.recipe import Phase, Recipe
+from train.data.augment import Augmentation
+from train.recipes.recipe import Phase, Recipe
 
 RECIPE = Recipe(
     architecture="custom_cnn",

@@ -43,10 +43,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, write_bones: Callable[...,
     """Artifacts of a tiny edge, trained for one epoch on generated bones."""
     import csv
 
-    from train.dataset import read_table, write_splits
-    from train.options import RunOptions
-    from train.recipe import load_recipe
-    from train.run import train_model
+    from train.data.dataset import read_table, write_splits
+    from train.recipes.recipe import load_recipe
+    from train.runs.options import RunOptions
+    from train.runs.train_model import train_model
 
     base = tmp_path_factory.mktemp("trained")
     data = write_bones(base / "data", 8, splits=("train", "val", "test"))
@@ -77,7 +77,7 @@ def oracle(tmp_path_factory: pytest.TempPathFactory, bone: Callable[..., Any]) -
 
     from fracture_edge.preprocess import Preprocessing
     from train.architectures import build
-    from train.dataset import read_table, write_splits
+    from train.data.dataset import read_table, write_splits
 
     base = tmp_path_factory.mktemp("oracle")
     folder = base / "artifacts" / "custom_cnn"

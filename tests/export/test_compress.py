@@ -7,8 +7,8 @@ import pytest
 from export.compress import FineTuning, cluster, compressible_layers, prune
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build
-from train.loading import Batches
-from train.norms import RefitNorms
+from train.data.batches import Batches
+from train.trainer.batch_norm import RefitNorms
 
 SMALL: dict[str, dict[str, Any]] = {
     "custom_cnn": {"filters": (8, 12, 16), "units": 20},

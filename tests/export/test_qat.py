@@ -10,8 +10,8 @@ from export.fold import fold_norms
 from export.qat import quantisation_aware
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build
-from train.loading import Batches
-from train.norms import RefitNorms
+from train.data.batches import Batches
+from train.trainer.batch_norm import RefitNorms
 
 
 @pytest.fixture(scope="module")

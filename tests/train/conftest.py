@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train.dataset import ImageTable, read_table
-from train.grouping import Links, find_links
-from train.scan import Scan, scan_files
+from train.data.dataset import ImageTable, read_table
+from train.data.grouping import Links, find_links
+from train.data.scan import Scan, scan_files
 
 Picture = Any  # a seed, or uint8 [H, W]
 
@@ -173,9 +173,9 @@ def train_data(
 @pytest.fixture(scope="session")
 def train_tiny() -> Callable[..., Path]:
     """`train_tiny(train_data, model, out, **options)`: `train_model` with the recipe that lies there."""
-    from train.options import RunOptions
-    from train.recipe import load_recipe
-    from train.run import train_model
+    from train.recipes.recipe import load_recipe
+    from train.runs.options import RunOptions
+    from train.runs.train_model import train_model
 
     def train(root: Path, model: str, out: Path, **options: Any) -> Path:
         recipe = str(root / f"{model}.toml")

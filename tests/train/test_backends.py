@@ -13,10 +13,10 @@ import pytest
 
 from fracture_edge.preprocess import Preprocessing
 from train.architectures import build
-from train.dataset import read_table
-from train.options import RunOptions
-from train.recipe import load_recipe
-from train.run import train_model
+from train.data.dataset import read_table
+from train.recipes.recipe import load_recipe
+from train.runs.options import RunOptions
+from train.runs.train_model import train_model
 
 Python = Callable[..., subprocess.CompletedProcess[bytes]]
 

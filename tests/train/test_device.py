@@ -11,14 +11,16 @@ import pytest
 
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.preprocess import Preprocessing
-from train import device, loop, run
+from train import device
 from train.architectures import build
-from train.augment import Augmentation
-from train.callbacks import History
-from train.dataset import read_splits
+from train.data.augment import Augmentation
+from train.data.batches import Batches
+from train.data.dataset import read_splits
 from train.device import prepare
-from train.loading import Batches
-from train.recipe import Phase, Recipe
+from train.recipes.recipe import Phase, Recipe
+from train.runs import train_model as run
+from train.trainer import loop
+from train.trainer.callbacks import History
 
 Train = Callable[..., Path]
 

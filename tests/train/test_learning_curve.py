@@ -11,10 +11,10 @@ import pytest
 
 from fracture_edge.errors import FractureEdgeError
 from train import learning_curve
-from train.dataset import ImageTable, Item, read_splits
-from train.evaluation import groups_of
+from train.data.dataset import ImageTable, Item, read_splits
+from train.evaluation.evaluate import groups_of
 from train.learning_curve import Plan, measure, part_of
-from train.recipe import load_recipe
+from train.recipes.recipe import load_recipe
 
 
 @pytest.fixture

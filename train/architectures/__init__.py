@@ -28,7 +28,7 @@ class Architecture:
         build: Takes height, width and options.
         backbone_end: Name of the last layer of the feature extractor; what follows is the head.
         described_by: How the names of the layers end the last of which tells what is unlike the training images,
-            see `train.typicality`; the end of the backbone where there is none.
+            see `train.evaluation.typicality`; the end of the backbone where there is none.
     """
 
     build: Callable[..., keras.Model]

@@ -1,1 +1,1 @@
-"""Hyper-parameters as data: one TOML file for each model and recipe, read by `train.recipe`."""
+"""Hyper-parameters as data: one TOML file for each model and recipe, read by `train.recipes.recipe`."""

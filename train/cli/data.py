@@ -1,0 +1,95 @@
+"""`fracture-edge data audit` and `fracture-edge data split`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fracture_edge.commands.options import ForceOption
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+FolderArgument = Annotated[Path, typer.Argument(help="FracAtlas, or class folders with or without splits.")]
+
+
+@app.callback()
+def _data() -> None:
+    """Look at a folder of labelled X-rays before anything is trained on it, and divide it without leaks.
+
+    Layouts: FracAtlas as published, or class folders ('fractured', 'not fractured', 'normal' ...), optionally
+    inside 'train', 'val' and 'test'.
+    """
+
+
+@app.command()
+def audit(
+    folder: FolderArgument,
+    splits: Annotated[Path | None, typer.Option(help="Check these splits, not the folder's own.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the whole report as JSON here too.")
+    ] = None,
+    strict: Annotated[bool, typer.Option(help="Exit with 1 when splits leak.")] = False,
+    force: ForceOption = False,
+) -> None:
+    """Find broken files, copies, conflicting labels, leaks between splits, and shortcuts.
+
+    Example: fracture-edge data audit fracatlas --splits splits.csv --strict
+    """
+    import json
+
+    from fracture_edge.files import atomic_write_text, refuse_overwrite
+    from train.data.audit import audit as examine
+    from train.data.audit_text import summary
+    from train.data.dataset import read_splits, read_table
+    from train.data.division import scan
+
+    if output is not None and not force:
+        refuse_overwrite(output)
+    table = read_table(folder) if splits is None else read_splits(folder, splits)
+    report = examine(table, scan(table))
+    text = json.dumps(report, indent=2) + "\n"
+    print(text if as_json else summary(report), end="")
+    if output is not None:
+        atomic_write_text(output, text, force=force)
+    if strict and report["leaking"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def split(
+    folder: FolderArgument,
+    out: Annotated[Path, typer.Option(help="The CSV file to write: path, label, split, group.")],
+    fractions: Annotated[
+        tuple[float, float, float], typer.Option(help="Shares of train, validation and test.")
+    ] = (0.7, 0.1, 0.2),
+    seed: Annotated[int, typer.Option(help="Seed of the shuffling.")] = 0,
+    force: ForceOption = False,
+) -> None:
+    """Draw splits that keep together what belongs together, stratified by class and body part.
+
+    Unreadable images and images whose copies carry different labels are left out, and named on stderr.
+
+    Example: fracture-edge data split fracatlas --out splits.csv
+    """
+    import sys
+
+    from fracture_edge.files import refuse_overwrite
+    from train.data.dataset import SPLITS, read_table
+    from train.data.division import draw, write_split_file
+
+    if not force:
+        refuse_overwrite(out)
+    table = read_table(folder)
+    division = draw(table, fractions=fractions, seed=seed)
+    write_split_file(division.table, out, force=force)
+    for path, detail in division.unreadable:
+        print(f"left out, cannot be read: {path} ({detail})", file=sys.stderr)
+    for path in division.conflicting:
+        print(f"left out, its copies carry another label: {path}", file=sys.stderr)
+    left_out = len(division.unreadable) + len(division.conflicting)
+    print(f"{out}: {len(table) - left_out} images, {left_out} left out")
+    for name in SPLITS:
+        part = division.table.where(name)
+        groups = len({item.group for item in part})
+        print(f"  {name:5}  {len(part):5} images  {sum(part.labels):4} fractured  {groups:4} groups")

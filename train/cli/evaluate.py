@@ -1,0 +1,38 @@
+"""`fracture-edge evaluate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fracture_edge.commands.options import ArtifactsOption, quiet_tensorflow
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def evaluate(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Trained models; several are compared.")],
+    artifacts: ArtifactsOption = Path("artifacts"),
+    split: Annotated[
+        str, typer.Option(help="test: the last look, when nothing is to be chosen any more; or val.")
+    ] = "test",
+    data: Annotated[Path | None, typer.Option(help="The data folder, if not that of the training.")] = None,
+) -> None:
+    """Judge trained Keras models on a split: figures with 95 % intervals, report per class, pictures.
+
+    Written to the model's folder: evaluation-SPLIT.json, SPLIT-report.txt, SPLIT-confusion.png, SPLIT-roc-pr.png,
+    SPLIT-reliability.png, predictions-SPLIT.csv. For exported formats and latency see `fracture-edge benchmark`.
+
+    Example: fracture-edge evaluate vgg16 custom_cnn edge
+    """
+    if split not in ("val", "test"):
+        raise typer.BadParameter("give --split val or --split test")
+    quiet_tensorflow()
+    from train.evaluation.compare import compare_models, table
+    from train.evaluation.evaluate import evaluate_model
+
+    for model in models:
+        evaluate_model(artifacts / model, split, data=data)
+        print((artifacts / model / f"{split}-report.txt").read_text(encoding="utf-8"))
+    print(table(compare_models(models, artifacts, split)), end="")

@@ -1,0 +1,122 @@
+"""`fracture-edge train`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fracture_edge.commands.options import (
+    ArtifactsOption,
+    DataOption,
+    DistributeOption,
+    EpochsOption,
+    ForceOption,
+    OptionalSplitsOption,
+    PrecisionOption,
+    SeedOption,
+    SetOption,
+    TensorBoardOption,
+    quiet_tensorflow,
+)
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def train(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="resnet50, vgg16, custom_cnn, edge, densenet121 or efficientnetv2b0."
+        ),
+    ],
+    data: DataOption,
+    splits: OptionalSplitsOption = None,
+    out: ArtifactsOption = Path("artifacts"),
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="notebook (as the reference), corrected, probed, finetune, lite2 and robust (edge only), scratch "
+            "(resnet50 only), or a .toml file. If not given: for edge robust, which makes the embedded model "
+            "(finetune with the weights of a whole network, such as embedded; corrected with none), for all "
+            "others corrected."
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Initial weights: none, imagenet (published ones of the backbone), embedded (of the model that "
+            "ships with fracture-edge, for edge), or a file: .npz or .h5 of the backbone, .keras or .weights.h5 "
+            "of the whole network. The recipe's if not given."
+        ),
+    ] = None,
+    epochs: EpochsOption = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step.")] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Of the first phase; those of later phases keep their ratio to it."),
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(min=32, help="Rows and columns of the input.")] = None,
+    settings: SetOption = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=3,
+            help="Cross-validate instead: train as many models, each tested on a part that it has not seen, and "
+            "write artifacts/MODEL-folds. With --splits its test images are left alone.",
+        ),
+    ] = None,
+    seed: SeedOption = 0,
+    precision: PrecisionOption = "auto",
+    distribute: DistributeOption = False,
+    tensorboard: TensorBoardOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was cut off, after its last whole epoch.")
+    ] = False,
+    force: ForceOption = False,
+) -> None:
+    """Train MODEL and write artifacts/MODEL: model.keras, training.json, history.csv, pictures and more.
+
+    Probability, threshold and uncertain band are settled on the validation split; the test split is not
+    touched. The folder appears when everything in it is complete. A GPU is used where there is one. The
+    environment variable KERAS_BACKEND chooses tensorflow, jax or torch.
+
+    Example: fracture-edge train edge --data fracatlas --splits splits.csv --weights lite0.npz
+
+    Example, adapting the embedded model to your own images: fracture-edge train edge --weights embedded --data
+    my_folder
+    """
+    quiet_tensorflow()
+    from train.recipes.recipe import load_recipe, override, usual_recipe
+    from train.runs.options import RunOptions
+
+    name = recipe or usual_recipe(model, weights)
+    chosen = override(
+        load_recipe(model, name),
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        image_size=image_size,
+        settings=settings or (),
+    )
+    options = RunOptions(
+        data=data,
+        splits=splits,
+        out=out,
+        weights=weights,
+        recipe_name=name,
+        seed=seed,
+        precision=precision,
+        distribute=distribute,
+        tensorboard=tensorboard,
+        resume=resume,
+        force=force,
+    )
+    if folds is None:
+        from train.runs.train_model import train_model
+
+        print(train_model(chosen, options))
+    else:
+        from train.runs.cross_validation import cross_validate
+
+        print(cross_validate(chosen, options, folds=folds))

@@ -1,0 +1,1 @@
+"""Labelled images: finding, auditing, splitting, loading and augmenting them."""

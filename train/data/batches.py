@@ -1,0 +1,164 @@
+"""Images of a table as one uint8 array in memory, and batches from it."""
+
+import hashlib
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from fracture_edge.errors import ImageError
+from fracture_edge.preprocess import Preprocessing
+from train.data.dataset import DataError, ImageTable
+from train.data.mixing import Mixing
+from train.data.soft_targets import soften
+
+
+def load_pixels(
+    table: ImageTable, preprocessing: Preprocessing, *, label: str = "reading"
+) -> npt.NDArray[np.uint8]:
+    """Decode and preprocess every image, on all cores.
+
+    Args:
+        table: The images.
+        preprocessing: The same object that the exported model will carry.
+        label: What the progress bar says.
+
+    Returns:
+        uint8 [N, height, width, 1]: 83 kB an image at 288 x 288, 0.3 GB for FracAtlas.
+
+    Raises:
+        DataError: An image cannot be read; the text names the first one and how many there are.
+    """
+    pixels = np.empty((len(table), preprocessing.height, preprocessing.width, 1), np.uint8)
+    failures: list[ImageError] = []
+
+    def load(row: int) -> None:
+        try:
+            pixels[row] = preprocessing.load(table.file(table.items[row]))
+        except ImageError as error:
+            failures.append(error)
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        # disable=None: a bar only where there is a terminal.
+        for _ in tqdm(pool.map(load, range(len(table))), label, len(table), unit="img", disable=None):
+            pass
+    if failures:
+        first = min(failures, key=lambda error: error.source)
+        raise DataError(
+            f"{len(failures)} images cannot be read, first: {first}. `fracture-edge data split` leaves such "
+            "images out"
+        )
+    return pixels
+
+
+def fingerprint(table: ImageTable) -> str:
+    """SHA-256 over path, label, split and content of every image, in the table's order."""
+    digest = hashlib.sha256()
+    for item in table:
+        content = hashlib.sha256(table.file(item).read_bytes()).hexdigest()
+        digest.update(f"{item.path}\t{item.label}\t{item.split}\t{content}\n".encode())
+    return digest.hexdigest()
+
+
+def class_weights(labels: Sequence[int]) -> dict[int, float]:
+    """Weights that make both classes sum to the same, with a mean of 1 over the images."""
+    counts = {label: list(labels).count(label) for label in (0, 1)}
+    return {label: len(labels) / (2 * count) for label, count in counts.items()}
+
+
+def batch_multiple(batch_size: int, images: int, sharing: int) -> int:
+    """Of how many images a training batch holds a multiple, see `Batches`.
+
+    JAX compiles the network for each size of a batch, which takes it as long as many epochs: there all batches are
+    whole. Elsewhere only the devices that share a batch need equal parts.
+
+    Args:
+        batch_size: Images per batch.
+        images: Of an epoch; fewer than a batch are one all the same.
+        sharing: Devices that share a batch.
+    """
+    return batch_size if keras.backend.backend() == "jax" and images >= batch_size else sharing
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of (pixels, labels, weights), shuffled and mixed by a seed and the number of the epoch."""
+
+    def __init__(
+        self,
+        pixels: npt.NDArray[np.uint8],
+        labels: Sequence[int],
+        *,
+        batch_size: int,
+        masks: npt.NDArray[np.uint8] | None = None,
+        answers: npt.NDArray[np.float64] | None = None,
+        share: float = 0.0,
+        weights: dict[int, float] | None = None,
+        seed: int | None = None,
+        mixing: Mixing | None = None,
+        multiple: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        """Make batches.
+
+        Args:
+            pixels: uint8 [N, H, W, 1].
+            labels: 0 or 1, N of them.
+            batch_size: Images per batch; the last batch may be smaller.
+            masks: uint8 [N, H, W, 1], given to the network as a second channel.
+            answers: P(fractured) by teachers, [N], see `train.data.soft_targets.soften`.
+            share: Of these answers in the targets.
+            weights: Weight of each class in the loss; all 1 when ``None``.
+            seed: Shuffle with this seed; keep the order when ``None``.
+            mixing: Blends the images of a batch.
+            multiple: Batches hold a multiple of this number of images; what is left over of an epoch waits.
+            **kwargs: For `keras.utils.PyDataset`.
+        """
+        # With several workers Keras prefetches by itself. With one it leaves that to tf.data, whose tuning thread
+        # is asleep when an epoch ends and holds it up until it wakes: for as long again as a short epoch took, a
+        # minute after a long one. Mixing draws from one stream of random numbers, so it must have one worker.
+        super().__init__(workers=2 if mixing is None else 1, **kwargs)
+        self.pixels = pixels
+        self.masks = masks
+        known = labels if answers is None else answers
+        targets, self.weights = soften(labels, known, share, weights or {0: 1.0, 1: 1.0})
+        self.targets = targets[:, np.newaxis]
+        self.batch_size = batch_size
+        self.seed = seed
+        self.mixing = mixing
+        self.multiple = multiple
+        self.start_epoch(0)
+
+    def start_epoch(self, number: int) -> None:
+        """Draw the order of epoch `number`, counted from 0; without a seed it is always the same."""
+        self.order = np.arange(len(self.targets))
+        if self.seed is not None:
+            np.random.default_rng([self.seed, number]).shuffle(self.order)
+        if self.mixing is not None:
+            self.mixing.start_epoch(number)
+
+    def __len__(self) -> int:
+        return math.ceil(self._usable / self.batch_size)
+
+    @property
+    def _usable(self) -> int:
+        return len(self.order) - len(self.order) % self.multiple
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[Any], ...]:
+        rows = self.order[: self._usable][index * self.batch_size : (index + 1) * self.batch_size]
+        images = self.pixels[rows]
+        if self.masks is not None:
+            images = np.concatenate([images, self.masks[rows]], axis=-1)
+        if self.mixing is not None:
+            return self.mixing(images, self.targets[rows], self.weights[rows])
+        return images, self.targets[rows], self.weights[rows]
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether images come with a mask of the fractures as second channel."""
+        return self.masks is not None

@@ -1,0 +1,141 @@
+"""Grouped, stratified splits: what belongs together stays together, in the proportions asked for."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from train.data.dataset import SPLITS, DataError, ImageTable, Item
+from train.data.grouping import Links, join
+from train.data.scan import Scan
+
+#: Most folds tried to express the fractions as whole numbers of folds.
+_MOST_FOLDS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """Splits, and what was left out of them.
+
+    Attributes:
+        table: Every image; the ones left out have no split.
+        unreadable: Paths that cannot be decoded, with the reason.
+        conflicting: Paths of images whose copies carry another label.
+    """
+
+    table: ImageTable
+    unreadable: tuple[tuple[str, str], ...]
+    conflicting: tuple[str, ...]
+
+
+def divide(
+    table: ImageTable,
+    scans: Sequence[Scan],
+    links: Links,
+    *,
+    fractions: Sequence[float] = (0.7, 0.1, 0.2),
+    seed: int = 0,
+) -> Division:
+    """Draw train, validation and test splits.
+
+    Unreadable images and images whose copies disagree on the label are left out. Stratified by class and
+    body part, grouped by `Item.group`; scikit-learn's `StratifiedGroupKFold` draws the folds.
+
+    Args:
+        table: The images, with groups.
+        scans: One per row.
+        links: As found by `train.data.grouping.find_links`.
+        fractions: Shares of train, validation and test; they add up to 1.
+        seed: Seed of the shuffling.
+
+    Raises:
+        DataError: The fractions are not usable, or there are too few groups.
+    """
+    fold_counts = _fold_counts(fractions)
+    conflicting = conflicting_rows(table, links)
+    unreadable = tuple((item.path, scan.detail) for item, scan in zip(table, scans, strict=True) if not scan.ok)
+    usable = [k for k, scan in enumerate(scans) if scan.ok and k not in conflicting]
+    split_of_row = _draw(table, usable, fold_counts, seed)
+    items = tuple(replace(item, split=split_of_row.get(k, "")) for k, item in enumerate(table))
+    return Division(
+        replace(table, items=items), unreadable, tuple(table.items[k].path for k in sorted(conflicting))
+    )
+
+
+def conflicting_rows(table: ImageTable, links: Links) -> set[int]:
+    """Rows of pictures (with all their copies) that carry both labels."""
+    components = join(len(table), links.copies).tolist()
+    labels: dict[int, set[int]] = defaultdict(set)
+    for component, item in zip(components, table, strict=True):
+        labels[component].add(item.label)
+    return {row for row, component in enumerate(components) if len(labels[component]) > 1}
+
+
+def _fold_counts(fractions: Sequence[float]) -> list[int]:
+    if len(fractions) != len(SPLITS) or min(fractions) < 0 or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
+        raise DataError(f"fractions {list(fractions)}: three numbers of 0 or more that add up to 1 are needed")
+    for folds in range(2, _MOST_FOLDS + 1):
+        counts = [fraction * folds for fraction in fractions]
+        if all(abs(count - round(count)) < 1e-6 for count in counts):
+            return [round(count) for count in counts]
+    raise DataError(f"fractions {list(fractions)}: give them in hundredths")
+
+
+def _draw(table: ImageTable, usable: list[int], fold_counts: list[int], seed: int) -> dict[int, str]:
+    part = replace(table, items=tuple(table.items[k] for k in usable))
+    folds = fold_numbers(part, sum(fold_counts), seed=seed)
+    split_of_fold = [split for split, count in zip(SPLITS, fold_counts, strict=True) for _ in range(count)]
+    result = {row: split_of_fold[fold] for row, fold in zip(usable, folds, strict=True)}
+    _require_both_classes(table, result, fold_counts)
+    return result
+
+
+def fold_numbers(table: ImageTable, folds: int, *, seed: int = 0) -> list[int]:
+    """Divide images into folds, grouped, and stratified by class and body part.
+
+    Args:
+        table: The images, with groups.
+        folds: How many.
+        seed: Of the shuffling.
+
+    Returns:
+        The fold of each image, counted from 0.
+
+    Raises:
+        DataError: Too few groups, or too few images of a class, for so many folds.
+    """
+    groups = [item.group or item.path for item in table]
+    if len(set(groups)) < folds:
+        raise DataError(f"{table.root}: {len(set(groups))} groups are too few for {folds} folds")
+    rarest = min(table.labels.count(label) for label in (0, 1))
+    if rarest < folds:
+        raise DataError(f"{table.root}: {rarest} images of a class are too few for {folds} folds")
+    strata = _strata(table.items, folds)
+    number = {stratum: code for code, stratum in enumerate(sorted(set(strata)))}
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    result = [0] * len(table)
+    codes = [number[stratum] for stratum in strata]
+    for fold, (_, members) in enumerate(splitter.split(np.zeros(len(table)), codes, groups)):
+        for member in members.tolist():
+            result[member] = fold
+    return result
+
+
+def _strata(items: Sequence[Item], folds: int) -> list[tuple[int, str]]:
+    """Class and body part of each image; what is rarer than the folds counts with its class's commonest."""
+    counts = Counter((item.label, item.body_part) for item in items)
+    commonest = {label: part for (label, part), _ in reversed(counts.most_common())}
+    return [
+        (item.label, item.body_part if counts[item.label, item.body_part] >= folds else commonest[item.label])
+        for item in items
+    ]
+
+
+def _require_both_classes(table: ImageTable, split_of_row: dict[int, str], fold_counts: list[int]) -> None:
+    for split, count in zip(SPLITS, fold_counts, strict=True):
+        labels = {table.items[row].label for row, name in split_of_row.items() if name == split}
+        if count and labels != {0, 1}:
+            raise DataError(f"{table.root}: too few groups, the {split} split would lack a class")

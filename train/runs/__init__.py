@@ -1,0 +1,1 @@
+"""Whole runs, resumable: one model, a cross-validation, a search, all models."""

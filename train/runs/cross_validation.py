@@ -1,0 +1,241 @@
+"""`fracture-edge train --folds`: grouped, stratified cross-validation in one resumable folder."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fracture_edge.files import atomic_write_text
+from train.data.batches import fingerprint
+from train.data.dataset import DataError, ImageTable
+from train.data.division import pool_of
+from train.data.splits import fold_numbers
+from train.device import Device, prepare
+from train.evaluation.evaluate import Predictions, figures, write_rows
+from train.figure import COLOURS, picture
+from train.lock import alone
+from train.recipes.recipe import Recipe
+from train.runs.options import RunOptions
+from train.runs.run_folder import FOLD_FILE, check_target, open_folder, publish
+from train.runs.train_model import PixelStore, run_settings, say, tensorboard, train_once
+from train.runs.training_record import operating_point
+from train.trainer.callbacks import clear_state
+from train.trainer.loop import predict
+
+FOLDS_SCHEMA = 1
+_HEADER = ("path", "label", "group", "fold", "threshold", "raw", "probability")
+#: What a finished round says of itself in its own file, beside the predictions.
+_KEPT = ("threshold", "epochs", "seconds", "initial_weights")
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """One round: its images, and what the model said of those that it had not seen.
+
+    Attributes:
+        number: Counted from 1.
+        part: The images tested on.
+        predictions: Of them.
+        threshold: Settled on the round's validation images.
+        epochs: Trained.
+        seconds: That they took.
+        initial_weights: What training started from, in words.
+    """
+
+    number: int
+    part: ImageTable
+    predictions: Predictions
+    threshold: float
+    epochs: int
+    seconds: float
+    initial_weights: str
+
+
+def cross_validate(recipe: Recipe, options: RunOptions, *, folds: int) -> Path:
+    """Train `folds` models; each is tested on a fold that it has not seen, and chosen on another.
+
+    Round k tests on fold k, settles epoch, calibration and threshold on fold k + 1, and trains on the rest. A
+    run that was cut off goes on with `RunOptions.resume`. The models are not kept.
+
+    Args:
+        recipe: What to train and how.
+        options: Where to read and write, and how to run. Test images of a split file are left alone.
+        folds: At least 3.
+
+    Returns:
+        ``artifacts/<model>-folds``, with ``folds.json``, ``predictions.csv`` and ``folds.png``.
+
+    Raises:
+        FractureEdgeError: Anything wrong with data, splits, weights or folder; too few images for the folds.
+    """
+    target = options.out / f"{recipe.architecture}-folds"
+    weights = recipe.weights if options.weights is None else options.weights
+    check_target(target, resume=options.resume, force=options.force)
+    with alone(target):
+        device = prepare(options.precision, distribute=options.distribute)
+        pool = pool_of(options.data, options.splits)
+        numbers = fold_numbers(pool, folds, seed=options.seed)
+        for fold in range(folds):
+            if set(_part(pool, numbers, {fold}).labels) != {0, 1}:
+                raise DataError(
+                    f"{options.data}: too few groups for {folds} folds, fold {fold + 1} would lack a class"
+                )
+        settings = run_settings(
+            recipe,
+            seed=options.seed,
+            weights=weights,
+            precision=device.precision,
+            folds=folds,
+            data=fingerprint(pool),
+        )
+        with open_folder(target, settings, resume=options.resume) as folder:
+            say(f"{len(pool)} images in {folds} folds; {device.name}, {device.precision}")
+            store = PixelStore(pool, recipe.preprocessing)
+            rounds = [
+                _round(recipe, options, store, pool, numbers, number, folder=folder, weights=weights)
+                for number in range(1, folds + 1)
+            ]
+            result = _result(recipe, options, rounds, settings["data"], device)
+            _write(folder, rounds, result)
+        publish(target)
+    pooled = result["pooled"]["metrics"]["auroc"]
+    say(f"wrote {target}: pooled AUROC {pooled['value']:.3f} [{pooled['low']:.3f}, {pooled['high']:.3f}]")
+    return target
+
+
+def _round(
+    recipe: Recipe,
+    options: RunOptions,
+    store: PixelStore,
+    pool: ImageTable,
+    numbers: Sequence[int],
+    number: int,
+    *,
+    folder: Path,
+    weights: str,
+) -> Fold:
+    """Train and test one round, or read what an earlier process left of it."""
+    folds = max(numbers) + 1
+    test_part = _part(pool, numbers, {number - 1})
+    place = folder / f"fold-{number}"
+    done = place / FOLD_FILE
+    if done.is_file():
+        left = json.loads(done.read_text(encoding="utf-8"))
+        predictions = Predictions(np.array(left["raw"]), np.array(left["calibrated"]))
+        kept = {name: left[name] for name in _KEPT}
+        return Fold(number=number, part=test_part, predictions=predictions, **kept)
+    place.mkdir(exist_ok=True)
+    val_part = _part(pool, numbers, {number % folds})
+    train_part = _part(pool, numbers, set(range(folds)) - {number - 1, number % folds})
+    say(f"fold {number} of {folds}: {len(train_part)} training, {len(val_part)} validation, {len(test_part)} test")
+    outcome = train_once(
+        recipe,
+        store,
+        train_part,
+        val_part,
+        folder=place,
+        weights=weights,
+        seed=options.seed,
+        callbacks=tensorboard(options, f"{recipe.architecture}-fold-{number}"),
+    )
+    calibrated = predict(outcome.model, store.of(test_part))
+    point = operating_point(val_part.labels, outcome.validation.calibrated, chosen=recipe.calibrate)
+    fold = Fold(
+        number,
+        test_part,
+        Predictions(outcome.calibration.undone(calibrated), calibrated),
+        point["threshold"],
+        len(outcome.history.rows),
+        outcome.seconds,
+        outcome.initial_weights,
+    )
+    left = {
+        "raw": fold.predictions.raw.tolist(),
+        "calibrated": calibrated.tolist(),
+        **{name: getattr(fold, name) for name in _KEPT},
+    }
+    atomic_write_text(done, json.dumps(left))
+    clear_state(place)
+    return fold
+
+
+def _part(pool: ImageTable, numbers: Sequence[int], wanted: set[int]) -> ImageTable:
+    items = tuple(item for item, number in zip(pool, numbers, strict=True) if number in wanted)
+    return replace(pool, items=items)
+
+
+def _result(
+    recipe: Recipe, options: RunOptions, rounds: Sequence[Fold], data_fingerprint: str, device: Device
+) -> dict[str, Any]:
+    items = tuple(item for fold in rounds for item in fold.part)
+    pooled = Predictions(
+        np.concatenate([fold.predictions.raw for fold in rounds]),
+        np.concatenate([fold.predictions.calibrated for fold in rounds]),
+    )
+    thresholds = np.concatenate([np.full(len(fold.part), fold.threshold) for fold in rounds])
+    everything = replace(rounds[0].part, items=items)
+    return {
+        "schema_version": FOLDS_SCHEMA,
+        "model": recipe.architecture,
+        "positive_class": "fractured",
+        "recipe_name": options.recipe_name,
+        "recipe": recipe.to_dict(),
+        "initial_weights": rounds[0].initial_weights,
+        "seed": options.seed,
+        "device": device.name,
+        "precision": device.precision,
+        "data_fingerprint": data_fingerprint,
+        "folds": [
+            {
+                "fold": fold.number,
+                "images": len(fold.part),
+                "fractured": sum(fold.part.labels),
+                "threshold": fold.threshold,
+                "epochs": fold.epochs,
+                "seconds": fold.seconds,
+                **figures(fold.part, fold.predictions, fold.threshold),
+            }
+            for fold in rounds
+        ],
+        "pooled": {
+            "images": len(items),
+            "fractured": sum(everything.labels),
+            **figures(everything, pooled, thresholds),
+        },
+    }
+
+
+def _write(folder: Path, rounds: Sequence[Fold], result: dict[str, Any]) -> None:
+    rows = [
+        (item.path, item.label, item.group, fold.number, f"{fold.threshold:.6f}", f"{raw:.6f}", f"{given:.6f}")
+        for fold in rounds
+        for item, raw, given in zip(
+            fold.part, fold.predictions.raw, fold.predictions.calibrated, strict=True
+        )
+    ]  # fmt: skip
+    write_rows(folder / "predictions.csv", _HEADER, rows)
+    atomic_write_text(folder / "folds.json", json.dumps(result, indent=2) + "\n")
+    _draw(result, folder / "folds.png")
+
+
+def _draw(result: dict[str, Any], path: Path) -> None:
+    """AUROC, recall and specificity of every fold and pooled, with their intervals."""
+    entries = [*result["folds"], result["pooled"]]
+    names = [*(str(entry["fold"]) for entry in result["folds"]), "pooled"]
+    title = f"{result['model']}: {len(names) - 1} folds, fractured is the positive class (95 % intervals)"
+    with picture(path, width=10, height=3.8, title=title) as figure:
+        for axes, metric in zip(
+            figure.subplots(1, 3, sharey=True), ("auroc", "recall", "specificity"), strict=True
+        ):
+            estimates = [entry["metrics"][metric] for entry in entries]
+            values = np.array([estimate["value"] for estimate in estimates])
+            reach = np.array(
+                [[e["value"] - e["low"] for e in estimates], [e["high"] - e["value"] for e in estimates]]
+            )
+            colours = [COLOURS[0]] * (len(names) - 1) + [COLOURS[1]]
+            axes.bar(names, values, yerr=reach, color=colours, capsize=3)
+            axes.set(title=metric, ylim=(0, 1), xlabel="fold")
+            axes.grid(alpha=0.3, axis="y")

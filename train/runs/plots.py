@@ -1,0 +1,84 @@
+"""Pictures of a training run: curves, class distribution, samples with their augmentations."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from train.data.augment import draws
+from train.data.dataset import SPLITS, ImageTable
+from train.figure import COLOURS, picture
+from train.recipes.recipe import Recipe
+from train.trainer.callbacks import History
+
+if TYPE_CHECKING:
+    from train.runs.train_model import PixelStore
+
+#: Images of each class on the sheet of samples, and augmented copies of each.
+SAMPLES, COPIES = 4, 5
+_CURVES = {"loss": "loss", "accuracy": "accuracy", "auroc": "AUROC"}
+
+
+def draw_training(
+    folder: Path, table: ImageTable, store: "PixelStore", history: History, recipe: Recipe, *, seed: int
+) -> None:
+    """Draw ``curves.png``, ``classes.png`` and ``samples.png`` into `folder`."""
+    draw_curves(history.rows, folder / "curves.png", title=f"{recipe.architecture}: training")
+    draw_classes(table, folder / "classes.png")
+    draw_samples(table.where("train"), store, recipe, folder / "samples.png", seed=seed)
+
+
+def draw_curves(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> None:
+    """Draw loss, accuracy and AUROC of training and validation over the epochs of all phases.
+
+    The loss of training images is measured under augmentation and dropout, so it may lie above that of
+    validation images. Accuracy is that of the sigmoid at 0.5, before threshold and calibration are chosen.
+    """
+    epochs = [row["epoch"] for row in rows]
+    starts = [row["epoch"] for before, row in itertools.pairwise(rows) if row["phase"] != before["phase"]]
+    with picture(path, width=12, height=3.8, title=title) as figure:
+        for axes, (name, label) in zip(figure.subplots(1, len(_CURVES)), _CURVES.items(), strict=True):
+            axes.plot(epochs, [row[name] for row in rows], ".-", color=COLOURS[0], label="training")
+            axes.plot(epochs, [row[f"val_{name}"] for row in rows], ".-", color=COLOURS[1], label="validation")
+            for number, start in enumerate(starts, start=2):
+                axes.axvline(start - 0.5, color="grey", linestyle=":", label=f"phase {number} begins")
+            axes.set(xlabel="epoch", ylabel=label)
+            axes.grid(alpha=0.3)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        figure.axes[0].legend(fontsize="small")
+
+
+def draw_classes(table: ImageTable, path: Path) -> None:
+    """Draw how many images of each class every split has."""
+    with picture(path, width=5.5, height=3.8, title="images of each class") as figure:
+        axes = figure.subplots()
+        for label, (name, colour) in enumerate(zip(("not fractured", "fractured"), COLOURS, strict=True)):
+            counts = [table.where(split).labels.count(label) for split in SPLITS]
+            bars = axes.bar(np.arange(len(SPLITS)) + 0.4 * label - 0.2, counts, 0.38, color=colour, label=name)
+            axes.bar_label(bars, fontsize="small")
+        axes.set(xticks=range(len(SPLITS)), xticklabels=SPLITS, ylabel="images")
+        axes.margins(y=0.12)
+        axes.legend()
+
+
+def draw_samples(part: ImageTable, store: "PixelStore", recipe: Recipe, path: Path, *, seed: int) -> None:
+    """Draw some training images of both classes as the network gets them, and augmented."""
+    random = np.random.default_rng(seed)
+    chosen = []
+    for label in (1, 0):
+        rows = [row for row, value in enumerate(part.labels) if value == label]
+        chosen += sorted(random.permutation(rows)[:SAMPLES].tolist())
+    items = tuple(part.items[row] for row in chosen)
+    pixels = store.of(ImageTable(part.root, part.layout, items))
+    columns = [pixels, *draws(pixels, recipe.augmentation, COPIES, seed=seed)]
+    title = "samples: as the network gets them (left), and augmented for training"
+    with picture(path, width=1.5 * len(columns) + 1, height=1.5 * len(items) + 0.6, title=title) as figure:
+        grid = figure.subplots(len(items), len(columns), squeeze=False)
+        for row, item in enumerate(items):
+            for column, images in enumerate(columns):
+                axes = grid[row, column]
+                axes.imshow(images[row, ..., 0], cmap="gray", vmin=0, vmax=255)
+                axes.set(xticks=[], yticks=[])
+            grid[row, 0].set_ylabel("fractured" if item.label else "not fractured", fontsize="small")

@@ -1,0 +1,1 @@
+"""The training of one network: loop, callbacks, batch norms, linear probe, distillation."""

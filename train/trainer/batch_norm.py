@@ -1,0 +1,55 @@
+"""Batch norms that fit the network as it answers: statistics without dropout and without augmentation.
+
+Dropout in front of a batch norm changes the variance of what the norm sees while training; without dropout the
+running statistics no longer fit (Li et al., "Understanding the Disharmony between Dropout and Batch Normalization
+by Variance Shift", CVPR 2019), and the network answers with far too large log-odds. Augmented images differ from
+those that the network will see, and averaged weights (EMA) from those that the statistics were taken with. Taking
+them anew mends all three (Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3: PreciseBN).
+"""
+
+from typing import Any
+
+import keras
+
+from train.data.batches import Batches
+
+#: Batches that the statistics are taken from, all with the same weight.
+BATCHES = 20
+
+
+class RefitNorms(keras.callbacks.Callback):
+    """Takes the norms' statistics anew at the end of every epoch's training, before validation."""
+
+    def __init__(self, network: keras.Model, training: Batches) -> None:
+        """Prepare.
+
+        Args:
+            network: As built by `train.architectures`; its norms are changed.
+            training: Where the images come from.
+        """
+        super().__init__()
+        self.training = training
+        self.norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        # The same layers, the norms always in training mode, all others never.
+        self.probe = keras.models.clone_model(
+            network, clone_function=lambda layer: layer, call_function=_norms_only_in_training
+        )
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Take them."""
+        kept = [norm.momentum for norm in self.norms]
+        size = self.training.batch_size
+        starts = range(0, max(1, len(self.training.order) - size + 1), size)[:BATCHES]
+        for number, start in enumerate(starts):
+            # The running average becomes the mean of all batches so far, beginning with the first.
+            for norm in self.norms:
+                norm.momentum = number / (number + 1)
+            self.probe(self.training.pixels[self.training.order[start : start + size]])
+        for norm, momentum in zip(self.norms, kept, strict=True):
+            norm.momentum = momentum
+
+
+def _norms_only_in_training(layer: Any, *arguments: Any, **options: Any) -> Any:
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return layer(*arguments, **(options | {"training": True}))
+    return layer(*arguments, **options)

@@ -1,0 +1,190 @@
+"""The training loop: phases, schedules, the moving average of the weights, early stopping, best weights."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from fracture_edge.errors import FractureEdgeError
+from train.architectures import after_grey_levels, set_trainable
+from train.data.augment import RandomAffine, RandomGreyLevels
+from train.data.batches import Batches
+from train.data.localisation import CellLoss
+from train.data.soft_targets import SoftAccuracy, SoftAuroc
+from train.device import devices_sharing
+from train.recipes.recipe import Phase, Recipe
+from train.trainer.batch_norm import RefitNorms
+from train.trainer.callbacks import (
+    Commit,
+    History,
+    Progress,
+    SaveState,
+    Seeds,
+    State,
+    kept_file,
+    stalled,
+    state_file,
+)
+from train.trainer.fused import fused_norms
+
+
+def fit(
+    model: keras.Model,
+    recipe: Recipe,
+    training: Batches,
+    validation: Batches,
+    *,
+    folder: Path,
+    seed: int,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> History:
+    """Train `model` in place through all phases of `recipe`; it ends with the weights that the recipe keeps.
+
+    Where `folder` holds the state of a run that was cut off, that run goes on after its last whole epoch.
+
+    Args:
+        model: As built by `train.architectures`; its weights are changed.
+        recipe: What to do.
+        training: Shuffled batches.
+        validation: Batches in order.
+        folder: Where ``history.csv``, the checkpoint and the state of the run go.
+        seed: Seed of the augmentation.
+        callbacks: Further ones, called before an epoch is committed.
+
+    Returns:
+        The history of all epochs.
+
+    Raises:
+        FractureEdgeError: No epoch of a phase gave a number to judge it by.
+    """
+    state = State.read(folder)
+    history = History(folder / "history.csv", state)
+    trainer = with_augmentation(model, recipe, seed, masks=training.has_masks)
+    total = sum(phase.epochs for phase in recipe.phases)
+    with fused_norms(model):
+        for number, phase in enumerate(recipe.phases):
+            if state and number < state.phase:
+                continue
+            set_trainable(model, phase.trainable, phase.last_layers, frozen_norms=recipe.frozen_norms)
+            compile_phase(trainer, recipe, phase, steps=len(training))
+            if state and number == state.phase:
+                trainer.optimizer.build(trainer.trainable_variables)
+                trainer.load_weights(folder / state_file(len(state.rows)))
+            else:
+                # A phase that gives no numbers must not pass on the weights of the one before.
+                history.phase, history.kept = number, 0
+            done = history.of_phase()
+            if len(done) < phase.epochs and not (done and stalled(done, recipe)):
+                # Averaged weights are swapped in between the state, which must have both sets apart, and the
+                # commit, which keeps the averaged ones.
+                average = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if recipe.ema_momentum else []
+                trainer.fit(
+                    training,
+                    validation_data=validation,
+                    initial_epoch=len(done),
+                    epochs=phase.epochs,
+                    # Batches shuffle themselves, by their own seed.
+                    shuffle=False,
+                    callbacks=[
+                        Seeds(history, training, seed),
+                        history,
+                        Progress(history, total),
+                        SaveState(history, folder),
+                        *average,
+                        *([RefitNorms(model, training)] if recipe.refit_norms else []),
+                        *callbacks,
+                        Commit(history, recipe, model, folder),
+                    ],
+                    verbose=0,
+                )
+            if not history.kept:
+                raise FractureEdgeError(
+                    "training diverged: the validation loss was no number in any epoch; a smaller learning "
+                    "rate may help"
+                )
+            model.load_weights(folder / kept_file(history.kept))
+    set_trainable(model, "all")
+    return history
+
+
+def with_augmentation(model: keras.Model, recipe: Recipe, seed: int, *, masks: bool = False) -> keras.Model:
+    """`model` with augmentation between its bytes and its network; all weights are shared.
+
+    Args:
+        model: As built by `train.architectures`.
+        recipe: Names the augmentation and the weight of the localisation loss.
+        seed: Seed of the augmentation.
+        masks: Whether a mask of the fractures comes as a second channel, see `train.data.localisation`.
+    """
+    height, width = model.input_shape[1:3]
+    image = keras.Input((height, width, 2 if masks else 1), dtype="uint8", name="image")
+    # The mask goes through the same affine transform as its image.
+    # Geometry and grey levels in float32, whatever the precision of the network.
+    grey = keras.layers.Rescaling(1.0, dtype="float32")(image)
+    moved = RandomAffine(recipe.augmentation, seed, dtype="float32")(grey)
+    levels = RandomGreyLevels(recipe.augmentation, seed + 1, dtype="float32")(moved[..., :1])
+    if masks:
+        body = after_grey_levels(model, [model.output, model.get_layer("cells").output])
+        probability, cells = body(levels)
+        output = CellLoss(recipe.localisation, dtype="float32")(probability, cells, moved[..., 1:])
+    else:
+        output = after_grey_levels(model)(levels)
+    return keras.Model(image, output, name=f"{model.name}_trainer")
+
+
+def compile_phase(trainer: keras.Model, recipe: Recipe, phase: Phase, *, steps: int) -> None:
+    """Compile with a fresh optimizer for one phase of `steps` steps an epoch."""
+    rate = learning_rate(phase, steps)
+    average: dict[str, Any] = {}
+    if recipe.ema_momentum:
+        average = {"use_ema": True, "ema_momentum": recipe.ema_momentum}
+    if recipe.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **average)
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    else:
+        optimizer = keras.optimizers.Adam(rate, **average)
+    trainer.compile(
+        optimizer,
+        keras.losses.BinaryCrossentropy(label_smoothing=recipe.label_smoothing),
+        metrics=[
+            SoftAccuracy(name="accuracy"),
+            SoftAuroc(num_thresholds=2000, name="auroc"),
+        ],
+    )
+
+
+def learning_rate(phase: Phase, steps: int) -> Any:
+    """The learning rate of a phase: a number, or a schedule over `steps` steps an epoch."""
+    warmup = phase.warmup_epochs * steps
+    if phase.schedule == "cosine":
+        return keras.optimizers.schedules.CosineDecay(
+            phase.learning_rate * (0.01 if warmup else 1.0),
+            max(1, phase.epochs * steps - warmup),
+            alpha=0.01,
+            warmup_target=phase.learning_rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    if warmup:
+        return keras.optimizers.schedules.PolynomialDecay(phase.learning_rate * 0.01, warmup, phase.learning_rate)
+    return phase.learning_rate
+
+
+def predict(model: keras.Model, pixels: npt.NDArray[np.uint8], batch_size: int = 64) -> npt.NDArray[np.float64]:
+    """P(fractured) for uint8 [N, H, W, 1]: float64 [N]."""
+    return outputs(model, pixels, batch_size)[:, 0]
+
+
+def outputs(model: keras.Model, pixels: npt.NDArray[np.uint8], batch_size: int = 64) -> npt.NDArray[np.float64]:
+    """What a model of one output gives for uint8 [N, H, W, 1]: float64 [N, ...]."""
+    sharing = devices_sharing()
+    step = max(1, batch_size // sharing) * sharing
+    # The last image fills up: devices that share a batch get equal parts, and no batch is of a size of its own,
+    # for which JAX would compile the network once more.
+    size = sharing if len(pixels) < step else step
+    filled = np.concatenate([pixels, np.repeat(pixels[-1:], -len(pixels) % size, axis=0)])
+    # Batch by batch, not by `predict` of the whole: see `train.data.batches.Batches` on tf.data.
+    found = [model.predict_on_batch(filled[start : start + step]) for start in range(0, len(filled), step)]
+    return np.concatenate(found).astype(np.float64)[: len(pixels)]
