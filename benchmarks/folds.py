@@ -92,8 +92,8 @@ def take_in(
     """Add what cross-validations found to `output`, and compare the AUROC of all with that of one.
 
     Args:
-        folders: As `train.runs.cross_validation` writes them, of the same images in the same folds as what stands in
-            `output`. A network that stands there already is replaced.
+        folders: As `train.runs.cross_validation` writes them, of the same images in the same folds as what stands
+            in `output`. A network that stands there already is replaced.
         output: JSON; what the networks said of each image goes into a CSV file of the same name beside it.
         against: Which network the others are compared with, as the table calls it; ``None``: as in `output`, or
             the first whose answers are in the table.

@@ -13,7 +13,7 @@ import onnx
 import onnxruntime as ort
 
 import fracture_edge.models
-from export.storage import own_zero_points
+from export.onnx_passes.storage import own_zero_points
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.doctor import known_answers
 from fracture_edge.errors import FractureEdgeError

@@ -22,11 +22,11 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from export.bias_correction import correct_biases
-from export.float_layers import keep_from_quantising
-from export.grey_input import dequantise_input, normalisation_nodes
+from export.onnx_passes.bias_correction import correct_biases
+from export.onnx_passes.float_layers import keep_from_quantising
+from export.onnx_passes.input_normalisation import dequantise_input, normalisation_nodes
+from export.onnx_passes.storage import as_float_biases, as_uint8_weights
 from export.recipes import METHODS, Recipe
-from export.storage import as_float_biases, as_uint8_weights
 from fracture_edge.modelfile import ATYPICALITY_NAME, INPUT_NAME
 
 _METHODS = dict(

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.manifest import read_manifest, sha256
-from export.info import model_info
 from export.jobs import StepError, run_step, working_folder
 from export.manifest import REJECTED, drop_entry, gzip_bytes, put, stale, summary
+from export.metadata import model_info
 from export.recipes import METHODS, Budget, Recipe, load_budgets
 from fracture_edge._version import __version__, installed
 from fracture_edge.files import refuse_overwrite
@@ -37,7 +37,7 @@ class ExportOptions:
         seed: Of the draw, and of fine-tuning after compression.
         data: The data folder, where it is not the one of the training run any more.
         heatmap: Whether files get a heat map as second output, where their format can hold it.
-        compression: What is done to the network before: arguments of `export.compression.compressed`.
+        compression: What is done to the network before: arguments of `export.compression.compress.compressed`.
         tune_epochs: Of quantisation-aware training.
         budgets: By precision, and ``compressed``.
         licence: Of the weights, see `export.source.model_info`.

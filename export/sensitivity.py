@@ -11,8 +11,8 @@ import numpy.typing as npt
 import onnx
 from onnxruntime.quantization import qdq_loss_debug
 
+from export.onnx_passes.storage import as_int8_weights
 from export.quantise import prepare
-from export.storage import as_int8_weights
 from fracture_edge.modelfile import INPUT_NAME
 
 _WITH_WEIGHTS = ("Conv", "MatMul", "Gemm")

@@ -64,7 +64,7 @@ def prepare(
         calibration=predict(model, calibration),
     )
     if compression or training:
-        from export.compression import compressed
+        from export.compression.compress import compressed
 
         pixels, labels = source.training()
         model = compressed(model, pixels, labels, **compression)
@@ -122,14 +122,14 @@ def convert(
 
     chosen, float32, path = RECIPES[recipe], Path(work) / FLOAT32_ONNX, Path(target)
     if chosen.retrained:
-        from export.compress import FineTuning
-        from export.qat import quantisation_aware
+        from export.compression.prune_and_cluster import FineTuning
+        from export.compression.qat import quantisation_aware
 
         images = np.load(Path(work) / "training.npz")
         tuning = FineTuning(images["pixels"], images["labels"].tolist(), epochs=epochs, seed=seed)
         path.write_bytes(quantisation_aware(_model(work, heatmap=False), tuning))
     elif chosen.runtime == "tflite":
-        from export.recentre import recentre
+        from export.keras_passes.recentre_bias import recentre
         from export.to_tflite import to_tflite
 
         model, images = _model(work, heatmap=heatmap), np.load(Path(work) / "calibration.npy")
@@ -141,7 +141,7 @@ def convert(
     elif chosen.precision == "float32":
         path.write_bytes(float32.read_bytes())
     elif chosen.precision == "float16":
-        from export.half import to_float16
+        from export.to_float16 import to_float16
 
         to_float16(float32, path)
     else:
@@ -226,8 +226,8 @@ def _model(work: str, *, heatmap: bool) -> Any:
     _keras()
     import keras
 
-    from export.fold import fold_norms
-    from export.heatmap import with_heatmap
+    from export.keras_passes.fold_batch_norms import fold_norms
+    from export.keras_passes.heatmap import with_heatmap
 
     model = fold_norms(keras.saving.load_model(Path(work) / "model.keras", compile=False))
     return with_heatmap(model) if heatmap else model

@@ -10,7 +10,7 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
-from export.transposes import fold_flatten_transposes
+from export.onnx_passes.transposes import fold_flatten_transposes
 from fracture_edge.modelfile import INPUT_NAME, OUTPUT_NAME
 
 #: At 17 global average pooling stays one operator; at 18 it becomes ReduceMean with transposes around it.
@@ -21,7 +21,8 @@ def to_onnx(model: keras.Model, target: Path) -> None:
     """Convert a model with a dynamic batch and write it.
 
     Args:
-        model: As saved by training, or with a heat map (`export.heatmap`); Keras must run on TensorFlow.
+        model: As saved by training, or with a heat map (`export.keras_passes.heatmap`); Keras must run on
+            TensorFlow.
         target: The ``.onnx`` file.
     """
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, name=INPUT_NAME)]

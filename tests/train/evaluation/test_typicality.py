@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from export.fold import fold_norms
+from export.keras_passes.fold_batch_norms import fold_norms
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build, edge
 from train.evaluation.typicality import (
@@ -100,7 +100,7 @@ def test_the_graph_gives_the_distance(network: keras.Model) -> None:
 
 
 def test_the_distance_survives_the_folding_of_norms() -> None:
-    """On export, see `export.fold`: of custom_cnn the norm behind the last convolution goes, and dropout."""
+    """On export (`export.keras_passes.fold_batch_norms`) custom_cnn loses the norm behind its last convolution."""
     keras.utils.set_random_seed(1)
     network = build("custom_cnn", 64, 64, filters=(4, 6, 8), units=10)
     network(_pixels(0, 8), training=True)

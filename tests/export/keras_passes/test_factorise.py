@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from export.factorise import LEAST_IMPORTANCE, factorise
-from export.fold import fold_norms
+from export.keras_passes.factorise import LEAST_IMPORTANCE, factorise
+from export.keras_passes.fold_batch_norms import fold_norms
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build
 

@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from export.bias_correction import correct_biases
+from export.onnx_passes.bias_correction import correct_biases
 from export.quantise import prepare, quantise
 from export.recipes import RECIPES
 from fracture_edge.session import session_options

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from export.compress import FineTuning, cluster, prune
-from export.factorise import factorise
+from export.compression.prune_and_cluster import FineTuning, cluster, prune
+from export.keras_passes.factorise import factorise
 
-#: Training images whose sums decide the directions that `export.factorise` keeps.
+#: Training images whose sums decide the directions that `export.keras_passes.factorise` keeps.
 FACTORISE_IMAGES = 1024
 
 
@@ -30,9 +30,9 @@ def compressed(
         model: As saved by training; not changed.
         pixels: Training images, uint8 [N, H, W, 1].
         labels: Of these, 0 or 1.
-        rank: See `export.factorise.factorise`.
-        sparsity: See `export.compress.prune`.
-        clusters: See `export.compress.cluster`.
+        rank: See `export.keras_passes.factorise.factorise`.
+        sparsity: See `export.compression.prune_and_cluster.prune`.
+        clusters: See `export.compression.prune_and_cluster.cluster`.
         epochs: Of fine-tuning after pruning and after clustering.
         seed: Of the order of images in fine-tuning, and of the draw for factorising.
 

@@ -16,7 +16,7 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 from sklearn.cluster import KMeans
 
-from export.twin import check_twin, from_twin, to_twin
+from export.compression.tf_keras_twin import check_twin, from_twin, to_twin
 from fracture_edge.errors import FractureEdgeError
 from train.data.batches import class_weights
 
@@ -184,7 +184,7 @@ def fine_tune(
 
 
 def freeze_norms(network: tf_keras.Model) -> None:
-    """Keep scale and statistics of all norms: those taken with dropout would not fit (`train.trainer.batch_norm`)."""
+    """Keep scale and statistics of all norms: those taken with dropout do not fit (`train.trainer.batch_norm`)."""
     for layer in network.layers:
         if isinstance(layer, tf_keras.layers.BatchNormalization):
             layer.trainable = False

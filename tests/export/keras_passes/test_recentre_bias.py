@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from export import recentre as module
-from export.recentre import recentre, shift_of
+from export.keras_passes import recentre_bias as module
+from export.keras_passes.recentre_bias import recentre, shift_of
 
 RANDOM = np.random.default_rng(0)
 PROBABILITIES = expit(RANDOM.normal(-1.0, 2.0, 200))

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, checker, helper, numpy_helper
 
-from export.transposes import fold_flatten_transposes
+from export.onnx_passes.transposes import fold_flatten_transposes
 
 #: K, h and w differ, so that no wrong order of rows can pass.
 MAP = (3, 2, 4)
@@ -145,7 +145,7 @@ def test_custom_cnn_is_left_with_the_transpose_of_its_input() -> None:
 
 
 def test_so_is_a_factorised_one() -> None:
-    from export.factorise import factorise
+    from export.keras_passes.factorise import factorise
 
     model = _custom_cnn()
     pixels = _pixels(model)

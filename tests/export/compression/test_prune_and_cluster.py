@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from export.compress import FineTuning, cluster, compressible_layers, prune
+from export.compression.prune_and_cluster import FineTuning, cluster, compressible_layers, prune
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build
 from train.data.batches import Batches

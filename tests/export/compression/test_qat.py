@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from ai_edge_litert import interpreter
 
-from export.compress import FineTuning
-from export.fold import fold_norms
-from export.qat import quantisation_aware
+from export.compression.prune_and_cluster import FineTuning
+from export.compression.qat import quantisation_aware
+from export.keras_passes.fold_batch_norms import fold_norms
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build
 from train.data.batches import Batches

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from export.fold import fold_norms, layer_inputs
+from export.keras_passes.fold_batch_norms import fold_norms, layer_inputs
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build
 

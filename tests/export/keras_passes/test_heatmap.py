@@ -10,13 +10,13 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from export.factorise import factorise
-from export.fold import fold_norms
-from export.heatmap import with_heatmap
+from export.keras_passes.factorise import factorise
+from export.keras_passes.fold_batch_norms import fold_norms
+from export.keras_passes.heatmap import with_heatmap
+from export.onnx_passes.transposes import fold_flatten_transposes
 from export.recipes import RECIPES
 from export.to_onnx import to_onnx
 from export.to_tflite import to_tflite
-from export.transposes import fold_flatten_transposes
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build
 

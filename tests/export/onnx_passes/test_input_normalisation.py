@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.grey_input import normalisation_nodes
+from export.onnx_passes.input_normalisation import normalisation_nodes
 from export.quantise import quantise
 from export.recipes import RECIPES
 from fracture_edge.session import session_options

@@ -27,7 +27,7 @@ def correct_biases(model: onnx.ModelProto, source: Path, images: npt.NDArray[np.
     """Correct the biases of all quantised convolutions.
 
     Args:
-        model: A QDQ model with float biases, see `export.storage.as_float_biases`; changed in place.
+        model: A QDQ model with float biases, see `export.onnx_passes.storage.as_float_biases`; changed in place.
         source: The float32 model that it was quantised from: its tensors have the same names.
         images: Training images, uint8 [N, H, W, 1]; `IMAGES` of them are used.
     """

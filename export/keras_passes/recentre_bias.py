@@ -3,7 +3,7 @@
 What 8 bits shift adds up from layer to layer. TFLite's converter corrects none of it, and a threshold that was
 frozen for the float network then no longer lies where it should. The idea is that of bias correction (Nagel et
 al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, section 4.2), at the one
-place that every network has; `export.bias_correction` does it layer by layer for ONNX.
+place that every network has; `export.onnx_passes.bias_correction` does it layer by layer for ONNX.
 """
 
 import os

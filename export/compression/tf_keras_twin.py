@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tf_keras
 
-from export.fold import layer_inputs
+from export.keras_passes.fold_batch_norms import layer_inputs
 from fracture_edge.errors import FractureEdgeError
 
 #: Most that the probabilities of a network and its twin may differ: rounding, in another order of operations.
@@ -76,7 +76,9 @@ def to_twin(model: keras.Model) -> tf_keras.Model:
 def _twin_of(layer: keras.layers.Layer) -> tf_keras.layers.Layer:
     kind = type(layer).__name__
     if kind not in _KEPT:
-        raise FractureEdgeError(f"layer '{layer.name}': no tf_keras twin of a {kind} is known; see export/twin.py")
+        raise FractureEdgeError(
+            f"layer '{layer.name}': no tf_keras twin of a {kind} is known; see export/compression/tf_keras_twin.py"
+        )
     config = layer.get_config()
     return getattr(tf_keras.layers, kind)(name=layer.name, **{key: config[key] for key in _KEPT[kind]})
 

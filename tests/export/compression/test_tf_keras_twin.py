@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from export.twin import check_twin, from_twin, to_twin
+from export.compression.tf_keras_twin import check_twin, from_twin, to_twin
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build
 

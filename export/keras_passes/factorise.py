@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import layers
 
-from export.fold import fold_norms
+from export.keras_passes.fold_batch_norms import fold_norms
 from fracture_edge.errors import FractureEdgeError
 
 #: Of a unit, relative to the most important one: bounds what float32 rounding is multiplied by.
@@ -40,7 +40,7 @@ def factorise(model: keras.Model, pixels: npt.NDArray[np.uint8], rank: int) -> k
 
     Args:
         model: With a Dense layer ``hidden`` with ReLU, followed by nothing but norm, dropout and ``probability``
-            (custom_cnn, vgg16, resnet50), before or after `export.fold`.
+            (custom_cnn, vgg16, resnet50), before or after `export.keras_passes.fold_batch_norms`.
         pixels: Training images, uint8 [N, H, W, 1]. They pass in batches: X is never held.
         rank: 1 to the units of ``hidden``, with which nothing is lost.
 

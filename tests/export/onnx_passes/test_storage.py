@@ -8,10 +8,10 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from export.onnx_passes.storage import as_float_biases, as_int8_weights, own_zero_points
 from export.quantise import quantise
 from export.recipes import RECIPES
 from export.sensitivity import most_sensitive
-from export.storage import as_float_biases, as_int8_weights, own_zero_points
 from fracture_edge.session import session_options
 
 

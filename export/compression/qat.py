@@ -16,9 +16,9 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
-from export.compress import FineTuning, fine_tune, freeze_norms
-from export.fold import follows_linear, layer_inputs
-from export.twin import check_twin, to_twin
+from export.compression.prune_and_cluster import FineTuning, fine_tune, freeze_norms
+from export.compression.tf_keras_twin import check_twin, to_twin
+from export.keras_passes.fold_batch_norms import follows_linear, layer_inputs
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import INPUT_NAME
 
@@ -36,7 +36,7 @@ def quantisation_aware(model: keras.Model, tuning: FineTuning) -> bytes:
 
     Args:
         model: From ``image`` uint8 [N, H, W, 1] to ``probability`` [N, 1]; not changed. The custom CNN after
-            `export.fold`.
+            `export.keras_passes.fold_batch_norms`.
         tuning: How; its seed also draws the images for the first ranges.
 
     Returns:
@@ -74,7 +74,7 @@ def _refuse_loose_norms(model: keras.Model) -> None:
         if norm and not follows_linear(model, inputs[layer.name][0]):
             raise FractureEdgeError(
                 f"{model.name}: norm '{layer.name}' does not follow a convolution directly; quantisation-aware "
-                "training needs it folded (export.fold), or use int8 without it where it cannot be"
+                "training needs it folded, or use int8 without it where it cannot be"
             )
 
 

@@ -1,0 +1,1 @@
+"""Optional compression before export: factorise, prune, cluster, and quantisation-aware training."""

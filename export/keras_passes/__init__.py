@@ -1,0 +1,1 @@
+"""Rewrites of a Keras model before conversion, and of the bias after it."""
