@@ -28,7 +28,7 @@ test: $(VENV)/ready
 # What the suite tries a few times, many times: 50 kills, 4,000 predictions from 8 threads, 200,000 broken files.
 endurance: $(VENV)/ready
 	$(VENV)/bin/python -m pytest -m endurance
-	$(VENV)/bin/python -m benchmarks.mutate --count 200000
+	$(VENV)/bin/python -m benchmarks.studies fuzzing --count 200000
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
@@ -38,8 +38,8 @@ lint: $(VENV)/ready
 # Measures the embedded model and what is exported from the network that it is made of.
 bench: $(VENV)/ready $(DEMO)/ready
 	$(VENV)/bin/fracture-edge benchmark $(MODELS) -o benchmarks/results/embedded.json --force
-	$(DEMO)/bin/python -P -m benchmarks.device_cost --output benchmarks/results/device-cost.json
-	$(VENV)/bin/python -m benchmarks.docs
+	$(DEMO)/bin/python -P -m benchmarks.speed.device_cost --output benchmarks/results/device-cost.json
+	$(VENV)/bin/python -m benchmarks.studies documents
 
 # The embedded model, from the images to the file in the package. It replaces artifacts/edge and what is embedded.
 SPLITS := benchmarks/results/fracatlas-splits.csv
@@ -54,7 +54,7 @@ embedded: $(VENV)/ready
 TOGETHER := --folds 5 --data $(DATA) --splits $(SPLITS) --seed 0
 FOLDED := edge custom_cnn resnet50 vgg16
 folds: $(FOLDED:%=artifacts/%-folds)
-	$(VENV)/bin/python -m benchmarks.folds $^ -o benchmarks/results/folds.json
+	$(VENV)/bin/python -m benchmarks.studies cross-validated $^ -o benchmarks/results/folds.json
 artifacts/edge-folds: | $(VENV)/ready
 	$(VENV)/bin/fracture-edge train edge $(TOGETHER) --weights $(WEIGHTS) --recipe robust --precision float32 \
 		--set phases.0.epochs=9 --set phases.1.epochs=1 $(FOLDS_GO_ON)
@@ -69,7 +69,7 @@ artifacts/vgg16-folds: | $(VENV)/ready
 
 # AUROC over the size of the training set; goes on where it was cut off.
 curve: $(VENV)/ready
-	$(VENV)/bin/python -m train.learning_curve edge --data $(DATA) --splits $(SPLITS) --weights $(WEIGHTS) \
+	$(VENV)/bin/python -m benchmarks.studies learning-curve edge --data $(DATA) --splits $(SPLITS) --weights $(WEIGHTS) \
 		--recipe probed --shares 0.125 0.25 0.5 1 --epochs 3 -o benchmarks/results/learning-curve.json
 
 # Not editable, as a user installs it: what is in the package decides when to install again.

@@ -80,8 +80,8 @@ def benchmark(
     import json
 
     from benchmarks.report import changes, markdown
-    from benchmarks.results import files_of, read_run, write_run
-    from benchmarks.speed import SpeedOptions
+    from benchmarks.run_files import files_of, read_run, write_run
+    from benchmarks.speed.speed import SpeedOptions
     from fracture_edge.machine import usable_cores
 
     if compare:

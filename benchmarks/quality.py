@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.metrics import auroc, confusion, evaluate, proportions
-from benchmarks.paired import compare_pairs
 from fracture_edge.errors import FractureEdgeError
+from train.evaluation.metrics import auroc, confusion, evaluate, proportions
+from train.evaluation.paired import compare_pairs
 
 #: One image: ``path``, ``label``, ``group``, what the data set says of it, and P(fractured) by column.
 Row = Mapping[str, str]
@@ -60,8 +60,8 @@ def quality(rows: Sequence[Row], column: str, threshold: float, band: tuple[floa
         band: Start and end of its uncertain band; the end is outside (`fracture_edge.policy.Policy`).
 
     Returns:
-        ``metrics`` (see `benchmarks.metrics.evaluate`), ``confusion``, ``uncertain`` (share, and proportions of
-        the decided rest) and ``subgroups`` (see `subgroups`). An estimate that is not defined is ``None``.
+        ``metrics`` (see `train.evaluation.metrics.evaluate`), ``confusion``, ``uncertain`` (share, and proportions
+        of the decided rest) and ``subgroups`` (see `subgroups`). An estimate that is not defined is ``None``.
 
     Raises:
         FractureEdgeError: The column is not there, or lacks an image.
@@ -77,7 +77,7 @@ def quality(rows: Sequence[Row], column: str, threshold: float, band: tuple[floa
 
 
 def against(rows: Sequence[Row], source: str, column: str, threshold: float) -> dict[str, Any]:
-    """Compare one row of a benchmark with the model that it was made from; see `benchmarks.paired`.
+    """Compare one row of a benchmark with the model that it was made from; see `train.evaluation.paired`.
 
     Args:
         rows: As in `quality`.

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.answers import answers
-from benchmarks.contenders import Contender, contenders
+from benchmarks.benchmarked_model import Subject, about_image, data_of, subject
 from benchmarks.environment import environment
+from benchmarks.predictions import answers
 from benchmarks.quality import against, quality
 from benchmarks.report.rows import RESULT_SCHEMA
-from benchmarks.speed import SpeedOptions, Speeds, measure_speed
-from benchmarks.subjects import Subject, about_image, data_of, subject
+from benchmarks.rows import Contender, contenders
+from benchmarks.speed.speed import SpeedOptions, Speeds, measure_speed
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.machine import usable_cores
 from fracture_edge.modelfile import POSITIVE_CLASS

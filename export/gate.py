@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.metrics import proportions
-from benchmarks.paired import compare_pairs
+from train.evaluation.metrics import proportions
+from train.evaluation.paired import compare_pairs
 
 Floats = npt.NDArray[np.floating[Any]]
 #: Of the intervals that are reported beside the changes; the bounds themselves are on the changes.

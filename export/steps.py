@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.lifeline import die_with
+from benchmarks.runtimes.lifeline import die_with
 from export.recipes import RECIPES
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.machine import peak_memory_mb
@@ -176,9 +176,9 @@ def judge(
 
     float32 files are compared on the calibration images too, whose labels are not needed for that.
     """
-    from benchmarks.paired import differences
-    from benchmarks.runners import runner_of
+    from benchmarks.runtimes.runners import runner_of
     from export.gate import compare
+    from train.evaluation.paired import differences
 
     runner = runner_of(Path(file), threads=os.cpu_count() or 1)
     reference = np.load(Path(work) / "reference.npz")

@@ -51,7 +51,7 @@ def run() -> None:
     """The installed command: `main`, and on the device a quick way out.
 
     Python's teardown costs a good part of the whole process once onnxruntime is loaded (compare with `python -P -m
-    benchmarks.startup`), and there is nothing left to do in it: every file is closed when `main` ends.
+    benchmarks.speed.startup`), and there is nothing left to do in it: every file is closed when `main` ends.
     """
     try:
         main(own_process=True)

@@ -50,8 +50,8 @@ class Measures(NamedTuple):
 class Limits:
     """What is taken for a radiograph of use; see `Measures` for the quantities and their units.
 
-    The defaults were set by FracAtlas's training part, of which `python -m benchmarks.unlike` says how many
-    images lie beyond; `train.evaluation.suitability` widens them for data that need it.
+    The defaults were set by FracAtlas's training part, of which the study `unlike` says how many images lie
+    beyond; `train.evaluation.suitability` widens them for data that need it.
 
     Attributes:
         least_side: Enlarging a smaller picture adds nothing.

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.docs import DOCUMENTS, EMBEDDED_ROW, EMBEDDED_RUN, OLDER, RESULTS, RUN, filled
 from benchmarks.quality import quality
-from benchmarks.reproduction import RUNS, Run
+from benchmarks.studies.documents.fill import DOCUMENTS, EMBEDDED_ROW, EMBEDDED_RUN, OLDER, RESULTS, RUN, filled
+from benchmarks.studies.edge_model.reproduction import RUNS, Run
 from fracture_edge.classifier import FractureClassifier
 
 README = DOCUMENTS[0].read_text(encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from benchmarks.text import NONE, bounds, markdown_cell, milliseconds
+from train.evaluation.formatting import NONE, bounds, markdown_cell, milliseconds
 
 
 @dataclass(frozen=True, slots=True)

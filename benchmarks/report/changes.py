@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.paired import compare_pairs
 from benchmarks.report.cells import Cell, Line, Table
 from benchmarks.report.predictions import Predictions, predictions_path, read_predictions
 from benchmarks.report.rows import Row, check_schema, latency, measured
 from benchmarks.report.tables import names_of, paired_cells
-from benchmarks.text import NONE, markdown_cell, megabytes, milliseconds
 from fracture_edge.errors import FractureEdgeError
+from train.evaluation.formatting import NONE, markdown_cell, megabytes, milliseconds
+from train.evaluation.paired import compare_pairs
 
 #: Medians of two runs on one machine differ by some per cent; less than this ratio is not listed.
 TIMING_NOISE = 1.1

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_curve
 
-from benchmarks.metrics import reliability
 from benchmarks.report.predictions import Predictions
 from benchmarks.report.rows import Row, auroc
 from benchmarks.report.runtimes import NAMES
 from benchmarks.report.svg import GRID, INK, MUTED, SERIES, inline
-from benchmarks.text import interval, name_of
+from train.evaluation.formatting import interval, name_of
+from train.evaluation.metrics import reliability
 
 _SIZE = (4.2, 4.2)
 _RUNTIME = {"keras": INK, "onnxruntime": SERIES[0], "litert": SERIES[1], "openvino": SERIES[2]}

@@ -9,7 +9,7 @@ from benchmarks.report.pareto import front_rows
 from benchmarks.report.rows import Row, auroc, measured, p50
 from benchmarks.report.runtimes import NAMES
 from benchmarks.report.svg import GRID, INK, MUTED, SERIES, SURFACE, inline
-from benchmarks.text import interval, megabytes, milliseconds, name_of
+from train.evaluation.formatting import interval, megabytes, milliseconds, name_of
 
 MARKERS = {"onnxruntime": "o", "litert": "s", "openvino": "^", "keras": "D"}
 _SMALLEST, _PER_MEGABYTE = 36, 2.5

@@ -10,8 +10,8 @@ from benchmarks.report.pareto import front_rows
 from benchmarks.report.predictions import Predictions
 from benchmarks.report.recommend import best, recommend, representative
 from benchmarks.report.rows import Row, auroc, check_schema, measured, of_model, p50
-from benchmarks.text import interval, megabytes, milliseconds, name_of
 from fracture_edge.errors import FractureEdgeError
+from train.evaluation.formatting import interval, megabytes, milliseconds, name_of
 
 
 @dataclass(frozen=True, slots=True)

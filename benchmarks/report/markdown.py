@@ -5,7 +5,7 @@ from typing import Any
 from benchmarks.report import prose, tables
 from benchmarks.report.recommend import best, recommend
 from benchmarks.report.rows import check_schema
-from benchmarks.text import markdown_cell, name_of
+from train.evaluation.formatting import markdown_cell, name_of
 
 
 def summary_table(result: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from benchmarks.report.rows import measured
-from benchmarks.text import counted
+from train.evaluation.formatting import counted
 
 NOT_A_DEVICE = "For research and education. Not a medical device."
 POSITIVE = "Fractured is the positive class; every probability is P(fractured)."

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.report.pareto import coordinates
 from benchmarks.report.rows import Row, auroc, candidates, measured, of_model
-from benchmarks.text import counted, interval, megabytes, milliseconds, name_of
+from train.evaluation.formatting import counted, interval, megabytes, milliseconds, name_of
 
 
 @dataclass(frozen=True, slots=True)

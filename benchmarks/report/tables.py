@@ -6,7 +6,7 @@ from typing import Any
 from benchmarks.report.cells import Cell, Line, Table, change, estimate, median, number, percentiles
 from benchmarks.report.rows import Row, latency, measured, p50
 from benchmarks.report.runtimes import duels
-from benchmarks.text import NONE, megabytes, milliseconds, probability
+from train.evaluation.formatting import NONE, megabytes, milliseconds, probability
 
 _SUMMARY = {
     "AUROC": "auroc",

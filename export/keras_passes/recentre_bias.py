@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
-from benchmarks.runners import runner_of
+from benchmarks.runtimes.runners import runner_of
 from train.trainer.loop import predict
 
 _Floats = npt.NDArray[np.floating[Any]]

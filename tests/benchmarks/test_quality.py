@@ -4,10 +4,10 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from benchmarks.metrics import evaluate, wilson
 from benchmarks.quality import against, quality, subgroups
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.policy import Decision, Policy
+from train.evaluation.metrics import evaluate, wilson
 
 COLUMN = "edge/onnx int8"
 Rows = list[dict[str, str]]

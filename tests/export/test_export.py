@@ -16,7 +16,7 @@ import onnx
 import pytest
 
 from benchmarks.manifest import read_manifest, sha256
-from benchmarks.runners import runner_of
+from benchmarks.runtimes.runners import runner_of
 from export.manifest import write_entry
 from export.recipes import Budget, load_budgets, select
 from export.run import ExportOptions, Outcome, export_model

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.paired import differences
 from export.gate import compare
 from export.recipes import Budget
+from train.evaluation.paired import differences
 
 LABELS = [1, 1, 0, 0]
 GROUPS = ["a", "b", "c", "d"]

@@ -73,7 +73,7 @@ def test_the_working_folder_tidies_up_after_an_export_that_was_killed(tmp_path: 
 SLEEPER = """
 import os, sys, tempfile, time
 from pathlib import Path
-from benchmarks.lifeline import die_with
+from benchmarks.runtimes.lifeline import die_with
 import json
 job = json.loads(Path(sys.argv[1]).read_text())
 die_with(job["parent"])

@@ -179,7 +179,10 @@ def test_resuming_in_float16(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, expected, atol=5e-3)
 
 
-@pytest.mark.parametrize("module", ["train.learning_curve", "export.to_onnx", "benchmarks.training_speed"])
+@pytest.mark.parametrize(
+    "module",
+    ["benchmarks.studies.edge_model.learning_curve", "export.to_onnx", "benchmarks.studies.cost.training_speed"],
+)
 @pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
 def test_onednn_is_asked_for_before_tensorflow_is_imported(
     module: str, before: str | None, after: str, run_python: Callable[..., subprocess.CompletedProcess[bytes]]

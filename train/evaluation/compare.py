@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.text import interval
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from train.artifacts import read_record
+from train.evaluation.formatting import interval
 from train.figure import COLOURS, picture
 
 METRICS = ("auroc", "accuracy", "precision", "recall", "specificity", "f1")

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import brier_score_loss, classification_report, log_loss
 
-from benchmarks.metrics import auroc, confusion, evaluate
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, atomic_write_text
 from fracture_edge.preprocess import Preprocessing
@@ -21,6 +20,7 @@ from train.data.dataset import ImageTable
 from train.data.division import scan
 from train.data.shortcuts import trivial_scores
 from train.evaluation.calibration import Calibration, Floats
+from train.evaluation.metrics import auroc, confusion, evaluate
 from train.evaluation.plots import draw_confusion, draw_curves, draw_reliability
 
 EVALUATION_SCHEMA = 1
@@ -125,7 +125,7 @@ def judge(folder: Path, split: str, table: ImageTable, predictions: Predictions)
 
 
 def figures(part: ImageTable, predictions: Predictions, threshold: float | Floats) -> dict[str, Any]:
-    """Figures of merit with 95 % intervals, see `benchmarks.metrics.evaluate`, and what calibration changed."""
+    """Metrics with 95 % intervals (`train.evaluation.metrics.evaluate`), and what calibration changed."""
     labels, groups = part.labels, groups_of(part)
     return {
         "metrics": {

@@ -14,8 +14,8 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from benchmarks.metrics import reliability
 from train.evaluation.calibration import Floats
+from train.evaluation.metrics import reliability
 from train.figure import COLOURS, picture
 
 if TYPE_CHECKING:

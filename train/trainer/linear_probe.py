@@ -19,7 +19,7 @@ from fracture_edge.errors import FractureEdgeError
 from train.data.augment import Augmentation, draws
 from train.trainer.loop import outputs
 
-#: Inverse strength of the L2 penalty on standardised features times their number, by `benchmarks.frozen_features`.
+#: Inverse strength of the L2 penalty on standardised features times their number, by the study `frozen-features`.
 #: The log-odds vary by so much under the prior that the penalty stands for, however many features there are.
 STRENGTH = 1.28
 

@@ -13,8 +13,8 @@ from scipy.special import expit, logit
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
 
-from benchmarks.metrics import Estimate, confusion, wilson
 from benchmarks.report.predictions import Predictions
+from train.evaluation.metrics import Estimate, confusion, wilson
 
 Run = tuple[dict[str, Any], Predictions]
 

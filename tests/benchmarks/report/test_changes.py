@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.paired import compare_pairs
 from benchmarks.report.changes import changes
 from benchmarks.report.predictions import Predictions, read_predictions
 from fracture_edge.errors import FractureEdgeError
+from train.evaluation.paired import compare_pairs
 
 Run = tuple[dict[str, Any], Predictions]
 Write = Callable[[str, Run], Path]

@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 
 from benchmarks.report.markdown import markdown, summary_table
-from benchmarks.text import markdown_cell, megabytes, milliseconds, probability
 from fracture_edge.errors import FractureEdgeError
+from train.evaluation.formatting import markdown_cell, megabytes, milliseconds, probability
 
 
 def _table(text: str, start: str) -> list[list[str]]:

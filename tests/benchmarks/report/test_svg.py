@@ -5,9 +5,9 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from benchmarks.metrics import BINS, reliability
 from benchmarks.report.labels import place_labels
 from benchmarks.report.svg import INK, SERIES, inline
+from train.evaluation.metrics import BINS, reliability
 
 
 def _draw(figure: Any) -> None:

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
-from benchmarks.metrics import confusion, evaluate, wilson
 from fracture_edge.preprocess import Preprocessing
 from train.architectures import build
 from train.data.dataset import DataError, ImageTable, Item, read_splits
 from train.data.splits import fold_numbers
+from train.evaluation.metrics import confusion, evaluate, wilson
 from train.recipes.recipe import load_recipe
 from train.runs import cross_validation as folds
 from train.runs.cross_validation import cross_validate

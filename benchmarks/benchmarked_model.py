@@ -1,0 +1,149 @@
+"""What is judged, and on which images: the models of a run and the labelled table behind it."""
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.rows import Contender
+from fracture_edge.classifier import FractureClassifier
+from fracture_edge.errors import FractureEdgeError
+from fracture_edge.modelfile import ModelInfo, read_tflite_info
+from fracture_edge.policy import Policy
+from fracture_edge.preprocess import Preprocessing
+from train.artifacts import read_record
+from train.data.dataset import Item
+
+_TRAINING = ("recipe", "initial_weights", "epochs", "best_epoch", "seed", "device", "precision", "images")
+_VIEWS = ("frontal", "lateral", "oblique")
+_YES_OR_NO = {"0": "no", "1": "yes"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """One model of a run: what all its rows share.
+
+    Attributes:
+        name: Of the trained model, ``embedded``, or of a file.
+        rows: Its files and runtimes; a Keras row comes first.
+        preprocessing: How an image becomes the input of every row.
+        policy: Frozen threshold and uncertain band.
+        fingerprint: Of the data and splits that it was trained with; empty where it is not known.
+        description: Of the model, for the run's JSON.
+    """
+
+    name: str
+    rows: tuple[Contender, ...]
+    preprocessing: Preprocessing
+    policy: Policy
+    fingerprint: str
+    description: dict[str, Any]
+
+    @property
+    def source(self) -> str | None:
+        """Id of the Keras row that the others were made from, if there is one."""
+        return self.rows[0].id if self.rows[0].runtime == "keras" else None
+
+
+def subject(rows: tuple[Contender, ...]) -> Subject:
+    """Read what is known of the model behind some rows.
+
+    Args:
+        rows: Of one model, see `benchmarks.rows.contenders`.
+
+    Raises:
+        FractureEdgeError: Record or metadata cannot be read.
+    """
+    first = rows[0]
+    if first.runtime == "keras" and first.path:
+        return _trained(rows, first.path.parent)
+    if first.path and first.path.suffix == ".tflite":
+        info = read_tflite_info(first.path)
+    else:
+        info = FractureClassifier(first.path, 1).info
+    return _exported(rows, info)
+
+
+def _trained(rows: tuple[Contender, ...], folder: Path) -> Subject:
+    record = read_record(folder)
+    policy = Policy(record["threshold"], record["uncertain_low"], record["uncertain_high"])
+    images = sum(record["data"]["images"]["train"].values()) if "images" in record["data"] else None
+    training = record | {"recipe": Path(record["recipe_name"]).name, "images": images}
+    preprocessing = Preprocessing.from_dict(record["recipe"]["preprocessing"])
+    return Subject(
+        name=rows[0].model,
+        rows=rows,
+        preprocessing=preprocessing,
+        policy=policy,
+        fingerprint=record["data"]["fingerprint"],
+        description=_description(record["model"], policy, preprocessing, training)
+        | {"parameters": record.get("parameters"), "history": _history(folder / "history.csv")},
+    )
+
+
+def _exported(rows: tuple[Contender, ...], info: ModelInfo) -> Subject:
+    images = info.training.get("images", {}).get("train", {})
+    training = {**info.training, "images": sum(images.values()) or None}
+    return Subject(
+        name=rows[0].model,
+        rows=rows,
+        preprocessing=info.preprocessing,
+        policy=info.policy,
+        fingerprint=info.training.get("fingerprint", ""),
+        description=_description(info.architecture, info.policy, info.preprocessing, training)
+        | {"parameters": None, "history": []},
+    )
+
+
+def _description(
+    architecture: str, policy: Policy, preprocessing: Preprocessing, training: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "architecture": architecture,
+        "threshold": policy.threshold,
+        "uncertain_low": policy.uncertain_low,
+        "uncertain_high": policy.uncertain_high,
+        "input": [preprocessing.height, preprocessing.width],
+        "training": {name: training.get(name) for name in _TRAINING},
+    }
+
+
+def _history(path: Path) -> list[dict[str, float]]:
+    """The epochs as numbers; a model that lost its history is judged all the same."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
+    # JSON has no NaN; an epoch that diverged has it.
+    return [{name: value for name, value in row.items() if math.isfinite(value)} for row in rows]
+
+
+def data_of(subjects: Sequence[Subject], data: Path | None, splits: Path | None) -> tuple[Path, Path]:
+    """The data folder and the split file: those given, or those of the training.
+
+    Raises:
+        FractureEdgeError: They are not given, and no model or no common one tells them.
+    """
+    if data and splits:
+        return data, splits
+    folders = [row.path.parent for each in subjects if (row := each.rows[0]).runtime == "keras" and row.path]
+    if not folders:
+        raise FractureEdgeError("say which images with --data and --splits")
+    if splits is None and len({each.fingerprint for each in subjects if each.source}) > 1:
+        raise FractureEdgeError(
+            "these models were trained with different data or splits; say with --data and --splits which images "
+            "shall judge them all"
+        )
+    root = data or Path(read_record(folders[0])["data"]["root"])
+    return root, splits or folders[0] / "splits.csv"
+
+
+def about_image(item: Item) -> dict[str, str]:
+    """What the data set says of an image, in words: ``body_part``, ``view``, ``hardware``; empty if unknown."""
+    return {
+        "body_part": item.body_part,
+        "view": "+".join(view for view in _VIEWS if item.metadata.get(view) == "1"),
+        "hardware": _YES_OR_NO.get(item.metadata.get("hardware", ""), ""),
+    }

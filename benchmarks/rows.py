@@ -1,0 +1,157 @@
+"""What is measured: the rows of a model, one for each file in each runtime."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks.manifest import read_manifest, sha256
+from benchmarks.runtimes.runners import load_runner, runner_of
+from fracture_edge.errors import FractureEdgeError
+from fracture_edge.models import EMBEDDED as EMBEDDED_FILE
+
+EMBEDDED = "embedded"
+MODEL_FILES = (".onnx", ".tflite")
+_RUNTIMES = {"onnx": "onnxruntime", "tflite": "litert"}
+#: What OpenVINO runs too: the reference, and what is made for x86.
+_FOR_OPENVINO = ("onnx_float32", "onnx_int8_static_x86")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """One row: one file through one runtime.
+
+    Attributes:
+        model: Name of the trained model, ``embedded``, or a file's name without its suffix.
+        format: In words, unique within a model: ``onnx int8-arm64``, ``tflite float16 pruned80``.
+        runtime: A `benchmarks.runtimes.runners.Runtime`.
+        precision: ``float32``, ``float16``, ``dynamic`` or ``int8``.
+        path: The file; ``None`` is the embedded one.
+        file: Its name.
+        bytes: Its size.
+        sha256: Hexadecimal.
+        gate: ``accepted`` or ``rejected`` by the export, or ``None`` where it had no say.
+    """
+
+    model: str
+    format: str
+    runtime: str
+    precision: str
+    path: Path | None
+    file: str
+    bytes: int
+    sha256: str
+    gate: Literal["accepted", "rejected"] | None = None
+
+    @property
+    def id(self) -> str:
+        """Name of the row in a run, such as ``edge/onnx int8``."""
+        return f"{self.model}/{self.format}"
+
+
+def contenders(
+    model: str, artifacts: Path, *, openvino: bool = True, rejected: bool = False
+) -> tuple[Contender, ...]:
+    """The rows of one model.
+
+    Args:
+        model: Name of a trained model, ``embedded``, or the path of an ``.onnx`` or ``.tflite`` file.
+        artifacts: Folder of all artefacts.
+        openvino: Whether OpenVINO, where it is installed, runs the ONNX files in float32 and in int8 for x86.
+        rejected: Whether files that the export rejected are rows too.
+
+    Returns:
+        Keras first where there is one, then the exported files in the manifest's order.
+
+    Raises:
+        FractureEdgeError: There is no such model, its manifest cannot be read, or a file is not the exported one
+            or was exported from another ``model.keras``.
+    """
+    with_openvino = openvino and find_spec("openvino") is not None
+    if model == EMBEDDED or model.endswith(MODEL_FILES):
+        return tuple(_one_file(None if model == EMBEDDED else Path(model), with_openvino))
+    folder = artifacts / model
+    keras = folder / "model.keras"
+    if not keras.is_file():
+        raise FractureEdgeError(
+            f"{folder}: no trained model here; `fracture-edge train {model}` makes one, or name a file "
+            f"({', '.join(MODEL_FILES)}) or '{EMBEDDED}'"
+        )
+    source = Contender(
+        model=model,
+        format="keras float32",
+        runtime="keras",
+        precision="float32",
+        path=keras,
+        file=keras.name,
+        bytes=keras.stat().st_size,
+        sha256=sha256(keras),
+    )
+    return (source, *_exported(folder, source.sha256, with_openvino, rejected))
+
+
+def _one_file(path: Path | None, openvino: bool) -> Iterator[Contender]:
+    runner = runner_of(path, threads=1) if path else load_runner("onnxruntime", None, threads=1)
+    file = path.name if path else f"{EMBEDDED_FILE}.onnx"
+    kind, precision = Path(file).suffix[1:], runner.info.precision
+    row = Contender(
+        model=path.stem if path else EMBEDDED,
+        format=f"{kind} {precision}",
+        runtime=_RUNTIMES[kind],
+        precision=precision,
+        path=path,
+        file=file,
+        bytes=runner.size,
+        sha256=runner.sha256,
+    )
+    runner.close()
+    yield row
+    # The embedded graph is fused into operators that only onnxruntime has.
+    if openvino and path and kind == "onnx" and precision in ("float32", "int8"):
+        yield replace(row, format=f"openvino {precision}", runtime="openvino")
+
+
+def _exported(folder: Path, source_sha256: str, openvino: bool, rejected: bool) -> Iterator[Contender]:
+    manifest = read_manifest(folder)
+    for file, entry in manifest["files"].items():
+        if entry["broken"] and not rejected:
+            continue
+        path = folder / file
+        _check(path, entry, source_sha256)
+        kind = path.suffix[1:]
+        ending = _ending(path.stem.removeprefix(f"{manifest['model']}-"), entry)
+        row = Contender(
+            model=folder.name,
+            format=f"{kind} {ending}",
+            runtime=_RUNTIMES[kind],
+            precision=entry["precision"],
+            path=path,
+            file=path.name,
+            bytes=entry["bytes"],
+            sha256=entry["sha256"],
+            gate="rejected" if entry["broken"] else "accepted",
+        )
+        yield row
+        if openvino and entry["recipe"] in _FOR_OPENVINO:
+            yield replace(row, format=f"openvino {ending}", runtime="openvino")
+
+
+def _check(path: Path, entry: Mapping[str, Any], source_sha256: str) -> None:
+    """Refuse weights of another training run; a file that is missing becomes a row with an error instead."""
+    if entry["source_sha256"] != source_sha256:
+        raise FractureEdgeError(
+            f"{path} was exported from another model.keras than the one that lies here now; export it again "
+            "with --force"
+        )
+    if path.is_file() and sha256(path) != entry["sha256"]:
+        raise FractureEdgeError(
+            f"{path} is not the file that was exported (SHA-256 differs); export it again with --force"
+        )
+
+
+def _ending(name: str, entry: Mapping[str, Any]) -> str:
+    """``int8-full factorised64`` of ``factorised64-int8-full``: precision first, then what sets it apart."""
+    compression, precision, variant = name.partition(entry["precision"])
+    words = [precision + variant, compression.rstrip("-"), "rejected" if entry["broken"] else ""]
+    return " ".join(word for word in words if word)

@@ -1,0 +1,53 @@
+"""A runner that takes a known time: what the harness itself is measured and tested with."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.runtimes.runners import Runner
+from fracture_edge.modelfile import ModelInfo
+from fracture_edge.policy import Policy
+from fracture_edge.preprocess import Preprocessing
+
+IDLE, SLEEP = "idle", "sleep"
+_INFO = ModelInfo("stand-in", "none", "none", Preprocessing(64, 64), Policy(0.5, 0.5, 0.5))
+
+
+class StandIn(Runner):
+    """Sleeps instead of inferring, or does nothing at all.
+
+    Its model file is JSON: ``seconds`` of every call; ``calls``, after which it fails; and ``log``, a file to
+    which every call appends a line: the model file's stem, and start and end by `time.perf_counter`, which all
+    processes share on Linux.
+    """
+
+    runtime = SLEEP
+
+    def __init__(self, path: Path | None, threads: int) -> None:
+        """Read the model file; without one every call does nothing."""
+        super().__init__(path, _INFO, SLEEP if path else IDLE)
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path else {}
+        self._seconds: float = settings.get("seconds", 0)
+        self._calls: float = settings.get("calls", math.inf)
+        self._log = Path(settings["log"]) if "log" in settings else None
+
+    def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating[Any]]:
+        """Zeros [N]."""
+        if self._calls < 1:
+            raise RuntimeError("no calls left")
+        self._calls -= 1
+        if self._seconds:
+            started = time.perf_counter()
+            time.sleep(self._seconds)
+            if self._log and self.path:
+                with self._log.open("a") as stream:
+                    stream.write(f"{self.path.stem} {started} {time.perf_counter()}\n")
+        return np.zeros(len(pixels))
+
+    def close(self) -> None:
+        """Nothing to give back."""

@@ -1,0 +1,74 @@
+"""How long a fresh process takes to its first answer, and how much memory it needs."""
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from benchmarks.rows import Contender
+from benchmarks.runtimes.process import WorkerError, WorkerProcess
+from benchmarks.speed.latency import summary
+
+
+def first_answers(
+    rows: Sequence[Contender],
+    image: Path,
+    *,
+    threads: int,
+    runs: int,
+    timeout_s: float,
+    errors: dict[str, str],
+) -> dict[str, dict[str, Any]]:
+    """Start every row afresh, in turns, and have it answer for one picture.
+
+    The clock runs from before the process is started until the probability is here: interpreter, imports, model,
+    decoding, the first inference. One start of each row comes before that does not count, so that its files are in
+    the page cache.
+
+    Args:
+        rows: What to start.
+        image: A picture file.
+        threads: Of each runtime.
+        runs: Starts that count.
+        timeout_s: Of loading, and of the answer.
+        errors: Is told, by row id, why a row failed; it is not started again.
+
+    Returns:
+        By row id, of those that did not fail: ``first_answer_ms`` (p50, p90, p99 and runs) and ``peak_memory_mb``
+        (10^6 bytes), the greatest of the processes' peaks; nothing when `runs` is 0.
+    """
+    if not runs:
+        return {}
+    seconds: dict[str, list[float]] = {row.id: [] for row in rows}
+    peaks = dict.fromkeys(seconds, 0.0)
+    # disable=None: a bar only where there is a terminal.
+    for number in tqdm(range(1 + runs), "first answers", leave=False, disable=None):
+        for row in rows:
+            if row.id in errors:
+                continue
+            try:
+                taken, peak = _start(row, image, threads, timeout_s)
+            except WorkerError as error:
+                errors[row.id] = str(error)
+                continue
+            peaks[row.id] = max(peaks[row.id], peak)
+            if number:
+                seconds[row.id].append(taken)
+    return {
+        row: {"first_answer_ms": summary(seconds[row]), "peak_memory_mb": peaks[row]}
+        for row in seconds
+        if row not in errors
+    }
+
+
+def _start(row: Contender, image: Path, threads: int, timeout_s: float) -> tuple[float, float]:
+    started = time.perf_counter()
+    with WorkerProcess(row.runtime, row.path, threads=threads, timeout_s=timeout_s) as worker:
+        answer = worker.ask("answer", image=str(image))
+        taken = time.perf_counter() - started
+    if not math.isfinite(answer["probability"]):
+        raise WorkerError("gives no number")
+    return taken, answer["peak_memory_mb"]

@@ -1,0 +1,122 @@
+"""Whole-process time of `fracture-edge classify one.png`: `python -P -m benchmarks.speed.startup`.
+
+The yardstick is a process that only imports what any such program must, numpy, Pillow and onnxruntime. Both are
+started in turn, so that whatever else the machine does hurts both, and both without onnxruntime's telemetry, which
+would make the yardstick slower. A wheel must be installed: an editable installation puts an import hook of its own
+into every process, the yardstick too.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from benchmarks.speed.latency import rounds, summary
+from benchmarks.speed.ratio import ratio
+from fracture_edge.errors import FractureEdgeError
+
+YARDSTICK = (sys.executable, "-c", "import numpy, PIL.Image, onnxruntime")
+CLASSIFY = (str(Path(sys.executable).with_name("fracture-edge")), "classify")
+
+
+def refuse_editable() -> None:
+    """Make sure that what is installed here is what a user installs.
+
+    Raises:
+        FractureEdgeError: It is an editable installation.
+    """
+    origin = json.loads(distribution("fracture-edge").read_text("direct_url.json") or "{}")
+    if origin.get("dir_info", {}).get("editable"):
+        raise FractureEdgeError("fracture-edge is installed editable here; measure where a wheel is installed")
+
+
+def run_once(command: Sequence[str]) -> None:
+    """Run a process to its end, as it would run without this process's settings of Python.
+
+    Raises:
+        subprocess.CalledProcessError: It failed.
+    """
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=_environment())  # noqa: S603
+
+
+def _environment() -> Mapping[str, str]:
+    ours = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
+    return kept | {"ORT_DISABLE_TELEMETRY": "1"}
+
+
+def measure(image: Path, runs: int) -> dict[str, Any]:
+    """Time `classify` and the yardstick in turns.
+
+    Args:
+        image: What to classify.
+        runs: Of each, after those that do not count.
+
+    Returns:
+        Percentiles of both in milliseconds, and the median of the rounds' ratios with its 95 % interval.
+    """
+    contenders = {
+        "yardstick": lambda path: run_once(YARDSTICK),
+        "classify": lambda path: run_once((*CLASSIFY, str(path))),
+    }
+    seconds = rounds(contenders, [image], runs)
+    return {
+        **{name: summary(values) for name, values in seconds.items()},
+        "ratio": ratio(seconds["classify"], seconds["yardstick"]),
+    }
+
+
+def radiograph(rows: int, columns: int, *, grain: float = 3.0) -> npt.NDArray[np.uint8]:
+    """A picture in the manner of a long bone, uint8 [rows, columns], that compresses about as radiographs do.
+
+    A shaft with bright walls in soft tissue, and grain, correlated over neighbouring pixels as a detector's is.
+
+    Args:
+        rows: Height.
+        columns: Width.
+        grain: Its standard deviation, grey levels; what a JPEG file of the picture is made of for the most part.
+    """
+    random = np.random.default_rng(0)
+    across = np.abs(np.linspace(-1, 1, columns))
+    tissue = 90 * np.clip(1.3 - across, 0, 1)
+    shaft = np.where(across < 0.25, 50, 0) + 90 * np.exp(-(((across - 0.25) / 0.05) ** 2))
+    along = np.linspace(0.8, 1.1, rows)[:, np.newaxis]
+    white = random.standard_normal((rows + 1, columns + 1), np.float32)
+    # Four of them add up to twice the deviation.
+    noise = grain / 2 * (white[1:, 1:] + white[1:, :-1] + white[:-1, 1:] + white[:-1, :-1])
+    return np.clip((tissue + shaft) * along + noise, 0, 255).astype(np.uint8)
+
+
+def example(folder: Path) -> Path:
+    """A radiograph of the size of most of FracAtlas's images, as a PNG file in `folder`."""
+    path = folder / "one.png"
+    Image.fromarray(radiograph(454, 373)).save(path)
+    return path
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("image", nargs="?", type=Path, help="default: a generated 454x373 grey PNG")
+    parser.add_argument("--runs", type=int, default=40)
+    options = parser.parse_args()
+    refuse_editable()
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(options.image or example(Path(folder)), options.runs)
+    for name in ("yardstick", "classify"):
+        print(f"{name:9}  p50 {found[name]['p50']:.0f} ms  p90 {found[name]['p90']:.0f} ms")
+    print("ratio {value:.3f} [{low:.3f}, {high:.3f}]".format(**found["ratio"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Studies that are made in a checkout, not by users: `python -m benchmarks.studies NAME`."""

@@ -1,0 +1,1 @@
+"""Measured figures filled into the documents."""

@@ -1,0 +1,39 @@
+"""Operating points of a model on images that they were not fitted to: a table from a benchmark's predictions."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from fracture_edge.policy import Decision, Policy
+from train.evaluation.formatting import interval
+from train.evaluation.metrics import wilson
+
+
+def table_of(policies: Mapping[str, Policy], answers: Iterable[tuple[int, float]]) -> str:
+    """What each operating point decides, and what it leaves open.
+
+    Args:
+        policies: By name.
+        answers: Label (1: fractured) and P(fractured) of each image.
+
+    Returns:
+        Markdown; proportions of the decided images with 95 % Wilson intervals.
+    """
+    images = list(answers)
+    lines = [
+        "| `--policy` | uncertain | fractured: found, missed, uncertain | sensitivity of the decided | "
+        "specificity of the decided |",
+        "|" + " --- |" * 5,
+    ]
+    for name, policy in policies.items():
+        counts = Counter((label, policy.decide(probability)[0]) for label, probability in images)
+        found, missed, left = (
+            counts[1, each] for each in (Decision.FRACTURED, Decision.NOT_FRACTURED, Decision.UNCERTAIN)
+        )
+        cleared, alarms = counts[0, Decision.NOT_FRACTURED], counts[0, Decision.FRACTURED]
+        share = (left + counts[0, Decision.UNCERTAIN]) / len(images)
+        lines.append(
+            f"| `{name}` | {share:.1%} | {found}, {missed}, {left} | "
+            f"{interval(wilson(found, found + missed).to_json())} | "
+            f"{interval(wilson(cleared, cleared + alarms).to_json())} |"
+        )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,1 @@
+"""How the edge model was found: runs, cross-validations, learning curves."""

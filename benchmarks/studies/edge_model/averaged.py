@@ -1,0 +1,65 @@
+"""What cross-validated networks know together: `python -m benchmarks.studies averaged folds.csv NETWORK...`.
+
+Takes the answers that `cross_validated` keeps, averages the log-odds of the networks named, and says how much
+that adds to the first of them. An average costs as much time as its networks do together; it shows what one of
+them could still learn from the others (distillation), or that it could not.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.studies.edge_model.cross_validated import Answers
+from fracture_edge.errors import FractureEdgeError
+from train.evaluation.formatting import interval
+from train.evaluation.metrics import auroc
+
+#: Beyond this probability an answer counts no more: the table has six decimals.
+_SURE = 1e-6
+
+
+def averaged(answers: Answers, names: Sequence[str], *, resamples: int = 2000) -> str:
+    """A sentence with the AUROC of the average, and its change against the first network.
+
+    Args:
+        answers: Of all networks on the same images.
+        names: At least two of them.
+        resamples: Of the bootstrap over groups.
+
+    Raises:
+        FractureEdgeError: One of the networks has no answers there.
+    """
+    if missing := set(names) - set(answers.given):
+        raise FractureEdgeError(f"no answers of '{min(missing)}'; there are {', '.join(sorted(answers.given))}")
+    clipped = [np.clip(answers.given[name], _SURE, 1 - _SURE) for name in names]
+    log_odds = np.mean([np.log(values / (1 - values)) for values in clipped], axis=0)
+    together = Answers(answers.images, {names[0]: answers.given[names[0]], "average": 1 / (1 + np.exp(-log_odds))})
+    labels = [int(label) for _, _, label, _ in answers.images]
+    groups = [group or path for path, _, _, group in answers.images]
+    found = auroc(labels, together.given["average"], groups, resamples=resamples).to_json()
+    change = together.change(names[0], "average", resamples=resamples)
+    return (
+        f"The log-odds of {' and '.join(names)} averaged: AUROC {interval(found)}, "
+        f"{interval(change)} more than {names[0]} alone (95 % intervals of a bootstrap over groups)."
+    )
+
+
+def main() -> None:
+    """Print the sentence."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument(
+        "answers", type=Path, help="CSV as benchmarks.studies.edge_model.cross_validated writes it"
+    )
+    parser.add_argument("names", nargs="+", help="networks as the table calls them, at least two")
+    arguments = parser.parse_args()
+    try:
+        print(averaged(Answers.read(arguments.answers), arguments.names))
+    except FractureEdgeError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

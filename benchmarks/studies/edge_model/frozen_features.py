@@ -1,0 +1,195 @@
+"""What the features of ImageNet weights tell without training: `python -m benchmarks.studies frozen-features`.
+
+A logistic regression on the pooled features of `edge`, cross-validated on the folds of `fracture-edge train
+--folds`: what a trained network must beat. As it takes minutes, it is made for several sizes of the input,
+strengths of the penalty and shares of the training images, judged by all images of the folds.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.studies.edge_model.learning_curve import part_of
+from fracture_edge.commands.options import quiet_tensorflow
+from fracture_edge.errors import FractureEdgeError
+from fracture_edge.files import atomic_write_text
+from fracture_edge.preprocess import Preprocessing
+from train.architectures import build
+from train.data.batches import fingerprint, load_pixels
+from train.data.dataset import ImageTable
+from train.data.division import pool_of
+from train.data.splits import fold_numbers
+from train.evaluation.evaluate import groups_of
+from train.evaluation.formatting import interval
+from train.evaluation.metrics import auroc
+from train.trainer.linear_probe import STRENGTH, features_of, regress
+from train.weights import initialise
+
+#: Times the strength that `train.trainer.linear_probe` takes.
+STRENGTHS = (0.1, 0.3, 1.0, 3.0)
+SHARES = (0.125, 0.25, 0.5)
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The images, and how they are divided.
+
+    Attributes:
+        table: With labels and groups, N images.
+        folds: Of each image, counted from 0, [N].
+        seed: Of the folds and of the draw of a share.
+    """
+
+    table: ImageTable
+    folds: npt.NDArray[np.intp]
+    seed: int
+
+    def judge(self, plain: Floats, mirrored: Floats, *, strength: float, share: float) -> dict[str, Any]:
+        """Cross-validate a regression: trained on all folds but two, as networks are, and judged on one.
+
+        Args:
+            plain: Features of the images, [N, F].
+            mirrored: Of their mirror images; trained on and judged by as well.
+            strength: See `train.trainer.linear_probe.regress`.
+            share: Of the training images, whole groups.
+
+        Returns:
+            Strength, share, the training images of a round (mean), and AUROC of all images together.
+
+        Raises:
+            FractureEdgeError: The share lacks a class.
+        """
+        labels, count = np.array(self.table.labels), int(self.folds.max()) + 1
+        paths = [item.path for item in self.table]
+        scores, sizes = np.empty(len(labels)), []
+        for fold in range(count):
+            left = ~np.isin(self.folds, (fold, (fold + 1) % count))
+            items = tuple(item for item, kept in zip(self.table, left, strict=True) if kept)
+            part = part_of(replace(self.table, items=items), share, seed=self.seed)
+            if set(part.labels) != {0, 1}:
+                raise FractureEdgeError(f"a share of {share:g} of the training images lacks a class")
+            rows = np.flatnonzero(np.isin(paths, [item.path for item in part]))
+            sizes.append(len(rows))
+            features = np.concatenate([plain[rows], mirrored[rows]])
+            kernel, bias = regress(features, np.tile(labels[rows], 2), balanced=True, strength=strength)
+            tested = self.folds == fold
+            scores[tested] = (plain[tested] + mirrored[tested]) @ kernel / 2 + bias
+        estimate = auroc(labels.tolist(), scores, groups_of(self.table))
+        return {
+            "strength": strength,
+            "share": share,
+            "training_images": round(float(np.mean(sizes))),
+            "auroc": estimate.to_json(),
+        }
+
+
+def measure(
+    data: Path,
+    splits: Path | None,
+    weights: str,
+    sizes: Sequence[int],
+    *,
+    variant: str = "lite0",
+    deep_evidence: bool = False,
+    folds: int = 5,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Judge the features at several sizes of the input.
+
+    Args:
+        data: The data folder.
+        splits: A split file; its test images are left alone.
+        weights: Initial weights of `edge`, see `train.weights.initialise`.
+        sizes: Sides of the square input, in pixels.
+        variant: An option of `edge`, see `train.architectures.edge.build`.
+        deep_evidence: Another one.
+        folds: At least 3.
+        seed: Of the folds and of the draw of a share.
+
+    Raises:
+        FractureEdgeError: Anything wrong with data, splits or weights.
+    """
+    table = pool_of(data, splits)
+    pool = Pool(table, np.array(fold_numbers(table, folds, seed=seed)), seed)
+    result: dict[str, Any] = {
+        "weights": Path(weights).name,
+        "folds": folds,
+        "seed": seed,
+        "variant": variant,
+        "deep_evidence": deep_evidence,
+        "images": len(table),
+        "fractured": sum(table.labels),
+        "data_fingerprint": fingerprint(table),
+        "rows": [],
+    }
+    for size in sizes:
+        model = build("edge", size, size, variant=variant, deep_evidence=deep_evidence)
+        initialise(model, weights)
+        pixels = load_pixels(table, Preprocessing(size, size, "letterbox", "bicubic"))
+        plain, mirrored = features_of(model, pixels), features_of(model, pixels[:, :, ::-1])
+        usual = STRENGTH / plain.shape[1]
+        plan = [(times * usual, 1.0) for times in STRENGTHS] + [(usual, share) for share in SHARES]
+        for strength, share in plan:
+            row = {"size": size} | pool.judge(plain, mirrored, strength=strength, share=share)
+            result["rows"].append(row)
+            print(f"{size} {strength:.1g} {row['training_images']} {interval(row['auroc'])}", file=sys.stderr)
+    return result
+
+
+def table_of(result: dict[str, Any]) -> str:
+    """AUROC by size, strength and number of training images as a Markdown table."""
+    lines = ["| input | penalty (C) | training images | AUROC |", "|" + " --- |" * 4]
+    rows = sorted(result["rows"], key=lambda row: (row["size"], row["strength"], row["training_images"]))
+    lines += [
+        f"| {row['size']}x{row['size']} | {row['strength']:.2g} | {row['training_images']} | "
+        f"{interval(row['auroc'])} |"
+        for row in rows
+    ]
+    pooled = "averages and maxima of several maps" if result.get("deep_evidence") else "pooled features"
+    return "\n".join(lines) + (
+        f"\n\nLogistic regression on the {pooled} of `edge`, {result['weights']}, trained on and judged by "
+        f"the mirror images too; "
+        f"{result['folds']} folds of {result['images']} images, {result['fractured']} of them fractured, seed "
+        f"{result['seed']}. 95 % intervals of a bootstrap over groups.\n"
+    )
+
+
+def main() -> None:
+    """Measure, write and print."""
+    quiet_tensorflow()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, required=True, help="data folder")
+    parser.add_argument("--splits", type=Path, help="split file; its test images are left alone")
+    parser.add_argument("--weights", default="imagenet", help="initial weights of edge; default imagenet")
+    parser.add_argument("--size", type=int, nargs="+", default=[288], help="sides of the input; default 288")
+    parser.add_argument("--variant", default="lite0", help="of EfficientNet-Lite: lite0 (default), lite1, lite2")
+    parser.add_argument("--deep-evidence", action="store_true", help="features of earlier maps too, and maxima")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON")
+    arguments = parser.parse_args()
+    try:
+        result = measure(
+            arguments.data,
+            arguments.splits,
+            arguments.weights,
+            arguments.size,
+            variant=arguments.variant,
+            deep_evidence=arguments.deep_evidence,
+            seed=arguments.seed,
+        )
+    except FractureEdgeError as error:
+        sys.exit(f"error: {error}")
+    atomic_write_text(arguments.output, json.dumps(result, indent=2) + "\n")
+    print(table_of(result), end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""AUROC over the size of the training set: `python -m benchmarks.studies learning-curve`.
+
+Whole groups are left out at random, the same ones for every larger share, so that each set holds the smaller ones.
+Every model gets as many images shown to it, in as many steps: a smaller set is gone through more often. Judged on
+validation images. Each point is written when it is there; the same command again goes on after the last one.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fracture_edge.errors import FractureEdgeError
+from fracture_edge.files import atomic_write_text
+from train.data.batches import fingerprint
+from train.data.dataset import ImageTable
+from train.data.division import divided_table
+from train.device import prepare
+from train.evaluation.evaluate import figures, groups_of
+from train.figure import COLOURS, picture
+from train.recipes.recipe import Recipe, load_recipe, override
+from train.runs.train_model import PixelStore, join_tables, say, train_once
+from train.trainer.callbacks import clear_state
+
+SHARES = (0.125, 0.25, 0.5, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What all points of a curve have in common.
+
+    Attributes:
+        recipe: How to train.
+        weights: Initial weights, see `train.weights.initialise`.
+        epochs: Over the whole training set; a share of it is gone through so much more often.
+        seed: Of the draw and of training.
+    """
+
+    recipe: Recipe
+    weights: str
+    epochs: int
+    seed: int
+
+
+def part_of(table: ImageTable, share: float, *, seed: int) -> ImageTable:
+    """About a `share` of the images: whole groups, drawn; those of a smaller share are among those of a larger.
+
+    Args:
+        table: Images with groups.
+        share: Above 0, at most 1.
+        seed: Of the draw.
+    """
+    groups = groups_of(table)
+    order = np.random.default_rng(seed).permutation(sorted(set(groups))).tolist()
+    sizes = np.cumsum([groups.count(group) for group in order])
+    kept = set(order[: int(np.searchsorted(sizes, share * len(table))) + 1])
+    items = tuple(item for item, group in zip(table, groups, strict=True) if group in kept)
+    return replace(table, items=items)
+
+
+def measure(plan: Plan, table: ImageTable, shares: Sequence[float], output: Path) -> dict[str, Any]:
+    """Train one model for each share that `output` does not hold yet, and write it after each.
+
+    Args:
+        plan: How.
+        table: Images with splits; the test images are left alone.
+        shares: Of the training images.
+        output: A ``.json`` file; the curve is drawn beside it as ``.png``.
+
+    Raises:
+        FractureEdgeError: A share is none or lacks a class, or `output` is of another plan.
+    """
+    if not all(0 < share <= 1 for share in shares):
+        raise FractureEdgeError(f"shares must be above 0 and at most 1, not {', '.join(map(str, shares))}")
+    train_part, val_part = table.where("train"), table.where("val")
+    device = prepare("auto", distribute=False)
+    result: dict[str, Any] = {
+        "model": plan.recipe.architecture,
+        "recipe": plan.recipe.to_dict(),
+        "initial_weights": Path(plan.weights).name,
+        "epochs": plan.epochs,
+        "seed": plan.seed,
+        "device": device.name,
+        "data_fingerprint": fingerprint(table),
+        "validation": {"images": len(val_part), "fractured": sum(val_part.labels)},
+        "points": [],
+    }
+    # As it would be read again.
+    result = json.loads(json.dumps(result))
+    if output.is_file():
+        held = json.loads(output.read_text(encoding="utf-8"))
+        if {**held, "points": []} != result:
+            raise FractureEdgeError(f"{output}: is of another recipe, seed, data set or device")
+        result = held
+    # At once: what is left of a point that was cut off belongs to this plan.
+    atomic_write_text(output, json.dumps(result, indent=2) + "\n")
+    store = PixelStore(join_tables(train_part, val_part), plan.recipe.preprocessing)
+    for share in sorted(shares):
+        if any(point["share"] == share for point in result["points"]):
+            continue
+        part = part_of(train_part, share, seed=plan.seed)
+        if set(part.labels) != {0, 1}:
+            raise FractureEdgeError(f"a share of {share:g} of the training images lacks a class")
+        say(f"share {share:g}: {len(part)} training images")
+        result["points"].append(_point(plan, store, part, val_part, share, output.with_suffix(f".{share:g}.run")))
+        atomic_write_text(output, json.dumps(result, indent=2) + "\n")
+        _draw(result, output.with_suffix(".png"))
+    return result
+
+
+def _point(
+    plan: Plan, store: PixelStore, part: ImageTable, val_part: ImageTable, share: float, folder: Path
+) -> dict[str, Any]:
+    epochs = max(1, round(plan.epochs / share))
+    folder.mkdir(exist_ok=True)
+    outcome = train_once(
+        override(plan.recipe, epochs=epochs),
+        store,
+        part,
+        val_part,
+        folder=folder,
+        weights=plan.weights,
+        seed=plan.seed,
+    )
+    clear_state(folder)
+    (folder / "history.csv").unlink(missing_ok=True)
+    folder.rmdir()
+    found = figures(val_part, outcome.validation, 0.5)
+    return {
+        "share": share,
+        "images": len(part),
+        "fractured": sum(part.labels),
+        "epochs": len(outcome.history.rows),
+        "auroc": found["metrics"]["auroc"],
+    }
+
+
+def _draw(result: dict[str, Any], path: Path) -> None:
+    points = sorted(result["points"], key=lambda point: float(point["images"]))
+    images = [point["images"] for point in points]
+    values, lows, highs = ([point["auroc"][name] for point in points] for name in ("value", "low", "high"))
+    title = f"{result['model']}: AUROC of validation images over the training set (95 % intervals)"
+    with picture(path, width=7, height=4.2, title=title) as figure:
+        axes = figure.subplots()
+        axes.fill_between(images, lows, highs, color=COLOURS[0], alpha=0.2)
+        axes.plot(images, values, "o-", color=COLOURS[0])
+        axes.set(xscale="log", xlabel="training images", ylabel="AUROC", xticks=images)
+        axes.set_xticklabels([str(count) for count in images])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+
+
+def main() -> None:
+    """Measure what is missing in the output file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("model", help="name of the architecture")
+    parser.add_argument("--data", type=Path, required=True, help="data folder")
+    parser.add_argument("--splits", type=Path, required=True, help="split file")
+    parser.add_argument("--recipe", default="corrected", help="name of a recipe, or a .toml file")
+    parser.add_argument("--weights", help="initial weights; the recipe's if not given")
+    parser.add_argument("--epochs", type=int, default=6, help="over the whole training set; default 6")
+    parser.add_argument("--shares", type=float, nargs="+", default=SHARES, help="default 0.125 0.25 0.5 1")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON; a picture is put beside it")
+    arguments = parser.parse_args()
+    recipe = load_recipe(arguments.model, arguments.recipe)
+    plan = Plan(recipe, arguments.weights or recipe.weights, arguments.epochs, arguments.seed)
+    try:
+        table = divided_table(arguments.data, arguments.splits, seed=arguments.seed)
+        result = measure(plan, table, arguments.shares, arguments.output)
+    except FractureEdgeError as error:
+        sys.exit(f"error: {error}")
+    for point in result["points"]:
+        estimate = point["auroc"]
+        print(
+            f"{point['images']:6} images  {estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+        )
+
+
+if __name__ == "__main__":
+    main()

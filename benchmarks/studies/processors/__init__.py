@@ -1,0 +1,1 @@
+"""The same files on other processors, emulated."""

@@ -1,0 +1,1 @@
+"""Robustness and shortcut tests of a model."""

@@ -1,0 +1,55 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.studies.cost import formats
+
+
+def _entry(precision: str, size: int, **others: Any) -> dict[str, Any]:
+    gate = {
+        "images": 100, "fractured": 20, "largest_difference": 0.02, "mean_difference": 0.001,
+        "same_decision": 0.98, "auroc_keras": 0.9, "auroc_change": -0.004, "sensitivity_change": 0.05,
+        "intervals": {"auroc_change": [-0.01, 0.002], "sensitivity_change": [0.0, 0.1]},
+    }  # fmt: skip
+    entry = {
+        "precision": precision, "bytes": size, "gzip_bytes": size // 2, "heatmap": False, "broken": [],
+        "inference_ms": {"p50": 12.34, "p90": 13.0, "p99": 14.0, "runs": 30}, "gate": gate,
+    }  # fmt: skip
+    return entry | others
+
+
+@pytest.fixture
+def result() -> dict[str, Any]:
+    return {
+        "model": "tiny",
+        "training": {
+            "recipe": "corrected", "epochs": 2, "epochs_of_recipe": 10, "best_epoch": 1, "precision": "float32",
+            "initial_weights": "random", "device": "CPU",
+        },
+        "files": {
+            "tiny-float32.onnx": _entry("float32", 8_000_000),
+            "tiny-int8.onnx": _entry("int8", 2_000_000, float_layers=["a", "b"]),
+            "rejected/tiny-int8.tflite": _entry("int8", 2_100_000, broken=["auroc_change -0.02, bound -0.01"]),
+        },
+        "environment": {"cpu": "A CPU", "cores": 2, "cpu_flags": ["avx2"]},
+    }  # fmt: skip
+
+
+def test_a_row_for_each_file_the_rejected_too(
+    result: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiny.json").write_text(json.dumps(result))
+    monkeypatch.setattr(formats, "RESULTS", tmp_path)
+    text = formats.table()
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert rows[1] == (
+        "| `tiny-int8.onnx` | 2.00 (0.25) | 1.00 | 1.0e-03 / 2.0e-02 | 0.980 | -0.004 [-0.010, 0.002] | "
+        "0.050 [0.000, 0.100] | 12.3 | accepted, 2 layers in float32 |"
+    )
+    # No float32 TFLite to compare its size with.
+    assert rows[2].startswith("| `tiny-int8.tflite` | 2.10 | ")
+    assert rows[2].endswith("| rejected: auroc_change -0.02, bound -0.01 |")
+    assert "with at most 10 epochs, 2 trained (kept: 1), started from: random" in text
+    assert "median of 30 runs" in text

@@ -1,0 +1,24 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.studies.cost import pair as module
+from benchmarks.studies.cost.pair import pair
+
+
+def test_ratio_is_the_median_of_the_rounds(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {"first": [0.010] * 100, "second": [0.010] * 40 + [0.011] * 20 + [0.020] * 40}
+
+    def rounds(contenders: dict[str, Any], inputs: list[Any], runs: int) -> dict[str, list[float]]:
+        # Both files are loaded and take the input that their metadata says.
+        assert all(call(inputs[0]).shape == (1,) for call in contenders.values())
+        assert runs == 100
+        return seconds
+
+    monkeypatch.setattr(module, "rounds", rounds)
+    found = pair(tiny_model, tiny_model, runs=100)
+    # Ranks 40 and 59 of 100 bound the median: sqrt(100) * 0.98 on either side of the middle.
+    assert found["ratio"] == pytest.approx({"value": 1.1, "low": 1.1, "high": 1.1})
+    assert found["first"]["p50"] == pytest.approx(10.0)
+    assert found["second"]["p90"] == pytest.approx(20.0)

@@ -1,0 +1,69 @@
+"""What the timing of a training step says of itself; how fast it is, is no test."""
+
+import json
+import statistics
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.studies.cost import training_speed as module
+from benchmarks.studies.cost.training_speed import training_speed
+from fracture_edge.preprocess import Preprocessing
+from train.data.augment import Augmentation
+from train.recipes.recipe import Phase, Recipe
+
+RECIPE = Recipe(
+    architecture="custom_cnn",
+    preprocessing=Preprocessing(32, 48),
+    phases=(Phase(1, 1e-3, trainable="head"), Phase(1, 1e-3, "cosine", trainable="head", last_layers=2)),
+    batch_size=4,
+    optimizer="adamw",
+    weight_decay=0.01,
+    ema_momentum=0.5,
+    augmentation=Augmentation(rotation=5.0, mixup=0.2),
+    options={"filters": [4, 6, 8], "units": 10},
+)
+
+
+def test_speed_of_a_tiny_network() -> None:
+    # Of an odd number of values the median is one of them, rounded or not.
+    result = training_speed(RECIPE, batches=2, rounds=3)
+    assert {name: result[name] for name in ("model", "input", "batch_size", "trainable")} == {
+        "model": "custom_cnn",
+        "input": "32x48",
+        "batch_size": 4,
+        "trainable": "head and last 2 layers",
+    }
+    assert len(result["ratios"]) == 3
+    assert result["ratio"] == statistics.median(result["ratios"])
+    assert min(result["ratios"]) > 0
+    assert result["images_per_second"] > 0
+    assert result["images_per_second_constant_batch"] > 0
+    json.dumps(result)
+
+
+def test_the_command_writes_what_it_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def measure(recipe: Recipe, *, batches: int, rounds: int) -> dict[str, object]:
+        asked.append((recipe.architecture, batches, rounds))
+        return {"model": recipe.architecture, "ratio": 1.0}
+
+    monkeypatch.setattr(module, "training_speed", measure)
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["training_speed", "custom_cnn", "edge:float32", "--batches", "3", "--output", f"{tmp_path}/x.json"],
+    )
+    module.main()
+    assert asked == [("custom_cnn", 3, 5), ("edge", 3, 5)]
+    written = json.loads((tmp_path / "x.json").read_text())
+    assert (written["batches"], written["rounds"]) == (3, 5)
+    assert [row["model"] for row in written["models"]] == ["custom_cnn", "edge"]
+    assert {row["precision"] for row in written["models"]} == {"float32"}
+    assert all(row["device"].endswith("with tensorflow") for row in written["models"])
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == written["models"]
+    assert {"cpu", "cores", "versions"} <= set(written["environment"])

@@ -1,0 +1,106 @@
+"""A regression on frozen features, cross-validated: what it is trained on and what it is judged on."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.studies.edge_model import frozen_features
+from benchmarks.studies.edge_model.frozen_features import SHARES, STRENGTHS, Pool, table_of
+from fracture_edge.errors import FractureEdgeError
+from train.architectures import edge
+from train.data.dataset import ImageTable, Item
+
+LABELS = [k % 5 == 0 for k in range(200)]
+
+
+@pytest.fixture
+def pool() -> Pool:
+    """200 images in 50 groups, each in one of five folds."""
+    items = tuple(Item(f"{k:03}.png", int(label), group=f"g{k % 50}") for k, label in enumerate(LABELS))
+    return Pool(ImageTable(Path(), "class_folders", items), np.arange(200) % 50 // 10, seed=0)
+
+
+def test_two_folds_are_left_out_and_one_is_judged(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The regression here knows the answer of the folds it was trained on, and only of those."""
+    rounds = []
+    plain = np.arange(200.0)[:, np.newaxis]
+
+    def regress(features: np.ndarray, labels: np.ndarray, **how: object) -> tuple[np.ndarray, float]:
+        assert (len(features), how) == (len(labels), {"balanced": True, "strength": 0.5})
+        rounds.append((features[: len(features) // 2, 0].astype(int), labels))
+        np.testing.assert_array_equal(features[len(features) // 2 :], features[: len(features) // 2] + 1000)
+        return np.array([1.0]), 0.0
+
+    monkeypatch.setattr(frozen_features, "regress", regress)
+    row = pool.judge(plain, plain + 1000, strength=0.5, share=1.0)
+    assert len(rounds) == 5
+    for fold, (rows, labels) in enumerate(rounds):
+        assert set(np.arange(200)[np.isin(pool.folds, (fold, (fold + 1) % 5))]) == set(range(200)) - set(rows)
+        assert labels.tolist() == [LABELS[row] for row in rows] * 2
+    # Scores are the images' own numbers.
+    assert row["auroc"]["value"] == pytest.approx(roc_auc_score(LABELS, np.arange(200)))
+    assert (row["training_images"], row["share"], row["strength"]) == (120, 1.0, 0.5)
+
+
+def test_a_share_is_of_the_training_images(pool: Pool) -> None:
+    random = np.random.default_rng(0)
+    told = np.array(LABELS)[:, np.newaxis] + random.normal(0, 0.1, (200, 3))
+    assert pool.judge(told, told, strength=1.0, share=1.0)["auroc"]["value"] == 1.0
+    # Whole groups of four images each.
+    assert pool.judge(told, told, strength=1.0, share=0.5)["training_images"] == pytest.approx(62, abs=3)
+    with pytest.raises(FractureEdgeError, match=r"a share of 0\.01 of the training images lacks a class"):
+        pool.judge(told, told, strength=1.0, share=0.01)
+    noise = random.normal(0, 1, (200, 3))
+    assert 0.3 < pool.judge(noise, noise, strength=1.0, share=1.0)["auroc"]["value"] < 0.7
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of an edge of three blocks."""
+    monkeypatch.setattr(edge, "STAGES", edge.STAGES[:2])
+    keras.utils.set_random_seed(0)
+    path = tmp_path / "start.keras"
+    edge.build(64, 64).save(path)
+    return path
+
+
+def test_the_command(
+    weights: Path,
+    tmp_path: Path,
+    bone: Callable[..., np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from PIL import Image
+
+    for k in range(120):
+        folder = tmp_path / "data" / ("fractured" if k % 2 else "normal")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(bone(k, fractured=bool(k % 2), height=64, width=64)).save(folder / f"{k}.png")
+    output = tmp_path / "frozen.json"
+    command = ["frozen_features", "--data", str(tmp_path / "data"), "--weights", str(weights), "--size", "64"]
+    monkeypatch.setattr(sys, "argv", [*command, "-o", str(output)])
+    frozen_features.main()
+    result = json.loads(output.read_text())
+    assert capsys.readouterr().out == table_of(result)
+    assert (result["weights"], result["images"], result["fractured"]) == ("start.keras", 120, 60)
+    plan = [(row["strength"], row["share"]) for row in result["rows"]]
+    # 1.28 / 1280 features is the usual penalty.
+    assert plan == [(pytest.approx(times * 1e-3), 1.0) for times in STRENGTHS] + [
+        (pytest.approx(1e-3), share) for share in SHARES
+    ]
+    assert (result["variant"], result["deep_evidence"]) == ("lite0", False)
+    lines = table_of(result).splitlines()
+    assert lines[2].startswith("| 64x64 | 0.0001 | 72 | 0.")
+    monkeypatch.setattr(sys, "argv", [*command, "--variant", "lite9", "-o", str(output)])
+    with pytest.raises(SystemExit, match="error: architecture 'edge': no variant 'lite9'; there are lite0, lite1"):
+        frozen_features.main()
+    monkeypatch.setattr(sys, "argv", [*command[:3], "-o", str(output), "--weights", str(tmp_path / "none.npz")])
+    with pytest.raises(SystemExit, match=r"error: .*none\.npz: no such weights file"):
+        frozen_features.main()

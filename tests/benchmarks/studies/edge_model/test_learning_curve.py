@@ -1,0 +1,109 @@
+"""AUROC over the size of the training set: what is drawn, what is trained on, what is gone on with."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.studies.edge_model import learning_curve
+from benchmarks.studies.edge_model.learning_curve import Plan, measure, part_of
+from fracture_edge.errors import FractureEdgeError
+from train.data.dataset import ImageTable, Item, read_splits
+from train.evaluation.evaluate import groups_of
+from train.recipes.recipe import load_recipe
+
+
+@pytest.fixture
+def table() -> ImageTable:
+    """200 images in 50 groups of 1 to 7."""
+    items = [Item(f"{k:03}.png", k % 5 == 0, group=f"g{(k * k) % 50}") for k in range(200)]
+    return ImageTable(Path(), "class_folders", tuple(items))
+
+
+def test_a_share_has_whole_groups_and_about_the_right_size(table: ImageTable) -> None:
+    groups = groups_of(table)
+    largest = max(map(groups.count, groups))
+    for share in (0.1, 0.25, 0.5, 0.9):
+        part = part_of(table, share, seed=0)
+        assert 0 <= len(part) - share * len(table) <= largest
+        left = {item.path for item in table} - {item.path for item in part}
+        assert not {item.group for item in part} & {item.group for item in table if item.path in left}
+
+
+def test_shares_are_nested_and_drawn_by_the_seed(table: ImageTable) -> None:
+    parts = [{item.path for item in part_of(table, share, seed=3)} for share in (0.1, 0.25, 0.5, 1.0)]
+    assert parts[0] < parts[1] < parts[2] < parts[3]
+    assert len(parts[3]) == len(table)
+    assert {item.path for item in part_of(table, 0.25, seed=4)} != parts[1]
+    # In the table's order.
+    paths = [item.path for item in part_of(table, 0.5, seed=3)]
+    assert paths == sorted(paths)
+
+
+@pytest.fixture
+def plan(train_data: Path) -> Plan:
+    return Plan(load_recipe("custom_cnn", str(train_data / "custom_cnn.toml")), "none", epochs=1, seed=0)
+
+
+def _points(result: dict[str, Any]) -> list[tuple[float, int, int]]:
+    return [(point["share"], point["images"], point["epochs"]) for point in result["points"]]
+
+
+def test_smaller_sets_are_gone_through_more_often(plan: Plan, train_data: Path, tmp_path: Path) -> None:
+    found = read_splits(train_data / "data", train_data / "splits.csv")
+    output = tmp_path / "curve.json"
+    result = measure(plan, found, (1.0, 0.5), output)
+    # 24 images, each its own group; two phases.
+    assert _points(result) == [(0.5, 12, 4), (1.0, 24, 2)]
+    assert all(0 <= point["auroc"]["low"] <= point["auroc"]["value"] <= 1 for point in result["points"])
+    assert json.loads(output.read_text()) == result
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curve.json", "curve.png"]
+    assert str(train_data) not in output.read_text()
+
+
+def test_the_same_command_goes_on(
+    plan: Plan, train_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = read_splits(train_data / "data", train_data / "splits.csv")
+    output, trained = tmp_path / "curve.json", []
+    point = learning_curve._point
+
+    def watched(*arguments: Any) -> dict[str, Any]:
+        trained.append(arguments[4])
+        if arguments[4] == 1.0 and len(trained) == 2:
+            raise KeyboardInterrupt
+        return point(*arguments)
+
+    monkeypatch.setattr(learning_curve, "_point", watched)
+    with pytest.raises(KeyboardInterrupt):
+        measure(plan, found, (0.5, 1.0), output)
+    first = json.loads(output.read_text())["points"]
+    result = measure(plan, found, (0.5, 1.0), output)
+    assert trained == [0.5, 1.0, 1.0]
+    assert result["points"][:1] == first
+    other = Plan(plan.recipe, plan.weights, plan.epochs, seed=1)
+    with pytest.raises(FractureEdgeError, match="is of another recipe, seed, data set or device"):
+        measure(other, found, (1.0,), output)
+
+
+@pytest.mark.parametrize("shares", [(0.0,), (1.5,), (-1.0, 0.5)])
+def test_shares_that_are_none(plan: Plan, table: ImageTable, tmp_path: Path, shares: Sequence[float]) -> None:
+    with pytest.raises(FractureEdgeError, match="shares must be above 0 and at most 1"):
+        measure(plan, table, shares, tmp_path / "curve.json")
+
+
+def test_command(
+    train_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "curve.json"
+    arguments = ["custom_cnn", "--data", train_data / "data", "--splits", train_data / "splits.csv", "--epochs", 1]
+    arguments += ["--recipe", train_data / "custom_cnn.toml", "--shares", 1, "-o", output]
+    monkeypatch.setattr(sys, "argv", ["learning_curve", *map(str, arguments)])
+    learning_curve.main()
+    point = json.loads(output.read_text())["points"][0]
+    assert capsys.readouterr().out.startswith(f"    24 images  {point['auroc']['value']:.3f} [")
+    assert np.isfinite(point["auroc"]["value"])

@@ -1,0 +1,76 @@
+"""The log of training runs holds what their records say."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.studies.edge_model import run_log
+from benchmarks.studies.edge_model.run_log import add, entry_of, table_of
+from fracture_edge.errors import FractureEdgeError
+
+
+def _folder(root: Path, created: str, **recipe: Any) -> Path:
+    root.mkdir()
+    preprocessing = {"height": 64, "width": 48} | recipe.pop("preprocessing", {})
+    training = {
+        "recipe": {"preprocessing": preprocessing, "localisation": 1.5, "keep": "last"} | recipe,
+        "parameters": 10,
+        "initial_weights": "random",
+        "seed": 3,
+        "epochs": 5,
+        "best_epoch": 4,
+        "seconds": 150,
+        "device": "CPU",
+        "data": {"fingerprint": "f", "root": "/somewhere"},
+        "created": created,
+        "validation": {"images": 7},
+    }
+    (root / "training.json").write_text(json.dumps(training))
+    judged = {"metrics": {"auroc": {"value": 0.75, "low": 0.5, "high": 1.0}}}
+    (root / "evaluation-val.json").write_text(json.dumps(judged))
+    return root
+
+
+def test_runs_are_logged_in_their_order_and_once(tmp_path: Path) -> None:
+    log = tmp_path / "log.json"
+    late = entry_of(_folder(tmp_path / "b", "2026-02-02"), "the second | with a bar")
+    early = entry_of(_folder(tmp_path / "a", "2026-01-01", preprocessing={"orientation": "portrait"}), "the first")
+    add(late, log)
+    add(early, log)
+    runs = add(late | {"what": "said better"}, log)
+    assert [run["what"] for run in runs] == ["the first", "said better"]
+    assert json.loads(log.read_text()) == runs
+    assert "/somewhere" not in log.read_text()
+    assert table_of(runs).splitlines()[2:] == [
+        "| 1 | the first | 64x48, upright | random | 5 (4) | 2 | 0.750 [0.500, 1.000] |",
+        "| 2 | said better | 64x48 | random | 5 (4) | 2 | 0.750 [0.500, 1.000] |",
+    ]
+    assert "the second \\| with a bar" in table_of([late])
+
+
+def test_a_run_that_was_given_up(tmp_path: Path) -> None:
+    recipe = {"preprocessing": {"height": 64, "width": 48}}
+    settings = {"recipe": recipe, "weights": "/somewhere/start.npz", "seed": 1, "data": "f"}
+    (tmp_path / "run.json").write_text(json.dumps(settings))
+    rows = [{"val_auroc": 0.7, "seconds": 61.0}, {"val_auroc": 0.6, "seconds": 60.0}]
+    (tmp_path / "state.json").write_text(json.dumps({"phase": 0, "rows": rows, "kept": 1}))
+    found = entry_of(tmp_path, "too long")
+    assert "/somewhere" not in json.dumps(found)
+    assert table_of([found]).splitlines()[2:] == [
+        "| 1 | too long | 64x48 | start.npz | 2, given up | 2 | 0.600 |",
+    ]
+
+
+def test_a_folder_without_a_run(tmp_path: Path) -> None:
+    with pytest.raises(FractureEdgeError, match="no training run"):
+        entry_of(tmp_path, "nothing")
+
+
+def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, log = _folder(tmp_path / "a", "2026-01-01"), tmp_path / "log.json"
+    monkeypatch.setattr(sys, "argv", ["run_log", str(folder), "--what", "a trial", "--log", str(log)])
+    run_log.main()
+    assert capsys.readouterr().out == table_of(json.loads(log.read_text()))

@@ -1,0 +1,94 @@
+"""What a model takes for no radiograph: counts, and the pictures that it is shown."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from benchmarks.studies.robustness import unlike
+from benchmarks.studies.robustness.non_radiographs import DRAWN, SPOILT, drawn
+from fracture_edge.classifier import FractureClassifier
+from fracture_edge.errors import FractureEdgeError
+from fracture_edge.modelfile import ModelInfo, embed_info
+from fracture_edge.suitability import Limits, measure
+
+Grey = npt.NDArray[np.uint8]
+
+
+def test_flagged_counts_doubted_pictures_only(
+    bone: Callable[..., Grey], tmp_path: Path, tiny_model: Path, tiny_info: ModelInfo
+) -> None:
+    # Usual limits, and no distance of features: drawn bones would be far from any radiograph.
+    model = tmp_path / "usual.onnx"
+    embed_info(tiny_model, replace(tiny_info, suitability={}), model)
+    good = [bone(seed, fractured=False) for seed in range(6)]
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n")
+    with FractureClassifier(model) as classifier:
+        found = unlike.flagged(classifier, [*good, np.invert(good[0]), good[1] // 8, np.invert(good[2]), broken])
+    assert (found["images"], found["flagged"]) == (9, 3)
+    assert found["share"]["value"] == pytest.approx(1 / 3)
+    # Wilson's interval of 3 in 9 as scipy and Newcombe's formula give it.
+    assert (found["share"]["low"], found["share"]["high"]) == pytest.approx((0.1206, 0.6458), abs=1e-4)
+    assert found["reasons"] == {
+        "not_like_training_images: mostly bright": 2,
+        "low_image_quality: too dark": 1,
+    }
+
+
+@pytest.mark.parametrize("name", ["noise", "blank", "ramp", "page of text"])
+def test_drawn_pictures_are_doubted(name: str) -> None:
+    reasons = [Limits().doubt(measure(picture, side=min(picture.shape), colour=0)) for picture in drawn(name, 20)]
+    assert None not in reasons
+
+
+def test_drawing_again_draws_the_same() -> None:
+    for name in DRAWN:
+        one, other = list(drawn(name, 2)), list(drawn(name, 2))
+        assert all(map(np.array_equal, one, other))
+        assert not np.array_equal(one[0], one[1])
+
+
+@pytest.mark.parametrize("name", list(SPOILT))
+def test_spoilt_bones_are_doubted(name: str, bone: Callable[..., Grey]) -> None:
+    spoilt = SPOILT[name](bone(1, fractured=True, height=454, width=373))
+    assert spoilt.dtype == np.uint8
+    found = measure(spoilt, side=min(spoilt.shape), colour=0)
+    assert Limits().doubt(found) is not None
+
+
+def test_command(
+    write_bones: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = write_bones(tmp_path / "bones", 3, splits=("train", "val"))
+    splits = tmp_path / "splits.csv"
+    rows = [
+        f"{path.relative_to(root).as_posix()},{int(path.parent.name == 'fractured')},{path.parts[-3]},{path.stem}"
+        for path in sorted(root.rglob("bone*.*"))
+    ]
+    splits.write_text("path,label,split,group\n" + "\n".join(rows) + "\n")
+    monkeypatch.setattr(unlike, "DRAWN_EACH", 2)
+    output = tmp_path / "unlike.json"
+    arguments = ["--data", str(root), "--splits", str(splits), "--photographs", str(root / "val" / "fractured")]
+    monkeypatch.setattr(sys, "argv", ["unlike", *arguments, "-o", str(output)])
+    unlike.main()
+    result = json.loads(output.read_text())
+    assert result["rows"]["validation radiographs"]["images"] == 6
+    assert result["rows"]["photographs"]["images"] == 3
+    assert result["rows"]["drawn: noise"]["share"]["value"] == 1
+    assert str(tmp_path) not in output.read_text()
+    assert capsys.readouterr().out.strip() == unlike.table_of(result).strip()
+
+
+def test_photographs_of_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unlike, "find_spec", lambda name: None)
+    with pytest.raises(FractureEdgeError, match="pip install scikit-image"):
+        unlike.photographs(None)

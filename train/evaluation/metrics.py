@@ -1,0 +1,219 @@
+"""Figures of merit at a frozen threshold, each with a 95 % interval. Fractured is the positive class."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binomtest
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    f1_score,
+    roc_auc_score,
+    roc_curve,
+)
+
+from train.evaluation import bootstrap
+from train.evaluation.bootstrap import Roc
+
+Floats = npt.NDArray[np.floating[Any]]
+Ints = npt.NDArray[np.integer[Any]]
+
+#: At specificity 0.90. Written out, for 1 - 0.9 is a little less and loses thresholds that are just there.
+_FALSE_POSITIVE_RATE = 0.1
+#: Bins of the reliability diagram; each holds as many images as the others.
+BINS = 8
+_RESAMPLED = (
+    "balanced_accuracy",
+    "f1",
+    "auroc",
+    "average_precision",
+    "brier",
+    "ece",
+    "sensitivity_at_specificity_90",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its 95 % interval; all three are NaN where the figure is not defined."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, float] | None:
+        """Value, low and high by name; ``None`` where the figure is not defined: JSON has no NaN."""
+        return None if math.isnan(self.value) else asdict(self)
+
+
+UNDEFINED = Estimate(math.nan, math.nan, math.nan)
+
+
+def evaluate(
+    labels: Sequence[int],
+    probabilities: Floats,
+    groups: Sequence[str],
+    threshold: float | Floats,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """All figures of merit.
+
+    Proportions have Wilson's interval. The others have the percentile interval of a bootstrap that draws groups,
+    not images: views of one patient are not independent. The calibration error has the basic interval (see
+    `basic`) of the same draws.
+
+    Args:
+        labels: 0 or 1.
+        probabilities: P(fractured), [N].
+        groups: What belongs together, N names.
+        threshold: Settled before; never chosen on these images. One for all, or one for each image.
+        resamples: Of the bootstrap, whose draws all figures share.
+        seed: Of the bootstrap.
+
+    Returns:
+        Estimates by name. At the threshold: ``accuracy``, ``precision``, ``recall``, ``specificity``,
+        ``balanced_accuracy``, ``f1``. Of the probabilities: ``auroc``, ``average_precision``, ``brier``, ``ece``
+        (`bootstrap.calibration_error`) and ``sensitivity_at_specificity_90``, the greatest sensitivity at any
+        threshold whose specificity on these images is at least 0.90. Where a class is missing only proportions
+        are defined.
+    """
+    found = proportions(labels, probabilities, threshold)
+    truth, scores = np.asarray(labels) == 1, np.asarray(probabilities, np.float64)
+    if truth.all() or not truth.any():
+        return found | dict.fromkeys(_RESAMPLED, UNDEFINED)
+    called = scores >= threshold
+
+    def statistics(weights: Floats) -> Mapping[str, Floats]:
+        curve = Roc.of(truth, scores, weights)
+        sensitivity = bootstrap.share(called, truth, weights)
+        specificity = bootstrap.share(~called, ~truth, weights)
+        return {
+            "balanced_accuracy": (sensitivity + specificity) / 2,
+            "f1": bootstrap.f1(called, truth, weights),
+            "auroc": curve.area(),
+            "average_precision": curve.average_precision(),
+            "brier": bootstrap.mean((scores - truth) ** 2, weights),
+            "ece": bootstrap.calibration_error(truth, scores, weights),
+            "sensitivity_at_specificity_90": curve.sensitivity(false_positive_rate=_FALSE_POSITIVE_RATE),
+        }
+
+    values = {
+        "balanced_accuracy": balanced_accuracy_score(truth, called),
+        "f1": f1_score(truth, called),
+        "auroc": roc_auc_score(truth, scores),
+        "average_precision": average_precision_score(truth, scores),
+        "brier": brier_score_loss(truth, scores),
+        "ece": bootstrap.calibration_error(truth, scores, np.ones((1, len(truth))))[0],
+        "sensitivity_at_specificity_90": _sensitivity(truth, scores),
+    }
+    drawn = bootstrap.resampled(statistics, truth, groups, resamples=resamples, seed=seed)
+    intervals = dict.fromkeys(values, percentile) | {"ece": basic}
+    return found | {name: intervals[name](float(value), drawn[name]) for name, value in values.items()}
+
+
+def _sensitivity(truth: npt.NDArray[np.bool_], scores: Floats) -> float:
+    false_positive_rates, sensitivities, _ = roc_curve(truth, scores, drop_intermediate=False)
+    return float(sensitivities[false_positive_rates <= _FALSE_POSITIVE_RATE].max())
+
+
+def proportions(labels: Sequence[int], probabilities: Floats, threshold: float | Floats) -> dict[str, Estimate]:
+    """Accuracy, precision, recall and specificity at `threshold`; undefined where they would divide by zero."""
+    counts = confusion(labels, probabilities, threshold)
+    hits, rejections = counts["true_positive"], counts["true_negative"]
+    return {
+        "accuracy": wilson(hits + rejections, len(labels)),
+        "precision": wilson(hits, hits + counts["false_positive"]),
+        "recall": wilson(hits, hits + counts["false_negative"]),
+        "specificity": wilson(rejections, rejections + counts["false_positive"]),
+    }
+
+
+def auroc(
+    labels: Sequence[int],
+    probabilities: Floats,
+    groups: Sequence[str],
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """Area under the ROC curve with its bootstrap interval; arguments as in `evaluate`."""
+    truth, scores = np.asarray(labels) == 1, np.asarray(probabilities, np.float64)
+    if truth.all() or not truth.any():
+        return UNDEFINED
+    drawn = bootstrap.resampled(
+        lambda weights: {"auroc": Roc.of(truth, scores, weights).area()},
+        truth,
+        groups,
+        resamples=resamples,
+        seed=seed,
+    )
+    return percentile(float(roc_auc_score(truth, scores)), drawn["auroc"])
+
+
+def confusion(labels: Sequence[int], probabilities: Floats, threshold: float | Floats) -> dict[str, int]:
+    """True and false positives and negatives at `threshold`."""
+    truth = np.asarray(labels) == 1
+    called = np.asarray(probabilities) >= threshold
+    return {
+        "true_positive": int((called & truth).sum()),
+        "false_positive": int((called & ~truth).sum()),
+        "true_negative": int((~called & ~truth).sum()),
+        "false_negative": int((~called & truth).sum()),
+    }
+
+
+def wilson(successes: int, trials: int) -> Estimate:
+    """A proportion with Wilson's score interval (Wilson, JASA 1927, without continuity correction)."""
+    if trials == 0:
+        return UNDEFINED
+    interval = binomtest(successes, trials).proportion_ci(method="wilson")
+    return Estimate(successes / trials, float(interval.low), float(interval.high))
+
+
+def percentile(value: float, drawn: Floats) -> Estimate:
+    """A figure with the 2.5 % and 97.5 % points of its bootstrap.
+
+    Widened to hold the value, from which draws that are all alike may differ by rounding.
+    """
+    low, high = (float(point) for point in np.quantile(drawn, (0.025, 0.975)))
+    return Estimate(value, min(value, low), max(value, high))
+
+
+def basic(value: float, drawn: Floats) -> Estimate:
+    """A figure between 0 and 1 with the basic interval: the percentiles mirrored at the value.
+
+    For figures that drawing raises (Davison and Hinkley, Bootstrap Methods, 1997, section 5.2). A calibration
+    error sums absolute gaps: chance raises it, in a draw more than in the sample, so that percentiles lie above
+    the truth where it is small.
+    """
+    low, high = (float(point) for point in np.quantile(drawn, (0.025, 0.975)))
+    return Estimate(value, max(0.0, 2 * value - high), min(1.0, max(value, 2 * value - low)))
+
+
+def reliability(labels: npt.ArrayLike, scores: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Mean probability and share of fractured images in `BINS` bins of equally many images.
+
+    Args:
+        labels: 1 is fractured, [N].
+        scores: P(fractured), [N].
+
+    Returns:
+        Mean probability, share, and Wilson's 95 % interval of the share, one value per bin.
+    """
+    order = np.argsort(scores, kind="stable")
+    truth = np.asarray(labels)
+    bins = [rows for rows in np.array_split(order, BINS) if len(rows)]
+    estimates = [wilson(int(truth[rows].sum()), len(rows)) for rows in bins]
+    return (
+        np.array([scores[rows].mean() for rows in bins]),
+        np.array([estimate.value for estimate in estimates]),
+        np.array([estimate.low for estimate in estimates]),
+        np.array([estimate.high for estimate in estimates]),
+    )
