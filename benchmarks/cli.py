@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from fracture_edge.commands.options import ArtifactsOption, ForceOption, quiet_tensorflow
+from train.cli.options import ArtifactsOption, ForceOption
+from train.quiet_tensorflow import quiet_tensorflow
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -79,7 +80,8 @@ def benchmark(
     """
     import json
 
-    from benchmarks.report import changes, markdown
+    from benchmarks.report.changes import changes
+    from benchmarks.report.markdown import markdown
     from benchmarks.run_files import files_of, read_run, write_run
     from benchmarks.speed.speed import SpeedOptions
     from fracture_edge.machine import usable_cores

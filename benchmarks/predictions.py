@@ -1,6 +1,5 @@
 """P(fractured) of every image by every row, each row in a process of its own."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,13 +9,10 @@ import numpy.typing as npt
 
 from benchmarks.rows import Contender
 from benchmarks.runtimes.process import WorkerError, WorkerProcess
+from fracture_edge import console
 
 #: For a split of any size on a slow machine.
 _TIMEOUT_S = 24 * 3600.0
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def answers(
@@ -24,7 +20,7 @@ def answers(
     pixels: npt.NDArray[np.uint8],
     *,
     threads: int,
-    say: Callable[[str], None] = _say,
+    say: Callable[[str], None] = console.say,
 ) -> tuple[Mapping[str, npt.NDArray[np.float64]], dict[str, str]]:
     """Run all images through all rows of one model.
 

@@ -6,10 +6,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.manifest import read_manifest, sha256
 from benchmarks.runtimes.runners import load_runner, runner_of
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.models import EMBEDDED as EMBEDDED_FILE
+from train.artifacts import read_manifest, sha256
 
 EMBEDDED = "embedded"
 MODEL_FILES = (".onnx", ".tflite")

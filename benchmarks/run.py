@@ -19,7 +19,8 @@ from fracture_edge.modelfile import POSITIVE_CLASS
 from train.artifacts import trained_models
 from train.data.batches import fingerprint, load_pixels
 from train.data.dataset import ImageTable, read_splits
-from train.evaluation.evaluate import groups_of, trivial_baseline
+from train.evaluation.baseline import trivial_baseline
+from train.evaluation.predictions import groups_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

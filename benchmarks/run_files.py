@@ -3,10 +3,11 @@
 import csv
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from benchmarks.report import write_report
-from benchmarks.report.predictions import predictions_path
+from benchmarks.report.html import html
+from benchmarks.report.markdown import markdown
+from benchmarks.report.predictions import predictions_path, read_predictions
 from benchmarks.report.rows import check_schema
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, atomic_write_text, refuse_overwrite
@@ -66,3 +67,26 @@ def write_run(run: "Run", output: Path, *, force: bool) -> None:
         writer.writerows(run.predictions)
     atomic_write_text(json_path, json.dumps(result, indent=2, allow_nan=False) + "\n", force=force)
     write_report(result, csv_path, markdown_path, html_path, force=force)
+
+
+def write_report(
+    result: dict[str, Any], csv_path: Path, markdown_path: Path, html_path: Path, *, force: bool = False
+) -> None:
+    """Write both forms of the report.
+
+    Args:
+        result: What ``RUN.json`` holds.
+        csv_path: ``RUN.csv``, the probabilities of every image.
+        markdown_path: Where the Markdown goes.
+        html_path: Where the page goes.
+        force: Whether existing files may be replaced.
+
+    Raises:
+        FractureEdgeError: The result is of another schema, the CSV of another run, or a file exists.
+    """
+    if not force:
+        refuse_overwrite(markdown_path)
+        refuse_overwrite(html_path)
+    page = html(result, read_predictions(csv_path))
+    atomic_write_text(markdown_path, markdown(result), force=force)
+    atomic_write_text(html_path, page, force=force)

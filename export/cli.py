@@ -1,15 +1,14 @@
 """`fracture-edge export`."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from fracture_edge.cli import EXIT_FAILED, EXIT_SOME_FAILED
-from fracture_edge.commands.options import ArtifactsOption, ForceOption
-from fracture_edge.errors import FractureEdgeError
+from fracture_edge.console import say
+from fracture_edge.errors import EXIT_FAILED, EXIT_SOME_FAILED, FractureEdgeError
+from train.cli.options import ArtifactsOption, ForceOption
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -96,8 +95,9 @@ def export(
               fracture-edge export custom_cnn --factorise 64 --onnx --int8
               fracture-edge export --verify artifacts/edge
     """
+    from export.options import ExportOptions, Outcome
     from export.recipes import METHODS, load_budgets, select
-    from export.run import ExportOptions, Outcome, export_model
+    from export.run import export_model
     from export.verify import verify as check
     from train.artifacts import trained_models
 
@@ -138,7 +138,7 @@ def export(
         except FractureEdgeError as error:
             if not models or len(models) > 1:
                 # The other models go on.
-                print(f"fracture-edge: {error}", file=sys.stderr)
+                say(f"fracture-edge: {error}")
                 outcomes.append(Outcome(model, None, str(error)))
             else:
                 raise
@@ -159,5 +159,5 @@ def _end(outcomes: Sequence[Any], *, verb: str) -> None:
         return
     width = max(len(outcome.file) for outcome in outcomes)
     for outcome in outcomes:
-        print(f"{outcome.file:<{width}}  {outcome.reason or verb}", file=sys.stderr)
+        say(f"{outcome.file:<{width}}  {outcome.reason or verb}")
     raise typer.Exit(EXIT_FAILED if len(failed) == len(outcomes) else EXIT_SOME_FAILED)

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.manifest import MANIFEST
 from export.manifest import REJECTED
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import clear_temporaries
+from train.artifacts import MANIFEST
 
 
 class StepError(FractureEdgeError):

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.manifest import MANIFEST, read_manifest, sha256
 from fracture_edge.files import atomic_path, atomic_write_text, flush_to_disk
+from train.artifacts import MANIFEST, read_manifest, sha256
 
 REJECTED = "rejected"
 

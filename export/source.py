@@ -11,7 +11,7 @@ from fracture_edge.preprocess import Preprocessing
 from train.artifacts import read_record
 from train.data.batches import load_pixels
 from train.data.dataset import ImageTable, read_splits
-from train.evaluation.evaluate import groups_of
+from train.evaluation.predictions import groups_of
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.runtimes.lifeline import die_with
+from benchmarks.runtimes.process import die_with
 from export.recipes import RECIPES
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.machine import peak_memory_mb
@@ -49,7 +49,7 @@ def prepare(
     import keras
 
     from export.source import read_source
-    from train.trainer.loop import predict
+    from train.evaluation.predict import predict
 
     source = read_source(Path(folder), data=Path(data) if data else None)
     calibration, fingerprint = source.calibration(calibration_images, seed)
@@ -215,7 +215,7 @@ STEPS: MappingProxyType[str, Callable[..., dict[str, Any]]] = MappingProxyType(
 
 def _keras() -> None:
     """The converters take TensorFlow functions, whatever backend the model was trained on."""
-    from fracture_edge.commands.options import quiet_tensorflow
+    from train.quiet_tensorflow import quiet_tensorflow
 
     os.environ["KERAS_BACKEND"] = "tensorflow"
     quiet_tensorflow()

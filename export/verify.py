@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.manifest import read_manifest
 from export.jobs import StepError, run_step, working_folder
 from export.manifest import stale
+from export.options import Outcome
 from export.recipes import Budget, load_budgets
-from export.run import Outcome
 from fracture_edge.errors import FractureEdgeError
-from train.artifacts import read_record
+from train.artifacts import read_manifest, read_record
 from train.lock import alone
 
 

@@ -1,6 +1,9 @@
-"""What can go wrong, as a small family of exceptions and the status words that records carry."""
+"""Exceptions, the status words of records, and exit codes."""
 
 from enum import StrEnum
+
+#: Exit codes of the command line: nothing was done, some of several files failed.
+EXIT_FAILED, EXIT_SOME_FAILED = 1, 3
 
 
 class Status(StrEnum):

@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.manifest import sha256
 from fracture_edge.errors import FractureEdgeError, ModelError
 from fracture_edge.modelfile import (
     INPUT_NAME,
@@ -27,7 +26,7 @@ from fracture_edge.modelfile import (
 from fracture_edge.models import EMBEDDED
 from fracture_edge.policy import Decision, Policy
 from fracture_edge.preprocess import Preprocessing
-from train.artifacts import read_record
+from train.artifacts import read_record, sha256
 
 Runtime = Literal["keras", "onnxruntime", "litert", "openvino"]
 #: Characters of what OpenVINO says, which is many lines.

@@ -21,7 +21,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.runtimes.lifeline import die_with
+from benchmarks.runtimes.process import die_with
 
 if TYPE_CHECKING:
     from benchmarks.runtimes.runners import Runner

@@ -4,7 +4,6 @@ Only one process computes at a time, the others are stopped. A row whose worker 
 the others go on.
 """
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from benchmarks.runtimes.process import WorkerError, WorkerProcess
 from benchmarks.runtimes.stand_in import IDLE
 from benchmarks.speed.first_answer import first_answers
 from benchmarks.speed.latency import WARM_UP, summary
+from fracture_edge import console
 
 #: Images that every worker holds; they are its input in turn.
 MOST_IMAGES = 50
@@ -79,15 +79,11 @@ class Speeds:
     harness: dict[str, Any] | None
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def measure_speed(
     rows: Sequence[Contender],
     images: Sequence[Path],
     options: SpeedOptions | None = None,
-    say: Callable[[str], None] = _say,
+    say: Callable[[str], None] = console.say,
 ) -> Speeds:
     """Measure the rows of one model against each other.
 

@@ -5,7 +5,6 @@ They count after gzip, for a download or a packed file system. Sources: Zhu and 
 (2017); Han et al., "Deep Compression" (ICLR 2016), section 3.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ import tf_keras
 from sklearn.cluster import KMeans
 
 from export.compression.tf_keras_twin import check_twin, from_twin, to_twin
+from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
 from train.data.batches import class_weights
 
@@ -159,12 +159,12 @@ def fine_tune(
         FractureEdgeError: The loss was no number.
     """
 
-    def say(epoch: int, logs: dict[str, float]) -> None:
-        print(f"{what}: epoch {epoch + 1} of {tuning.epochs}, loss {logs['loss']:.4f}", file=sys.stderr)
+    def report_epoch(epoch: int, logs: dict[str, float]) -> None:
+        say(f"{what}: epoch {epoch + 1} of {tuning.epochs}, loss {logs['loss']:.4f}")
 
     weights = class_weights(tuning.labels)
     network.compile(tf_keras.optimizers.Adam(tuning.learning_rate), tf_keras.losses.BinaryCrossentropy())
-    print(f"{what}: {len(tuning.pixels)} images, {tuning.epochs} epochs", file=sys.stderr)
+    say(f"{what}: {len(tuning.pixels)} images, {tuning.epochs} epochs")
     history = network.fit(
         tuning.pixels,
         np.asarray(tuning.labels, np.float32)[:, np.newaxis],
@@ -174,7 +174,7 @@ def fine_tune(
         callbacks=[
             *callbacks,
             tf_keras.callbacks.TerminateOnNaN(),
-            tf_keras.callbacks.LambdaCallback(on_epoch_end=say),
+            tf_keras.callbacks.LambdaCallback(on_epoch_end=report_epoch),
         ],
         verbose=0,
     )

@@ -17,7 +17,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from benchmarks.runtimes.runners import runner_of
-from train.trainer.loop import predict
+from train.evaluation.predict import predict
 
 _Floats = npt.NDArray[np.floating[Any]]
 #: Of probabilities: 8 bits answer 0 and 255/256 too, and the first has no log-odds.

@@ -11,9 +11,9 @@ from pathlib import Path
 from fracture_edge.batch.inputs import expand
 from fracture_edge.batch.records import Format, render
 from fracture_edge.classifier import FractureClassifier
-from fracture_edge.cli import EXIT_FAILED, EXIT_SOME_FAILED
+from fracture_edge.console import say
 from fracture_edge.decoding import Wanted
-from fracture_edge.errors import FractureEdgeError, ImageError
+from fracture_edge.errors import EXIT_FAILED, EXIT_SOME_FAILED, FractureEdgeError, ImageError
 from fracture_edge.images.limits import MAX_PIXELS
 from fracture_edge.prediction import Prediction
 
@@ -65,7 +65,7 @@ def classify(
         refuse_overwrite(output)
     files, notes = expand(paths, recursive=recursive)
     for note in notes:
-        print(f"fracture-edge: {note}", file=sys.stderr)
+        say(f"fracture-edge: {note}")
     classifier = FractureClassifier(
         model, threads, threshold=threshold, policy=policy, max_pixels=max_pixels, check_images=check_images
     )
@@ -104,7 +104,8 @@ def _predict(
     """The answers to the frames of each file."""
     if len(files) <= 1:
         return classifier.predict_files(files)
-    from fracture_edge.threads import default_jobs, with_progress
+    from fracture_edge.batch.progress import with_progress
+    from fracture_edge.threads import default_jobs
 
     answers = classifier.predict_files(files, jobs=jobs or default_jobs())
     return with_progress(answers, len(files)) if bar else answers
@@ -130,7 +131,7 @@ def _overlays(classifier: FractureClassifier, folder: Path, max_pixels: int) -> 
             path = writer.write(prediction)
         except ImageError as error:
             # Gone since it was classified: the answer stands.
-            print(f"fracture-edge: no heat map, {error}", file=sys.stderr)
+            say(f"fracture-edge: no heat map, {error}")
             return None
         return None if path is None else str(path)
 

@@ -1,6 +1,5 @@
 """Answers to many images, written so that an interruption loses none and can be gone on from."""
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 from fracture_edge.batch.journal import Journal
 from fracture_edge.batch.records import HEATMAP, Format, columns, csv_line, render
 from fracture_edge.classifier import FractureClassifier
+from fracture_edge.console import say
 from fracture_edge.decoding import Wanted
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, refuse_overwrite
@@ -158,7 +158,7 @@ def write_resumable(
             if held.total:
                 done = len(files) - len(held.missing(files))
                 kept = f"{partial} holds the answers to {done} of {len(files)} files"
-                print(f"fracture-edge: {kept}; --resume goes on from there", file=sys.stderr)
+                say(f"fracture-edge: {kept}; --resume goes on from there")
             else:
                 partial.unlink()
             raise

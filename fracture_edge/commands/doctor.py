@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fracture_edge.cli import EXIT_FAILED
+from fracture_edge.errors import EXIT_FAILED
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

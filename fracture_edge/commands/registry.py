@@ -1,77 +1,60 @@
-"""Every command by name; the one that is called is imported.
+"""All commands by name; the module of a command is imported when it is called."""
 
-Those of the device need the bare install only; those that train, export and measure live in their own packages.
-"""
-
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import typer
 from typer.core import TyperGroup
 
+from fracture_edge._version import __version__
 from fracture_edge.errors import FractureEdgeError
 
 
-class _Elsewhere(NamedTuple):
-    """A command of another package: its module, the packages it imports, its extra, and its summary."""
+class Command(NamedTuple):
+    """A command that is not imported yet.
+
+    Attributes:
+        module: Name of the module whose `app` is the command.
+        summary: Line for the list of commands.
+        extra: Extra of the package that the command needs; empty if the bare install is enough.
+    """
 
     module: str
-    packages: tuple[str, ...]
-    extra: str
     summary: str
+    extra: str = ""
 
 
-_DEVICE = MappingProxyType(
+COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
-        "classify": ("fracture_edge.commands.classify", "Say of each image whether a bone is fractured."),
-        "watch": ("fracture_edge.commands.watch", "Answer images as they appear in a folder."),
-        "info": ("fracture_edge.commands.info", "Print what a model file says about itself, as JSON."),
-        "doctor": ("fracture_edge.commands.doctor", "Check the installation and measure this device."),
-    }
-)
-WORKSHOP = MappingProxyType(
-    {
-        "data": _Elsewhere(
-            "train.cli.data", ("train",), "train", "Audit a folder of labelled X-rays, divide it without leaks."
+        "classify": Command("fracture_edge.commands.classify", "Say of each image whether a bone is fractured."),
+        "watch": Command("fracture_edge.commands.watch", "Answer images as they appear in a folder."),
+        "info": Command("fracture_edge.commands.info", "Print what a model file says about itself, as JSON."),
+        "doctor": Command("fracture_edge.commands.doctor", "Check the installation and measure this device."),
+        "data": Command(
+            "train.cli.data", "Audit a folder of labelled X-rays, divide it without leaks.", extra="train"
         ),
-        "train": _Elsewhere(
-            "train.cli.train",
-            ("train", "benchmarks"),
-            "train",
-            "Train a model from a data folder and a split file.",
+        "train": Command("train.cli.train", "Train a model from a data folder and a split file.", extra="train"),
+        "train-all": Command(
+            "train.cli.train_all", "Train the reference's three models and edge, and compare.", extra="train"
         ),
-        "train-all": _Elsewhere(
-            "train.cli.train_all",
-            ("train", "benchmarks"),
-            "train",
-            "Train the reference's three models and edge, and compare.",
+        "tune": Command("train.cli.tune", "Search for better hyper-parameters of a model.", extra="tune"),
+        "evaluate": Command(
+            "train.cli.evaluate", "Evaluate trained models on a split, with plots.", extra="train"
         ),
-        "tune": _Elsewhere(
-            "train.cli.tune", ("train", "benchmarks"), "tune", "Search for better hyper-parameters of a model."
+        "export": Command(
+            "export.cli", "Export trained models to ONNX and TFLite, float and int8, checked.", extra="export"
         ),
-        "evaluate": _Elsewhere(
-            "train.cli.evaluate",
-            ("train", "benchmarks"),
-            "train",
-            "Judge trained models on a split, with pictures.",
-        ),
-        "export": _Elsewhere(
-            "export.cli",
-            ("export", "train", "benchmarks"),
-            "export",
-            "Export trained models to ONNX and TFLite, float and int8, checked.",
-        ),
-        "benchmark": _Elsewhere(
-            "benchmarks.cli",
-            ("benchmarks", "train"),
-            "benchmark",
-            "Measure a model's accuracy and latency in every format.",
+        "benchmark": Command(
+            "benchmarks.cli", "Measure a model's accuracy and latency in every format.", extra="benchmark"
         ),
     }
 )
+#: Packages beside this one in the order of their imports: each imports only those before it.
+_PACKAGES = ("train", "benchmarks", "export")
 #: Modules whose absence means that the extra of a command is not installed.
 HEAVY = frozenset(
     {
@@ -96,34 +79,40 @@ HEAVY = frozenset(
 )
 
 
-class _Commands(TyperGroup):
-    """Knows all commands by name and imports the one that is called."""
+class LazyGroup(TyperGroup):
+    """Group that lists its commands without importing them.
+
+    Attributes:
+        lazy: Commands by name.
+    """
+
+    lazy: ClassVar[Mapping[str, Command]] = COMMANDS
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [*_DEVICE, *WORKSHOP]
+        """List the names, in the order of the table."""
+        return list(self.lazy)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name in _DEVICE:
-            module = _DEVICE[cmd_name][0]
-        elif cmd_name in WORKSHOP:
-            module = WORKSHOP[cmd_name].module
-            for package in WORKSHOP[cmd_name].packages:
-                _refuse_shadow(package)
-        else:
+        """Import a command by name."""
+        if cmd_name not in self.lazy:
             return None
+        module = self.lazy[cmd_name].module
+        package = module.partition(".")[0]
+        if package in _PACKAGES:
+            for needed in _PACKAGES[: _PACKAGES.index(package) + 1]:
+                _refuse_shadow(needed)
         command = typer.main.get_command(import_module(module).app)
         command.name = cmd_name
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """List the commands without importing them."""
-        device = [(name, summary) for name, (_, summary) in _DEVICE.items()]
+        """Write the names and summaries."""
         with formatter.section("Commands"):
-            formatter.write_dl(device + [(name, elsewhere.summary) for name, elsewhere in WORKSHOP.items()])
+            formatter.write_dl([(name, command.summary) for name, command in self.lazy.items()])
 
 
 app = typer.Typer(
-    cls=_Commands,
+    cls=LazyGroup,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -132,8 +121,19 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"fracture-edge {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit."),
+    ] = False,
+) -> None:
     """Bone fractures on X-rays: from labelled images to an answer in milliseconds, offline.
 
     For research and education. Not a medical device.
@@ -147,7 +147,7 @@ def _root() -> None:
 
 
 def _refuse_shadow(package: str) -> None:
-    """Another module of the name `package` may come first on the path: say so rather than fail oddly.
+    """Refuse to run where another module of the same name comes before one of our packages.
 
     Raises:
         FractureEdgeError: It does; the text names the file.

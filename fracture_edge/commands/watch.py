@@ -18,6 +18,7 @@ from fracture_edge.commands.options import (
     ThreadsOption,
     ThresholdOption,
 )
+from fracture_edge.console import say
 from fracture_edge.images.limits import MAX_PIXELS
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -79,7 +80,7 @@ def watch(
     stopped = _Stop()
 
     def note(text: str) -> None:
-        print(f"fracture-edge: {text}", file=sys.stderr, flush=True)
+        say(f"fracture-edge: {text}")
 
     def report(prediction: Prediction) -> None:
         print(sentence(prediction), flush=True)

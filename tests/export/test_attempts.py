@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from export import run
+from export.attempts import _Export
 from export.jobs import StepError
+from export.options import ExportOptions
 from export.recipes import RECIPES
-from export.run import ExportOptions, _Export
 
 BOUND = 0.015
 

@@ -15,16 +15,17 @@ import numpy as np
 import onnx
 import pytest
 
-from benchmarks.manifest import read_manifest, sha256
 from benchmarks.runtimes.runners import runner_of
 from export.manifest import write_entry
+from export.options import ExportOptions, Outcome
 from export.recipes import Budget, load_budgets, select
-from export.run import ExportOptions, Outcome, export_model
+from export.run import export_model
 from export.source import read_source
 from export.verify import verify
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import read_tflite_info
+from train.artifacts import read_manifest, sha256
 
 #: 120 validation images: one decision that flips is 0.8 %. The tiny network's 8 filters quantise more coarsely
 #: than a real one's, so the tests allow it more than the product allows.

@@ -8,7 +8,7 @@ import pytest
 
 import export.run
 import export.verify
-from export.run import ExportOptions, Outcome
+from export.options import ExportOptions, Outcome
 from fracture_edge.errors import FractureEdgeError
 
 Cli = Callable[..., tuple[int, str, str]]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.manifest import MANIFEST
 from export.jobs import StepError, run_step, working_folder
+from train.artifacts import MANIFEST
 
 
 def test_a_step_that_refuses_says_why(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import onnxruntime
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from benchmarks.manifest import MANIFEST, read_manifest, sha256
+from train.artifacts import MANIFEST, read_manifest, sha256
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc which processes are left")
 

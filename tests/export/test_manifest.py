@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.manifest import read_manifest, sha256
 from export.manifest import drop_entry, gzip_bytes, put, stale, write_entry
 from fracture_edge.errors import FractureEdgeError
+from train.artifacts import read_manifest, sha256
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from fracture_edge.commands.options import ForceOption
+from fracture_edge.console import say
+from train.cli.options import ForceOption
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -42,7 +43,7 @@ def audit(
     from train.data.audit import audit as examine
     from train.data.audit_text import summary
     from train.data.dataset import read_splits, read_table
-    from train.data.division import scan
+    from train.data.splits import scan
 
     if output is not None and not force:
         refuse_overwrite(output)
@@ -72,11 +73,9 @@ def split(
 
     Example: fracture-edge data split fracatlas --out splits.csv
     """
-    import sys
-
     from fracture_edge.files import refuse_overwrite
     from train.data.dataset import SPLITS, read_table
-    from train.data.division import draw, write_split_file
+    from train.data.splits import draw, write_split_file
 
     if not force:
         refuse_overwrite(out)
@@ -84,9 +83,9 @@ def split(
     division = draw(table, fractions=fractions, seed=seed)
     write_split_file(division.table, out, force=force)
     for path, detail in division.unreadable:
-        print(f"left out, cannot be read: {path} ({detail})", file=sys.stderr)
+        say(f"left out, cannot be read: {path} ({detail})")
     for path in division.conflicting:
-        print(f"left out, its copies carry another label: {path}", file=sys.stderr)
+        say(f"left out, its copies carry another label: {path}")
     left_out = len(division.unreadable) + len(division.conflicting)
     print(f"{out}: {len(table) - left_out} images, {left_out} left out")
     for name in SPLITS:

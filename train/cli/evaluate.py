@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from fracture_edge.commands.options import ArtifactsOption, quiet_tensorflow
+from train.cli.options import ArtifactsOption
+from train.quiet_tensorflow import quiet_tensorflow
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fracture_edge.commands.options import (
+from train.cli.options import (
     ArtifactsOption,
     DataOption,
     DistributeOption,
@@ -16,8 +16,8 @@ from fracture_edge.commands.options import (
     SeedOption,
     SetOption,
     TensorBoardOption,
-    quiet_tensorflow,
 )
+from train.quiet_tensorflow import quiet_tensorflow
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from fracture_edge.cli import EXIT_FAILED, EXIT_SOME_FAILED
-from fracture_edge.commands.options import (
+from fracture_edge.errors import EXIT_FAILED, EXIT_SOME_FAILED
+from train.cli.options import (
     ArtifactsOption,
     DataOption,
     EpochsOption,
@@ -15,8 +15,8 @@ from fracture_edge.commands.options import (
     PrecisionOption,
     SeedOption,
     SetOption,
-    quiet_tensorflow,
 )
+from train.quiet_tensorflow import quiet_tensorflow
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -239,3 +239,8 @@ def _refuse_leak(items: list[Item], splits: Path) -> None:
     for item in items:
         if item.group and split_of.setdefault(item.group, item.split) != item.split:
             raise DataError(f"{splits}: group {item.group} is in {split_of[item.group]} and in {item.split}")
+
+
+def join_tables(first: ImageTable, second: ImageTable) -> ImageTable:
+    """The images of both."""
+    return replace(first, items=(*first.items, *second.items))

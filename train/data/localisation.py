@@ -8,22 +8,16 @@ training only.
 import json
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import keras
 import numpy as np
 import numpy.typing as npt
-from keras import ops
 from PIL import Image, ImageDraw
 
 from fracture_edge.preprocess import Preprocessing
 from train.data.dataset import DataError, ImageTable
 
 _COCO = "Annotations/COCO JSON/COCO_fracture_masks.json"
-#: A cell counts as fractured in full when the mark covers this share of it, and in proportion below.
-FULL_COVERAGE = 0.25
-#: About 1 % of the cells are marked; this evens the two kinds out part of the way.
-POSITIVE_WEIGHT = 10.0
 
 
 class Marks(NamedTuple):
@@ -98,36 +92,3 @@ def fracture_masks(table: ImageTable, preprocessing: Preprocessing) -> npt.NDArr
                 draw.rectangle((left, top, left + width - 1, top + height - 1), fill=255)
             masks[row] = framing(np.asarray(canvas))
     return masks
-
-
-class CellLoss(keras.layers.Layer):
-    """Adds the localisation loss while training and passes the probability through.
-
-    The loss is the mean binary cross-entropy of the cells, marked cells weighted by `POSITIVE_WEIGHT`.
-    """
-
-    def __init__(self, weight: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.weight = weight
-
-    def call(self, probability: Any, cells: Any, mask: Any, training: bool = False) -> Any:
-        """Compare the cells with the mask.
-
-        Args:
-            probability: [N, 1], returned as it is.
-            cells: Logits [N, h, w, 1].
-            mask: 0 to 255, [N, H, W, 1].
-            training: Whether to add the loss.
-        """
-        if training:
-            size = (mask.shape[1] // cells.shape[1], mask.shape[2] // cells.shape[2])
-            coverage = ops.average_pool(mask, size, size) / 255.0
-            target = ops.clip(coverage / FULL_COVERAGE, 0.0, 1.0)
-            logits = ops.cast(cells, "float32")
-            losses = POSITIVE_WEIGHT * target * ops.softplus(-logits) + (1 - target) * ops.softplus(logits)
-            self.add_loss(self.weight * ops.mean(losses))
-        return probability
-
-    def compute_output_shape(self, probability: Any, *_: Any) -> Any:
-        """The probability's."""
-        return probability

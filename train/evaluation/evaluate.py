@@ -1,9 +1,7 @@
 """A trained model on one split: figures with intervals, the report per class, and the pictures."""
 
-import csv
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +10,19 @@ import numpy.typing as npt
 from sklearn.metrics import brier_score_loss, classification_report, log_loss
 
 from fracture_edge.errors import FractureEdgeError
-from fracture_edge.files import atomic_path, atomic_write_text
+from fracture_edge.files import atomic_write_text
 from fracture_edge.preprocess import Preprocessing
 from train.artifacts import read_record
 from train.data.batches import fingerprint, load_pixels
 from train.data.dataset import ImageTable
-from train.data.division import scan
-from train.data.shortcuts import trivial_scores
+from train.evaluation.baseline import trivial_baseline
 from train.evaluation.calibration import Calibration, Floats
 from train.evaluation.metrics import auroc, confusion, evaluate
 from train.evaluation.plots import draw_confusion, draw_curves, draw_reliability
+from train.evaluation.predictions import Predictions, groups_of, write_predictions
 
 EVALUATION_SCHEMA = 1
 CLASSES = ("not fractured", "fractured")
-
-
-@dataclass(frozen=True, slots=True)
-class Predictions:
-    """P(fractured) of the images of a split, [N].
-
-    Attributes:
-        raw: As the network was trained.
-        calibrated: As it answers.
-    """
-
-    raw: Floats
-    calibrated: Floats
 
 
 def evaluate_model(folder: Path, split: str, *, data: Path | None = None) -> dict[str, Any]:
@@ -57,7 +42,7 @@ def evaluate_model(folder: Path, split: str, *, data: Path | None = None) -> dic
     import keras
 
     from train.data.dataset import read_splits
-    from train.trainer.loop import predict
+    from train.evaluation.predict import predict
 
     record = read_record(folder)
     table = read_splits(data or Path(record["data"]["root"]), folder / "splits.csv")
@@ -144,11 +129,6 @@ def figures(part: ImageTable, predictions: Predictions, threshold: float | Float
     }
 
 
-def groups_of(part: ImageTable) -> list[str]:
-    """What belongs together; an image without a group stands for itself."""
-    return [item.group or item.path for item in part]
-
-
 def auroc_without_hardware(part: ImageTable, scores: npt.NDArray[np.floating[Any]]) -> dict[str, float] | None:
     """AUROC of the images known to show no metal; ``None`` where a class is missing among them."""
     rows = [row for row, item in enumerate(part) if item.metadata.get("hardware") == "0"]
@@ -156,36 +136,3 @@ def auroc_without_hardware(part: ImageTable, scores: npt.NDArray[np.floating[Any
     if {labels[row] for row in rows} != {0, 1}:
         return None
     return asdict(auroc([labels[row] for row in rows], scores[rows], [groups[row] for row in rows]))
-
-
-def trivial_baseline(table: ImageTable, split: str) -> dict[str, float] | None:
-    """AUROC of size, brightness, contrast, black and white alone: what a model must beat.
-
-    ``None`` where there is nothing to learn it from.
-    """
-    if set(table.where("train").labels) != {0, 1}:
-        return None
-    # Nothing else is looked at: the test images stay unseen while a model is trained.
-    seen = replace(table, items=tuple(item for item in table if item.split in ("train", split)))
-    part = table.where(split)
-    return asdict(auroc(part.labels, trivial_scores(seen, scan(seen), split), groups_of(part)))
-
-
-def write_predictions(part: ImageTable, predictions: Predictions, path: Path) -> None:
-    """Write path, label, group and calibrated P(fractured) of every image."""
-    write_rows(
-        path,
-        ("path", "label", "group", "probability"),
-        [
-            (item.path, item.label, item.group, f"{probability:.6f}")
-            for item, probability in zip(part, predictions.calibrated, strict=True)
-        ],
-    )
-
-
-def write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write a CSV file in one step."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)

@@ -19,7 +19,7 @@ from train.evaluation.metrics import reliability
 from train.figure import COLOURS, picture
 
 if TYPE_CHECKING:
-    from train.evaluation.evaluate import Predictions
+    from train.evaluation.predictions import Predictions
 
 
 def draw_confusion(labels: Sequence[int], called: npt.NDArray[np.int_], path: Path, *, title: str) -> None:

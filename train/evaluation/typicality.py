@@ -24,7 +24,7 @@ from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path
 from fracture_edge.modelfile import ATYPICALITY_NAME, OUTPUT_NAME
 from train.architectures import ARCHITECTURES
-from train.trainer.loop import outputs
+from train.evaluation.predict import outputs
 
 FILE = "typicality.npz"
 #: Share of validation images that are called unlike the training images by mistake.

@@ -8,7 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from train.recipes.recipe import Recipe, RecipeError, override
+from train.recipes.recipe import Recipe, override
+from train.recipes.tables import RecipeError
 
 _KEYS = frozenset({"low", "high", "log", "choices"})
 

@@ -8,22 +8,25 @@ from typing import Any
 
 import numpy as np
 
+from fracture_edge.console import say
 from fracture_edge.files import atomic_write_text
 from train.data.batches import fingerprint
 from train.data.dataset import DataError, ImageTable
-from train.data.division import pool_of
-from train.data.splits import fold_numbers
+from train.data.pixel_store import PixelStore
+from train.data.splits import fold_numbers, pool_of
 from train.device import Device, prepare
-from train.evaluation.evaluate import Predictions, figures, write_rows
+from train.evaluation.evaluate import figures
+from train.evaluation.predict import predict
+from train.evaluation.predictions import Predictions, write_rows
 from train.figure import COLOURS, picture
 from train.lock import alone
 from train.recipes.recipe import Recipe
-from train.runs.options import RunOptions
-from train.runs.run_folder import FOLD_FILE, check_target, open_folder, publish
-from train.runs.train_model import PixelStore, run_settings, say, tensorboard, train_once
+from train.runs.options import RunOptions, tensorboard
+from train.runs.run_folder import check_target, open_folder, publish
+from train.runs.train_model import run_settings
 from train.runs.training_record import operating_point
-from train.trainer.callbacks import clear_state
-from train.trainer.loop import predict
+from train.trainer.callbacks import FOLD_FILE, clear_state
+from train.trainer.train_once import train_once
 
 FOLDS_SCHEMA = 1
 _HEADER = ("path", "label", "group", "fold", "threshold", "raw", "probability")

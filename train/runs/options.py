@@ -1,7 +1,12 @@
 """What every training command is told beside the recipe."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+
+import keras
+
+from fracture_edge.errors import FractureEdgeError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -10,7 +15,7 @@ class RunOptions:
 
     Attributes:
         data: The data folder.
-        splits: The split file; see `train.data.division.divided_table` for ``None``.
+        splits: The split file; see `train.data.splits.divided_table` for ``None``.
         out: Folder of all artefacts; every run gets a folder of its own in it.
         weights: Initial weights, see `train.weights.initialise`; the recipe's when ``None``.
         recipe_name: Goes into the record.
@@ -33,3 +38,16 @@ class RunOptions:
     tensorboard: Path | None = None
     resume: bool = False
     force: bool = False
+
+
+def tensorboard(options: RunOptions, name: str) -> list[keras.callbacks.Callback]:
+    """The callback that writes TensorBoard's logs, where they are asked for.
+
+    Raises:
+        FractureEdgeError: The package is missing.
+    """
+    if options.tensorboard is None:
+        return []
+    if find_spec("tensorboard") is None:
+        raise FractureEdgeError("--tensorboard needs tensorboard: pip install 'fracture-edge[tensorboard]'")
+    return [keras.callbacks.TensorBoard(options.tensorboard / name)]

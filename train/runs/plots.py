@@ -14,7 +14,7 @@ from train.recipes.recipe import Recipe
 from train.trainer.callbacks import History
 
 if TYPE_CHECKING:
-    from train.runs.train_model import PixelStore
+    from train.data.pixel_store import PixelStore
 
 #: Images of each class on the sheet of samples, and augmented copies of each.
 SAMPLES, COPIES = 4, 5

@@ -9,10 +9,8 @@ from typing import Any
 
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text, refuse_overwrite
-from train.trainer.callbacks import STATE_FILE, clear_state
+from train.trainer.callbacks import FOLD_FILE, STATE_FILE, clear_state
 
-#: What is left of a finished fold of a cross-validation.
-FOLD_FILE = "fold.json"
 _SETTINGS = "run.json"
 
 

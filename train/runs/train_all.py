@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
 from train.data.dataset import read_splits, read_table
 from train.evaluation.compare import compare_models
@@ -12,7 +13,7 @@ from train.evaluation.evaluate import evaluate_model
 from train.recipes.recipe import Recipe
 from train.runs.options import RunOptions
 from train.runs.run_folder import unfinished, worth_resuming
-from train.runs.train_model import say, train_model
+from train.runs.train_model import train_model
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,19 +12,24 @@ import optuna
 import tomli_w
 from matplotlib.ticker import NullFormatter
 
+from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from train.data.batches import fingerprint
-from train.data.division import divided_table
+from train.data.dataset import join_tables
+from train.data.pixel_store import PixelStore
+from train.data.splits import divided_table
 from train.device import prepare
-from train.evaluation.evaluate import write_rows
+from train.evaluation.predictions import write_rows
 from train.figure import COLOURS, picture
 from train.lock import alone
-from train.recipes.recipe import Recipe, plain_values
+from train.recipes.recipe import Recipe
 from train.recipes.search_space import Range, apply, check_space
+from train.recipes.tables import plain_values
 from train.runs.options import RunOptions
-from train.runs.train_model import PixelStore, join_tables, run_settings, say, train_once
+from train.runs.train_model import run_settings
 from train.trainer.callbacks import best_of
+from train.trainer.train_once import train_once
 
 _STUDY = "tune"
 _SETTINGS = "settings"

@@ -223,3 +223,7 @@ class Commit(keras.callbacks.Callback):
         State(history.phase, history.rows, history.kept).write(self.folder)
         if stalled(rows, self.recipe):
             self.model.stop_training = True
+
+
+#: What is left of a finished fold of a cross-validation.
+FOLD_FILE = "fold.json"

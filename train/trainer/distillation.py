@@ -18,10 +18,9 @@ from sklearn.metrics import roc_auc_score
 from fracture_edge.files import atomic_write_text
 from train.data.dataset import ImageTable
 from train.data.splits import fold_numbers
-from train.evaluation.evaluate import write_rows
+from train.evaluation.predictions import write_rows
 from train.recipes.recipe import Distillation, Recipe
-from train.runs.run_folder import FOLD_FILE
-from train.trainer.callbacks import clear_state
+from train.trainer.callbacks import FOLD_FILE, clear_state
 
 #: What the teachers said of each training image, in the folder of the run.
 ANSWERS_FILE = "teachers.csv"

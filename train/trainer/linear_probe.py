@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fracture_edge.errors import FractureEdgeError
 from train.data.augment import Augmentation, draws
-from train.trainer.loop import outputs
+from train.evaluation.predict import outputs
 
 #: Inverse strength of the L2 penalty on standardised features times their number, by the study `frozen-features`.
 #: The log-odds vary by so much under the prior that the penalty stands for, however many features there are.

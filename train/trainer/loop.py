@@ -5,18 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-import numpy.typing as npt
 
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import after_grey_levels, set_trainable
 from train.data.augment import RandomAffine, RandomGreyLevels
 from train.data.batches import Batches
-from train.data.localisation import CellLoss
 from train.data.soft_targets import SoftAccuracy, SoftAuroc
-from train.device import devices_sharing
 from train.recipes.recipe import Phase, Recipe
-from train.trainer.batch_norm import RefitNorms
+from train.trainer.batch_norm import RefitNorms, fused_norms
 from train.trainer.callbacks import (
     Commit,
     History,
@@ -28,7 +24,7 @@ from train.trainer.callbacks import (
     stalled,
     state_file,
 )
-from train.trainer.fused import fused_norms
+from train.trainer.cell_loss import CellLoss
 
 
 def fit(
@@ -170,21 +166,3 @@ def learning_rate(phase: Phase, steps: int) -> Any:
     if warmup:
         return keras.optimizers.schedules.PolynomialDecay(phase.learning_rate * 0.01, warmup, phase.learning_rate)
     return phase.learning_rate
-
-
-def predict(model: keras.Model, pixels: npt.NDArray[np.uint8], batch_size: int = 64) -> npt.NDArray[np.float64]:
-    """P(fractured) for uint8 [N, H, W, 1]: float64 [N]."""
-    return outputs(model, pixels, batch_size)[:, 0]
-
-
-def outputs(model: keras.Model, pixels: npt.NDArray[np.uint8], batch_size: int = 64) -> npt.NDArray[np.float64]:
-    """What a model of one output gives for uint8 [N, H, W, 1]: float64 [N, ...]."""
-    sharing = devices_sharing()
-    step = max(1, batch_size // sharing) * sharing
-    # The last image fills up: devices that share a batch get equal parts, and no batch is of a size of its own,
-    # for which JAX would compile the network once more.
-    size = sharing if len(pixels) < step else step
-    filled = np.concatenate([pixels, np.repeat(pixels[-1:], -len(pixels) % size, axis=0)])
-    # Batch by batch, not by `predict` of the whole: see `train.data.batches.Batches` on tf.data.
-    found = [model.predict_on_batch(filled[start : start + step]) for start in range(0, len(filled), step)]
-    return np.concatenate(found).astype(np.float64)[: len(pixels)]

@@ -6,18 +6,18 @@ Takes size and the gate's figures from ``export.json``, times all files in turns
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.environment import environment
-from benchmarks.manifest import read_manifest
 from benchmarks.runtimes.runners import Runner, runner_of
 from benchmarks.speed.latency import interleaved
+from fracture_edge.console import say
 from fracture_edge.files import atomic_write_text
 from fracture_edge.preprocess import Preprocessing
+from train.artifacts import read_manifest
 from train.evaluation.formatting import interval
 
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "formats"
@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=100)
     arguments = parser.parse_args()
     for folder in arguments.folders:
-        print(f"{folder.name}: timing", file=sys.stderr)
+        say(f"{folder.name}: timing")
         result = measure(folder, arguments.runs)
         atomic_write_text(RESULTS / f"{result['model']}.json", json.dumps(result, indent=2) + "\n")
 

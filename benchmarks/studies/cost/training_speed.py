@@ -19,16 +19,16 @@ import keras
 import numpy as np
 
 from benchmarks.environment import environment
-from fracture_edge.commands.options import quiet_tensorflow
 from fracture_edge.files import atomic_write_text
 from train.architectures import ARCHITECTURES, build, set_trainable
 from train.data.batches import Batches
 from train.data.mixing import Mixing
 from train.device import prepare
+from train.quiet_tensorflow import quiet_tensorflow
 from train.recipes.recipe import Recipe, load_recipe
-from train.runs.train_model import clear_session
 from train.trainer import loop
-from train.trainer.fused import fused_norms
+from train.trainer.batch_norm import fused_norms
+from train.trainer.train_once import clear_session
 
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "training-speed.json"
 

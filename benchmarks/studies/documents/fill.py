@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.report import prose, summary_table, tables
+from benchmarks.report import prose, tables
+from benchmarks.report.markdown import summary_table
 from benchmarks.report.recommend import recommend
 from benchmarks.studies.cost import formats
 from benchmarks.studies.documents import aims, policies

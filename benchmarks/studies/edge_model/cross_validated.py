@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fracture_edge.commands.options import quiet_tensorflow
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from train.evaluation.formatting import NONE, interval, markdown_cell
 from train.evaluation.paired import compare_pairs
+from train.quiet_tensorflow import quiet_tensorflow
 
 _SHOWN = ("auroc", "sensitivity_at_specificity_90", "ece")
 _ABOUT = ("model", "initial_weights", "seed", "device", "precision", "data_fingerprint")
@@ -182,7 +182,8 @@ def _changes(given: Any, usual: Any, key: str = "") -> list[str]:
 def _shipped(model: str, name: str) -> Any:
     """The recipe as it ships; ``None`` where the package has none of that name."""
     # Imports Keras, which nothing else here needs.
-    from train.recipes.recipe import load_recipe, plain_values
+    from train.recipes.recipe import load_recipe
+    from train.recipes.tables import plain_values
 
     try:
         return plain_values(load_recipe(model, name))

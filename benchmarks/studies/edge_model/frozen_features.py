@@ -17,18 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.studies.edge_model.learning_curve import part_of
-from fracture_edge.commands.options import quiet_tensorflow
+from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from fracture_edge.preprocess import Preprocessing
 from train.architectures import build
 from train.data.batches import fingerprint, load_pixels
 from train.data.dataset import ImageTable
-from train.data.division import pool_of
-from train.data.splits import fold_numbers
-from train.evaluation.evaluate import groups_of
+from train.data.splits import fold_numbers, pool_of
 from train.evaluation.formatting import interval
 from train.evaluation.metrics import auroc
+from train.evaluation.predictions import groups_of
+from train.quiet_tensorflow import quiet_tensorflow
 from train.trainer.linear_probe import STRENGTH, features_of, regress
 from train.weights import initialise
 
@@ -140,7 +140,7 @@ def measure(
         for strength, share in plan:
             row = {"size": size} | pool.judge(plain, mirrored, strength=strength, share=share)
             result["rows"].append(row)
-            print(f"{size} {strength:.1g} {row['training_images']} {interval(row['auroc'])}", file=sys.stderr)
+            say(f"{size} {strength:.1g} {row['training_images']} {interval(row['auroc'])}")
     return result
 
 

@@ -15,17 +15,20 @@ from typing import Any
 
 import numpy as np
 
+from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from train.data.batches import fingerprint
-from train.data.dataset import ImageTable
-from train.data.division import divided_table
+from train.data.dataset import ImageTable, join_tables
+from train.data.pixel_store import PixelStore
+from train.data.splits import divided_table
 from train.device import prepare
-from train.evaluation.evaluate import figures, groups_of
+from train.evaluation.evaluate import figures
+from train.evaluation.predictions import groups_of
 from train.figure import COLOURS, picture
 from train.recipes.recipe import Recipe, load_recipe, override
-from train.runs.train_model import PixelStore, join_tables, say, train_once
 from train.trainer.callbacks import clear_state
+from train.trainer.train_once import train_once
 
 SHARES = (0.125, 0.25, 0.5, 1.0)
 

@@ -21,6 +21,7 @@ from benchmarks.environment import environment
 from benchmarks.studies.processors.emulator import DEFAULT_CPUS, SYSROOT_VARIABLE, Python, ask, emulated
 from benchmarks.studies.processors.sysroot import prepare
 from fracture_edge.batch.inputs import expand
+from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from fracture_edge.modelfile import read_model
@@ -147,7 +148,7 @@ def main() -> None:
             return
         files, notes = expand(options.images, recursive=True)
         for note in notes:
-            print(note, file=sys.stderr)
+            say(note)
         files = spread(files, options.count or len(files))
         result = check(
             options.model,

@@ -32,13 +32,13 @@ from fracture_edge.images.image_file import load_image
 from fracture_edge.prediction import Prediction
 from train.data.batches import fingerprint
 from train.data.dataset import ImageTable
-from train.data.division import divided_table
 from train.data.localisation import Marks, fracture_marks
+from train.data.splits import divided_table
 from train.evaluation import bootstrap
 from train.evaluation.bootstrap import Roc
-from train.evaluation.evaluate import groups_of
 from train.evaluation.formatting import interval
 from train.evaluation.metrics import Estimate, auroc, evaluate, percentile, wilson
+from train.evaluation.predictions import groups_of
 
 RESAMPLES, SEED = 2000, 0
 WITHOUT_METAL = "images with metal left out"

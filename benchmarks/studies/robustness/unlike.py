@@ -26,7 +26,7 @@ from fracture_edge.images.image_file import ImageSource, load_image
 from fracture_edge.suitability import Doubt
 from train.data.batches import fingerprint
 from train.data.dataset import ImageTable
-from train.data.division import divided_table
+from train.data.splits import divided_table
 from train.evaluation.metrics import wilson
 
 #: Pictures of each kind that is drawn.

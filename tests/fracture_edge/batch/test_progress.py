@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from fracture_edge import threads as batch
-from fracture_edge.threads import default_jobs, in_order, with_progress
+from fracture_edge.batch.progress import with_progress
+from fracture_edge.threads import default_jobs, in_order
 
 
 def test_slow_first_items_do_not_change_the_order() -> None:

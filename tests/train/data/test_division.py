@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from train.data.dataset import DataError, ImageTable, read_splits, read_table
-from train.data.division import divided_table, draw, write_split_file
+from train.data.splits import divided_table, draw, write_split_file
 
 MakeDataset = Callable[..., Path]
 

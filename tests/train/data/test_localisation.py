@@ -8,7 +8,8 @@ import pytest
 
 from fracture_edge.preprocess import Preprocessing
 from train.data.dataset import DataError, ImageTable, read_table
-from train.data.localisation import FULL_COVERAGE, POSITIVE_WEIGHT, CellLoss, fracture_masks
+from train.data.localisation import fracture_masks
+from train.trainer.cell_loss import FULL_COVERAGE, POSITIVE_WEIGHT, CellLoss
 
 COCO = "Annotations/COCO JSON/COCO_fracture_masks.json"
 

@@ -16,7 +16,8 @@ from fracture_edge.preprocess import Preprocessing
 from train.data.batches import fingerprint
 from train.data.dataset import ImageTable, read_table
 from train.evaluation.calibration import Calibration
-from train.evaluation.evaluate import Predictions, evaluate_model, groups_of, judge
+from train.evaluation.evaluate import evaluate_model, judge
+from train.evaluation.predictions import Predictions, groups_of
 from train.recipes.recipe import Recipe, override, recipe_of
 from train.runs.options import RunOptions
 from train.runs.train_model import train_model

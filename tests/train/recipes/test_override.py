@@ -7,7 +7,8 @@ import pytest
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.preprocess import Preprocessing
 from train.data.augment import Augmentation
-from train.recipes.recipe import Phase, Recipe, RecipeError, override
+from train.recipes.recipe import Phase, Recipe, override
+from train.recipes.tables import RecipeError
 
 RECIPE = Recipe(
     architecture="edge",

@@ -4,7 +4,8 @@ import pytest
 
 from fracture_edge.preprocess import Preprocessing
 from train.data.augment import Augmentation
-from train.recipes.recipe import Phase, Recipe, RecipeError, load_recipe, recipe_of
+from train.recipes.recipe import Phase, Recipe, load_recipe, recipe_of
+from train.recipes.tables import RecipeError
 
 MINIMAL = """
 architecture = "edge"

@@ -13,8 +13,9 @@ from fracture_edge.errors import FractureEdgeError
 from fracture_edge.preprocess import Preprocessing
 from train.architectures import ARCHITECTURES
 from train.data.augment import Augmentation
-from train.recipes.recipe import Phase, Recipe, RecipeError, load_recipe
+from train.recipes.recipe import Phase, Recipe, load_recipe
 from train.recipes.search_space import Range, apply, check_space, load_space
+from train.recipes.tables import RecipeError
 
 RECIPE = Recipe(
     architecture="custom_cnn",

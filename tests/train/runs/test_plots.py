@@ -14,12 +14,12 @@ from fracture_edge.preprocess import Preprocessing
 from train import figure
 from train.data.augment import Augmentation
 from train.data.dataset import ImageTable, read_table
+from train.data.pixel_store import PixelStore
 from train.evaluation import plots as evaluation_pictures
-from train.evaluation.evaluate import Predictions
+from train.evaluation.predictions import Predictions
 from train.figure import COLOURS
 from train.recipes.recipe import Phase, Recipe
 from train.runs import plots as pictures
-from train.runs.train_model import PixelStore
 from train.trainer.callbacks import History, State
 
 Row = dict[str, Any]

@@ -10,7 +10,8 @@ import pytest
 
 from fracture_edge.preprocess import Preprocessing
 from train.data.dataset import DataError, ImageTable, Item
-from train.recipes.recipe import Distillation, Phase, Recipe, RecipeError, load_recipe, override
+from train.recipes.recipe import Distillation, Phase, Recipe, load_recipe, override
+from train.recipes.tables import RecipeError
 from train.runs import train_model as run
 from train.runs.options import RunOptions
 from train.trainer.distillation import ANSWERS_FILE, cross_fit, teacher_recipe

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from train.trainer.fused import fused_norms
+from train.trainer.batch_norm import fused_norms
 
 
 def _model(*, axis: int = -1, scale: bool = True, dtype: str = "float32") -> keras.Model:

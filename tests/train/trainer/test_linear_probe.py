@@ -14,7 +14,8 @@ from fracture_edge.preprocess import Preprocessing
 from train.architectures import build, edge
 from train.data.augment import Augmentation, draws
 from train.data.batches import Batches
-from train.recipes.recipe import Phase, Recipe, RecipeError, load_recipe, override
+from train.recipes.recipe import Phase, Recipe, load_recipe, override
+from train.recipes.tables import RecipeError
 from train.runs import train_model as run
 from train.runs.options import RunOptions
 from train.trainer import loop

@@ -13,7 +13,7 @@ from benchmarks.studies.edge_model import learning_curve
 from benchmarks.studies.edge_model.learning_curve import Plan, measure, part_of
 from fracture_edge.errors import FractureEdgeError
 from train.data.dataset import ImageTable, Item, read_splits
-from train.evaluation.evaluate import groups_of
+from train.evaluation.predictions import groups_of
 from train.recipes.recipe import load_recipe
 
 

@@ -1,0 +1,52 @@
+"""How to export, and what became of one format."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from export.recipes import METHODS, Budget, load_budgets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """How to export.
+
+    Attributes:
+        methods: Calibrations of int8 ONNX, of `export.recipes.METHODS`, tried in this order.
+        calibration_images: Training images drawn for the ranges of activations.
+        seed: Of the draw, and of fine-tuning after compression.
+        data: The data folder, where it is not the one of the training run any more.
+        heatmap: Whether files get a heat map as second output, where their format can hold it.
+        compression: What is done to the network before: arguments of `export.compression.compress.compressed`.
+        tune_epochs: Of quantisation-aware training.
+        budgets: By precision, and ``compressed``.
+        licence: Of the weights, see `export.source.model_info`.
+        force: Whether existing files may be replaced.
+    """
+
+    methods: Sequence[str] = METHODS
+    calibration_images: int = 256
+    seed: int = 0
+    data: Path | None = None
+    heatmap: bool = False
+    compression: Mapping[str, Any] = field(default_factory=dict)
+    tune_epochs: int = 1
+    budgets: Mapping[str, Budget] = field(default_factory=load_budgets)
+    licence: str = ""
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one format.
+
+    Attributes:
+        file: Its name.
+        path: Where it lies; ``None`` when nothing was made.
+        reason: Why it is not accepted; empty when it is.
+    """
+
+    file: str
+    path: Path | None
+    reason: str = ""

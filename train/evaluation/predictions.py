@@ -1,0 +1,49 @@
+"""Predictions of a split, and the CSV file that holds them."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fracture_edge.files import atomic_path
+from train.data.dataset import ImageTable
+from train.evaluation.calibration import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """P(fractured) of the images of a split, [N].
+
+    Attributes:
+        raw: As the network was trained.
+        calibrated: As it answers.
+    """
+
+    raw: Floats
+    calibrated: Floats
+
+
+def groups_of(part: ImageTable) -> list[str]:
+    """What belongs together; an image without a group stands for itself."""
+    return [item.group or item.path for item in part]
+
+
+def write_predictions(part: ImageTable, predictions: Predictions, path: Path) -> None:
+    """Write path, label, group and calibrated P(fractured) of every image."""
+    write_rows(
+        path,
+        ("path", "label", "group", "probability"),
+        [
+            (item.path, item.label, item.group, f"{probability:.6f}")
+            for item, probability in zip(part, predictions.calibrated, strict=True)
+        ],
+    )
+
+
+def write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write a CSV file in one step."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
