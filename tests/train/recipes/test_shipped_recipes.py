@@ -21,7 +21,7 @@ HEAD = Phase(10, 1e-4, trainable="head")
 
 
 def _shipped() -> list[tuple[str, str]]:
-    folder = Path(__file__).resolve().parents[2] / "train/recipes"
+    folder = Path(__file__).resolve().parents[3] / "train/recipes"
     return [tuple(path.stem.split("-")) for path in sorted(folder.glob("*.toml"))]
 
 

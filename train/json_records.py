@@ -1,0 +1,57 @@
+"""Records as JSON: dataclasses to plain values and back, checked by their types."""
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cattrs
+
+from fracture_edge.errors import FractureEdgeError
+from fracture_edge.files import atomic_write_text
+
+Record = TypeVar("Record")
+#: Fields that have their default are left out of the JSON, and may be missing when it is read.
+_CONVERTER = cattrs.Converter(omit_if_default=True)
+
+
+def to_plain(record: object) -> Any:
+    """Turn a dataclass into dictionaries, lists and numbers."""
+    return _CONVERTER.unstructure(record)
+
+
+def from_plain(kind: type[Record], values: object, source: str) -> Record:
+    """Turn plain values into a dataclass. Keys that it does not know are passed over.
+
+    Args:
+        kind: Class of the record.
+        values: What `to_plain` made.
+        source: Name of the file, for the message.
+
+    Raises:
+        FractureEdgeError: A field is missing or of another type.
+    """
+    try:
+        return _CONVERTER.structure(values, kind)
+    except cattrs.BaseValidationError as error:
+        raise FractureEdgeError(
+            f"{source}: {'; '.join(cattrs.transform_error(error, path=kind.__name__))}"
+        ) from error
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        FractureEdgeError: It cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FractureEdgeError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise FractureEdgeError(f"{path}: not JSON ({error})") from error
+
+
+def write_record(path: Path, record: object) -> None:
+    """Write a record as JSON in one step."""
+    atomic_write_text(path, json.dumps(to_plain(record), indent=2) + "\n")
