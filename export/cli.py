@@ -99,26 +99,25 @@ def export(
     from export.recipes import METHODS, load_budgets, select
     from export.run import export_model
     from export.verify import verify as check
-    from train.artifacts import trained_models
+    from train.artifacts import Compression, trained_models
 
     if verify is not None:
         _end(check(verify, data=data, budgets=load_budgets(budgets)), verb="holds")
         return
     if calibration not in ("auto", *METHODS):
-        raise typer.BadParameter(f"--calibration {calibration}: there are auto, {', '.join(METHODS)}")
-    recipes = select(
+        raise typer.BadParameter(f"--calibration {calibration}: must be one of: auto, {', '.join(METHODS)}")
+    formats = select(
         names=[*(recipe or ()), *(["tflite_int8_qat"] if qat else [])],
         runtimes=_chosen(onnx=onnx, tflite=tflite),
         precisions=_chosen(float32=float32, float16=float16, dynamic=dynamic, int8=int8),
         target=target,
         everything=everything,
     )
-    if not recipes:
+    if not formats:
         raise typer.BadParameter("no format has all that is asked for; see export/recipes.toml")
-    compression: dict[str, Any] = {"rank": factorise, "sparsity": prune, "clusters": cluster}
-    compression = {name: value for name, value in compression.items() if value is not None}
-    if compression:
-        compression |= {"epochs": tune_epochs, "seed": seed}
+    compression = None
+    if (factorise, prune, cluster) != (None, None, None):
+        compression = Compression(rank=factorise, sparsity=prune, clusters=cluster, epochs=tune_epochs, seed=seed)
     options = ExportOptions(
         methods=METHODS if calibration == "auto" else (calibration,),
         calibration_images=calibration_images,
@@ -134,7 +133,7 @@ def export(
     outcomes: list[Outcome] = []
     for model in models or trained_models(artifacts):
         try:
-            outcomes += export_model(model, recipes, artifacts=artifacts, options=options)
+            outcomes += export_model(model, formats, artifacts=artifacts, options=options)
         except FractureEdgeError as error:
             if not models or len(models) > 1:
                 # The other models go on.

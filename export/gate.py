@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
+from train.artifacts import GateMetrics
 from train.evaluation.metrics import proportions
 from train.evaluation.paired import compare_pairs
 
@@ -23,7 +24,7 @@ def compare(
     threshold: float,
     *,
     resamples: int = RESAMPLES,
-) -> dict[str, Any]:
+) -> GateMetrics:
     """Compare the probabilities of two forms of one model on the same labelled images.
 
     Args:
@@ -34,28 +35,28 @@ def compare(
         threshold: The frozen threshold.
         resamples: Of the paired bootstrap, which draws groups.
 
-    Returns:
-        Largest and mean absolute difference of probability, share of equal decisions; sensitivity, specificity
-        and AUROC of both; ``auroc_change`` and ``sensitivity_change`` (exported less Keras) with their 95 %
-        intervals.
     """
     before, after = np.asarray(reference, np.float64), np.asarray(exported, np.float64)
     found = compare_pairs(labels, groups, before, after, threshold, resamples=resamples)
     keras, file = proportions(labels, before, threshold), proportions(labels, after, threshold)
-    changes = {"auroc_change": found.auroc_change, "sensitivity_change": found.sensitivity_change}
-    return {
-        "images": len(labels),
-        "fractured": sum(labels),
-        "threshold": threshold,
-        "largest_difference": found.largest_difference,
-        "mean_difference": found.mean_difference,
-        "same_decision": found.agreement,
-        "sensitivity_keras": keras["recall"].value,
-        "sensitivity_exported": file["recall"].value,
-        "specificity_keras": keras["specificity"].value,
-        "specificity_exported": file["specificity"].value,
-        "auroc_keras": float(roc_auc_score(labels, before)),
-        "auroc_exported": float(roc_auc_score(labels, after)),
-        **{name: change.value for name, change in changes.items()},
-        "intervals": {name: [change.low, change.high] for name, change in changes.items()},
-    }
+    auroc, sensitivity = found.auroc_change, found.sensitivity_change
+    return GateMetrics(
+        images=len(labels),
+        fractured=sum(labels),
+        threshold=threshold,
+        largest_difference=found.largest_difference,
+        mean_difference=found.mean_difference,
+        same_decision=found.agreement,
+        sensitivity_keras=keras["recall"].value,
+        sensitivity_exported=file["recall"].value,
+        specificity_keras=keras["specificity"].value,
+        specificity_exported=file["specificity"].value,
+        auroc_keras=float(roc_auc_score(labels, before)),
+        auroc_exported=float(roc_auc_score(labels, after)),
+        auroc_change=auroc.value,
+        sensitivity_change=sensitivity.value,
+        intervals={
+            "auroc_change": (auroc.low, auroc.high),
+            "sensitivity_change": (sensitivity.low, sensitivity.high),
+        },
+    )

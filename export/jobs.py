@@ -10,31 +10,37 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from export.manifest import REJECTED
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import clear_temporaries
 from train.artifacts import MANIFEST
+from train.json_records import from_plain
+
+Result = TypeVar("Result")
 
 
 class StepError(FractureEdgeError):
     """A step failed; the text says why."""
 
 
-def run_step(step: str, arguments: dict[str, Any], *, quiet: bool = True) -> dict[str, Any]:
+def run_step(
+    step: str, arguments: Mapping[str, Any], kind: type[Result], *, quiet: bool = True
+) -> tuple[Result, int]:
     """Run a step of `export.steps` and wait for it.
 
     Args:
         step: Name of the function.
         arguments: Its arguments, as JSON can hold them; ``work`` is the working folder.
+        kind: Class of its result.
         quiet: Keep what it writes to stderr for the error message; converters talk much.
 
     Returns:
-        What it returned, with its peak memory in megabytes under ``peak_memory_mb``.
+        What it returned, and the peak memory of its process in MB (10^6 bytes).
 
     Raises:
         StepError: It raised, or was killed.
@@ -42,7 +48,7 @@ def run_step(step: str, arguments: dict[str, Any], *, quiet: bool = True) -> dic
     with tempfile.TemporaryDirectory(prefix="step-", dir=arguments["work"]) as folder:
         result, job = Path(folder) / "result.json", Path(folder) / "job.json"
         # A file, because one argument of a command may hold 128 kB only: labels and groups of 3,000 images.
-        task = {"step": step, "arguments": arguments, "result": str(result), "parent": os.getpid()}
+        task = {"step": step, "arguments": dict(arguments), "result": str(result), "parent": os.getpid()}
         job.write_text(json.dumps(task), encoding="utf-8")
         # -P: a file called export.py where the user stands must not hide the package.
         done = subprocess.run(  # noqa: S603
@@ -54,10 +60,10 @@ def run_step(step: str, arguments: dict[str, Any], *, quiet: bool = True) -> dic
             check=False,
         )
         if result.is_file():
-            answer: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+            answer = json.loads(result.read_text(encoding="utf-8"))
             if "error" in answer:
                 raise StepError(answer["error"])
-            return answer
+            return from_plain(kind, answer["result"], step), answer["peak_memory_mb"]
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
         hint = ": out of memory?" if name == "SIGKILL" else ""

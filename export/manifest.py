@@ -2,26 +2,24 @@
 
 import gzip
 import io
-import json
 import shutil
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from fracture_edge.files import atomic_path, atomic_write_text, flush_to_disk
-from train.artifacts import MANIFEST, read_manifest, sha256
+from fracture_edge.files import atomic_path, flush_to_disk
+from train.artifacts import MANIFEST, ExportEntry, Manifest, read_manifest, sha256
+from train.json_records import write_record
 
 REJECTED = "rejected"
 
 
-def write_entry(folder: Path, file: str, entry: Mapping[str, Any]) -> None:
+def write_entry(folder: Path, file: str, entry: ExportEntry) -> None:
     """Add what is known of one file, or replace it; entries of other files stay."""
     manifest = read_manifest(folder)
-    manifest["files"] = dict(sorted((manifest["files"] | {file: dict(entry)}).items()))
-    _write(folder, manifest)
+    _write(folder, replace(manifest, files=dict(sorted((manifest.files | {file: entry}).items()))))
 
 
-def put(folder: Path, file: str, made: Path, entry: Mapping[str, Any]) -> None:
+def put(folder: Path, file: str, made: Path, entry: ExportEntry) -> None:
     """Move a finished file to its place, over the one that may lie there, and add its entry.
 
     While the one file takes the place of the other it has no entry: at whatever moment the process is killed,
@@ -49,22 +47,23 @@ def drop_entry(folder: Path, file: str) -> None:
 
 def _forget(folder: Path, file: str) -> None:
     manifest = read_manifest(folder)
-    if manifest["files"].pop(file, None) is not None:
-        _write(folder, manifest)
+    if file in manifest.files:
+        others = {name: entry for name, entry in manifest.files.items() if name != file}
+        _write(folder, replace(manifest, files=others))
 
 
-def _write(folder: Path, manifest: dict[str, Any]) -> None:
-    atomic_write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+def _write(folder: Path, manifest: Manifest) -> None:
+    write_record(folder / MANIFEST, manifest)
 
 
-def stale(folder: Path, file: str, entry: Mapping[str, Any]) -> str:
+def stale(folder: Path, file: str, entry: ExportEntry) -> str:
     """What does not hold any more of one entry, in words; empty when file and source are those recorded."""
     path = folder / file
     if not path.is_file():
         return "is missing"
-    if sha256(path) != entry["sha256"]:
+    if sha256(path) != entry.sha256:
         return "is not the file that was exported (SHA-256 differs)"
-    if sha256(folder / "model.keras") != entry["source_sha256"]:
+    if sha256(folder / "model.keras") != entry.source_sha256:
         return "was exported from another model.keras"
     return ""
 
@@ -77,17 +76,17 @@ def gzip_bytes(path: Path) -> int:
     return buffer.tell()
 
 
-def summary(name: str, entry: Mapping[str, Any]) -> str:
+def summary(name: str, entry: ExportEntry) -> str:
     """One line on a file, for the person who waits."""
-    gate = entry["gate"]
-    low, high = gate["intervals"]["auroc_change"]
+    gate = entry.gate
+    low, high = gate.intervals["auroc_change"]
     text = (
-        f"{name}: {entry['bytes'] / 1e6:.2f} MB; P(fractured) differs from Keras by {gate['mean_difference']:.1e} "
-        f"(largest {gate['largest_difference']:.1e}); on {gate['images']} validation images same decision "
-        f"{gate['same_decision']:.1%}, AUROC {gate['auroc_exported']:.4f} ({gate['auroc_change']:+.4f} "
-        f"[{low:+.4f}, {high:+.4f}]), sensitivity {gate['sensitivity_exported']:.3f} "
-        f"({gate['sensitivity_change']:+.3f})"
+        f"{name}: {entry.bytes / 1e6:.2f} MB; P(fractured) differs from Keras by {gate.mean_difference:.1e} "
+        f"(largest {gate.largest_difference:.1e}); on {gate.images} validation images same decision "
+        f"{gate.same_decision:.1%}, AUROC {gate.auroc_exported:.4f} ({gate.auroc_change:+.4f} "
+        f"[{low:+.4f}, {high:+.4f}]), sensitivity {gate.sensitivity_exported:.3f} "
+        f"({gate.sensitivity_change:+.3f})"
     )
-    if layers := entry.get("float_layers"):
-        text += f"; {len(layers)} layers left in float32"
+    if entry.float_layers:
+        text += f"; {len(entry.float_layers)} layers left in float32"
     return text

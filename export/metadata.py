@@ -3,16 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from fracture_edge.modelfile import ModelInfo
-from fracture_edge.policy import Policy
-from fracture_edge.preprocess import Preprocessing
+from train.artifacts import TrainingRecord
 from train.data.dataset import FRACATLAS_ATTRIBUTION
+from train.json_records import to_plain
 
 
 def model_info(
-    record: dict[str, Any],
+    record: TrainingRecord,
     *,
     name: str,
     precision: str,
@@ -30,26 +29,29 @@ def model_info(
         typicality: Of the output ``atypicality``, if the file has it.
         licence: Of the weights; FracAtlas's attribution when empty and the data were FracAtlas.
     """
+    data = record.data
     return ModelInfo(
         name=name,
-        architecture=record["model"],
+        architecture=record.model,
         precision=precision,
-        preprocessing=Preprocessing.from_dict(record["recipe"]["preprocessing"]),
-        policy=Policy(record["threshold"], record["uncertain_low"], record["uncertain_high"]),
+        preprocessing=record.preprocessing,
+        policy=record.policy,
         typicality=dict(typicality),
-        suitability=record.get("suitability", {}),
-        operating_points=record.get("operating_points", {}),
-        calibration={name: record[name] for name in ("temperature", "intercept")},
+        suitability=record.suitability,
+        operating_points=record.operating_points,
+        calibration={"temperature": record.temperature, "intercept": record.intercept},
         training={
-            **{name: value for name, value in record["data"].items() if name != "root"},
-            "recipe": Path(record["recipe_name"]).name,
-            "seed": record["seed"],
-            "epochs": record["epochs"],
-            "best_epoch": record["best_epoch"],
-            "initial_weights": record["initial_weights"],
+            "layout": data.layout,
+            "fingerprint": data.fingerprint,
+            "images": to_plain(data.images),
+            "recipe": Path(record.recipe_name).name,
+            "seed": record.seed,
+            "epochs": record.epochs,
+            "best_epoch": record.best_epoch,
+            "initial_weights": record.initial_weights,
         },
-        metrics={"validation": record["validation"]},
-        versions=versions | record["versions"],
-        licence=licence or (FRACATLAS_ATTRIBUTION if record["data"]["layout"] == "fracatlas" else ""),
-        created=record["created"],
+        metrics={"validation": to_plain(record.validation)},
+        versions=versions | record.versions,
+        licence=licence or (FRACATLAS_ATTRIBUTION if data.layout == "fracatlas" else ""),
+        created=record.created,
     )

@@ -1,4 +1,4 @@
-"""What an exported file is made of: the version of its operators, and how many there are of each kind."""
+"""Operators of an exported file: their version, and the number of each kind."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,23 +6,21 @@ from typing import Any
 
 import onnx
 
+from export.results import Converted
 
-def operators(path: Path) -> dict[str, Any]:
-    """Describe an ``.onnx`` or ``.tflite`` file.
 
-    Returns:
-        ``operators``: counts by kind; ``opset`` for ONNX.
-    """
+def operators(path: Path) -> Converted:
+    """Count the operators of an ``.onnx`` or ``.tflite`` file by kind."""
     if path.suffix == ".onnx":
         model = onnx.load(path)
         opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-        return {"opset": opset, "operators": _counted(node.op_type for node in model.graph.node)}
+        return Converted(_counted(node.op_type for node in model.graph.node), opset)
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     # Without delegates, so that the file's own operators are listed.
     plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = Interpreter(model_path=str(path), experimental_op_resolver_type=plain)
-    return {"operators": _counted(entry["op_name"] for entry in interpreter._get_ops_details())}
+    return Converted(_counted(entry["op_name"] for entry in interpreter._get_ops_details()))
 
 
 def _counted(kinds: Any) -> dict[str, int]:

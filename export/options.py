@@ -3,9 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from export.recipes import METHODS, Budget, load_budgets
+from train.artifacts import Compression
+
+#: Training images drawn for the ranges of activations.
+CALIBRATION_IMAGES = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +21,7 @@ class ExportOptions:
         seed: Of the draw, and of fine-tuning after compression.
         data: The data folder, where it is not the one of the training run any more.
         heatmap: Whether files get a heat map as second output, where their format can hold it.
-        compression: What is done to the network before: arguments of `export.compression.compress.compressed`.
+        compression: Compression before the export; ``None`` without any.
         tune_epochs: Of quantisation-aware training.
         budgets: By precision, and ``compressed``.
         licence: Of the weights, see `export.source.model_info`.
@@ -26,11 +29,11 @@ class ExportOptions:
     """
 
     methods: Sequence[str] = METHODS
-    calibration_images: int = 256
+    calibration_images: int = CALIBRATION_IMAGES
     seed: int = 0
     data: Path | None = None
     heatmap: bool = False
-    compression: Mapping[str, Any] = field(default_factory=dict)
+    compression: Compression | None = None
     tune_epochs: int = 1
     budgets: Mapping[str, Budget] = field(default_factory=load_budgets)
     licence: str = ""

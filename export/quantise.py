@@ -26,7 +26,7 @@ from export.onnx_passes.bias_correction import correct_biases
 from export.onnx_passes.float_layers import keep_from_quantising
 from export.onnx_passes.input_normalisation import dequantise_input, normalisation_nodes
 from export.onnx_passes.storage import as_float_biases, as_uint8_weights
-from export.recipes import METHODS, Recipe
+from export.recipes import METHODS, Format
 from fracture_edge.modelfile import ATYPICALITY_NAME, INPUT_NAME
 
 _METHODS = dict(
@@ -40,7 +40,7 @@ def quantise(
     source: Path,
     target: Path,
     images: npt.NDArray[np.uint8],
-    recipe: Recipe,
+    recipe: Format,
     *,
     method: str = "minmax",
     keep_float: Sequence[str] = (),

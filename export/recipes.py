@@ -1,7 +1,7 @@
 """The formats and the budgets as data: ``recipes.toml``, and which of them a command line asks for."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from fracture_edge.errors import FractureEdgeError
+from train.artifacts import GateMetrics
 
 Runtime = Literal["onnx", "tflite"]
 Precision = Literal["float32", "float16", "dynamic", "int8"]
@@ -17,7 +18,7 @@ METHODS = ("minmax", "percentile", "entropy")
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Format:
     """One format. The keys are explained in ``recipes.toml``.
 
     Attributes:
@@ -72,30 +73,28 @@ class Budget:
     auroc_change: float | None = None
     sensitivity_change: float | None = None
 
-    def broken(self, figures: Mapping[str, float]) -> list[str]:
-        """The bounds that `figures` break, in words."""
-        return [
-            f"{entry.name} {figures[entry.name]:.4g}, bound {bound:g}"
-            for entry in fields(self)
-            if (bound := getattr(self, entry.name)) is not None
+    def broken(self, metrics: GateMetrics) -> list[str]:
+        """Name the bounds that `metrics` break, in words."""
+        broken = []
+        for entry in fields(self):
+            bound, value = getattr(self, entry.name), getattr(metrics, entry.name)
             # Written so that NaN breaks a bound.
-            and not (
-                figures[entry.name] <= bound
-                if entry.name.endswith("_difference")
-                else figures[entry.name] >= bound
-            )
-        ]
+            if bound is not None and not (
+                value <= bound if entry.name.endswith("_difference") else value >= bound
+            ):
+                broken.append(f"{entry.name} {value:.4g}, bound {bound:g}")
+        return broken
 
 
 def _read() -> dict[str, Any]:
     return tomllib.loads(resources.files("export").joinpath("recipes.toml").read_text(encoding="utf-8"))
 
 
-def _recipes() -> dict[str, Recipe]:
-    return {name: Recipe(name, **values) for name, values in _read().items() if name != "budgets"}
+def _recipes() -> dict[str, Format]:
+    return {name: Format(name, **values) for name, values in _read().items() if name != "budgets"}
 
 
-RECIPES: MappingProxyType[str, Recipe] = MappingProxyType(_recipes())
+RECIPES: MappingProxyType[str, Format] = MappingProxyType(_recipes())
 TARGETS = tuple(recipe.target for recipe in RECIPES.values() if recipe.target)
 
 
@@ -135,7 +134,7 @@ def select(
     precisions: Sequence[str] = (),
     target: str = "x86",
     everything: bool = False,
-) -> list[Recipe]:
+) -> list[Format]:
     """The recipes that a command line asks for, in the order of ``recipes.toml``.
 
     Args:

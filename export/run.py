@@ -1,49 +1,67 @@
 """`fracture-edge export`: from ``artifacts/<model>/`` to files in every format, checked, and ``export.json``."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from export.attempts import _Export
-from export.jobs import run_step, working_folder
+from export.attempts import Attempts, attempt_int8_onnx
+from export.jobs import StepError, run_step, working_folder
+from export.manifest import REJECTED, drop_entry, gzip_bytes, put, stale, summary
+from export.metadata import model_info
 from export.options import ExportOptions, Outcome
-from export.recipes import Recipe
+from export.recipes import Format
+from export.results import Converted, Float32Onnx, Prepared, SensitiveLayers
+from fracture_edge._version import __version__, installed
 from fracture_edge.console import say
 from fracture_edge.files import refuse_overwrite
-from train.artifacts import read_manifest, read_record
+from train.artifacts import (
+    ExportEntry,
+    GateMetrics,
+    PeakMemory,
+    Retraining,
+    TrainingRecord,
+    read_manifest,
+    read_record,
+    sha256,
+)
+from train.json_records import to_plain
 from train.lock import alone
 
 #: Fewer calibration images than this are said aloud: the ranges of rare activations are missed.
 FEW_IMAGES = 200
+_TOOLS = ("onnx", "onnxruntime", "tf2onnx", "ai-edge-litert", "keras", "tensorflow", "numpy", "pillow")
 
 
 def export_model(
-    name: str, recipes: Sequence[Recipe], *, artifacts: Path, options: ExportOptions
+    name: str, formats: Sequence[Format], *, artifacts: Path, options: ExportOptions
 ) -> list[Outcome]:
     """Export one model in several formats; one that fails does not stop the others.
 
     Args:
-        name: Of the model; its folder in `artifacts`.
-        recipes: The formats.
+        name: Name of the model; its folder in `artifacts`.
+        formats: Formats to export.
         artifacts: Folder of all artefacts.
-        options: How.
+        options: How to export.
 
     Returns:
-        An outcome for each recipe, in order.
+        An outcome for each format, in order.
 
     Raises:
         FractureEdgeError: No such trained model, its data cannot be read, or a file exists already.
     """
     folder = artifacts / name
     record = read_record(folder)
-    stem = "-".join([name, *_variant(options.compression)])
+    compression = options.compression
+    stem = "-".join([name, *(compression.words if compression else ())])
     if not options.force:
-        for recipe in recipes:
-            refuse_overwrite(folder / recipe.file_name(stem))
+        for chosen in formats:
+            refuse_overwrite(folder / chosen.file_name(stem))
     read_manifest(folder)
     with alone(folder), working_folder(artifacts, name) as work:
-        say(f"{name}: reading images, answers of the Keras model" + (", compressing" * bool(options.compression)))
-        prepared = run_step(
+        say(f"{name}: reading images, predictions of the Keras model" + (", compressing" * bool(compression)))
+        prepared, _ = run_step(
             "prepare",
             {
                 "folder": str(folder),
@@ -51,24 +69,167 @@ def export_model(
                 "data": str(options.data) if options.data else None,
                 "calibration_images": options.calibration_images,
                 "seed": options.seed,
-                "compression": dict(options.compression),
-                "training": any(recipe.retrained for recipe in recipes),
+                "compression": to_plain(compression) if compression else None,
+                "training": any(chosen.retrained for chosen in formats),
             },
+            Prepared,
             quiet=False,
         )
-        if prepared["calibration"]["images"] < FEW_IMAGES and any(recipe.calibrated for recipe in recipes):
-            say(f"{name}: only {prepared['calibration']['images']} images to calibrate int8 with")
-        export = _Export(folder, work, stem, record, prepared, options)
-        return [export.produce(recipe) for recipe in recipes]
+        if prepared.calibration.images < FEW_IMAGES and any(chosen.calibrated for chosen in formats):
+            say(f"{name}: only {prepared.calibration.images} images to calibrate int8 with")
+        export = ModelExport(folder, work, stem, record, prepared, options)
+        return [export.produce(chosen) for chosen in formats]
 
 
-def _variant(compression: Mapping[str, Any]) -> list[str]:
-    """What the name of a compressed model's files says: ``factorised64``, ``pruned80``, ``clustered16``."""
-    words = []
-    if rank := compression.get("rank"):
-        words.append(f"factorised{rank}")
-    if sparsity := compression.get("sparsity"):
-        words.append(f"pruned{sparsity:.0%}".removesuffix("%"))
-    if clusters := compression.get("clusters"):
-        words.append(f"clustered{clusters}")
-    return words
+@dataclass
+class ModelExport:
+    """Export of one model: all its formats are made in one working folder.
+
+    Attributes:
+        folder: Folder of the model.
+        work: Working folder of the steps.
+        stem: Beginning of the files' names.
+        record: Training record of the model.
+        prepared: Result of the first step.
+        options: How to export.
+    """
+
+    folder: Path
+    work: Path
+    stem: str
+    record: TrainingRecord
+    prepared: Prepared
+    options: ExportOptions
+
+    def __post_init__(self) -> None:
+        self.versions = {"fracture-edge": __version__, **installed(*_TOOLS)}
+        self._float32_onnx: Float32Onnx | StepError | None = None
+
+    def produce(self, chosen: Format) -> Outcome:
+        """Make one file, hold it to the gate, and put it where it belongs."""
+        started = time.monotonic()
+        target = self.folder / chosen.file_name(self.stem)
+        temporary = self.work / target.name
+        say(f"{target.name}: converting")
+        try:
+            entry = self._best(chosen, temporary)
+        except StepError as error:
+            say(f"{target.name}: FAILED, {error}")
+            return Outcome(target.name, None, str(error))
+        entry = replace(
+            entry,
+            seconds=round(time.monotonic() - started, 1),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        if entry.broken:
+            self._drop_stale(target.name)
+            target = self.folder / REJECTED / target.name
+        put(self.folder, target.relative_to(self.folder).as_posix(), temporary, entry)
+        if not entry.broken:
+            drop_entry(self.folder, f"{REJECTED}/{target.name}")
+        say(summary(target.name, entry))
+        reason = "; ".join(entry.broken)
+        if reason:
+            say(f"{target.name}: REJECTED, {reason}; it lies in {target.parent}")
+        return Outcome(target.name, target, reason)
+
+    def _drop_stale(self, file: str) -> None:
+        """Remove a file of an earlier training, or of unknown origin: it would pass for the one just refused."""
+        before = read_manifest(self.folder).files.get(file)
+        if before and not stale(self.folder, file, before):
+            return
+        if before or (self.folder / file).exists():
+            drop_entry(self.folder, file)
+            say(f"{file}: the file that lay there is removed, it is not one of this training")
+
+    def _best(self, chosen: Format, path: Path) -> ExportEntry:
+        """Convert and compare with Keras; int8 ONNX in several attempts, of which the best is kept."""
+        if chosen.runtime != "onnx" or not chosen.calibrated:
+            return self._attempt(chosen, path, "minmax", ())
+        attempts = Attempts(path, lambda method, layers: self._attempt(chosen, path, method, layers))
+        attempt_int8_onnx(attempts, self.options.methods, self._sensitive_layers)
+        return attempts.finish()
+
+    def _sensitive_layers(self, file: Path) -> Sequence[str]:
+        found, _ = run_step("sensitive", {"work": str(self.work), "file": str(file)}, SensitiveLayers)
+        return found.nodes
+
+    def _attempt(self, chosen: Format, path: Path, method: str, float_layers: Sequence[str]) -> ExportEntry:
+        options = self.options
+        heatmap = options.heatmap and not (chosen.runtime == "tflite" and chosen.precision == "int8")
+        info = model_info(
+            self.record,
+            name=path.stem,
+            precision=chosen.precision,
+            versions=self.versions,
+            licence=options.licence,
+            typicality=self._float32().typicality if chosen.runtime == "onnx" else {},
+        )
+        converted, conversion_mb = run_step(
+            "convert",
+            {
+                "work": str(self.work),
+                "recipe": chosen.name,
+                "target": str(path),
+                "info": info.to_json(),
+                "heatmap": heatmap,
+                "method": method,
+                "keep_float": list(float_layers),
+                "epochs": options.tune_epochs,
+                "seed": options.seed,
+            },
+            Converted,
+        )
+        gate, gate_mb = run_step(
+            "compare_with_keras",
+            {
+                "work": str(self.work),
+                "recipe": chosen.name,
+                "file": str(path),
+                "labels": self.prepared.labels,
+                "groups": self.prepared.groups,
+                "threshold": self.record.threshold,
+            },
+            GateMetrics,
+        )
+        budget = "compressed" if options.compression or chosen.retrained else chosen.precision
+        return ExportEntry(
+            recipe=chosen.name,
+            precision=chosen.precision,
+            source_sha256=sha256(self.folder / "model.keras"),
+            sha256=sha256(path),
+            bytes=path.stat().st_size,
+            gzip_bytes=gzip_bytes(path),
+            heatmap=heatmap,
+            opset=converted.opset,
+            operators=converted.operators,
+            peak_memory_mb=PeakMemory(conversion=conversion_mb, gate=gate_mb),
+            gate=gate,
+            budget=budget,
+            broken=options.budgets[budget].broken(gate),
+            versions=self.versions,
+            compression=options.compression,
+            retrained=Retraining(options.tune_epochs, options.seed) if chosen.retrained else None,
+            calibration=replace(self.prepared.calibration, method=method) if chosen.calibrated else None,
+            float_layers=tuple(float_layers),
+            # Set when the best attempt is known.
+            seconds=0.0,
+            created="",
+        )
+
+    def _float32(self) -> Float32Onnx:
+        """Make the float32 ONNX file that all other ONNX files are made of, once; its failure is that of all."""
+        if isinstance(self._float32_onnx, StepError):
+            raise StepError(str(self._float32_onnx))
+        if self._float32_onnx is None:
+            arguments = {
+                "work": str(self.work),
+                "architecture": self.record.model,
+                "heatmap": self.options.heatmap,
+            }
+            try:
+                self._float32_onnx = run_step("to_float32_onnx", arguments, Float32Onnx)[0]
+            except StepError as error:
+                self._float32_onnx = error
+                raise
+        return self._float32_onnx

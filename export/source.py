@@ -68,6 +68,5 @@ def read_source(folder: Path, *, data: Path | None = None) -> Source:
         FractureEdgeError: No trained model there, or its data cannot be read.
     """
     record = read_record(folder)
-    table = read_splits(data or Path(record["data"]["root"]), folder / "splits.csv")
-    preprocessing = Preprocessing.from_dict(record["recipe"]["preprocessing"])
-    return Source(preprocessing, table.where("train"), table.where("val"))
+    table = read_splits(data or Path(record.data.root), folder / "splits.csv")
+    return Source(record.preprocessing, table.where("train"), table.where("val"))

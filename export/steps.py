@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -19,8 +19,11 @@ import numpy.typing as npt
 
 from benchmarks.runtimes.process import die_with
 from export.recipes import RECIPES
+from export.results import Converted, Float32Onnx, Prepared, SensitiveLayers
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.machine import peak_memory_mb
+from train.artifacts import CalibrationImages, Compression, GateMetrics
+from train.json_records import from_plain, to_plain
 
 FLOAT32_ONNX = "float32.onnx"
 #: As training leaves it, see `train.evaluation.typicality`; models of earlier versions have none.
@@ -35,15 +38,12 @@ def prepare(
     data: str | None,
     calibration_images: int,
     seed: int,
-    compression: dict[str, Any],
+    compression: Any,
     training: bool,
-) -> dict[str, Any]:
+) -> Prepared:
     """Read the images, run the Keras model on them, and compress it where that is asked for.
 
     With `training` all training images and labels are left in ``training.npz`` for the conversions that train.
-
-    Returns:
-        Labels and groups of the validation images, count and fingerprint of the calibration images.
     """
     _keras()
     import keras
@@ -67,26 +67,23 @@ def prepare(
         from export.compression.compress import compressed
 
         pixels, labels = source.training()
-        model = compressed(model, pixels, labels, **compression)
+        if compression:
+            model = compressed(model, pixels, labels, from_plain(Compression, compression, "compression"))
         if training:
             np.savez(target / "training.npz", pixels=pixels, labels=labels)
     model.save(target / "model.keras")
     held = Path(folder) / TYPICALITY_FILE
     if held.is_file():
         shutil.copy(held, target / TYPICALITY_FILE)
-    return {
-        "labels": source.val.labels,
-        "groups": source.groups,
-        "calibration": {"images": len(calibration), "seed": seed, "fingerprint": fingerprint},
-    }
+    return Prepared(
+        labels=source.val.labels,
+        groups=source.groups,
+        calibration=CalibrationImages(images=len(calibration), seed=seed, fingerprint=fingerprint),
+    )
 
 
-def to_float32_onnx(work: str, architecture: str, heatmap: bool) -> dict[str, Any]:
-    """Make the ONNX file that all other ONNX files are made of.
-
-    Returns:
-        ``typicality``, for the metadata: threshold and share of false alarms; empty without typicality.
-    """
+def to_float32_onnx(work: str, architecture: str, heatmap: bool) -> Float32Onnx:
+    """Make the ONNX file that all other ONNX files are made of."""
     from export.to_onnx import to_onnx
 
     model, described = _model(work, heatmap=heatmap), {}
@@ -98,7 +95,7 @@ def to_float32_onnx(work: str, architecture: str, heatmap: bool) -> dict[str, An
         model = with_typicality(model, architecture, typicality)
         described = {"threshold": typicality.threshold, "false_alarms": FALSE_ALARMS}
     to_onnx(model, Path(work) / FLOAT32_ONNX)
-    return {"typicality": described}
+    return Float32Onnx(described)
 
 
 def convert(
@@ -111,12 +108,8 @@ def convert(
     keep_float: list[str],
     epochs: int,
     seed: int,
-) -> dict[str, Any]:
-    """Write one file with its metadata.
-
-    Returns:
-        ``opset`` and number of operators by kind.
-    """
+) -> Converted:
+    """Write one file with its metadata."""
     from export.operators import operators
     from fracture_edge.modelfile import ModelInfo, embed_info
 
@@ -169,9 +162,9 @@ def _usual_distance(path: Path, work: str) -> float:
     return float(np.quantile(np.concatenate(found), 1 - FALSE_ALARMS, method="higher"))
 
 
-def judge(
+def compare_with_keras(
     work: str, recipe: str, file: str, labels: list[int], groups: list[str], threshold: float
-) -> dict[str, Any]:
+) -> GateMetrics:
     """Run a file on the validation images with its runtime, and compare it with Keras.
 
     float32 files are compared on the calibration images too, whose labels are not needed for that.
@@ -190,26 +183,29 @@ def judge(
     validation = found("validation")
     if not np.isfinite(validation).all():
         raise FractureEdgeError("gives no number for some of the validation images")
-    figures = compare(labels, groups, reference["validation"], validation, threshold)
+    metrics = compare(labels, groups, reference["validation"], validation, threshold)
     if RECIPES[recipe].precision == "float32":
-        both = [
-            np.concatenate([reference["validation"], reference["calibration"]]),
-            np.concatenate([validation, found("calibration")]),
-        ]
-        figures |= differences(*both) | {"images_compared": len(both[0])}
-    return figures
+        source = np.concatenate([reference["validation"], reference["calibration"]])
+        apart = differences(source, np.concatenate([validation, found("calibration")]))
+        metrics = replace(
+            metrics,
+            largest_difference=apart.largest,
+            mean_difference=apart.mean,
+            images_compared=len(source),
+        )
+    return metrics
 
 
-def sensitive(work: str, file: str) -> dict[str, Any]:
-    """The layers of an int8 ONNX file, the one that quantisation disturbs most first."""
+def sensitive(work: str, file: str) -> SensitiveLayers:
+    """Name the layers of an int8 ONNX file, the one that quantisation disturbs most first."""
     from export.sensitivity import most_sensitive
 
     images = np.load(Path(work) / "calibration.npy")[:SENSITIVITY_IMAGES]
-    return {"nodes": most_sensitive(Path(work) / FLOAT32_ONNX, Path(file), images)}
+    return SensitiveLayers(most_sensitive(Path(work) / FLOAT32_ONNX, Path(file), images))
 
 
-STEPS: MappingProxyType[str, Callable[..., dict[str, Any]]] = MappingProxyType(
-    {function.__name__: function for function in (prepare, to_float32_onnx, convert, judge, sensitive)}
+STEPS: MappingProxyType[str, Callable[..., object]] = MappingProxyType(
+    {step.__name__: step for step in (prepare, to_float32_onnx, convert, compare_with_keras, sensitive)}
 )
 
 
@@ -238,8 +234,11 @@ def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     die_with(job["parent"])
     try:
-        answer = STEPS[job["step"]](**job["arguments"])
-        answer["peak_memory_mb"] = round(peak_memory_mb() or 0)
+        result = STEPS[job["step"]](**job["arguments"])
+        answer: Mapping[str, object] = {
+            "result": to_plain(result),
+            "peak_memory_mb": round(peak_memory_mb() or 0),
+        }
     except FractureEdgeError as error:
         answer = {"error": str(error)}
     except ModuleNotFoundError as error:

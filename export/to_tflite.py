@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from export.recipes import Recipe
+from export.recipes import Format
 from fracture_edge.modelfile import INPUT_NAME
 from train.architectures import after_grey_levels
 
 
-def to_tflite(model: keras.Model, target: Path, recipe: Recipe, calibration: npt.NDArray[np.uint8]) -> None:
+def to_tflite(model: keras.Model, target: Path, recipe: Format, calibration: npt.NDArray[np.uint8]) -> None:
     """Convert a model and write it, without metadata yet.
 
     The input is ``image`` [1, H, W, 1]: uint8, but float32 grey levels 0 to 255 for int8 with a float interface.

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from export.jobs import StepError, run_step, working_folder
 from export.manifest import stale
-from export.options import Outcome
+from export.options import CALIBRATION_IMAGES, Outcome
 from export.recipes import Budget, load_budgets
+from export.results import Prepared
 from fracture_edge.errors import FractureEdgeError
-from train.artifacts import read_manifest, read_record
+from train.artifacts import ExportEntry, GateMetrics, read_manifest, read_record
 from train.lock import alone
 
 
@@ -30,34 +30,52 @@ def verify(
         FractureEdgeError: No model or no manifest there, or its data cannot be read.
     """
     record, manifest = read_record(folder), read_manifest(folder)
-    files = {file: entry for file, entry in manifest["files"].items() if not entry["broken"]}
+    files = {file: entry for file, entry in manifest.files.items() if not entry.broken}
     if not files:
         raise FractureEdgeError(f"{folder}: nothing exported here; `fracture-edge export {folder.name}` does")
     reasons = {file: stale(folder, file, entry) for file, entry in files.items()}
     with alone(folder), working_folder(folder.parent, folder.name) as work:
-        arguments = {"folder": str(folder), "work": str(work), "data": str(data) if data else None}
-        # The first entry with calibration knows the draw; float32 is compared on those images too.
-        drawn: dict[str, Any] = next((e["calibration"] for e in files.values() if "calibration" in e), {})
-        arguments |= {"calibration_images": drawn.get("images", 256), "seed": drawn.get("seed", 0)}
-        prepared = run_step("prepare", arguments | {"compression": {}, "training": False}, quiet=False)
+        # The first entry with a calibration knows its images; float32 is compared on those too.
+        drawn = next((entry.calibration for entry in files.values() if entry.calibration), None)
+        prepared, _ = run_step(
+            "prepare",
+            {
+                "folder": str(folder),
+                "work": str(work),
+                "data": str(data) if data else None,
+                "calibration_images": drawn.images if drawn else CALIBRATION_IMAGES,
+                "seed": drawn.seed if drawn else 0,
+                "compression": None,
+                "training": False,
+            },
+            Prepared,
+            quiet=False,
+        )
         for file, entry in files.items():
-            reasons[file] = reasons[file] or _judged_again(
-                folder / file, entry, record, prepared, work, budgets or load_budgets()
+            reasons[file] = reasons[file] or _compared_again(
+                folder / file, entry, record.threshold, prepared, work, budgets or load_budgets()
             )
     return [Outcome(file, folder / file, reason) for file, reason in reasons.items()]
 
 
-def _judged_again(
+def _compared_again(
     path: Path,
-    entry: Mapping[str, Any],
-    record: dict[str, Any],
-    prepared: dict[str, Any],
+    entry: ExportEntry,
+    threshold: float,
+    prepared: Prepared,
     work: Path,
     budgets: Mapping[str, Budget],
 ) -> str:
-    arguments = {"work": str(work), "recipe": entry["recipe"], "file": str(path), "threshold": record["threshold"]}
+    arguments = {
+        "work": str(work),
+        "recipe": entry.recipe,
+        "file": str(path),
+        "labels": prepared.labels,
+        "groups": prepared.groups,
+        "threshold": threshold,
+    }
     try:
-        figures = run_step("judge", arguments | {name: prepared[name] for name in ("labels", "groups")})
+        gate, _ = run_step("compare_with_keras", arguments, GateMetrics)
     except StepError as error:
         return str(error)
-    return "; ".join(budgets[entry["budget"]].broken(figures))
+    return "; ".join(budgets[entry.budget].broken(gate))

@@ -7,7 +7,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,7 @@ import train  # noqa: F401 -- before TensorFlow: it chooses the kernels
 from fracture_edge.modelfile import ModelInfo, embed_info
 from fracture_edge.policy import Policy
 from fracture_edge.preprocess import Preprocessing
+from train.artifacts import ExportEntry, GateMetrics, PeakMemory
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOBODY = 65534
@@ -198,6 +201,59 @@ def cli(
         return stop.value.code, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def make_gate_metrics() -> Callable[..., GateMetrics]:
+    """Metrics of a faithful file, with what a test changes."""
+
+    def make(**changes: Any) -> GateMetrics:
+        found = GateMetrics(
+            images=342,
+            fractured=59,
+            threshold=0.3,
+            largest_difference=0.02,
+            mean_difference=0.004,
+            same_decision=0.99,
+            sensitivity_keras=0.8,
+            sensitivity_exported=0.8,
+            specificity_keras=0.8,
+            specificity_exported=0.8,
+            auroc_keras=0.9,
+            auroc_exported=0.9,
+            auroc_change=0.0,
+            sensitivity_change=0.0,
+            intervals={"auroc_change": (-0.01, 0.01), "sensitivity_change": (-0.03, 0.03)},
+        )
+        return replace(found, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_export_entry(make_gate_metrics: Callable[..., GateMetrics]) -> Callable[..., ExportEntry]:
+    """Entry of an accepted file, with what a test changes."""
+
+    def make(**changes: Any) -> ExportEntry:
+        entry = ExportEntry(
+            recipe="onnx_int8_static_x86",
+            precision="int8",
+            source_sha256="",
+            sha256="",
+            bytes=1,
+            gzip_bytes=1,
+            heatmap=False,
+            peak_memory_mb=PeakMemory(conversion=1, gate=1),
+            gate=make_gate_metrics(),
+            budget="int8",
+            broken=[],
+            versions={},
+            seconds=1.0,
+            created="2026-11-28T12:00:00+00:00",
+        )
+        return replace(entry, **changes)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What can be done to a network before it is exported, in the order in which it is done."""
+"""Optional compression before export: factorise, prune, cluster, in that order."""
 
 from collections.abc import Sequence
 
@@ -8,43 +8,33 @@ import numpy.typing as npt
 
 from export.compression.prune_and_cluster import FineTuning, cluster, prune
 from export.keras_passes.factorise import factorise
+from train.artifacts import Compression
 
 #: Training images whose sums decide the directions that `export.keras_passes.factorise` keeps.
 FACTORISE_IMAGES = 1024
 
 
 def compressed(
-    model: keras.Model,
-    pixels: npt.NDArray[np.uint8],
-    labels: Sequence[int],
-    *,
-    rank: int | None = None,
-    sparsity: float | None = None,
-    clusters: int | None = None,
-    epochs: int = 1,
-    seed: int = 0,
+    model: keras.Model, pixels: npt.NDArray[np.uint8], labels: Sequence[int], compression: Compression
 ) -> keras.Model:
     """Factorise, prune and cluster a network, as far as each is asked for.
 
     Args:
-        model: As saved by training; not changed.
+        model: Model as saved by training; not changed.
         pixels: Training images, uint8 [N, H, W, 1].
-        labels: Of these, 0 or 1.
-        rank: See `export.keras_passes.factorise.factorise`.
-        sparsity: See `export.compression.prune_and_cluster.prune`.
-        clusters: See `export.compression.prune_and_cluster.cluster`.
-        epochs: Of fine-tuning after pruning and after clustering.
-        seed: Of the order of images in fine-tuning, and of the draw for factorising.
+        labels: Labels of these, 0 or 1.
+        compression: What to do; see `export.keras_passes.factorise.factorise`,
+            `export.compression.prune_and_cluster.prune` and `cluster`.
 
     Returns:
         The new network.
     """
-    if rank is not None:
-        rows = np.sort(np.random.default_rng(seed).permutation(len(pixels))[:FACTORISE_IMAGES])
-        model = factorise(model, pixels[rows], rank)
-    tuning = FineTuning(pixels, labels, epochs=epochs, seed=seed)
-    if sparsity is not None:
-        model = prune(model, sparsity, tuning)
-    if clusters is not None:
-        model = cluster(model, clusters, tuning)
+    if compression.rank is not None:
+        rows = np.sort(np.random.default_rng(compression.seed).permutation(len(pixels))[:FACTORISE_IMAGES])
+        model = factorise(model, pixels[rows], compression.rank)
+    tuning = FineTuning(pixels, labels, epochs=compression.epochs, seed=compression.seed)
+    if compression.sparsity is not None:
+        model = prune(model, compression.sparsity, tuning)
+    if compression.clusters is not None:
+        model = cluster(model, compression.clusters, tuning)
     return model

@@ -1,16 +1,15 @@
 """Which int8 ONNX file is kept: of two calibrations, a third, or with layers in float32; one may fail."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from export import run
-from export.attempts import _Export
+from export.attempts import Attempts, attempt_int8_onnx
 from export.jobs import StepError
-from export.options import ExportOptions
-from export.recipes import RECIPES
+from export.recipes import METHODS
+from train.artifacts import CalibrationImages, ExportEntry, PeakMemory
 
 BOUND = 0.015
 
@@ -61,18 +60,17 @@ def test_which_is_kept(
     tried: list[str],
     kept: str,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    make_export_entry: Callable[..., ExportEntry],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    attempts = _pretend(differences, monkeypatch)
-    export, path = _export(tmp_path)
-    entry, broken = export._best(RECIPES["onnx_int8_static_x86"], path)
-    assert attempts == tried
-    assert path.read_text() == kept
+    pretended = Pretended(tmp_path / "edge-int8.onnx", differences, make_export_entry)
+    entry = pretended.best()
+    assert pretended.tried == tried
+    assert pretended.path.read_text() == kept
     difference = differences[kept]
     assert difference is not None
-    assert entry["gate"]["mean_difference"] == difference
-    assert broken == ([] if difference < BOUND else ["too far"])
+    assert entry.gate.mean_difference == difference
+    assert entry.broken == ([] if difference < BOUND else ["too far"])
     told = capsys.readouterr().err.splitlines()
     first = differences["minmax"]
     assert told[0] == "edge-int8.onnx: calibration minmax"
@@ -82,45 +80,52 @@ def test_which_is_kept(
     assert told[1] == f"edge-int8.onnx: mean difference {first:.4f}, same decision 0.980" + "; too far" * (
         first > BOUND
     )
-    assert entry["peak_memory_mb"]["conversion"] == 899
+    assert entry.peak_memory_mb.conversion == 899
 
 
-def test_where_none_can_be_made_the_first_error_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    attempts = _pretend({"minmax": None, "percentile": None, "entropy": None}, monkeypatch)
-    export, path = _export(tmp_path)
+def test_where_none_can_be_made_the_first_error_is_told(
+    tmp_path: Path, make_export_entry: Callable[..., ExportEntry]
+) -> None:
+    pretended = Pretended(
+        tmp_path / "edge-int8.onnx", {"minmax": None, "percentile": None, "entropy": None}, make_export_entry
+    )
     with pytest.raises(StepError, match="no minmax"):
-        export._best(RECIPES["onnx_int8_static_x86"], path)
+        pretended.best()
     # Without a file there are no layers to keep in float32.
-    assert attempts == ["minmax", "percentile", "entropy"]
+    assert pretended.tried == ["minmax", "percentile", "entropy"]
 
 
-def _pretend(differences: dict[str, float | None], monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Attempts make files of these differences from Keras, or fail for ``None``; lists what was tried."""
-    attempts: list[str] = []
+class Pretended:
+    """Attempts that make files of given differences from Keras, or fail for ``None``.
 
-    def attempt(
-        _: Any, __: Any, path: Path, method: str, keep_float: Sequence[str] = ()
-    ) -> tuple[dict[str, Any], list[str]]:
-        what = f"{method} {len(keep_float)}" if keep_float else method
-        attempts.append(what)
-        difference = differences[what]
+    Attributes:
+        tried: What was tried, in order.
+    """
+
+    def __init__(
+        self, path: Path, differences: dict[str, float | None], make_entry: Callable[..., ExportEntry]
+    ) -> None:
+        self.tried: list[str] = []
+        self.path, self._differences, self._make_entry = path, differences, make_entry
+
+    def best(self) -> ExportEntry:
+        attempts = Attempts(self.path, self._make)
+        attempt_int8_onnx(attempts, METHODS, lambda file: list("abcde"))
+        return attempts.finish()
+
+    def _make(self, method: str, float_layers: Sequence[str]) -> ExportEntry:
+        what = f"{method} {len(float_layers)}" if float_layers else method
+        self.tried.append(what)
+        difference = self._differences[what]
         if difference is None:
             raise StepError(f"no {what}")
-        path.write_text(what)
-        entry = {
-            "gate": {"mean_difference": difference, "same_decision": 0.98},
-            "calibration": {"method": method},
+        self.path.write_text(what)
+        entry = self._make_entry()
+        return replace(
+            entry,
+            gate=replace(entry.gate, mean_difference=difference, same_decision=0.98),
+            calibration=CalibrationImages(256, 0, "", method),
             # The first goes through the images.
-            "peak_memory_mb": {"conversion": 900 - len(attempts)},
-        }
-        return entry, ["too far"] if difference > BOUND else []
-
-    monkeypatch.setattr(_Export, "_attempt", attempt)
-    monkeypatch.setattr(run, "run_step", lambda *_: {"nodes": list("abcde")})
-    return attempts
-
-
-def _export(folder: Path) -> tuple[_Export, Path]:
-    export = object.__new__(_Export)
-    export.work, export.options = folder, ExportOptions(budgets={})
-    return export, folder / "edge-int8.onnx"
+            peak_memory_mb=PeakMemory(900 - len(self.tried), 0),
+            broken=["too far"] if difference > BOUND else [],
+        )

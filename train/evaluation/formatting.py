@@ -1,7 +1,11 @@
 """How a report writes its figures."""
 
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from train.evaluation.metrics import Estimate
 
 #: Stands where a figure is not known or not defined.
 NONE = "–"
@@ -9,16 +13,19 @@ NONE = "–"
 _HTML = re.compile(r"<(?=[a-zA-Z/!?])|&(?=#?\w+;)")
 
 
-def interval(estimate: dict[str, float] | None) -> str:
-    """``0.912 [0.880, 0.940]``."""
+def interval(estimate: "Estimate | Mapping[str, float] | None") -> str:
+    """Format an estimate: ``0.912 [0.880, 0.940]``."""
     if estimate is None:
         return NONE
-    return f"{estimate['value']:.3f} {bounds(estimate)}"
+    value = estimate["value"] if isinstance(estimate, Mapping) else estimate.value
+    return f"{value:.3f} {bounds(estimate)}"
 
 
-def bounds(estimate: dict[str, float]) -> str:
-    """``[0.880, 0.940]``."""
-    return f"[{estimate['low']:.3f}, {estimate['high']:.3f}]"
+def bounds(estimate: "Estimate | Mapping[str, float]") -> str:
+    """Format an interval: ``[0.880, 0.940]``."""
+    if isinstance(estimate, Mapping):
+        return f"[{estimate['low']:.3f}, {estimate['high']:.3f}]"
+    return f"[{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
 def times(ratio: dict[str, float]) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,13 @@ class McNemar:
     only_source_right: int
     only_this_right: int
     p: float
+
+
+class Differences(NamedTuple):
+    """Largest and mean absolute difference of probabilities."""
+
+    largest: float
+    mean: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +100,8 @@ def compare_pairs(
     changes = _changes(truth, groups, before, after, threshold, resamples=resamples, seed=seed)
     return Comparison(
         agreement=float((called_before == called_after).mean()),
-        largest_difference=apart["largest_difference"],
-        mean_difference=apart["mean_difference"],
+        largest_difference=apart.largest,
+        mean_difference=apart.mean,
         auroc_change=changes["auroc_change"],
         sensitivity_change=changes["sensitivity_change"],
         specificity_change=changes["specificity_change"],
@@ -102,10 +109,10 @@ def compare_pairs(
     )
 
 
-def differences(source: Floats, other: Floats) -> dict[str, float]:
-    """Largest and mean absolute difference of two arrays of probabilities; NaN where one has a NaN."""
+def differences(source: Floats, other: Floats) -> Differences:
+    """Compute the absolute differences of two arrays of probabilities; NaN where one has a NaN."""
     gaps = np.abs(np.asarray(source, np.float64) - np.asarray(other, np.float64))
-    return {"largest_difference": float(gaps.max()), "mean_difference": float(gaps.mean())}
+    return Differences(float(gaps.max()), float(gaps.mean()))
 
 
 def mcnemar(source_right: npt.NDArray[np.bool_], other_right: npt.NDArray[np.bool_]) -> McNemar:

@@ -1,8 +1,8 @@
 """`fracture-edge train --folds`: grouped, stratified cross-validation in one resumable folder."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,26 @@ import numpy as np
 
 from fracture_edge.console import say
 from fracture_edge.files import atomic_write_text
+from fracture_edge.modelfile import POSITIVE_CLASS
 from train.data.batches import fingerprint
 from train.data.dataset import DataError, ImageTable
 from train.data.pixel_store import PixelStore
 from train.data.splits import fold_numbers, pool_of
 from train.device import Device, prepare
-from train.evaluation.evaluate import figures
+from train.evaluation.evaluate import metrics_of
+from train.evaluation.formatting import interval
 from train.evaluation.predict import predict
 from train.evaluation.predictions import Predictions, write_rows
+from train.evaluation.record import (
+    FOLDS_FILE,
+    FOLDS_SCHEMA,
+    CrossValidationRecord,
+    FoldMetrics,
+    PooledMetrics,
+    SplitMetrics,
+)
 from train.figure import COLOURS, picture
+from train.json_records import write_record
 from train.lock import alone
 from train.recipes.recipe import Recipe
 from train.runs.options import RunOptions, tensorboard
@@ -28,7 +39,6 @@ from train.runs.training_record import operating_point
 from train.trainer.callbacks import FOLD_FILE, clear_state
 from train.trainer.train_once import train_once
 
-FOLDS_SCHEMA = 1
 _HEADER = ("path", "label", "group", "fold", "threshold", "raw", "probability")
 #: What a finished round says of itself in its own file, beside the predictions.
 _KEPT = ("threshold", "epochs", "seconds", "initial_weights")
@@ -104,8 +114,7 @@ def cross_validate(recipe: Recipe, options: RunOptions, *, folds: int) -> Path:
             result = _result(recipe, options, rounds, settings["data"], device)
             _write(folder, rounds, result)
         publish(target)
-    pooled = result["pooled"]["metrics"]["auroc"]
-    say(f"wrote {target}: pooled AUROC {pooled['value']:.3f} [{pooled['low']:.3f}, {pooled['high']:.3f}]")
+    say(f"wrote {target}: pooled AUROC {interval(result.pooled.metrics['auroc'])}")
     return target
 
 
@@ -150,7 +159,7 @@ def _round(
         number,
         test_part,
         Predictions(outcome.calibration.undone(calibrated), calibrated),
-        point["threshold"],
+        point.threshold,
         len(outcome.history.rows),
         outcome.seconds,
         outcome.initial_weights,
@@ -172,7 +181,7 @@ def _part(pool: ImageTable, numbers: Sequence[int], wanted: set[int]) -> ImageTa
 
 def _result(
     recipe: Recipe, options: RunOptions, rounds: Sequence[Fold], data_fingerprint: str, device: Device
-) -> dict[str, Any]:
+) -> CrossValidationRecord:
     items = tuple(item for fold in rounds for item in fold.part)
     pooled = Predictions(
         np.concatenate([fold.predictions.raw for fold in rounds]),
@@ -180,38 +189,42 @@ def _result(
     )
     thresholds = np.concatenate([np.full(len(fold.part), fold.threshold) for fold in rounds])
     everything = replace(rounds[0].part, items=items)
-    return {
-        "schema_version": FOLDS_SCHEMA,
-        "model": recipe.architecture,
-        "positive_class": "fractured",
-        "recipe_name": options.recipe_name,
-        "recipe": recipe.to_dict(),
-        "initial_weights": rounds[0].initial_weights,
-        "seed": options.seed,
-        "device": device.name,
-        "precision": device.precision,
-        "data_fingerprint": data_fingerprint,
-        "folds": [
-            {
-                "fold": fold.number,
-                "images": len(fold.part),
-                "fractured": sum(fold.part.labels),
-                "threshold": fold.threshold,
-                "epochs": fold.epochs,
-                "seconds": fold.seconds,
-                **figures(fold.part, fold.predictions, fold.threshold),
-            }
+    return CrossValidationRecord(
+        schema_version=FOLDS_SCHEMA,
+        model=recipe.architecture,
+        positive_class=POSITIVE_CLASS,
+        recipe_name=options.recipe_name,
+        recipe=recipe.to_dict(),
+        initial_weights=rounds[0].initial_weights,
+        seed=options.seed,
+        device=device.name,
+        precision=device.precision,
+        data_fingerprint=data_fingerprint,
+        folds=[
+            FoldMetrics(
+                fold=fold.number,
+                images=len(fold.part),
+                fractured=sum(fold.part.labels),
+                threshold=fold.threshold,
+                epochs=fold.epochs,
+                seconds=fold.seconds,
+                **_fields(metrics_of(fold.part, fold.predictions, fold.threshold)),
+            )
             for fold in rounds
         ],
-        "pooled": {
-            "images": len(items),
-            "fractured": sum(everything.labels),
-            **figures(everything, pooled, thresholds),
-        },
-    }
+        pooled=PooledMetrics(
+            images=len(items),
+            fractured=sum(everything.labels),
+            **_fields(metrics_of(everything, pooled, thresholds)),
+        ),
+    )
 
 
-def _write(folder: Path, rounds: Sequence[Fold], result: dict[str, Any]) -> None:
+def _fields(metrics: SplitMetrics) -> Mapping[str, Any]:
+    return {entry.name: getattr(metrics, entry.name) for entry in fields(metrics)}
+
+
+def _write(folder: Path, rounds: Sequence[Fold], result: CrossValidationRecord) -> None:
     rows = [
         (item.path, item.label, item.group, fold.number, f"{fold.threshold:.6f}", f"{raw:.6f}", f"{given:.6f}")
         for fold in rounds
@@ -220,25 +233,22 @@ def _write(folder: Path, rounds: Sequence[Fold], result: dict[str, Any]) -> None
         )
     ]  # fmt: skip
     write_rows(folder / "predictions.csv", _HEADER, rows)
-    atomic_write_text(folder / "folds.json", json.dumps(result, indent=2) + "\n")
-    _draw(result, folder / "folds.png")
+    write_record(folder / FOLDS_FILE, result)
+    _plot(result, folder / "folds.png")
 
 
-def _draw(result: dict[str, Any], path: Path) -> None:
-    """AUROC, recall and specificity of every fold and pooled, with their intervals."""
-    entries = [*result["folds"], result["pooled"]]
-    names = [*(str(entry["fold"]) for entry in result["folds"]), "pooled"]
-    title = f"{result['model']}: {len(names) - 1} folds, fractured is the positive class (95 % intervals)"
+def _plot(result: CrossValidationRecord, path: Path) -> None:
+    """Plot AUROC, recall and specificity of every fold and pooled, with their intervals."""
+    names = [*(str(entry.fold) for entry in result.folds), "pooled"]
+    title = f"{result.model}: {len(result.folds)} folds, fractured is the positive class (95 % intervals)"
     with picture(path, width=10, height=3.8, title=title) as figure:
         for axes, metric in zip(
             figure.subplots(1, 3, sharey=True), ("auroc", "recall", "specificity"), strict=True
         ):
-            estimates = [entry["metrics"][metric] for entry in entries]
-            values = np.array([estimate["value"] for estimate in estimates])
-            reach = np.array(
-                [[e["value"] - e["low"] for e in estimates], [e["high"] - e["value"] for e in estimates]]
-            )
-            colours = [COLOURS[0]] * (len(names) - 1) + [COLOURS[1]]
+            estimates = [entry.metrics[metric] for entry in (*result.folds, result.pooled)]
+            values = np.array([estimate.value for estimate in estimates])
+            reach = np.array([[e.value - e.low for e in estimates], [e.high - e.value for e in estimates]])
+            colours = [COLOURS[0]] * len(result.folds) + [COLOURS[1]]
             axes.bar(names, values, yerr=reach, color=colours, capsize=3)
             axes.set(title=metric, ylim=(0, 1), xlabel="fold")
             axes.grid(alpha=0.3, axis="y")

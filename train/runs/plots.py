@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from train.data.augment import draws
 from train.data.dataset import SPLITS, ImageTable
 from train.figure import COLOURS, picture
 from train.recipes.recipe import Recipe
-from train.trainer.callbacks import History
+from train.trainer.callbacks import EpochRow, History
 
 if TYPE_CHECKING:
     from train.data.pixel_store import PixelStore
@@ -30,7 +30,7 @@ def draw_training(
     draw_samples(table.where("train"), store, recipe, folder / "samples.png", seed=seed)
 
 
-def draw_curves(rows: Sequence[dict[str, Any]], path: Path, *, title: str) -> None:
+def draw_curves(rows: Sequence[EpochRow], path: Path, *, title: str) -> None:
     """Draw loss, accuracy and AUROC of training and validation over the epochs of all phases.
 
     The loss of training images is measured under augmentation and dropout, so it may lie above that of

@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
 from train.data.dataset import read_splits, read_table
-from train.evaluation.compare import compare_models
+from train.evaluation.compare import Comparison, compare_models
 from train.evaluation.evaluate import evaluate_model
 from train.recipes.recipe import Recipe
 from train.runs.options import RunOptions
@@ -28,7 +27,7 @@ class Outcomes:
 
     trained: tuple[str, ...]
     failed: Mapping[str, str]
-    comparison: dict[str, Any] | None
+    comparison: Comparison | None
 
 
 def train_all(

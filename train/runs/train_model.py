@@ -7,21 +7,24 @@ from typing import Any
 
 from fracture_edge._version import __version__
 from fracture_edge.console import say
+from train.artifacts import TRAINING_FILE, TrainingRecord
 from train.data.batches import fingerprint
 from train.data.dataset import ImageTable, join_tables
 from train.data.pixel_store import PixelStore
 from train.data.splits import divided_table, write_split_file
 from train.device import Device, prepare
-from train.evaluation.evaluate import judge
+from train.evaluation.evaluate import evaluate_predictions
+from train.evaluation.formatting import interval
 from train.evaluation.predictions import write_predictions
 from train.evaluation.suitability import fit_limits
 from train.evaluation.typicality import FILE, measure_typicality
+from train.json_records import write_record
 from train.lock import alone
 from train.recipes.recipe import Recipe
 from train.runs.options import RunOptions, tensorboard
 from train.runs.plots import draw_training
 from train.runs.run_folder import check_target, open_folder, publish
-from train.runs.training_record import training_record, write_record
+from train.runs.training_record import training_record
 from train.trainer.train_once import Outcome, train_once
 
 
@@ -68,17 +71,16 @@ def train_model(recipe: Recipe, options: RunOptions) -> Path:
             ).save(folder / FILE)
             write_split_file(table, folder / "splits.csv")
             write_record(
+                folder / TRAINING_FILE,
                 _record(recipe, options, outcome, table=table, data_fingerprint=data, device=device),
-                folder / "training.json",
             )
             write_predictions(val_part, outcome.validation, folder / "predictions-val.csv")
             draw_training(folder, table, store, outcome.history, recipe, seed=seed)
-            result = judge(folder, "val", table, outcome.validation)
+            result = evaluate_predictions(folder, "val", table, outcome.validation)
         publish(target)
-    auroc = result["metrics"]["auroc"]
     say(
-        f"wrote {target}: validation AUROC {auroc['value']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}], "
-        f"threshold {result['threshold']:.3f} on P(fractured)"
+        f"wrote {target}: validation AUROC {interval(result.metrics['auroc'])}, "
+        f"threshold {result.threshold:.3f} on P(fractured)"
     )
     return target
 
@@ -96,7 +98,7 @@ def _record(
     table: ImageTable,
     data_fingerprint: str,
     device: Device,
-) -> dict[str, Any]:
+) -> TrainingRecord:
     history = outcome.history
     return training_record(
         recipe=recipe,
@@ -107,7 +109,7 @@ def _record(
         data_fingerprint=data_fingerprint,
         parameters=outcome.model.count_params(),
         kept_epoch=history.kept,
-        rows=history.rows,
+        epochs=len(history.rows),
         seconds=outcome.seconds,
         teachers_auroc=outcome.teaching.auroc if outcome.teaching else None,
         calibration=outcome.calibration,

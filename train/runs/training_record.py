@@ -1,24 +1,22 @@
-"""The record of a training run: ``training.json``."""
+"""Record of a training run: what goes into ``training.json``."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
 from fracture_edge._version import installed
-from fracture_edge.files import atomic_write_text
+from fracture_edge.modelfile import POSITIVE_CLASS
+from fracture_edge.policy import Policy
+from train.artifacts import TRAINING_SCHEMA, ClassCounts, TrainingData, TrainingRecord, ValidationMetrics
 from train.data.dataset import SPLITS, ImageTable
 from train.device import Device
 from train.evaluation.calibration import Calibration, Floats
 from train.evaluation.operating_points import AIMS, DEFAULT, choose_threshold, draw_band, fit_operating_points
 from train.recipes.recipe import Recipe
 
-RECORD_SCHEMA = 1
 _PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "scikit-learn")
 
 
@@ -32,7 +30,7 @@ def training_record(
     data_fingerprint: str,
     parameters: int,
     kept_epoch: int,
-    rows: Sequence[dict[str, Any]],
+    epochs: int,
     seconds: float,
     teachers_auroc: float | None,
     calibration: Calibration,
@@ -42,7 +40,7 @@ def training_record(
     suitability: Mapping[str, float],
     version: str,
     created: str,
-) -> dict[str, Any]:
+) -> TrainingRecord:
     """Put together ``training.json``: everything the later stages and a reader need to know.
 
     Args:
@@ -54,7 +52,7 @@ def training_record(
         data_fingerprint: See `train.data.batches.fingerprint`.
         parameters: Of the network.
         kept_epoch: Whose weights were kept, counted from 1.
-        rows: The history.
+        epochs: Number of epochs trained.
         seconds: That the run took, its teachers included.
         teachers_auroc: Of the teachers on training images that they have not seen; ``None`` without teachers.
         calibration: Folded into the model.
@@ -66,63 +64,58 @@ def training_record(
         created: When it was done.
     """
     counts = Counter((item.split, item.label) for item in table)
-    return {
-        "schema_version": RECORD_SCHEMA,
-        "model": recipe.architecture,
-        "positive_class": "fractured",
-        "parameters": parameters,
-        "temperature": calibration.temperature,
-        "intercept": calibration.intercept,
-        **operating_point(labels, probabilities, chosen=recipe.calibrate),
-        "suitability": dict(suitability),
-        "operating_points": fit_operating_points(labels, probabilities) if recipe.calibrate else {},
-        "validation": validation_figures(labels, probabilities, chosen=recipe.calibrate),
-        "recipe_name": recipe_name,
-        "recipe": recipe.to_dict(),
-        "seed": seed,
-        "initial_weights": initial_weights,
-        "data": {
-            "root": str(table.root.resolve()),
-            "layout": table.layout,
-            "fingerprint": data_fingerprint,
-            "images": {
-                split: {"fractured": counts[split, 1], "not_fractured": counts[split, 0]} for split in SPLITS
-            },
-        },
-        "epochs": len(rows),
-        "best_epoch": kept_epoch,
-        "seconds": round(seconds),
-        "teachers_auroc": teachers_auroc,
-        "device": device.name,
-        "precision": device.precision,
-        "backend": keras.backend.backend(),
-        "versions": {"fracture-edge": version, **installed(*_PACKAGES)},
-        "created": created,
-    }
+    point = operating_point(labels, probabilities, chosen=recipe.calibrate)
+    return TrainingRecord(
+        schema_version=TRAINING_SCHEMA,
+        model=recipe.architecture,
+        positive_class=POSITIVE_CLASS,
+        parameters=parameters,
+        temperature=calibration.temperature,
+        intercept=calibration.intercept,
+        threshold=point.threshold,
+        uncertain_low=point.uncertain_low,
+        uncertain_high=point.uncertain_high,
+        suitability=dict(suitability),
+        operating_points=fit_operating_points(labels, probabilities) if recipe.calibrate else {},
+        validation=validation_metrics(labels, probabilities, point),
+        recipe_name=recipe_name,
+        recipe=recipe.to_dict(),
+        seed=seed,
+        initial_weights=initial_weights,
+        data=TrainingData(
+            root=str(table.root.resolve()),
+            layout=table.layout,
+            fingerprint=data_fingerprint,
+            images={split: ClassCounts(counts[split, 1], counts[split, 0]) for split in SPLITS},
+        ),
+        epochs=epochs,
+        best_epoch=kept_epoch,
+        seconds=round(seconds),
+        teachers_auroc=teachers_auroc,
+        device=device.name,
+        precision=device.precision,
+        backend=keras.backend.backend(),
+        versions={"fracture-edge": version, **installed(*_PACKAGES)},
+        created=created,
+    )
 
 
-def operating_point(labels: Sequence[int], probabilities: Floats, *, chosen: bool) -> dict[str, float]:
-    """Threshold and uncertain band: chosen on these validation images, or 0.5 without a band."""
+def operating_point(labels: Sequence[int], probabilities: Floats, *, chosen: bool) -> Policy:
+    """Choose threshold and uncertain band on these validation images, or take 0.5 without a band."""
     if not chosen:
-        return {"threshold": 0.5, "uncertain_low": 0.5, "uncertain_high": 0.5}
+        return Policy.at(0.5)
     point = draw_band(labels, probabilities, choose_threshold(labels, probabilities), AIMS[DEFAULT])
-    return {name: getattr(point, name) for name in ("threshold", "uncertain_low", "uncertain_high")}
+    return Policy(point.threshold, point.uncertain_low, point.uncertain_high)
 
 
-def validation_figures(labels: Sequence[int], probabilities: Floats, *, chosen: bool) -> dict[str, float]:
-    """How the validation images fare, the very ones that epoch and threshold were chosen on."""
-    point = operating_point(labels, probabilities, chosen=chosen)
-    uncertain = (probabilities >= point["uncertain_low"]) & (probabilities < point["uncertain_high"])
-    return {
-        "images": len(labels),
-        "fractured": sum(labels),
-        "auroc": float(roc_auc_score(labels, probabilities)),
-        "balanced_accuracy": float(balanced_accuracy_score(labels, probabilities >= point["threshold"])),
-        "log_loss": float(log_loss(labels, probabilities)),
-        "uncertain_share": float(np.mean(uncertain)),
-    }
-
-
-def write_record(record: dict[str, Any], path: Path) -> None:
-    """Write a record as JSON in one step."""
-    atomic_write_text(path, json.dumps(record, indent=2) + "\n")
+def validation_metrics(labels: Sequence[int], probabilities: Floats, point: Policy) -> ValidationMetrics:
+    """Compute validation metrics (optimistic: epoch and threshold were selected on this split)."""
+    uncertain = (probabilities >= point.uncertain_low) & (probabilities < point.uncertain_high)
+    return ValidationMetrics(
+        images=len(labels),
+        fractured=sum(labels),
+        auroc=float(roc_auc_score(labels, probabilities)),
+        balanced_accuracy=float(balanced_accuracy_score(labels, probabilities >= point.threshold)),
+        log_loss=float(log_loss(labels, probabilities)),
+        uncertain_share=float(np.mean(uncertain)),
+    )

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -23,7 +23,7 @@ from fracture_edge.files import atomic_path, atomic_write_text
 from train.data.batches import Batches
 from train.recipes.recipe import Recipe
 
-#: What the next process must know, likewise.
+#: File that a resumed run starts from.
 STATE_FILE = "state.json"
 _WEIGHTS = "*.weights.h5"
 
@@ -31,6 +31,10 @@ COLUMNS = (
     "epoch", "phase", "learning_rate", "loss", "accuracy", "auroc",
     "val_loss", "val_accuracy", "val_auroc", "seconds",
 )  # fmt: skip
+
+
+#: One epoch of a history: `COLUMNS` by name.
+EpochRow: TypeAlias = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class State:
     """
 
     phase: int
-    rows: list[dict[str, Any]]
+    rows: list[EpochRow]
     kept: int
 
     @classmethod
@@ -78,12 +82,12 @@ def kept_file(epoch: int) -> str:
     return f"kept-{epoch:04d}.weights.h5"
 
 
-def rows_of(rows: Sequence[dict[str, Any]], phase: int) -> list[dict[str, Any]]:
+def rows_of(rows: Sequence[EpochRow], phase: int) -> list[EpochRow]:
     """The rows of one phase, counted from 0."""
     return [row for row in rows if row["phase"] == phase + 1]
 
 
-def best_of(rows: Sequence[dict[str, Any]], monitor: str) -> dict[str, Any] | None:
+def best_of(rows: Sequence[EpochRow], monitor: str) -> EpochRow | None:
     """The row with the greatest ``val_auroc`` or smallest ``val_loss``, the earliest of equals.
 
     ``None`` when the network gave no numbers in any row; its AUROC is one even then.
@@ -93,7 +97,7 @@ def best_of(rows: Sequence[dict[str, Any]], monitor: str) -> dict[str, Any] | No
     return max(sound, key=lambda row: sign * row[monitor], default=None)
 
 
-def stalled(rows: Sequence[dict[str, Any]], recipe: Recipe) -> bool:
+def stalled(rows: Sequence[EpochRow], recipe: Recipe) -> bool:
     """Whether early stopping ends a phase after `rows`: no better epoch among the last `patience`."""
     if recipe.patience == 0:
         return False
@@ -125,7 +129,7 @@ class History(keras.callbacks.Callback):
     def __init__(self, path: Path, state: State | None = None) -> None:
         super().__init__()
         self.path = path
-        self.rows: list[dict[str, Any]] = list(state.rows) if state else []
+        self.rows: list[EpochRow] = list(state.rows) if state else []
         self.phase = state.phase if state else 0
         #: Epoch whose weights are kept, counted from 1; 0: none of this phase so far.
         self.kept = state.kept if state else 0
@@ -138,7 +142,7 @@ class History(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Add the row and write the file."""
         values = {name: float(value) for name, value in (logs or {}).items()}
-        row: dict[str, Any] = {"epoch": len(self.rows) + 1, "phase": self.phase + 1}
+        row: EpochRow = {"epoch": len(self.rows) + 1, "phase": self.phase + 1}
         row["learning_rate"] = float(self.model.optimizer.learning_rate)
         row["seconds"] = round(time.monotonic() - self._started, 1)
         row |= {name: round(values[name], 6) for name in COLUMNS if name in values}
@@ -148,7 +152,7 @@ class History(keras.callbacks.Callback):
             writer.writeheader()
             writer.writerows(self.rows)
 
-    def of_phase(self) -> list[dict[str, Any]]:
+    def of_phase(self) -> list[EpochRow]:
         """The rows of the phase that runs."""
         return rows_of(self.rows, self.phase)
 
@@ -218,7 +222,7 @@ class Commit(keras.callbacks.Callback):
         history, rows = self.history, self.history.of_phase()
         best = best_of(rows, self.recipe.monitor)
         if best is rows[-1] or (self.recipe.keep == "last" and math.isfinite(rows[-1]["val_loss"])):
-            history.kept = rows[-1]["epoch"]
+            history.kept = int(rows[-1]["epoch"])
             self.network.save_weights(self.folder / kept_file(history.kept))
         State(history.phase, history.rows, history.kept).write(self.folder)
         if stalled(rows, self.recipe):
