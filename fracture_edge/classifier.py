@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,43 +17,34 @@ from fracture_edge.decoding import Decoded, Decoder, Refusal, Wanted
 from fracture_edge.errors import FractureEdgeError, ModelError, Status
 from fracture_edge.images.image_file import ImageSource
 from fracture_edge.images.limits import MAX_PIXELS
-from fracture_edge.modelfile import (
-    ATYPICALITY_NAME,
-    HEATMAP_NAME,
-    INPUT_NAME,
-    OUTPUT_NAME,
-    ModelInfo,
-)
-from fracture_edge.policy import Decision, Policy
+from fracture_edge.modelfile import ATYPICALITY_NAME, HEATMAP_NAME, INPUT_NAME, OUTPUT_NAME
+from fracture_edge.policy import Decision, Policy, ReasonCode
 from fracture_edge.prediction import Prediction
 from fracture_edge.session import open_model, read_info
-from fracture_edge.suitability import Doubt, Limits
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from fracture_edge.suitability import Limits, unlike_features
+from fracture_edge.threads import map_ahead
 
 
 class FractureClassifier:
-    """Classifies radiographs with one model. Not a medical device.
+    """Classifier of radiographs with one model. Not a medical device.
 
     A bad image gives a `Prediction` with its status; a bad model or installation raises.
 
     Any number of threads may share a classifier; the answers are the same bits as in one thread. It may be
     pickled, for instance as ``pool.map(classifier.predict, paths)`` does: the other process opens the model file
     again, once. After a fork the child opens it again at its first prediction. (onnxruntime itself cannot be shut
-    down in a forked child: one that is made by `os.fork` has to end with `os._exit`, as those of
-    `multiprocessing` do. Fork while no other thread predicts.)
+    down in a forked child: one made by `os.fork` has to end with `os._exit`, as those of `multiprocessing` do.
+    Fork while no other thread predicts.)
 
     Example:
-        >>> with FractureClassifier() as classifier:
-        ...     prediction = classifier.predict("image.png")  # doctest: +SKIP
+        >>> prediction = FractureClassifier().predict("image.png")  # doctest: +SKIP
         >>> prediction.decision, round(prediction.probability, 2)  # doctest: +SKIP
         (<Decision.NOT_FRACTURED: 'not_fractured'>, 0.04)
 
     Attributes:
         info: What the model says about itself.
         policy: Threshold and uncertain band in use.
-        sha256: Of the model file.
+        sha256: SHA-256 of the model file.
     """
 
     def __init__(
@@ -81,8 +72,8 @@ class FractureClassifier:
                 decision ``uncertain``, whatever its probability; see `fracture_edge.suitability`.
 
         Raises:
-            ModelError: The file is missing, damaged, no model of ours, or of a newer schema.
-            FractureEdgeError: The threshold is not between 0 and 1, or there is a policy beside it.
+            FractureEdgeError: The model file is missing, damaged, not one of ours, or of a newer schema (ModelError);
+                the threshold is not between 0 and 1, or there is a policy beside it.
         """
         self._path = None if model is None else os.path.abspath(model)  # noqa: PTH100
         self._threads = threads
@@ -92,7 +83,7 @@ class FractureClassifier:
         self._closed = False
         self._file, self.sha256, session = open_model(model, threads)
         self.info = read_info(self._file, session)
-        self.policy = _policy(self.info, threshold, policy)
+        self.policy = self.info.policy_named(policy) if threshold is None else Policy.at(threshold)
         there = [output.name for output in session.get_outputs()]
         wanted = (OUTPUT_NAME, HEATMAP_NAME, *((ATYPICALITY_NAME,) if check_images else ()))
         self._outputs = [name for name in wanted if name in there]
@@ -135,7 +126,7 @@ class FractureClassifier:
             The answer; an image that cannot be used gets one too, with its status in place of a decision.
 
         Raises:
-            ModelError: The graph gives something that is no number.
+            ModelError: The graph gives NaN.
             FractureEdgeError: The classifier is closed.
         """
         return self._answer(self._decoder.first(image))
@@ -146,16 +137,14 @@ class FractureClassifier:
         Of any other file the first picture is classified, and the reason says so where there are more.
 
         Args:
-            image: As for `predict`.
+            image: Image as for `predict`.
             frames: Numbers of the frames, from 1; all that the file has if ``None``.
 
         Returns:
-            The answers as they come, one for each frame. A frame that cannot be decoded gets its status, and the
-            next ones are tried all the same. A file that cannot be read at all, or that holds more than
-            `fracture_edge.images.limits.MAX_FRAMES`, gets a single answer; or one for each of `frames`.
-
-        Raises:
-            ModelError: As for `predict`, when the answer is asked for. So does FractureEdgeError.
+            The answers as they come, one for each frame; errors as in `predict`, when an answer is asked for. A
+            frame that cannot be decoded gets its status, and the next ones are tried all the same. A file that
+            cannot be read at all, or that holds more than `fracture_edge.images.limits.MAX_FRAMES`, gets a single
+            answer; or one for each of `frames`.
         """
         return map(self._answer, self._decoder.frames(image, frames))
 
@@ -163,46 +152,41 @@ class FractureClassifier:
         """Classify images as `predict` does, in order; memory does not grow with their number.
 
         Args:
-            images: As for `predict`.
+            images: Images as for `predict`.
             jobs: Threads that decode while the session runs. With 1 there is no thread, and an image is taken
                 from `images` when its answer is asked for; with more, up to twice as many images are taken ahead.
 
         Returns:
-            The answers as they come.
+            The answers as they come; errors as in `predict`, when an answer is asked for.
 
         Raises:
             ValueError: `jobs` is under 1.
-            ModelError: As for `predict`, when the answer is asked for. So does FractureEdgeError.
         """
-        return map(self._answer, _ahead(self._decoder.first, images, jobs))
+        return map(self._answer, map_ahead(self._decoder.first, images, jobs))
 
     def predict_files(self, files: Iterable[Wanted], *, jobs: int = 1) -> Iterator[Iterator[Prediction]]:
         """Classify every frame of files, in order, as `predict_frames` does.
 
         Args:
             files: Paths, and which frames.
-            jobs: As for `predict_many`. It is the first frames of files that are decoded ahead.
+            jobs: Threads as for `predict_many`. It is the first frames of files that are decoded ahead.
 
         Returns:
             The answers of one file after the other; take those of a file before the next file.
 
         Raises:
             ValueError: `jobs` is under 1.
-            ModelError: As for `predict`, when the answer is asked for. So does FractureEdgeError.
         """
-        return (self._go_on(*begun) for begun in _ahead(self._begin, files, jobs))
+        return (self._go_on(*begun) for begun in map_ahead(self._begin, files, jobs))
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Run the graph alone, for callers that have preprocessed images already.
+        """Run the graph alone, on images that are preprocessed already.
 
         Args:
-            pixels: uint8 [N, height, width, 1] as `info.preprocessing` makes them.
+            pixels: Images, uint8 [N, height, width, 1], as `info.preprocessing` makes them.
 
         Returns:
             P(fractured), float32 [N].
-
-        Raises:
-            FractureEdgeError: The classifier is closed.
         """
         return self._run(pixels, [OUTPUT_NAME])[0][:, 0]
 
@@ -245,6 +229,7 @@ class FractureClassifier:
     def _answer(self, decoded: Decoded) -> Prediction:
         started = time.perf_counter()
         status, decision, probability, heatmap = Status.OK, None, None, None
+        code: ReasonCode | None = None
         if isinstance(decoded.outcome, Refusal):
             status, reason = decoded.outcome
         else:
@@ -253,13 +238,13 @@ class FractureClassifier:
             probability = float(answer[OUTPUT_NAME][0, 0])
             heatmap = answer[HEATMAP_NAME][0] if HEATMAP_NAME in answer else None
             if not math.isfinite(probability):
-                raise ModelError(f"{self._file}: the graph gives no number; the model file is damaged")
-            decision, reason = self.policy.decide(probability)
+                raise ModelError(f"{self._file}: the graph gives NaN; the model file is damaged")
+            decision, (code, reason) = self.policy.decide(probability)
             doubt = decoded.doubt
             if doubt is None and ATYPICALITY_NAME in answer:
-                doubt = self._distant(float(answer[ATYPICALITY_NAME][0, 0]))
+                doubt = unlike_features(float(answer[ATYPICALITY_NAME][0, 0]), self._most_atypical)
             if doubt is not None:
-                decision, reason = Decision.UNCERTAIN, doubt
+                decision, (code, reason) = Decision.UNCERTAIN, doubt
             if decoded.alone_of > 1:
                 reason += f"; the first of {decoded.alone_of} frames in the file"
         return Prediction(
@@ -271,37 +256,17 @@ class FractureClassifier:
             probability=probability,
             threshold=self.policy.threshold if decision else None,
             reason=reason,
-            model=self.info.name,
+            model=self.info.full_name,
             model_sha256=self.sha256,
             elapsed_ms=round((decoded.seconds + time.perf_counter() - started) * 1000, 3),
+            reason_code=code,
             heatmap=heatmap,
         )
 
-    def _distant(self, distance: float) -> str | None:
-        # Written so that a distance that is no number counts as great.
-        if distance <= self._most_atypical:
-            return None
-        return (
-            f"{Doubt.NOT_LIKE_TRAINING}: the network's features lie far from those of the training images "
-            f"(squared distance {distance:.3g}, usual is up to {self._most_atypical:.3g})"
-        )
 
-
-def _ahead(work: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
-    """Map in order: in `jobs` threads, or with 1 in this one when the result is asked for."""
-    if jobs < 1:
-        raise ValueError(f"jobs is {jobs}, not 1 or more")
-    if jobs == 1:
-        return map(work, items)
-    from fracture_edge.threads import in_order
-
-    return in_order(work, items, jobs=jobs)
-
-
-#: Those whose sessions a forked child must not touch.
+#: Classifiers whose sessions a forked child must not touch.
 _LIVING: weakref.WeakSet[FractureClassifier] = weakref.WeakSet()
-#: Sessions of the parent process: their threads do not exist in a child, which would wait for them forever if it
-#: closed one.
+#: Sessions of the parent process. Their threads do not exist in a child, which would wait forever to close one.
 _ORPHANS: list[ort.InferenceSession] = []
 
 
@@ -314,12 +279,6 @@ def _forget_sessions() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_sessions)
-
-
-def _policy(info: ModelInfo, threshold: float | None, name: str | None) -> Policy:
-    if threshold is not None:
-        return Policy.at(threshold)
-    return info.policy if name is None else info.policy_named(name)
 
 
 def _reopen(

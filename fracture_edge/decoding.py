@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from fracture_edge.errors import ImageError, ImageFormatError, Status
 from fracture_edge.images.image_file import ImageSource, source_name
+from fracture_edge.policy import Reason
 from fracture_edge.preprocess import Framed, Preprocessing
 from fracture_edge.suitability import Limits, measure
 
@@ -53,7 +54,7 @@ class Decoded(NamedTuple):
     frame: int
     frames: int
     outcome: Framed | Refusal
-    doubt: str | None
+    doubt: Reason | None
     alone_of: int
     seconds: float
 
@@ -119,7 +120,7 @@ class Decoder:
                 return
             started = time.perf_counter()
 
-    def _doubt(self, framed: Framed) -> str | None:
+    def _doubt(self, framed: Framed) -> Reason | None:
         if self.limits is None:
             return None
         return self.limits.doubt(measure(framed.content, side=framed.side, colour=framed.colour))

@@ -50,7 +50,8 @@ class ModelInfo:
         licence: Of the weights, and the attribution of the data.
         created: ISO 8601, UTC.
         positive_class: Always ``fractured``: probability is P(fractured).
-        schema_version: Of this record.
+        version: Version of the weights, such as ``0.3``; empty where the maker gave none.
+        schema_version: Version of this format.
     """
 
     name: str
@@ -68,18 +69,26 @@ class ModelInfo:
     licence: str = ""
     created: str = ""
     positive_class: str = POSITIVE_CLASS
+    version: str = ""
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def full_name(self) -> str:
+        """Name and version, as records carry them: ``edge-int8 0.3``."""
+        return f"{self.name} {self.version}".rstrip()
 
     def to_json(self) -> str:
         """The record as JSON, sorted, so that equal records are equal texts."""
         return json.dumps(asdict(self), sort_keys=True)
 
-    def policy_named(self, name: str) -> Policy:
-        """The policy of one of `operating_points`.
+    def policy_named(self, name: str | None) -> Policy:
+        """Get the policy of one of `operating_points`, or `policy` for ``None``.
 
         Raises:
             ModelError: There is none of this name, or its numbers make no policy.
         """
+        if name is None:
+            return self.policy
         point = self.operating_points.get(name)
         if point is None:
             there = ", ".join(self.operating_points) or "none; train and export it anew"

@@ -1,14 +1,11 @@
-"""From a probability to a decision, with the reason in words."""
+"""From a probability to a decision, with the reason as a code and in words."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from fracture_edge.errors import FractureEdgeError, ModelError
-
-#: How the reason of a decision begins that the band alone made; every other ``uncertain`` is about the picture.
-WITHIN_BAND = "probability within the uncertain band"
 
 
 class Decision(StrEnum):
@@ -17,6 +14,41 @@ class Decision(StrEnum):
     FRACTURED = "fractured"
     NOT_FRACTURED = "not_fractured"
     UNCERTAIN = "uncertain"
+
+
+class ReasonCode(StrEnum):
+    """Reason of a decision, for programs. The sentence beside it is for people and may change."""
+
+    BELOW_THRESHOLD = "below_threshold"
+    ABOVE_THRESHOLD = "above_threshold"
+    WITHIN_BAND = "within_band"
+    # About the picture: the decision is "uncertain", whatever the probability.
+    COLOURED = "coloured"
+    NEARLY_CONSTANT = "nearly_constant"
+    NOISE = "noise"
+    MOSTLY_BRIGHT = "mostly_bright"
+    UNLIKE_FEATURES = "unlike_features"
+    LOW_RESOLUTION = "low_resolution"
+    TOO_DARK = "too_dark"
+    CLIPPED = "clipped"
+    BLURRED = "blurred"
+
+    @property
+    def is_about_picture(self) -> bool:
+        """Whether the picture, not its probability, made the decision."""
+        return self not in (ReasonCode.BELOW_THRESHOLD, ReasonCode.ABOVE_THRESHOLD, ReasonCode.WITHIN_BAND)
+
+
+class Reason(NamedTuple):
+    """Reason of a decision.
+
+    Attributes:
+        code: Reason for programs.
+        text: Reason in words.
+    """
+
+    code: ReasonCode
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +95,20 @@ class Policy:
         except TypeError as error:
             raise ModelError(f"policy: {error}") from error
 
-    def decide(self, probability: float) -> tuple[Decision, str]:
+    def decide(self, probability: float) -> tuple[Decision, Reason]:
         """Decide on one image.
 
         Args:
             probability: P(fractured), 0 to 1.
 
         Returns:
-            The decision, and the reason in words.
+            The decision and its reason.
         """
         if self.uncertain_low <= probability < self.uncertain_high:
             band = f"{self.uncertain_low:.3f} to {self.uncertain_high:.3f}"
-            return Decision.UNCERTAIN, f"{WITHIN_BAND} {band}"
+            text = f"probability within the uncertain band {band}"
+            return Decision.UNCERTAIN, Reason(ReasonCode.WITHIN_BAND, text)
         if probability >= self.threshold:
-            return Decision.FRACTURED, "probability at or above the threshold"
-        return Decision.NOT_FRACTURED, "probability below the threshold"
+            text = "probability at or above the threshold"
+            return Decision.FRACTURED, Reason(ReasonCode.ABOVE_THRESHOLD, text)
+        return Decision.NOT_FRACTURED, Reason(ReasonCode.BELOW_THRESHOLD, "probability below the threshold")

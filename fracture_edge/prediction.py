@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fracture_edge.errors import Status
-from fracture_edge.policy import Decision
+from fracture_edge.policy import Decision, ReasonCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,12 @@ class Prediction:
         decision: ``fractured``, ``not_fractured`` or ``uncertain``.
         probability: P(fractured), calibrated on validation images, 0 to 1.
         threshold: What the probability was compared with.
-        reason: The decision's or the failure's reason in words.
-        model: Name of the model.
-        model_sha256: Of the model file, hexadecimal.
+        reason: Reason of the decision or of the failure, in words.
+        model: Name of the model, and its version where it has one: ``edge-int8 0.3``.
+        model_sha256: SHA-256 of the model file, hexadecimal.
         elapsed_ms: Milliseconds from the file to the decision: reading, decoding and inference, without the
             time that a decoded image waits for the session in `FractureClassifier.predict_many`.
+        reason_code: Reason of the decision, for programs; ``None`` where there is no decision.
         heatmap: Where the model looked: float32 [h, w], 0 to 1, over its whole input
             (`Preprocessing.frame` tells which part of it shows the image), where the model has such an output and
             there is an answer. No part of a record.
@@ -44,6 +45,7 @@ class Prediction:
     model: str
     model_sha256: str
     elapsed_ms: float
+    reason_code: ReasonCode | None = None
     heatmap: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
     @property

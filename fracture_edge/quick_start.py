@@ -55,9 +55,9 @@ def has_paths_only() -> bool:
 
 def classify_paths() -> NoReturn:
     """Run `classify PATH...` without the parser, and exit with its status."""
-    from fracture_edge.batch.classify import classify
+    from fracture_edge.batch.classify import ClassifyOptions, classify
 
-    sys.exit(classify([Path(word) for word in sys.argv[2:]]))
+    sys.exit(classify([Path(word) for word in sys.argv[2:]], ClassifyOptions()))
 
 
 def exit_quickly(code: int) -> NoReturn:

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fracture_edge.errors import ModelError
+from fracture_edge.policy import Reason, ReasonCode
 
 
 class Doubt(StrEnum):
-    """Why an answer is "uncertain" whatever the probability; its reason begins with it."""
+    """Kind of a reason that is about the picture; the sentence begins with it."""
 
     NOT_LIKE_TRAINING = "not_like_training_images"
     LOW_QUALITY = "low_image_quality"
@@ -86,26 +87,60 @@ class Limits:
         except (TypeError, ValueError) as error:
             raise ModelError(f"suitability: {error}") from error
 
-    def doubt(self, found: Measures) -> str | None:
-        """The first measure beyond its limit, as the reason of an answer; ``None`` if there is none."""
+    def doubt(self, found: Measures) -> Reason | None:
+        """Name the first measure beyond its limit, as the reason of a decision; ``None`` if there is none."""
         unlike, poor = Doubt.NOT_LIKE_TRAINING, Doubt.LOW_QUALITY
-        for beyond, doubt, words in (
-            (found.colour > self.most_colour, unlike, f"{found.colour:.0%} of it is coloured"),
-            (found.contrast < self.least_contrast, unlike, "nearly constant"),
-            (found.correlation < self.least_correlation, unlike, "neighbouring pixels differ as in noise"),
+        bright = "mostly bright, as a page or an inverted radiograph is"
+        dark = f"too dark, 99 % of it at most {found.bright:.0f} of 255"
+        for beyond, code, doubt, words in (
             (
-                found.median > self.most_median,
+                found.colour > self.most_colour,
+                ReasonCode.COLOURED,
                 unlike,
-                "mostly bright, as a page or an inverted radiograph is",
+                f"{found.colour:.0%} of it is coloured",
             ),
-            (found.side < self.least_side, poor, f"{found.side:.0f} pixels on the shorter side"),
-            (found.bright < self.least_bright, poor, f"too dark, 99 % of it at most {found.bright:.0f} of 255"),
-            (found.clipped > self.most_clipped, poor, f"clipped, {found.clipped:.0%} of it white"),
-            (found.sharpness < self.least_sharpness, poor, "blurred"),
+            (found.contrast < self.least_contrast, ReasonCode.NEARLY_CONSTANT, unlike, "nearly constant"),
+            (
+                found.correlation < self.least_correlation,
+                ReasonCode.NOISE,
+                unlike,
+                "neighbouring pixels differ as in noise",
+            ),
+            (found.median > self.most_median, ReasonCode.MOSTLY_BRIGHT, unlike, bright),
+            (
+                found.side < self.least_side,
+                ReasonCode.LOW_RESOLUTION,
+                poor,
+                f"{found.side:.0f} pixels on the shorter side",
+            ),
+            (found.bright < self.least_bright, ReasonCode.TOO_DARK, poor, dark),
+            (
+                found.clipped > self.most_clipped,
+                ReasonCode.CLIPPED,
+                poor,
+                f"clipped, {found.clipped:.0%} of it white",
+            ),
+            (found.sharpness < self.least_sharpness, ReasonCode.BLURRED, poor, "blurred"),
         ):
             if beyond:
-                return f"{doubt}: {words}"
+                return Reason(code, f"{doubt}: {words}")
         return None
+
+
+def unlike_features(distance: float, limit: float) -> Reason | None:
+    """Doubt a picture whose features lie far from those of the training images.
+
+    Args:
+        distance: Output ``atypicality`` of the model, a squared distance; NaN counts as far.
+        limit: Largest usual distance.
+    """
+    if distance <= limit:
+        return None
+    return Reason(
+        ReasonCode.UNLIKE_FEATURES,
+        f"{Doubt.NOT_LIKE_TRAINING}: the network's features lie far from those of the training images "
+        f"(squared distance {distance:.3g}, usual is up to {limit:.3g})",
+    )
 
 
 #: A row or column belongs to a white border when this share of its pixels is at least this bright: the parts of a

@@ -1,4 +1,4 @@
-"""Many images: decoding in threads beside the session, answers in input order, a bar on the terminal."""
+"""Work in threads beside the session, with the results in the order of the input."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -52,3 +52,14 @@ def in_order(
             yield waiting.popleft().result()
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
+
+
+def map_ahead(work: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
+    """Map in order: in `jobs` threads, or with 1 in this one when the result is asked for.
+
+    Raises:
+        ValueError: `jobs` is under 1.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs is {jobs}, not 1 or more")
+    return map(work, items) if jobs == 1 else in_order(work, items, jobs=jobs)

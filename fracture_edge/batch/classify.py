@@ -1,11 +1,12 @@
-"""Images to answers, printed or written: what `fracture-edge classify` does.
+"""From images to records, printed or written: what `fracture-edge classify` does.
 
-Imports no typer: `classify` without options is called without it, see `fracture_edge.cli`.
+Imports no typer: `classify` without options runs without it, see `fracture_edge.quick_start`.
 """
 
 import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fracture_edge.batch.inputs import expand
@@ -18,65 +19,85 @@ from fracture_edge.images.limits import MAX_PIXELS
 from fracture_edge.prediction import Prediction
 
 
-def classify(
-    paths: Sequence[Path],
-    *,
-    recursive: bool = False,
-    model: Path | None = None,
-    policy: str | None = None,
-    check_images: bool = True,
-    threshold: float | None = None,
-    threads: int | None = None,
-    max_pixels: int = MAX_PIXELS,
-    jobs: int | None = None,
-    style: Format = "text",
-    heatmap: Path | None = None,
-    output: Path | None = None,
-    resume: bool = False,
-    force: bool = False,
-) -> int:
-    """Answer images and print or write the records.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifyOptions:
+    """Options of `classify`.
+
+    Attributes:
+        recursive: Whether to look into sub-folders.
+        model: Path of a model file; the embedded model if ``None``.
+        policy: Name of an operating point of the model.
+        check_images: Whether pictures that are unlike the training images, or poor, are "uncertain".
+        threshold: Threshold in place of the model's own, 0 to 1, without an uncertain band.
+        threads: Threads of one inference; see `FractureClassifier` for ``None``.
+        max_pixels: Number of pixels above which pictures are refused.
+        jobs: Images that are decoded at a time; see `fracture_edge.threads.default_jobs` for ``None``.
+        style: Format of the records.
+        heatmap: Folder for overlays; none are drawn if ``None``.
+        output: File for the records; stdout if ``None``.
+        resume: Whether to go on with what `output` holds; for ``jsonl`` and ``csv``.
+        force: Whether `output` may be replaced.
+    """
+
+    recursive: bool = False
+    model: Path | None = None
+    policy: str | None = None
+    check_images: bool = True
+    threshold: float | None = None
+    threads: int | None = None
+    max_pixels: int = MAX_PIXELS
+    jobs: int | None = None
+    style: Format = "text"
+    heatmap: Path | None = None
+    output: Path | None = None
+    resume: bool = False
+    force: bool = False
+
+    def classifier(self) -> FractureClassifier:
+        """Open the model.
+
+        Raises:
+            FractureEdgeError: The model or an option is wrong.
+        """
+        return FractureClassifier(
+            self.model,
+            self.threads,
+            threshold=self.threshold,
+            policy=self.policy,
+            max_pixels=self.max_pixels,
+            check_images=self.check_images,
+        )
+
+
+def classify(paths: Sequence[Path], options: ClassifyOptions) -> int:
+    """Classify images and print or write the records.
 
     Args:
-        paths: See `fracture_edge.batch.inputs.expand`; so `recursive`.
-        recursive: Whether to look into sub-folders.
-        model: Like `policy`, `check_images`, `threshold`, `threads` and `max_pixels` of `FractureClassifier`.
-        policy: See there.
-        check_images: See there.
-        threshold: See there.
-        threads: See there.
-        max_pixels: See there.
-        jobs: Images that are decoded at a time; see `fracture_edge.threads.default_jobs` if ``None``.
-        style: Of the records.
-        heatmap: Folder for overlays.
-        output: A file, in place of stdout.
-        resume: Go on with what `output` holds; for ``jsonl`` and ``csv``.
-        force: Whether `output` may be replaced.
+        paths: Files, folders and patterns, see `fracture_edge.batch.inputs.expand`.
+        options: How to classify and where to write.
 
     Returns:
-        The exit status: 0 where every image has an answer, `EXIT_FAILED` where none has, `EXIT_SOME_FAILED`.
+        The exit status: 0 where every image has an answer, `EXIT_FAILED` where none has, else `EXIT_SOME_FAILED`.
 
     Raises:
-        FractureEdgeError: The model, an option or the output is not as it should be.
+        FractureEdgeError: The model, an option or the output is wrong.
     """
-    if output is not None and not (force or resume):
+    style, output = options.style, options.output
+    if output is not None and not (options.force or options.resume):
         from fracture_edge.files import refuse_overwrite
 
         refuse_overwrite(output)
-    files, notes = expand(paths, recursive=recursive)
+    files, notes = expand(paths, recursive=options.recursive)
     for note in notes:
         say(f"fracture-edge: {note}")
-    classifier = FractureClassifier(
-        model, threads, threshold=threshold, policy=policy, max_pixels=max_pixels, check_images=check_images
-    )
-
-    overlays = None if heatmap is None else _overlays(classifier, heatmap, max_pixels)
+    classifier = options.classifier()
+    overlays = None if options.heatmap is None else _overlays(classifier, options.heatmap, options.max_pixels)
     bar = sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())
     answered = 0
 
     def predictions(wanted: Sequence[Wanted]) -> Iterator[Prediction]:
         nonlocal answered
-        for frames in _predict(classifier, wanted, jobs, bar=bar):
+        for frames in _predict(classifier, wanted, options.jobs, bar=bar):
             whole = True
             for prediction in frames:
                 whole &= prediction.ok
@@ -87,10 +108,17 @@ def classify(
         from fracture_edge.batch.resume import write_resumable
 
         answered = write_resumable(
-            output, style, files, predictions, like=classifier, resume=resume, force=force, overlays=overlays
+            output,
+            style,
+            files,
+            predictions,
+            like=classifier,
+            resume=options.resume,
+            force=options.force,
+            overlays=overlays,
         )
     elif output is not None:
-        _write(predictions(list(map(Wanted, files))), style, output, overlays, force=force)
+        _write(predictions(list(map(Wanted, files))), style, output, overlays, force=options.force)
     else:
         _print(predictions(list(map(Wanted, files))), style, overlays)
     if answered == len(files):

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from fracture_edge.batch.records import Format, parse
+from fracture_edge.batch.records import REASON_CODE, Format, OlderRecordsError, parse
 from fracture_edge.errors import FractureEdgeError
 
 #: No record is as long: more than this without an end is some other file, which must not be cut.
@@ -89,6 +89,11 @@ class Journal:
                 end += len(data)
                 try:
                     record = parse(data.decode("utf-8", "surrogateescape"), style)
+                except OlderRecordsError as error:
+                    raise FractureEdgeError(
+                        f"{self.path} was begun by an earlier version, whose CSV has no column "
+                        f"'{REASON_CODE}'; name another file, or give --force to begin again"
+                    ) from error
                 except Exception as error:  # csv.Error and ValueError
                     raise FractureEdgeError(
                         f"{self.path}: record {number} is no {style} record of fracture-edge; name another file"

@@ -11,16 +11,25 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from typing import Any, Literal
 
+from fracture_edge.errors import FractureEdgeError
 from fracture_edge.prediction import Prediction
 
 Format = Literal["text", "json", "jsonl", "csv"]
 #: The overlay's file, where overlays are asked for; in Python a prediction carries the map itself.
 HEATMAP = "heatmap"
+REASON_CODE = "reason_code"
 COLUMNS = tuple(entry.name for entry in fields(Prediction) if entry.name != HEATMAP)
+#: Version of the record's format. 2 added `REASON_CODE`; JSON lines of 1 are still read.
+RECORD_SCHEMA = 2
+_COLUMNS_OF_1 = tuple(name for name in COLUMNS if name != REASON_CODE)
 #: As OWASP lists them, with the full-width forms that East Asian spreadsheets take for the same.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 #: What may end a cell somewhere: spreadsheets of some countries divide at semicolons.
 _QUOTED = frozenset(',;"\t\r\n')
+
+
+class OlderRecordsError(FractureEdgeError):
+    """A CSV file has the columns of an earlier version, so that no record can be added to it."""
 
 
 def render(
@@ -89,16 +98,19 @@ def parse(text: str, style: Format) -> dict[str, Any] | None:
 
     Raises:
         ValueError: It is none.
+        OlderRecordsError: It is the header of CSV that an earlier version wrote.
     """
     if style == "jsonl":
         record = json.loads(text)
-        if not isinstance(record, dict) or not record.keys() >= set(COLUMNS):
+        if not isinstance(record, dict) or not record.keys() >= set(_COLUMNS_OF_1):
             raise ValueError("not a record")
     else:
         import csv
         import io
 
         (cells,) = csv.reader(io.StringIO(text, newline=""), strict=True)
+        if tuple(cells) in (_COLUMNS_OF_1, (*_COLUMNS_OF_1, HEATMAP)):
+            raise OlderRecordsError
         names = columns(with_heatmap=len(cells) > len(COLUMNS))
         if tuple(cells) == names:
             return None

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from fracture_edge.batch.journal import Journal
-from fracture_edge.batch.records import HEATMAP, Format, columns, csv_line, render
+from fracture_edge.batch.records import HEATMAP, REASON_CODE, Format, columns, csv_line, render
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.console import say
 from fracture_edge.decoding import Wanted
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, refuse_overwrite
-from fracture_edge.policy import WITHIN_BAND, Decision
+from fracture_edge.policy import Decision, ReasonCode
 from fracture_edge.prediction import Prediction
 
 
@@ -101,7 +101,11 @@ def _would_decide(like: FractureClassifier, record: Mapping[str, Any]) -> bool:
     if not record["decision"]:
         return True
     decision, _ = like.policy.decide(float(record["probability"]))
-    doubted = record["decision"] == Decision.UNCERTAIN and not record["reason"].startswith(WITHIN_BAND)
+    if code := record.get(REASON_CODE):
+        doubted = ReasonCode(code).is_about_picture
+    else:
+        # JSON lines of version 0.1 have no code: an "uncertain" that is not the band's is a doubt.
+        doubted = record["decision"] == Decision.UNCERTAIN != decision
     agrees = like.checks_images if doubted else record["decision"] == decision
     return agrees and float(record["threshold"]) == like.policy.threshold
 

@@ -102,10 +102,10 @@ def classify(
         raise typer.BadParameter("--resume needs --output, and --jsonl or --csv")
     if resume and force:
         raise typer.BadParameter("give one of --resume and --force")
+    from fracture_edge.batch.classify import ClassifyOptions
     from fracture_edge.batch.classify import classify as run
 
-    code = run(
-        paths,
+    options = ClassifyOptions(
         recursive=recursive,
         model=model,
         policy=policy,
@@ -120,5 +120,5 @@ def classify(
         resume=resume,
         force=force,
     )
-    if code:
+    if code := run(paths, options):
         raise typer.Exit(code)

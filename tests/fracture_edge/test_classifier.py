@@ -18,7 +18,7 @@ from PIL import Image
 from fracture_edge import Decision, FractureClassifier, FractureEdgeError, ModelError, Prediction, Status
 from fracture_edge.images.image_file import Picture
 from fracture_edge.modelfile import ModelInfo, embed_info
-from fracture_edge.policy import Policy
+from fracture_edge.policy import Policy, ReasonCode
 from fracture_edge.preprocess import Preprocessing
 from fracture_edge.session import MOST_THREADS, session_options
 
@@ -46,17 +46,23 @@ def classifier(tiny_model: Path) -> FractureClassifier:
 
 
 @pytest.mark.parametrize(
-    ("grey", "logit", "decision", "reason"),
+    ("grey", "logit", "decision", "code", "reason"),
     [
-        (0, -4, "not_fractured", "probability below the threshold"),
-        (64, -2, "not_fractured", "probability below the threshold"),
-        (128, 0, "uncertain", "probability within the uncertain band 0.400 to 0.600"),
-        (192, 2, "fractured", "probability at or above the threshold"),
-        (255, 3.96875, "fractured", "probability at or above the threshold"),
+        (0, -4, "not_fractured", "below_threshold", "probability below the threshold"),
+        (64, -2, "not_fractured", "below_threshold", "probability below the threshold"),
+        (128, 0, "uncertain", "within_band", "probability within the uncertain band 0.400 to 0.600"),
+        (192, 2, "fractured", "above_threshold", "probability at or above the threshold"),
+        (255, 3.96875, "fractured", "above_threshold", "probability at or above the threshold"),
     ],
 )
 def test_prediction(
-    grey: int, logit: float, decision: str, reason: str, classifier: FractureClassifier, tiny_model: Path
+    grey: int,
+    logit: float,
+    decision: str,
+    code: str,
+    reason: str,
+    classifier: FractureClassifier,
+    tiny_model: Path,
 ) -> None:
     prediction = classifier.predict(png(plain(grey)))
     assert prediction.probability == pytest.approx(sigmoid(logit), abs=EXACT)
@@ -74,6 +80,7 @@ def test_prediction(
         model="tiny",
         model_sha256=digest,
         elapsed_ms=0,
+        reason_code=ReasonCode(code),
     )
     assert prediction.ok
     assert isinstance(prediction.probability, float)

@@ -33,6 +33,7 @@ FIELDS = [
     "model",
     "model_sha256",
     "elapsed_ms",
+    "reason_code",
 ]
 # sigmoid(-2), sigmoid(0), sigmoid(2): see `write_graph`.
 DARK, MIDDLE, BRIGHT = 0.119203, 0.5, 0.880797

@@ -45,7 +45,7 @@ def test_it_answers_within_0_and_1(
     answers = list(FractureClassifier(check_images=False).predict_many(bones))
     assert [answer.status for answer in answers] == ["ok"] * 4
     assert all(0 <= answer.probability <= 1 for answer in answers if answer.probability is not None)
-    assert [(answer.decision, answer.reason) for answer in answers] == [
+    assert [(answer.decision, (answer.reason_code, answer.reason)) for answer in answers] == [
         classifier.policy.decide(answer.probability or 0) for answer in answers
     ]
 

@@ -3,26 +3,34 @@ import math
 import pytest
 
 from fracture_edge.errors import FractureEdgeError, ModelError
-from fracture_edge.policy import Decision, Policy
+from fracture_edge.policy import Decision, Policy, ReasonCode
 
 ABOVE, BELOW = "probability at or above the threshold", "probability below the threshold"
 BAND = "probability within the uncertain band 0.400 to 0.600"
 
 
 @pytest.mark.parametrize(
-    ("probability", "decision", "reason"),
+    ("probability", "decision", "code", "reason"),
     [
-        (0.0, "not_fractured", BELOW),
-        (0.3999, "not_fractured", BELOW),
-        (0.4, "uncertain", BAND),
-        (0.5, "uncertain", BAND),
-        (0.5999, "uncertain", BAND),
-        (0.6, "fractured", ABOVE),
-        (1.0, "fractured", ABOVE),
+        (0.0, "not_fractured", "below_threshold", BELOW),
+        (0.3999, "not_fractured", "below_threshold", BELOW),
+        (0.4, "uncertain", "within_band", BAND),
+        (0.5, "uncertain", "within_band", BAND),
+        (0.5999, "uncertain", "within_band", BAND),
+        (0.6, "fractured", "above_threshold", ABOVE),
+        (1.0, "fractured", "above_threshold", ABOVE),
     ],
 )
-def test_band(probability: float, decision: str, reason: str) -> None:
-    assert Policy(0.5, 0.4, 0.6).decide(probability) == (decision, reason)
+def test_band(probability: float, decision: str, code: str, reason: str) -> None:
+    assert Policy(0.5, 0.4, 0.6).decide(probability) == (decision, (code, reason))
+
+
+def test_codes_that_are_about_the_picture() -> None:
+    assert {code for code in ReasonCode if not code.is_about_picture} == {
+        "below_threshold",
+        "above_threshold",
+        "within_band",
+    }
 
 
 @pytest.mark.parametrize(

@@ -81,23 +81,24 @@ def test_a_usual_radiograph_is_not_doubted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "reason"),
+    ("other", "code", "reason"),
     [
-        ({"colour": 0.42}, "not_like_training_images: 42% of it is coloured"),
-        ({"contrast": 2}, "not_like_training_images: nearly constant"),
-        ({"correlation": 0.5}, "not_like_training_images: neighbouring pixels differ as in noise"),
+        ({"colour": 0.42}, "coloured", "not_like_training_images: 42% of it is coloured"),
+        ({"contrast": 2}, "nearly_constant", "not_like_training_images: nearly constant"),
+        ({"correlation": 0.5}, "noise", "not_like_training_images: neighbouring pixels differ as in noise"),
         (
             {"median": 225},
+            "mostly_bright",
             "not_like_training_images: mostly bright, as a page or an inverted radiograph is",
         ),
-        ({"side": 60}, "low_image_quality: 60 pixels on the shorter side"),
-        ({"bright": 40}, "low_image_quality: too dark, 99 % of it at most 40 of 255"),
-        ({"clipped": 0.5}, "low_image_quality: clipped, 50% of it white"),
-        ({"sharpness": 0.13}, "low_image_quality: blurred"),
+        ({"side": 60}, "low_resolution", "low_image_quality: 60 pixels on the shorter side"),
+        ({"bright": 40}, "too_dark", "low_image_quality: too dark, 99 % of it at most 40 of 255"),
+        ({"clipped": 0.5}, "clipped", "low_image_quality: clipped, 50% of it white"),
+        ({"sharpness": 0.13}, "blurred", "low_image_quality: blurred"),
     ],
 )
-def test_each_limit(other: dict[str, float], reason: str) -> None:
-    assert Limits().doubt(USUAL._replace(**other)) == reason
+def test_each_limit(other: dict[str, float], code: str, reason: str) -> None:
+    assert Limits().doubt(USUAL._replace(**other)) == (code, reason)
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_one_image_needs_no_threads(
     Image.fromarray(np.full((64, 64), 192, np.uint8)).save(path)
     script = (
         "import sys\nfrom fracture_edge.cli import main\ntry: main()\nexcept SystemExit: pass\n"
-        "names = 'batch files journal resume watch doctor info_cli watch_cli doctor_cli'.split()\n"
+        "names = 'batch.journal batch.resume batch.watch batch.progress files doctor commands.info'.split()\n"
         "early = {f'fracture_edge.{name}' for name in names} | {'concurrent.futures', 'csv'}\n"
         "print(sorted(early & set(sys.modules)))"
     )

@@ -5,9 +5,9 @@ import math
 
 import pytest
 
-from fracture_edge.batch.records import COLUMNS, FORMULA_STARTS, Format, csv_line, parse, render
+from fracture_edge.batch.records import COLUMNS, FORMULA_STARTS, Format, OlderRecordsError, csv_line, parse, render
 from fracture_edge.errors import Status
-from fracture_edge.policy import Decision
+from fracture_edge.policy import Decision, ReasonCode
 from fracture_edge.prediction import Prediction
 
 GOOD = Prediction(
@@ -22,19 +22,22 @@ GOOD = Prediction(
     "tiny",
     "ab12",
     3.6,
+    ReasonCode.ABOVE_THRESHOLD,
 )
 BAD = Prediction('b, "c".png', 1, 1, Status.EMPTY, None, None, None, "the file is empty", "tiny", "ab12", 0.125)
 
-HEADER = "path,frame,frames,status,decision,probability,threshold,reason,model,model_sha256,elapsed_ms\n"
+HEADER = (
+    "path,frame,frames,status,decision,probability,threshold,reason,model,model_sha256,elapsed_ms,reason_code\n"
+)
 GOOD_JSON = (
     '{"path": "a.png", "frame": 2, "frames": 12, "status": "ok", "decision": "fractured", '
     '"probability": 0.8756, "threshold": 0.5, "reason": "probability at or above the threshold", '
-    '"model": "tiny", "model_sha256": "ab12", "elapsed_ms": 3.6}'
+    '"model": "tiny", "model_sha256": "ab12", "elapsed_ms": 3.6, "reason_code": "above_threshold"}'
 )
 BAD_JSON = (
     '{"path": "b, \\"c\\".png", "frame": 1, "frames": 1, "status": "empty", "decision": null, '
     '"probability": null, "threshold": null, "reason": "the file is empty", '
-    '"model": "tiny", "model_sha256": "ab12", "elapsed_ms": 0.125}'
+    '"model": "tiny", "model_sha256": "ab12", "elapsed_ms": 0.125, "reason_code": null}'
 )
 EXPECTED: dict[Format, str] = {
     "text": (
@@ -45,8 +48,9 @@ EXPECTED: dict[Format, str] = {
     "json": f"[\n  {GOOD_JSON},\n  {BAD_JSON}\n]\n",
     "jsonl": f"{GOOD_JSON}\n{BAD_JSON}\n",
     "csv": (
-        HEADER + "a.png,2,12,ok,fractured,0.8756,0.5,probability at or above the threshold,tiny,ab12,3.6\n"
-        '"b, ""c"".png",1,1,empty,,,,the file is empty,tiny,ab12,0.125\n'
+        HEADER + "a.png,2,12,ok,fractured,0.8756,0.5,probability at or above the threshold,tiny,ab12,3.6,"
+        "above_threshold\n"
+        '"b, ""c"".png",1,1,empty,,,,the file is empty,tiny,ab12,0.125,\n'
     ),
 }
 NOTHING: dict[Format, str] = {"text": "", "json": "[]\n", "jsonl": "", "csv": HEADER}
@@ -130,6 +134,17 @@ def test_parse_reads_what_render_writes() -> None:
         assert [row[name] for name in COLUMNS[:4]] == [record[name] for name in COLUMNS[:4]]
         assert row["probability"] == ("" if record["probability"] is None else str(record["probability"]))
     assert parse(HEADER, "csv") is None
+
+
+def test_json_lines_of_before_are_read() -> None:
+    text = GOOD_JSON.replace(', "reason_code": "above_threshold"', "")
+    assert parse(text, "jsonl") == {name: GOOD.record()[name] for name in COLUMNS[:-1]}
+
+
+@pytest.mark.parametrize("heatmap", ["", ",heatmap"])
+def test_csv_of_before_is_told_from_other_files(heatmap: str) -> None:
+    with pytest.raises(OlderRecordsError):
+        parse(HEADER.replace(",reason_code\n", heatmap + "\n"), "csv")
 
 
 @pytest.mark.parametrize(

@@ -169,29 +169,64 @@ def test_answers_of_another_model_or_threshold_are_not_mixed_in(
 
 
 @pytest.mark.parametrize(
-    ("decision", "probability", "reason", "agrees"),
+    ("decision", "probability", "code", "agrees"),
     [
-        ("fractured", 0.7, "probability at or above the threshold", True),
-        ("uncertain", 0.55, "probability within the uncertain band 0.400 to 0.600", True),
+        ("fractured", 0.7, "above_threshold", True),
+        ("uncertain", 0.55, "within_band", True),
         # Of the picture, not of the probability.
-        ("uncertain", 0.7, "not_like_training_images: mostly bright", True),
-        ("uncertain", 0.7, "probability within the uncertain band 0.300 to 0.800", False),
-        ("fractured", 0.55, "probability at or above the threshold", False),
-        ("not_fractured", 0.7, "probability below the threshold", False),
-        ("", "", "no such file", True),
+        ("uncertain", 0.7, "mostly_bright", True),
+        # Of another band.
+        ("uncertain", 0.7, "within_band", False),
+        ("fractured", 0.55, "above_threshold", False),
+        ("not_fractured", 0.7, "below_threshold", False),
+        ("", "", "", True),
     ],
 )
 @pytest.mark.parametrize("kind", [str, lambda value: value])
 def test_records_are_of_the_policy_or_not(
-    kind: Callable[..., object], decision: str, probability: object, reason: str, agrees: bool
+    kind: Callable[..., object], decision: str, probability: object, code: str, agrees: bool
 ) -> None:
-    record = {"decision": decision, "probability": kind(probability), "threshold": kind(0.5), "reason": reason}
+    record = {"decision": decision, "probability": kind(probability), "threshold": kind(0.5), "reason_code": code}
     policy = Policy(0.5, 0.4, 0.6)
     assert _would_decide(SimpleNamespace(policy=policy, checks_images=True), record) is agrees  # type: ignore[arg-type]
     # With --any-image no picture is doubted.
     any_image = SimpleNamespace(policy=policy, checks_images=False)
-    agrees &= not reason.startswith("not_like")
+    agrees &= code != "mostly_bright"
     assert _would_decide(any_image, record) is agrees  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("target", ["csv"], indirect=True)
+def test_csv_of_before_is_refused_and_says_why(classify: Run, films: Path, target: Path) -> None:
+    older = "path,frame,frames,status,decision,probability,threshold,reason,model,model_sha256,elapsed_ms\n"
+    target.write_text(older)
+    code, _, err = classify(films, "--resume")
+    assert code == 1
+    assert err.endswith(
+        "was begun by an earlier version, whose CSV has no column 'reason_code'; name another file, or give "
+        "--force to begin again\n"
+    )
+    assert target.read_text() == older
+
+
+@pytest.mark.parametrize("target", ["jsonl"], indirect=True)
+def test_json_lines_of_before_are_gone_on_with(classify: Run, films: Path, target: Path) -> None:
+    assert classify(films)[0] == 0
+    lines = target.read_text().splitlines()
+    older = [json.dumps({k: v for k, v in json.loads(line).items() if k != "reason_code"}) for line in lines]
+    target.write_text(f"{older[0]}\n")
+    assert classify(films, "--resume")[0] == 0
+    found = target.read_text().splitlines()
+    assert (found[0], len(found)) == (older[0], len(lines))
+    assert all(json.loads(line)["reason_code"] for line in found[1:])
+
+
+@pytest.mark.parametrize("decision", ["fractured", "uncertain", "not_fractured"])
+def test_without_a_code_an_uncertain_that_is_not_the_bands_is_a_doubt(decision: str) -> None:
+    record = {"decision": decision, "probability": 0.7, "threshold": 0.5}
+    policy = Policy(0.5, 0.4, 0.6)
+    for checks in (True, False):
+        found = _would_decide(SimpleNamespace(policy=policy, checks_images=checks), record)  # type: ignore[arg-type]
+        assert found is (decision == "fractured" or (decision == "uncertain" and checks))
 
 
 def test_file_that_is_something_else(classify: Run, films: Path, target: Path) -> None:
