@@ -72,8 +72,8 @@ class FractureClassifier:
                 decision ``uncertain``, whatever its probability; see `fracture_edge.suitability`.
 
         Raises:
-            FractureEdgeError: The model file is missing, damaged, not one of ours, or of a newer schema (ModelError);
-                the threshold is not between 0 and 1, or there is a policy beside it.
+            ModelError: The file is missing, damaged, no model of ours, or of a newer schema.
+            FractureEdgeError: The threshold is not between 0 and 1, or there is a policy beside it.
         """
         self._path = None if model is None else os.path.abspath(model)  # noqa: PTH100
         self._threads = threads

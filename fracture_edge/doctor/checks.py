@@ -8,12 +8,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from fracture_edge import machine
 from fracture_edge._version import installed
 from fracture_edge.doctor import known_answers
-from fracture_edge.doctor.requirements import requirements, satisfies, supported_python
 from fracture_edge.errors import FractureEdgeError
 
 if TYPE_CHECKING:
@@ -58,7 +58,10 @@ class Check:
 
 
 def checks() -> Iterator[Check]:
-    """Everything but the measurements, the quick ones first. One that fails may end them."""
+    """Make all checks, the quick ones first. One that fails may end them."""
+    if find_spec("packaging") is None:
+        yield Check("packaging", "failed", "missing", "pip install packaging")
+        return
     yield _python()
     packages = list(_packages())
     yield from packages
@@ -84,6 +87,8 @@ def checks() -> Iterator[Check]:
 
 
 def _python() -> Check:
+    from fracture_edge.doctor.requirements import satisfies, supported_python
+
     found = ".".join(map(str, sys.version_info[:3]))
     bits = 64 if sys.maxsize > 2**32 else 32
     supported = supported_python() or ">=3.11"
@@ -93,6 +98,8 @@ def _python() -> Check:
 
 
 def _packages() -> Iterator[Check]:
+    from fracture_edge.doctor.requirements import requirements, satisfies
+
     wanted = {name: spec for name, spec, extra in requirements() if extra is None}
     if not wanted:
         yield Check("packages", "note", "fracture-edge runs from source, its requirements are not known")
@@ -108,6 +115,8 @@ def _packages() -> Iterator[Check]:
 
 
 def _extras() -> Check:
+    from fracture_edge.doctor.requirements import requirements
+
     needs: dict[str, list[str]] = {}
     for name, _, extra in requirements():
         if extra is not None and name != "fracture-edge":

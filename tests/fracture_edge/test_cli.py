@@ -351,7 +351,6 @@ class Terminal(io.StringIO):
 def test_bar_is_drawn_on_a_terminal_alone(
     to_file: bool, cli: Run, three: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fracture_edge.batch.progress._SECONDS_BETWEEN_DRAWINGS", 0)
     monkeypatch.setattr(sys, "stderr", Terminal())
     if not to_file:
         monkeypatch.setattr(sys, "stdout", Terminal())

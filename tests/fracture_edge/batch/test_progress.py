@@ -1,4 +1,5 @@
 import io
+import re
 import subprocess
 import sys
 import threading
@@ -104,20 +105,25 @@ def test_jobs_by_default(cores: int, memory: float | None, expected: int, monkey
     assert default_jobs() == expected
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 def test_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    times = iter([0.0, 0.1, 4.0, 4.1, 8.0])
-    assert list(with_progress("abcd", 4, clock=lambda: next(times))) == list("abcd")
-    bar = sys.stderr.getvalue()  # type: ignore[attr-defined]
-    line = "[############............] 2/4  0.5/s  0:00:04 left"
-    last = "[########################] 4/4  0.5/s  0:00:00 left"
-    assert bar == f"\r{line}\r{last}\r{' ' * len(line)}\r"
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    counts = []
+    for item in with_progress("abcd", 4):
+        counts.append((item, re.findall(r"(\d)/4", sys.stderr.getvalue())[-1]))  # type: ignore[attr-defined]
+    # An item is done when the next one is asked for.
+    assert counts == [("a", "0"), ("b", "1"), ("c", "2"), ("d", "3")]
+    assert re.findall(r"(\d)/4", sys.stderr.getvalue())[-1] == "4"  # type: ignore[attr-defined]
 
 
-def test_no_bar_for_what_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_bar_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    assert list(with_progress("abcd", 4, clock=lambda: 5.0)) == list("abcd")
-    assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
+    assert list(with_progress("abcd", 4)) == list("abcd")
+    assert "4/4" not in sys.stderr.getvalue()  # type: ignore[attr-defined]
 
 
 MEMORY = """

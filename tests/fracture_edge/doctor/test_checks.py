@@ -44,6 +44,7 @@ def test_this_installation_is_healthy(quick: None, cli: Run) -> None:
         "pillow": "ok",
         "onnxruntime": "ok",
         "typer": "ok",
+        "packaging": "ok",
         "extras": "note",
         "libraries load": "ok",
         "embedded model": "ok",
@@ -185,7 +186,13 @@ def test_satisfies(version: str, spec: str, expected: bool) -> None:
 
 def test_requirements_are_those_of_the_project() -> None:
     found = list(requirements.requirements())
-    assert {name for name, _, extra in found if extra is None} == {"numpy", "pillow", "onnxruntime", "typer"}
+    assert {name for name, _, extra in found if extra is None} == {
+        "numpy",
+        "pillow",
+        "onnxruntime",
+        "typer",
+        "packaging",
+    }
     assert ("pydicom", ">=3.0", "dicom") in found
     assert requirements.supported_python() in ("<3.14,>=3.11", ">=3.11,<3.14")
 
