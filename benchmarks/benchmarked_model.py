@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import Contender
+from benchmarks.rows import BenchmarkRow
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import ModelInfo, read_tflite_info
@@ -22,7 +22,7 @@ _YES_OR_NO = {"0": "no", "1": "yes"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class BenchmarkedModel:
     """One model of a run: what all its rows share.
 
     Attributes:
@@ -35,7 +35,7 @@ class Subject:
     """
 
     name: str
-    rows: tuple[Contender, ...]
+    rows: tuple[BenchmarkRow, ...]
     preprocessing: Preprocessing
     policy: Policy
     fingerprint: str
@@ -47,11 +47,11 @@ class Subject:
         return self.rows[0].id if self.rows[0].runtime == "keras" else None
 
 
-def subject(rows: tuple[Contender, ...]) -> Subject:
+def model_of(rows: tuple[BenchmarkRow, ...]) -> BenchmarkedModel:
     """Read what is known of the model behind some rows.
 
     Args:
-        rows: Of one model, see `benchmarks.rows.contenders`.
+        rows: Of one model, see `benchmarks.rows.rows_of`.
 
     Raises:
         FractureEdgeError: Record or metadata cannot be read.
@@ -66,13 +66,13 @@ def subject(rows: tuple[Contender, ...]) -> Subject:
     return _exported(rows, info)
 
 
-def _trained(rows: tuple[Contender, ...], folder: Path) -> Subject:
+def _trained(rows: tuple[BenchmarkRow, ...], folder: Path) -> BenchmarkedModel:
     record = read_record(folder)
     policy = Policy(record["threshold"], record["uncertain_low"], record["uncertain_high"])
     images = sum(record["data"]["images"]["train"].values()) if "images" in record["data"] else None
     training = record | {"recipe": Path(record["recipe_name"]).name, "images": images}
     preprocessing = Preprocessing.from_dict(record["recipe"]["preprocessing"])
-    return Subject(
+    return BenchmarkedModel(
         name=rows[0].model,
         rows=rows,
         preprocessing=preprocessing,
@@ -83,10 +83,10 @@ def _trained(rows: tuple[Contender, ...], folder: Path) -> Subject:
     )
 
 
-def _exported(rows: tuple[Contender, ...], info: ModelInfo) -> Subject:
+def _exported(rows: tuple[BenchmarkRow, ...], info: ModelInfo) -> BenchmarkedModel:
     images = info.training.get("images", {}).get("train", {})
     training = {**info.training, "images": sum(images.values()) or None}
-    return Subject(
+    return BenchmarkedModel(
         name=rows[0].model,
         rows=rows,
         preprocessing=info.preprocessing,
@@ -120,7 +120,7 @@ def _history(path: Path) -> list[dict[str, float]]:
     return [{name: value for name, value in row.items() if math.isfinite(value)} for row in rows]
 
 
-def data_of(subjects: Sequence[Subject], data: Path | None, splits: Path | None) -> tuple[Path, Path]:
+def data_of(models: Sequence[BenchmarkedModel], data: Path | None, splits: Path | None) -> tuple[Path, Path]:
     """The data folder and the split file: those given, or those of the training.
 
     Raises:
@@ -128,10 +128,10 @@ def data_of(subjects: Sequence[Subject], data: Path | None, splits: Path | None)
     """
     if data and splits:
         return data, splits
-    folders = [row.path.parent for each in subjects if (row := each.rows[0]).runtime == "keras" and row.path]
+    folders = [row.path.parent for each in models if (row := each.rows[0]).runtime == "keras" and row.path]
     if not folders:
         raise FractureEdgeError("say which images with --data and --splits")
-    if splits is None and len({each.fingerprint for each in subjects if each.source}) > 1:
+    if splits is None and len({each.fingerprint for each in models if each.source}) > 1:
         raise FractureEdgeError(
             "these models were trained with different data or splits; say with --data and --splits which images "
             "shall judge them all"

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.benchmarked_model import Subject, about_image, data_of, subject
+from benchmarks.benchmarked_model import BenchmarkedModel, about_image, data_of, model_of
 from benchmarks.environment import environment
 from benchmarks.predictions import answers
 from benchmarks.quality import against, quality
 from benchmarks.report.rows import RESULT_SCHEMA
-from benchmarks.rows import Contender, contenders
+from benchmarks.rows import BenchmarkRow, rows_of
 from benchmarks.speed.speed import SpeedOptions, Speeds, measure_speed
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.machine import usable_cores
@@ -80,11 +80,11 @@ def benchmark(
             in another way.
     """
     names = list(dict.fromkeys(models)) or trained_models(options.artifacts)
-    subjects = [
-        subject(contenders(name, options.artifacts, openvino=options.openvino, rejected=options.rejected))
+    judged = [
+        model_of(rows_of(name, options.artifacts, openvino=options.openvino, rejected=options.rejected))
         for name in names
     ]
-    root, split_file = data_of(subjects, options.data, options.splits)
+    root, split_file = data_of(judged, options.data, options.splits)
     table = read_splits(root, split_file)
     part = table.where(options.split)
     if set(part.labels) != {0, 1}:
@@ -113,7 +113,7 @@ def benchmark(
         "rows": [],
     }
     run = Run(result, predictions) if before is None else _taken_up(before, Run(result, predictions))
-    for each in subjects:
+    for each in judged:
         if _is_measured(each, run):
             continue
         _forget(each.name, run)
@@ -147,7 +147,7 @@ def _taken_up(before: Run, fresh: Run) -> Run:
     return Run(fresh.result | kept, before.predictions)
 
 
-def _is_measured(each: Subject, run: Run) -> bool:
+def _is_measured(each: BenchmarkedModel, run: Run) -> bool:
     """Whether `run` holds every file of a model as it is now."""
     held = {row["id"]: row["sha256"] for row in run.result["rows"]}
     return all(held.get(row.id) == row.sha256 for row in each.rows)
@@ -162,7 +162,7 @@ def _forget(name: str, run: Run) -> None:
             line.pop(column, None)
 
 
-def _answer(each: Subject, part: ImageTable, predictions: list[dict[str, str]]) -> dict[str, str]:
+def _answer(each: BenchmarkedModel, part: ImageTable, predictions: list[dict[str, str]]) -> dict[str, str]:
     """Add the answers of one model's rows to the predictions; by row id, why a row failed."""
     pixels = load_pixels(part, each.preprocessing, label=f"{each.name}: reading {part.items[0].split}")
     found, errors = answers(each.rows, pixels, threads=usable_cores())
@@ -174,7 +174,7 @@ def _answer(each: Subject, part: ImageTable, predictions: list[dict[str, str]]) 
 
 
 def _speeds(
-    each: Subject, part: ImageTable, errors: dict[str, str], options: SpeedOptions | None
+    each: BenchmarkedModel, part: ImageTable, errors: dict[str, str], options: SpeedOptions | None
 ) -> Speeds | None:
     rows = [row for row in each.rows if row.id not in errors]
     if options is None or not rows:
@@ -183,7 +183,11 @@ def _speeds(
 
 
 def _row(
-    row: Contender, each: Subject, predictions: list[dict[str, str]], error: str | None, speeds: Speeds | None
+    row: BenchmarkRow,
+    each: BenchmarkedModel,
+    predictions: list[dict[str, str]],
+    error: str | None,
+    speeds: Speeds | None,
 ) -> dict[str, Any]:
     threshold, band = each.policy.threshold, (each.policy.uncertain_low, each.policy.uncertain_high)
     judged = None if error else quality(predictions, row.id, threshold, band)

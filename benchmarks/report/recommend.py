@@ -10,8 +10,13 @@ from train.evaluation.formatting import counted, interval, megabytes, millisecon
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """What a device allows: median of one inference on one thread, and size of the file."""
+class DeviceLimits:
+    """What a device allows.
+
+    Attributes:
+        milliseconds: Median of one inference on one thread.
+        megabytes: Size of the file, in units of 10^6 bytes.
+    """
 
     milliseconds: float
     megabytes: float
@@ -40,19 +45,19 @@ class Advice:
         return f"{self.question}: {self.answer}{figures}.{f' {self.reason}' if self.reason else ''}"
 
 
-BUDGETS = (Budget(5, 5), Budget(10, 10), Budget(25, 25), Budget(100, 100))
+LIMITS = (DeviceLimits(5, 5), DeviceLimits(10, 10), DeviceLimits(25, 25), DeviceLimits(100, 100))
 
 
-def recommend(result: dict[str, Any], budgets: Sequence[Budget] = BUDGETS) -> list[Advice]:
-    """Name a row for each budget, then the most accurate, the smallest and the fastest.
+def recommend(result: dict[str, Any], limits: Sequence[DeviceLimits] = LIMITS) -> list[Advice]:
+    """Name a row for each device's limits, then the most accurate, the smallest and the fastest.
 
     Only rows that may be recommended count: accepted (or never judged) by the gate, measured, for a device.
-    Budgets in turn with the same answer are named together.
+    Limits in turn with the same answer are named together.
     """
     rows = candidates(result)
     if not rows:
         return [Advice("For a device", None, "nothing: no exported file was measured and accepted by the gate")]
-    return [*_within(rows, budgets), *_extremes(rows)]
+    return [*_within(rows, limits), *_extremes(rows)]
 
 
 def choose(rows: Sequence[Row]) -> Row:
@@ -91,19 +96,19 @@ def best(result: dict[str, Any]) -> Row | None:
     return choose(rows) if rows else None
 
 
-def _within(rows: Sequence[Row], budgets: Sequence[Budget]) -> list[Advice]:
+def _within(rows: Sequence[Row], limits: Sequence[DeviceLimits]) -> list[Advice]:
     advice: list[Advice] = []
-    for budget in budgets:
-        limits = f"{budget.milliseconds:g} ms and {budget.megabytes:g} MB"
+    for device in limits:
+        words = f"{device.milliseconds:g} ms and {device.megabytes:g} MB"
         affordable = [
             row
             for row in rows
-            if row["bytes"] < budget.megabytes * 1e6 and coordinates(row)[1] < budget.milliseconds
+            if row["bytes"] < device.megabytes * 1e6 and coordinates(row)[1] < device.milliseconds
         ]
-        given = _answer(f"For under {limits}", affordable)
+        given = _answer(f"For under {words}", affordable)
         if advice and given.row == advice[-1].row:
             before = advice.pop().question.partition(", and still for ")[0]
-            given = replace(given, question=f"{before}, and still for under {limits}")
+            given = replace(given, question=f"{before}, and still for under {words}")
         advice.append(given)
     return advice
 

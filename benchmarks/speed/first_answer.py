@@ -8,13 +8,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.rows import Contender
+from benchmarks.rows import BenchmarkRow
 from benchmarks.runtimes.process import WorkerError, WorkerProcess
 from benchmarks.speed.latency import summary
 
 
 def first_answers(
-    rows: Sequence[Contender],
+    rows: Sequence[BenchmarkRow],
     image: Path,
     *,
     threads: int,
@@ -64,7 +64,7 @@ def first_answers(
     }
 
 
-def _start(row: Contender, image: Path, threads: int, timeout_s: float) -> tuple[float, float]:
+def _start(row: BenchmarkRow, image: Path, threads: int, timeout_s: float) -> tuple[float, float]:
     started = time.perf_counter()
     with WorkerProcess(row.runtime, row.path, threads=threads, timeout_s=timeout_s) as worker:
         answer = worker.ask("answer", image=str(image))

@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.rows import Contender
+from benchmarks.rows import BenchmarkRow
 from benchmarks.runtimes.process import WorkerError, WorkerProcess
 from benchmarks.runtimes.stand_in import IDLE
 from benchmarks.speed.first_answer import first_answers
@@ -24,7 +24,7 @@ from fracture_edge import console
 MOST_IMAGES = 50
 #: Throughput of batches: so many turns of about so many seconds, but a run at least and `_MOST_RUNS` at most.
 _TURNS, _TURN_SECONDS, _MOST_RUNS = 3, 1.0, 100
-_HARNESS = Contender(
+_HARNESS = BenchmarkRow(
     model="harness", format=IDLE, runtime=IDLE, precision="", path=None, file="", bytes=0, sha256=""
 )
 Seconds = Mapping[str, Sequence[float]]
@@ -80,7 +80,7 @@ class Speeds:
 
 
 def measure_speed(
-    rows: Sequence[Contender],
+    rows: Sequence[BenchmarkRow],
     images: Sequence[Path],
     options: SpeedOptions | None = None,
     say: Callable[[str], None] = console.say,
@@ -136,7 +136,7 @@ class _Field:
 
     def __init__(
         self,
-        rows: Sequence[Contender],
+        rows: Sequence[BenchmarkRow],
         images: Sequence[Path],
         threads: int,
         timeout_s: float,

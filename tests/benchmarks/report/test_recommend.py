@@ -3,16 +3,16 @@ from typing import Any
 
 import pytest
 
-from benchmarks.report.recommend import Budget, choose, recommend, representative
+from benchmarks.report.recommend import DeviceLimits, choose, recommend, representative
 
 Make = Callable[..., dict[str, Any]]
 
 
-def _texts(*rows: dict[str, Any], budgets: tuple[Budget, ...] = (Budget(10, 10),)) -> list[str]:
-    return [str(advice) for advice in recommend({"rows": list(rows)}, budgets)]
+def _texts(*rows: dict[str, Any], limits: tuple[DeviceLimits, ...] = (DeviceLimits(10, 10),)) -> list[str]:
+    return [str(advice) for advice in recommend({"rows": list(rows)}, limits)]
 
 
-def test_most_accurate_within_the_budget(row: Make) -> None:
+def test_most_accurate_within_the_limits(row: Make) -> None:
     texts = _texts(
         row("small/onnx int8", 2, 3, 0.80),
         row("edge/onnx int8", 3.81, 4.04, 0.90),
@@ -26,7 +26,7 @@ def test_most_accurate_within_the_budget(row: Make) -> None:
 
 
 def test_smallest_and_fastest_can_be_two(row: Make) -> None:
-    texts = _texts(row("a/onnx int8", 2, 6, 0.8), row("b/onnx int8", 3, 5, 0.9), budgets=())
+    texts = _texts(row("a/onnx int8", 2, 6, 0.8), row("b/onnx int8", 3, 5, 0.9), limits=())
     assert texts == [
         "Most accurate: b, onnx int8 (AUROC 0.900 [0.890, 0.910], 5.0 ms, 3.00 MB).",
         "Smallest: a, onnx int8 (AUROC 0.800 [0.790, 0.810], 6.0 ms, 2.00 MB).",
@@ -92,9 +92,9 @@ def test_what_the_gate_never_saw_says_so(row: Make) -> None:
 
 
 def test_limits_exclude_and_equal_answers_join(row: Make) -> None:
-    budgets = (Budget(5, 5), Budget(10, 10), Budget(25, 25), Budget(100, 100))
+    limits = (DeviceLimits(5, 5), DeviceLimits(10, 10), DeviceLimits(25, 25), DeviceLimits(100, 100))
     # A file of exactly the limit is not under it.
-    texts = _texts(row("a/onnx int8", 5, 4, 0.8), row("b/onnx int8", 24, 21, 0.9), budgets=budgets)
+    texts = _texts(row("a/onnx int8", 5, 4, 0.8), row("b/onnx int8", 24, 21, 0.9), limits=limits)
     assert [text.partition(" (")[0] for text in texts[:3]] == [
         "For under 5 ms and 5 MB: none of the accepted files.",
         "For under 10 ms and 10 MB: a, onnx int8",

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.rows import Contender
+from benchmarks.rows import BenchmarkRow
 from benchmarks.runtimes.process import WorkerError, WorkerProcess, cores_for
 from benchmarks.speed.first_answer import first_answers
 from benchmarks.speed.speed import SpeedOptions, Speeds, measure_speed
@@ -34,13 +34,13 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
-def _row(name: str, runtime: str = "sleep", path: Path | None = None) -> Contender:
-    return Contender(
+def _row(name: str, runtime: str = "sleep", path: Path | None = None) -> BenchmarkRow:
+    return BenchmarkRow(
         model="test", format=name, runtime=runtime, precision="", path=path, file="", bytes=0, sha256=""
     )
 
 
-def _sleeper(folder: Path, name: str, seconds: float = SLEEP_S, **more: Any) -> Contender:
+def _sleeper(folder: Path, name: str, seconds: float = SLEEP_S, **more: Any) -> BenchmarkRow:
     path = folder / f"{name}.json"
     path.write_text(json.dumps({"seconds": seconds} | more))
     return _row(name, path=path)
@@ -51,7 +51,7 @@ def start(images: list[Path]) -> Any:
     """Start workers that the test need not close."""
     workers = []
 
-    def begin(row: Contender, threads: int = 1, **options: Any) -> WorkerProcess:
+    def begin(row: BenchmarkRow, threads: int = 1, **options: Any) -> WorkerProcess:
         workers.append(WorkerProcess(row.runtime, row.path, threads=threads, images=images, **options))
         return workers[-1]
 
