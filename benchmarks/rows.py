@@ -4,15 +4,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from benchmarks.measured_row import Gate
 from benchmarks.runtimes.runners import load_runner, runner_of
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.models import EMBEDDED as EMBEDDED_FILE
 from train.artifacts import read_manifest, sha256
 
 EMBEDDED = "embedded"
-Gate = Literal["accepted", "rejected"]
 MODEL_FILES = (".onnx", ".tflite")
 _RUNTIMES = {"onnx": "onnxruntime", "tflite": "litert"}
 #: What OpenVINO runs too: the reference, and what is made for x86.
