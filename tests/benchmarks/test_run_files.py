@@ -45,6 +45,12 @@ def test_every_row_and_every_model_is_a_line(plain: dict[str, Any]) -> None:
     assert len(lines) == len(records) + len(plain) + 4
 
 
+@pytest.mark.parametrize("name", RUNS)
+def test_committed_runs_are_as_they_would_be_written(name: str) -> None:
+    path = RESULTS / f"{name}.json"
+    assert path.read_text(encoding="utf-8") == json_text(read_result(path))
+
+
 def test_a_run_and_its_files(tmp_path: Path) -> None:
     committed = read_run(RESULTS / "embedded-epyc.json")
     output = tmp_path / "run.json"
