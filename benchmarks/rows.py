@@ -1,15 +1,15 @@
 """What is measured: the rows of a model, one for each file in each runtime."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
 
+from benchmarks.measured_row import Gate
 from benchmarks.runtimes.runners import load_runner, runner_of
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.models import EMBEDDED as EMBEDDED_FILE
-from train.artifacts import read_manifest, sha256
+from train.artifacts import ExportEntry, read_manifest, sha256
 
 EMBEDDED = "embedded"
 MODEL_FILES = (".onnx", ".tflite")
@@ -19,19 +19,19 @@ _FOR_OPENVINO = ("onnx_float32", "onnx_int8_static_x86")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contender:
+class BenchmarkRow:
     """One row: one file through one runtime.
 
     Attributes:
         model: Name of the trained model, ``embedded``, or a file's name without its suffix.
-        format: In words, unique within a model: ``onnx int8-arm64``, ``tflite float16 pruned80``.
-        runtime: A `benchmarks.runtimes.runners.Runtime`.
+        format: Words, unique within a model: ``onnx int8-arm64``, ``tflite float16 pruned80``.
+        runtime: One of `benchmarks.runtimes.runners.Runtime`.
         precision: ``float32``, ``float16``, ``dynamic`` or ``int8``.
-        path: The file; ``None`` is the embedded one.
-        file: Its name.
-        bytes: Its size.
-        sha256: Hexadecimal.
-        gate: ``accepted`` or ``rejected`` by the export, or ``None`` where it had no say.
+        path: Path of the file; ``None`` is the embedded one.
+        file: Name of the file.
+        bytes: Size of the file.
+        sha256: Checksum of the file, hexadecimal.
+        gate: Verdict of the export, or ``None`` where it had no say.
     """
 
     model: str
@@ -42,7 +42,7 @@ class Contender:
     file: str
     bytes: int
     sha256: str
-    gate: Literal["accepted", "rejected"] | None = None
+    gate: Gate | None = None
 
     @property
     def id(self) -> str:
@@ -50,10 +50,10 @@ class Contender:
         return f"{self.model}/{self.format}"
 
 
-def contenders(
+def rows_of(
     model: str, artifacts: Path, *, openvino: bool = True, rejected: bool = False
-) -> tuple[Contender, ...]:
-    """The rows of one model.
+) -> tuple[BenchmarkRow, ...]:
+    """List the rows of one model.
 
     Args:
         model: Name of a trained model, ``embedded``, or the path of an ``.onnx`` or ``.tflite`` file.
@@ -78,7 +78,7 @@ def contenders(
             f"{folder}: no trained model here; `fracture-edge train {model}` makes one, or name a file "
             f"({', '.join(MODEL_FILES)}) or '{EMBEDDED}'"
         )
-    source = Contender(
+    source = BenchmarkRow(
         model=model,
         format="keras float32",
         runtime="keras",
@@ -91,11 +91,11 @@ def contenders(
     return (source, *_exported(folder, source.sha256, with_openvino, rejected))
 
 
-def _one_file(path: Path | None, openvino: bool) -> Iterator[Contender]:
+def _one_file(path: Path | None, openvino: bool) -> Iterator[BenchmarkRow]:
     runner = runner_of(path, threads=1) if path else load_runner("onnxruntime", None, threads=1)
     file = path.name if path else f"{EMBEDDED_FILE}.onnx"
     kind, precision = Path(file).suffix[1:], runner.info.precision
-    row = Contender(
+    row = BenchmarkRow(
         model=path.stem if path else EMBEDDED,
         format=f"{kind} {precision}",
         runtime=_RUNTIMES[kind],
@@ -112,46 +112,46 @@ def _one_file(path: Path | None, openvino: bool) -> Iterator[Contender]:
         yield replace(row, format=f"openvino {precision}", runtime="openvino")
 
 
-def _exported(folder: Path, source_sha256: str, openvino: bool, rejected: bool) -> Iterator[Contender]:
+def _exported(folder: Path, source_sha256: str, openvino: bool, rejected: bool) -> Iterator[BenchmarkRow]:
     manifest = read_manifest(folder)
-    for file, entry in manifest["files"].items():
-        if entry["broken"] and not rejected:
+    for file, entry in manifest.files.items():
+        if entry.broken and not rejected:
             continue
         path = folder / file
         _check(path, entry, source_sha256)
         kind = path.suffix[1:]
-        ending = _ending(path.stem.removeprefix(f"{manifest['model']}-"), entry)
-        row = Contender(
+        ending = _ending(path.stem.removeprefix(f"{manifest.model}-"), entry)
+        row = BenchmarkRow(
             model=folder.name,
             format=f"{kind} {ending}",
             runtime=_RUNTIMES[kind],
-            precision=entry["precision"],
+            precision=entry.precision,
             path=path,
             file=path.name,
-            bytes=entry["bytes"],
-            sha256=entry["sha256"],
-            gate="rejected" if entry["broken"] else "accepted",
+            bytes=entry.bytes,
+            sha256=entry.sha256,
+            gate="rejected" if entry.broken else "accepted",
         )
         yield row
-        if openvino and entry["recipe"] in _FOR_OPENVINO:
+        if openvino and entry.recipe in _FOR_OPENVINO:
             yield replace(row, format=f"openvino {ending}", runtime="openvino")
 
 
-def _check(path: Path, entry: Mapping[str, Any], source_sha256: str) -> None:
+def _check(path: Path, entry: ExportEntry, source_sha256: str) -> None:
     """Refuse weights of another training run; a file that is missing becomes a row with an error instead."""
-    if entry["source_sha256"] != source_sha256:
+    if entry.source_sha256 != source_sha256:
         raise FractureEdgeError(
             f"{path} was exported from another model.keras than the one that lies here now; export it again "
             "with --force"
         )
-    if path.is_file() and sha256(path) != entry["sha256"]:
+    if path.is_file() and sha256(path) != entry.sha256:
         raise FractureEdgeError(
             f"{path} is not the file that was exported (SHA-256 differs); export it again with --force"
         )
 
 
-def _ending(name: str, entry: Mapping[str, Any]) -> str:
+def _ending(name: str, entry: ExportEntry) -> str:
     """``int8-full factorised64`` of ``factorised64-int8-full``: precision first, then what sets it apart."""
-    compression, precision, variant = name.partition(entry["precision"])
-    words = [precision + variant, compression.rstrip("-"), "rejected" if entry["broken"] else ""]
+    compression, precision, variant = name.partition(entry.precision)
+    words = [precision + variant, compression.rstrip("-"), "rejected" if entry.broken else ""]
     return " ".join(word for word in words if word)

@@ -14,6 +14,7 @@ from benchmarks.quality import quality
 from benchmarks.studies.documents.fill import DOCUMENTS, EMBEDDED_ROW, EMBEDDED_RUN, OLDER, RESULTS, RUN, filled
 from benchmarks.studies.edge_model.reproduction import RUNS, Run
 from fracture_edge.classifier import FractureClassifier
+from train.json_records import to_plain
 
 README = DOCUMENTS[0].read_text(encoding="utf-8")
 
@@ -61,7 +62,7 @@ def test_every_figure_of_quality_can_be_computed_again_from_the_predictions(run:
         model = result["models"][row["model"]]
         band = (model["uncertain_low"], model["uncertain_high"])
         # Another version of NumPy may add in another order.
-        assert _numbers(quality(predictions, row["id"], model["threshold"], band)) == pytest.approx(
+        assert _numbers(to_plain(quality(predictions, row["id"], model["threshold"], band))) == pytest.approx(
             _numbers(row["quality"]), abs=1e-9
         )
 

@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -17,9 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.environment import Environment
+from benchmarks.measured_row import MeasuredRow
 from benchmarks.report import prose, tables
 from benchmarks.report.markdown import summary_table
 from benchmarks.report.recommend import recommend
+from benchmarks.result import BenchmarkResult, read_result
 from benchmarks.studies.cost import formats
 from benchmarks.studies.documents import aims, policies
 from benchmarks.studies.edge_model import averaged, frozen_features, reproduction, run_log
@@ -30,6 +34,7 @@ from fracture_edge.files import atomic_write_text
 from train.data.dataset import SPLITS
 from train.evaluation.formatting import interval, megabytes, times
 from train.evaluation.paired import compare_pairs
+from train.json_records import from_plain
 
 ROOT = Path(__file__).resolve().parents[3]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -67,34 +72,36 @@ def _entries(name: str) -> list[dict[str, Any]]:
     return values
 
 
-def _rows(result: dict[str, Any], keep: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+def _rows(result: BenchmarkResult, keep: Callable[[MeasuredRow], bool]) -> BenchmarkResult:
     """A run with some of its rows."""
-    return result | {"rows": [row for row in result["rows"] if keep(row)]}
+    return replace(result, rows=tuple(row for row in result.rows if keep(row)))
 
 
 def _benchmark() -> str:
-    result, before = _json(EMBEDDED_RUN), _json(RUN)
+    result, before = read_result(RESULTS / EMBEDDED_RUN), read_result(RESULTS / RUN)
     advice = "".join(f"- {each}\n" for each in recommend(result))
     return (
-        f"{prose.on_what(result)} AUROC of size and brightness alone: {interval(result['trivial_baseline'])}.\n\n"
-        f"{_few(result)}\nMilliseconds: median of one inference on one thread, {prose.machine(result)}.\n\n"
+        f"{prose.on_what(result)} AUROC of size and brightness alone: {interval(result.trivial_baseline)}.\n\n"
+        f"{_few(result)}\n"
+        f"Milliseconds: median of one inference on one thread, {prose.machine(result.environment)}.\n\n"
         f"{advice}\nThe networks of the reference, on the same images and another processor "
-        f"({prose.machine(before)}), beside\n`edge` as it was in model version 0.2:\n\n{_few(before)}"
+        f"({prose.machine(before.environment)}), beside\n`edge` as it was in model version 0.2:\n\n{_few(before)}"
     )
 
 
-def _few(result: dict[str, Any]) -> str:
-    return summary_table(_rows(result, lambda row: row["format"] in _SHOWN and row["gate"] != "rejected"))
+def _few(result: BenchmarkResult) -> str:
+    return summary_table(_rows(result, lambda row: row.format in _SHOWN and row.gate != "rejected"))
 
 
 def _card() -> str:
-    result = _rows(_json(EMBEDDED_RUN), lambda row: row["model"] == "embedded" and row["runtime"] == "onnxruntime")
-    (row,) = result["rows"]
+    run = read_result(RESULTS / EMBEDDED_RUN)
+    result = _rows(run, lambda row: row.model == "embedded" and row.runtime == "onnxruntime")
+    (row,) = result.rows
     return (
-        f"{prose.on_what(result)} Threshold {result['models']['embedded']['threshold']:.4f}.\n\n"
+        f"{prose.on_what(result)} Threshold {result.models['embedded'].threshold:.4f}.\n\n"
         f"{tables.summary(result).markdown()}\n{tables.further(result).markdown()}\n"
         f"{tables.subgroups(row).markdown()}\n"
-        f"{prose.INTERVALS} {prose.SUBGROUPS} {prose.how_timed(result)} On {prose.machine(result)}.\n"
+        f"{prose.INTERVALS} {prose.SUBGROUPS} {prose.how_timed(result)} On {prose.machine(result.environment)}.\n"
     )
 
 
@@ -249,13 +256,14 @@ def _training_speed() -> str:
 def _onednn() -> str:
     """Training on a processor without AVX-512 by two sets of kernels."""
     ours, own = _json("training-speed-avx2.json"), _json("training-speed-avx2-own-kernels.json")
+    machine = from_plain(Environment, ours["environment"], "training-speed-avx2.json")
     lines = ["| network | input | images/s | by TensorFlow's own kernels | ratio |", "|" + " --- |" * 5]
     for row, slow in zip(ours["models"], own["models"], strict=True):
         fast, slower = row["images_per_second"], slow["images_per_second"]
         lines.append(f"| {row['model']} | {row['input']} | {fast:.1f} | {slower:.1f} | {fast / slower:.1f} |")
     return "\n".join(lines) + (
         f"\n\nBatches of {ours['models'][0]['batch_size']}, {ours['batches']} of them a round, median of "
-        f"{ours['rounds']} rounds. {prose.machine(ours)}.\n"
+        f"{ours['rounds']} rounds. {prose.machine(machine)}.\n"
     )
 
 
@@ -295,15 +303,16 @@ def _two() -> str:
 
 def _on_two(first: str, second: str) -> str:
     """Speed of one file on two processors, and whether it answers the same."""
-    runs = [_rows(_json(name), lambda row: row["id"] == EMBEDDED_ROW) for name in (first, second)]
-    here, there = ({line["path"]: line[EMBEDDED_ROW] for line in _predictions(run)} for run in runs)
+    here, there = (
+        {line["path"]: line[EMBEDDED_ROW] for line in _predictions(_json(name))} for name in (first, second)
+    )
     same = sum(here.get(path) == answer for path, answer in there.items())
     lines = [
         "| processor | file, SHA-256 | threads | inference p50 (p90) ms | file to decision p50 ms | peak MB |",
         "|" + " --- |" * 6,
     ]
-    for run in runs:
-        (row,) = run["rows"]
+    for run in map(_json, (first, second)):
+        row = next(row for row in run["rows"] if row["id"] == EMBEDDED_ROW)
         processor = f"{run['environment']['cpu']} ({', '.join(run['environment']['cpu_flags'])})"
         lines += [
             f"| {processor} | {row['sha256'][:12]} | {threads} | "
