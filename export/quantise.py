@@ -24,6 +24,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from export.onnx_passes.bias_correction import correct_biases
 from export.onnx_passes.float_layers import keep_from_quantising
+from export.onnx_passes.graph import shapes_of
 from export.onnx_passes.input_normalisation import dequantise_input, normalisation_nodes
 from export.onnx_passes.storage import as_float_biases, as_uint8_weights
 from export.recipes import METHODS, Format
@@ -126,8 +127,7 @@ def single_channel_nodes(model: onnx.ModelProto) -> list[str]:
     Args:
         model: With inferred shapes; channels are the second axis.
     """
-    infos = [*model.graph.value_info, *model.graph.output]
-    shapes = {info.name: [d.dim_value for d in info.type.tensor_type.shape.dim] for info in infos}
+    shapes = shapes_of(model.graph)
     return [
         node.name
         for node in model.graph.node

@@ -15,6 +15,7 @@ import onnx
 import onnxruntime as ort
 from onnx import helper, numpy_helper
 
+from export.onnx_passes.graph import initializers, set_constant
 from fracture_edge.session import session_options
 
 #: Images that the means are taken of.
@@ -32,7 +33,7 @@ def correct_biases(model: onnx.ModelProto, source: Path, images: npt.NDArray[np.
         images: Training images, uint8 [N, H, W, 1]; `IMAGES` of them are used.
     """
     images = images[:IMAGES]
-    stored = {entry.name: entry for entry in model.graph.initializer}
+    stored = initializers(model.graph)
     biases = {
         node.output[0]: node.input[2]
         for node in model.graph.node
@@ -51,7 +52,7 @@ def correct_biases(model: onnx.ModelProto, source: Path, images: npt.NDArray[np.
     for output, name in biases.items():
         shift = wanted[before[output]] - _means(model, [output], images)[output]
         values = numpy_helper.to_array(stored[name]) + shift
-        stored[name].CopyFrom(numpy_helper.from_array(values.astype(np.float32), name))
+        set_constant(stored[name], values.astype(np.float32))
 
 
 def _before_activation(model: onnx.ModelProto) -> dict[str, str]:

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
+
+from export.onnx_passes.graph import add_constant, constants
 
 
 def keep_from_quantising(model: onnx.ModelProto, names: Sequence[str]) -> None:
@@ -20,7 +22,7 @@ def keep_from_quantising(model: onnx.ModelProto, names: Sequence[str]) -> None:
         names: Of the layers. Those whose input is no 8-bit tensor stay as they are.
     """
     graph = model.graph
-    stored = {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
+    stored = constants(graph)
     dequantised = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
     for node in [node for node in graph.node if node.name in names and node.input[0] in dequantised]:
         source = node.input[0]
@@ -29,8 +31,7 @@ def keep_from_quantising(model: onnx.ModelProto, names: Sequence[str]) -> None:
         bounds = []
         for side, limit in (("least", limits.min), ("most", limits.max)):
             value = np.float32((limit - int(zero)) * scale)
-            graph.initializer.append(numpy_helper.from_array(np.array(value), f"{node.name}_{side}"))
-            bounds.append(f"{node.name}_{side}")
+            bounds.append(add_constant(graph, f"{node.name}_{side}", value))
         clip = helper.make_node("Clip", [source, *bounds], [f"{node.name}_unchanged"], f"{node.name}_unchanged")
         node.input[0] = clip.output[0]
         graph.node.insert(list(graph.node).index(node), clip)

@@ -6,14 +6,15 @@ scales of its own: they round, and in onnxruntime took a third of the time of `e
 and free, since the first convolution takes the bytes as they are; its padding is the zero point, which is 0.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
+
+from export.onnx_passes.graph import add_constant, constants, consumers, drop_unused_constants, replace_input
 
 #: Operators that move numbers and do not change them.
 _MOVING = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze"})
@@ -64,20 +65,15 @@ def dequantise_input(model: onnx.ModelProto) -> None:
     """
     chain = _chain(model)
     zero_point = chain.zero_point
-    after = list(_consumers(model, chain.end))
+    after = consumers(model.graph, chain.end)
     if zero_point is None or len(after) != 1 or after[0].op_type != "QuantizeLinear" or not chain.nodes:
         return
     graph, quantise = model.graph, after[0]
-    stored = {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
+    stored = constants(graph)
     signed = stored[quantise.input[2]].dtype == np.int8
-    (dequantise,) = _consumers(model, quantise.output[0])
-    scale = np.float32(chain.scale)
-    graph.initializer.extend(
-        [
-            numpy_helper.from_array(scale, "image_scale"),
-            numpy_helper.from_array(np.uint8(zero_point), "image_zero_point"),
-        ]
-    )
+    (dequantise,) = consumers(graph, quantise.output[0])
+    add_constant(graph, "image_scale", np.float32(chain.scale))
+    add_constant(graph, "image_zero_point", np.uint8(zero_point))
     bytes_in = graph.input[0].name
     kept = []
     for node in chain.nodes:
@@ -89,13 +85,13 @@ def dequantise_input(model: onnx.ModelProto) -> None:
     made = [*kept, helper.make_node("DequantizeLinear", [bytes_in, "image_scale", "image_zero_point"], ["grey"])]
     if signed:
         # The layer takes signed bytes: the same values, 128 lower.
-        graph.initializer.append(numpy_helper.from_array(np.int8(zero_point - 128), "image_zero_point_signed"))
+        add_constant(graph, "image_zero_point_signed", np.int8(zero_point - 128))
         ours = ["image_scale", "image_zero_point_signed"]
         quantise.input[:] = ["grey", *ours]
         dequantise.input[1:] = ours
     else:
-        for node in _consumers(model, dequantise.output[0]):
-            node.input[:] = ["grey" if name == dequantise.output[0] else name for name in node.input]
+        for node in consumers(graph, dequantise.output[0]):
+            replace_input(node, dequantise.output[0], "grey")
         graph.node.remove(quantise)
         graph.node.remove(dequantise)
     for node in chain.nodes:
@@ -103,14 +99,14 @@ def dequantise_input(model: onnx.ModelProto) -> None:
     for place, node in enumerate(made):
         graph.node.insert(place, node)
     del graph.value_info[:]
-    _drop_unused_constants(graph)
+    drop_unused_constants(graph)
 
 
 def _chain(model: onnx.ModelProto) -> _Chain:
-    stored = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
+    stored = constants(model.graph)
     chain = _Chain(model.graph.input[0].name)
     while True:
-        following = list(_consumers(model, chain.end))
+        following = consumers(model.graph, chain.end)
         if len(following) != 1 or not _extend(chain, following[0], stored):
             return chain
         chain.nodes.append(following[0])
@@ -132,13 +128,3 @@ def _extend(chain: _Chain, node: onnx.NodeProto, stored: dict[str, npt.NDArray[A
     else:
         chain.offset += value
     return True
-
-
-def _consumers(model: onnx.ModelProto, name: str) -> Iterator[onnx.NodeProto]:
-    return (node for node in model.graph.node if name in node.input)
-
-
-def _drop_unused_constants(graph: onnx.GraphProto) -> None:
-    used = {name for node in graph.node for name in node.input}
-    for entry in [entry for entry in graph.initializer if entry.name not in used]:
-        graph.initializer.remove(entry)

@@ -8,6 +8,8 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
+from export.onnx_passes.graph import add_constant, drop_unused_constants, initializers, set_constant
+
 _UNSIGNED_ZERO = 128
 
 
@@ -21,14 +23,13 @@ def own_zero_points(model: onnx.ModelProto) -> None:
     Args:
         model: With fused operators such as QLinearConv; changed in place. Other files stay as they are.
     """
-    stored = {entry.name: entry for entry in model.graph.initializer}
+    stored = initializers(model.graph)
     taken: set[str] = set()
     for node in model.graph.node:
         for place, name in enumerate(node.input) if node.op_type == "QLinearConv" else ():
             if name in taken and stored[name].data_type == onnx.TensorProto.INT8:
                 own = f"weight_zero_point_{len(model.graph.initializer)}"
-                model.graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(stored[name]), own))
-                node.input[place] = own
+                node.input[place] = add_constant(model.graph, own, numpy_helper.to_array(stored[name]))
             elif name in stored:
                 taken.add(name)
 
@@ -44,15 +45,15 @@ def as_float_biases(model: onnx.ModelProto) -> None:
     Args:
         model: A QDQ model; changed in place.
     """
-    stored = {entry.name: entry for entry in model.graph.initializer}
+    stored = initializers(model.graph)
     for node in _weight_nodes(model, stored, of_convolutions=True):
         numbers = numpy_helper.to_array(stored[node.input[0]])
         if numbers.dtype == np.int32:
             scales = numpy_helper.to_array(stored[node.input[1]])
             biases = (numbers * scales.astype(np.float64)).astype(np.float32)
-            model.graph.initializer.append(numpy_helper.from_array(biases, node.output[0]))
+            add_constant(model.graph, node.output[0], biases)
             model.graph.node.remove(node)
-    _drop_unused(model)
+    drop_unused_constants(model.graph)
 
 
 def as_uint8_weights(model: onnx.ModelProto) -> None:
@@ -66,11 +67,9 @@ def as_uint8_weights(model: onnx.ModelProto) -> None:
         model: A QDQ model; changed in place.
     """
     for node, scales in _shifted(model, np.dtype(np.int8), np.dtype(np.uint8), _UNSIGNED_ZERO):
-        zero = f"{node.input[0]}_unsigned_zero"
         points = np.full(scales.shape, _UNSIGNED_ZERO, np.uint8)
-        model.graph.initializer.append(numpy_helper.from_array(points, zero))
-        node.input.append(zero)
-    _drop_unused(model)
+        node.input.append(add_constant(model.graph, f"{node.input[0]}_unsigned_zero", points))
+    drop_unused_constants(model.graph)
 
 
 def as_int8_weights(model: onnx.ModelProto) -> None:
@@ -81,19 +80,19 @@ def as_int8_weights(model: onnx.ModelProto) -> None:
     """
     for _ in _shifted(model, np.dtype(np.uint8), np.dtype(np.int8), -_UNSIGNED_ZERO):
         pass
-    _drop_unused(model)
+    drop_unused_constants(model.graph)
 
 
 def _shifted(
     model: onnx.ModelProto, old: np.dtype[Any], new: np.dtype[Any], by: int
 ) -> Iterator[tuple[onnx.NodeProto, npt.NDArray[Any]]]:
     """Move weights of one type by a number into another type; their nodes, without zero point, and scales."""
-    stored = {entry.name: entry for entry in model.graph.initializer}
+    stored = initializers(model.graph)
     for node in _weight_nodes(model, stored):
         weights = numpy_helper.to_array(stored[node.input[0]])
         if weights.dtype == old:
             moved = (weights.astype(np.int16) + by).astype(new)
-            stored[node.input[0]].CopyFrom(numpy_helper.from_array(moved, node.input[0]))
+            set_constant(stored[node.input[0]], moved)
             del node.input[2:]
             yield node, numpy_helper.to_array(stored[node.input[1]])
 
@@ -110,10 +109,3 @@ def _weight_nodes(
         and node.input[0] in stored
         and not (of_convolutions and node.output[0] in others)
     ]
-
-
-def _drop_unused(model: onnx.ModelProto) -> None:
-    used = {name for node in model.graph.node for name in node.input}
-    kept = [entry for entry in model.graph.initializer if entry.name in used]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)

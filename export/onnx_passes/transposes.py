@@ -5,12 +5,22 @@ into Keras's order before it is flattened; the rows of the Dense layer's kernel 
 instead.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper, shape_inference
+
+from export.onnx_passes.graph import (
+    add_constant,
+    consumers,
+    initializers,
+    is_output,
+    replace_input,
+    set_constant,
+    shapes_of,
+)
 
 _TO_NHWC, _TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 
@@ -29,47 +39,42 @@ def fold_flatten_transposes(model: onnx.ModelProto) -> int:
         How many transposes were removed.
     """
     graph = model.graph
-    shapes = _shapes(model)
+    shapes = shapes_of(shape_inference.infer_shapes(model).graph)
     for transpose in [node for node in graph.node if _is_transpose(node, _TO_NHWC)]:
         source = transpose.input[0]
-        for consumer in _consumers(graph, transpose.output[0]):
+        for consumer in consumers(graph, transpose.output[0]):
             if _is_transpose(consumer, _TO_NCHW):
-                for node in _consumers(graph, consumer.output[0]):
-                    _replace_input(node, consumer.output[0], source)
+                for node in consumers(graph, consumer.output[0]):
+                    replace_input(node, consumer.output[0], source)
             elif (dense := _dense_behind(graph, consumer, shapes.get(source, ()))) is not None:
                 _reorder_rows(graph, dense, channels=shapes[source][1])
-                _replace_input(consumer, transpose.output[0], source)
+                replace_input(consumer, transpose.output[0], source)
     return _remove_unused_transposes(graph)
 
 
 def _dense_behind(graph: onnx.GraphProto, reshape: onnx.NodeProto, shape: Sequence[int]) -> onnx.NodeProto | None:
     """The MatMul with a constant kernel that alone takes a flattened feature map of `shape` [N, K, h, w]."""
     flat = reshape.output[0]
-    consumers = _consumers(graph, flat)
-    if (
-        reshape.op_type != "Reshape"
-        or [node.op_type for node in consumers] != ["MatMul"]
-        or _is_answer(graph, flat)
-    ):
+    takers = consumers(graph, flat)
+    if reshape.op_type != "Reshape" or [node.op_type for node in takers] != ["MatMul"] or is_output(graph, flat):
         return None
-    left, right = consumers[0].input
+    left, right = takers[0].input
     kernels = {entry.name: tuple(entry.dims) for entry in graph.initializer}
     takes_all = len(shape) == 4 and len(kernels.get(right, ())) == 2 and kernels[right][0] == prod(shape[1:])
-    return consumers[0] if left == flat and takes_all else None
+    return takers[0] if left == flat and takes_all else None
 
 
 def _reorder_rows(graph: onnx.GraphProto, dense: onnx.NodeProto, channels: int) -> None:
     """Reorder the rows of a kernel from [h, w, K] to [K, h, w]; one that is used elsewhere too is copied."""
     name = dense.input[1]
-    kernel = next(entry for entry in graph.initializer if entry.name == name)
+    kernel = initializers(graph)[name]
     values = numpy_helper.to_array(kernel)
     by_position = values.reshape(-1, channels, values.shape[1])
     reordered = np.ascontiguousarray(by_position.swapaxes(0, 1)).reshape(values.shape)
-    if len(_consumers(graph, name)) == 1:
-        kernel.CopyFrom(numpy_helper.from_array(reordered, name))
+    if len(consumers(graph, name)) == 1:
+        set_constant(kernel, reordered)
     else:
-        dense.input[1] = f"{dense.output[0]}/kernel"
-        graph.initializer.append(numpy_helper.from_array(reordered, dense.input[1]))
+        dense.input[1] = add_constant(graph, f"{dense.output[0]}/kernel", reordered)
 
 
 def _remove_unused_transposes(graph: onnx.GraphProto) -> int:
@@ -77,30 +82,11 @@ def _remove_unused_transposes(graph: onnx.GraphProto) -> int:
     # From the end: a transpose may have been there for a later one only.
     for node in reversed(list(graph.node)):
         name = node.output[0]
-        if node.op_type == "Transpose" and not _consumers(graph, name) and not _is_answer(graph, name):
+        if node.op_type == "Transpose" and not consumers(graph, name) and not is_output(graph, name):
             graph.node.remove(node)
             removed += 1
     return removed
 
 
-def _consumers(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
-    return [node for node in graph.node if name in node.input]
-
-
-def _is_answer(graph: onnx.GraphProto, name: str) -> bool:
-    return any(output.name == name for output in graph.output)
-
-
-def _replace_input(node: onnx.NodeProto, old: str, new: str) -> None:
-    node.input[:] = [new if name == old else name for name in node.input]
-
-
 def _is_transpose(node: onnx.NodeProto, order: tuple[int, ...]) -> bool:
     return node.op_type == "Transpose" and tuple(helper.get_node_attr_value(node, "perm")) == order
-
-
-def _shapes(model: onnx.ModelProto) -> Mapping[str, list[int]]:
-    """Shapes of inputs and intermediate tensors, 0 where a size is not known."""
-    graph = shape_inference.infer_shapes(model).graph
-    infos = [*graph.input, *graph.value_info]
-    return {info.name: [size.dim_value for size in info.type.tensor_type.shape.dim] for info in infos}

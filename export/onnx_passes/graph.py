@@ -1,0 +1,63 @@
+"""Reading and changing ONNX graphs: what every pass needs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+
+
+def initializers(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """Get the stored tensors by name."""
+    return {entry.name: entry for entry in graph.initializer}
+
+
+def constants(graph: onnx.GraphProto) -> dict[str, npt.NDArray[Any]]:
+    """Get the values of the stored tensors by name."""
+    return {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
+
+
+def add_constant(graph: onnx.GraphProto, name: str, value: npt.ArrayLike) -> str:
+    """Store a tensor under a new name.
+
+    Returns:
+        The name.
+    """
+    graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    return name
+
+
+def set_constant(tensor: onnx.TensorProto, value: npt.NDArray[Any]) -> None:
+    """Replace the value of a stored tensor; its name stays."""
+    tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+
+
+def consumers(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
+    """List the nodes that take a tensor."""
+    return [node for node in graph.node if name in node.input]
+
+
+def replace_input(node: onnx.NodeProto, old: str, new: str) -> None:
+    """Have a node take another tensor in place of one."""
+    node.input[:] = [new if name == old else name for name in node.input]
+
+
+def is_output(graph: onnx.GraphProto, name: str) -> bool:
+    """Whether a tensor is an output of the graph."""
+    return any(output.name == name for output in graph.output)
+
+
+def shapes_of(graph: onnx.GraphProto) -> Mapping[str, list[int]]:
+    """Get the shapes of inputs, outputs and inferred tensors by name, 0 where a size is not known."""
+    infos = [*graph.input, *graph.value_info, *graph.output]
+    return {info.name: [size.dim_value for size in info.type.tensor_type.shape.dim] for info in infos}
+
+
+def drop_unused_constants(graph: onnx.GraphProto) -> None:
+    """Remove the stored tensors that no node takes."""
+    used = {name for node in graph.node for name in node.input}
+    kept = [entry for entry in graph.initializer if entry.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
