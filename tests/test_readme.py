@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from benchmarks.quality import quality
-from benchmarks.studies.documents.fill import DOCUMENTS, EMBEDDED_ROW, EMBEDDED_RUN, OLDER, RESULTS, RUN, filled
+from benchmarks.studies.documents.fill import DOCUMENTS, filled
+from benchmarks.studies.documents.results import EMBEDDED_ROW, EMBEDDED_RUN, OLDER, RESULTS, RUN
 from benchmarks.studies.edge_model.reproduction import RUNS, Run
 from fracture_edge.classifier import FractureClassifier
 

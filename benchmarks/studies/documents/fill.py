@@ -6,12 +6,10 @@ from the embedded model; nothing there is typed in by hand. ``--check`` only com
 
 import argparse
 import csv
-import json
 import re
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -21,28 +19,25 @@ from benchmarks.report import prose, tables
 from benchmarks.report.markdown import summary_table
 from benchmarks.report.recommend import recommend
 from benchmarks.studies.cost import formats
-from benchmarks.studies.documents import aims, policies
-from benchmarks.studies.edge_model import averaged, frozen_features, reproduction, run_log
-from benchmarks.studies.edge_model import cross_validated as folds
-from benchmarks.studies.robustness import stress, unlike
+from benchmarks.studies.documents import devices, edge_model, policies
+from benchmarks.studies.documents.results import (
+    EMBEDDED_ROW,
+    EMBEDDED_RUN,
+    RESULTS,
+    ROOT,
+    RUN,
+    read_predictions,
+    read_result,
+    with_rows,
+)
+from benchmarks.studies.edge_model import reproduction
+from benchmarks.studies.robustness import stress
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.files import atomic_write_text
 from train.data.dataset import SPLITS
-from train.evaluation.formatting import interval, megabytes, times
+from train.evaluation.formatting import interval
 from train.evaluation.paired import compare_pairs
 
-ROOT = Path(__file__).resolve().parents[3]
-RESULTS = ROOT / "benchmarks" / "results"
-#: The model in the package, and the files exported from the network that it is made of.
-EMBEDDED_RUN = "embedded.json"
-#: The model in the package on another processor.
-EMBEDDED_ELSEWHERE = "embedded-epyc.json"
-#: The reference's networks beside the `edge` of version 0.2.
-RUN = "fracatlas.json"
-#: The embedded model of version 0.2 on a processor without VNNI.
-OLDER = "fracatlas-avx2.json"
-EMBEDDED_ROW = "embedded/onnx int8"
-_DEEP = "preprocessing.height=224, preprocessing.width=224, options.deep_evidence=true"
 _SHOWN = ("keras float32", "onnx float32", "onnx int8", "onnx int8 factorised64", "tflite float16", "tflite int8")
 DOCUMENTS = (
     ROOT / "README.md",
@@ -56,24 +51,8 @@ DOCUMENTS = (
 )
 
 
-def _json(name: str) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads((RESULTS / name).read_text(encoding="utf-8"))
-    return values
-
-
-def _entries(name: str) -> list[dict[str, Any]]:
-    """Of `benchmarks.studies.edge_model.cross_validated`."""
-    values: list[dict[str, Any]] = json.loads((RESULTS / name).read_text(encoding="utf-8"))
-    return values
-
-
-def _rows(result: dict[str, Any], keep: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """A run with some of its rows."""
-    return result | {"rows": [row for row in result["rows"] if keep(row)]}
-
-
 def _benchmark() -> str:
-    result, before = _json(EMBEDDED_RUN), _json(RUN)
+    result, before = read_result(EMBEDDED_RUN), read_result(RUN)
     advice = "".join(f"- {each}\n" for each in recommend(result))
     return (
         f"{prose.on_what(result)} AUROC of size and brightness alone: {interval(result['trivial_baseline'])}.\n\n"
@@ -84,11 +63,13 @@ def _benchmark() -> str:
 
 
 def _few(result: dict[str, Any]) -> str:
-    return summary_table(_rows(result, lambda row: row["format"] in _SHOWN and row["gate"] != "rejected"))
+    return summary_table(with_rows(result, lambda row: row["format"] in _SHOWN and row["gate"] != "rejected"))
 
 
 def _card() -> str:
-    result = _rows(_json(EMBEDDED_RUN), lambda row: row["model"] == "embedded" and row["runtime"] == "onnxruntime")
+    result = with_rows(
+        read_result(EMBEDDED_RUN), lambda row: row["model"] == "embedded" and row["runtime"] == "onnxruntime"
+    )
     (row,) = result["rows"]
     return (
         f"{prose.on_what(result)} Threshold {result['models']['embedded']['threshold']:.4f}.\n\n"
@@ -96,65 +77,6 @@ def _card() -> str:
         f"{tables.subgroups(row).markdown()}\n"
         f"{prose.INTERVALS} {prose.SUBGROUPS} {prose.how_timed(result)} On {prose.machine(result)}.\n"
     )
-
-
-def _startup() -> str:
-    result = _json("device-cost.json")
-    start, machine = result["startup"], result["environment"]
-    return (
-        f"The whole process `fracture-edge classify one.png`, from start to exit, takes\n"
-        f"{start['classify']['p50']:.0f} ms (p90 {start['classify']['p90']:.0f} ms): {times(start['ratio'])} the "
-        f"{start['yardstick']['p50']:.0f} ms of\n"
-        f'`python -c "import numpy, PIL.Image, onnxruntime"`, started in turn, {start["classify"]["runs"]} runs '
-        f"of each, and needs {result['peak_memory_mb']['one']:.0f} MB at its peak\n"
-        f"({machine['cpu']}, {machine['cores']} cores; `python -P -m benchmarks.speed.device_cost`).\n"
-    )
-
-
-def _device() -> str:
-    result = _json("device-cost.json")
-    start, images, memory, machine = (
-        result[name] for name in ("startup", "large_jpegs", "peak_memory_mb", "environment")
-    )
-    versions = machine["versions"]
-    rows = (
-        (
-            "whole process of `classify one.png`",
-            start["classify"],
-            '`python -c "import numpy, PIL.Image, onnxruntime"`',
-            start["yardstick"],
-            start["ratio"],
-        ),
-        *(
-            (
-                f"a {large['stored']} grey JPEG of {megabytes(large['bytes'])} MB (grain of {large['grain']:g} "
-                "grey levels), from file to decision",
-                large["file_to_decision"],
-                f"libjpeg alone, at the same reduced scale ({large['decoded']})",
-                large["decode"],
-                large["ratio"],
-            )
-            for large in images
-        ),
-    )
-    lines = ["| what | ms (p90) | yardstick | ms (p90) | ratio |", "|" + " --- |" * 5]
-    lines += [
-        f"| {what} | {_spread(taken)} | {yardstick} | {_spread(least)} | {times(found)} |"
-        for what, taken, yardstick, least, found in rows
-    ]
-    return "\n".join(lines) + (
-        f"\n\nPeak memory of a process that classifies one small picture {memory['one']:.0f} MB, the large JPEG "
-        f"{memory['large_jpeg']:.0f} MB, {result['many']} small pictures with `--jobs 1` "
-        f"{memory['many']:.0f} MB.\n"
-        f"{start['classify']['runs']} processes and {images[0]['decode']['runs']} decisions of each, in turns, "
-        f"with default threads; the ratio is the median of the turns' with its 95 % interval. "
-        f"{machine['cpu']}, {machine['cores']} cores,\nPython {machine['python']}, onnxruntime "
-        f"{versions['onnxruntime']}, NumPy {versions['numpy']}, Pillow {versions['pillow']}.\n"
-    )
-
-
-def _spread(milliseconds: dict[str, float]) -> str:
-    return f"{milliseconds['p50']:.1f} ({milliseconds['p90']:.1f})"
 
 
 def _splits() -> str:
@@ -171,7 +93,7 @@ def _splits() -> str:
 def _training() -> str:
     info = FractureClassifier(threads=1).info
     validation, policy, training = info.metrics["validation"], info.policy, info.training
-    shipped = next(row for row in _json(EMBEDDED_RUN)["rows"] if row["id"] == EMBEDDED_ROW)
+    shipped = next(row for row in read_result(EMBEDDED_RUN)["rows"] if row["id"] == EMBEDDED_ROW)
     share = shipped["quality"]["uncertain"]["share"]
     kept = "last" if training["best_epoch"] == training["epochs"] else f"{training['best_epoch']}th"
     return (
@@ -189,17 +111,17 @@ def _training() -> str:
 def _policies() -> str:
     """The operating points of the embedded model on the test split."""
     info = FractureClassifier(threads=1).info
-    rows = _predictions(_json(EMBEDDED_RUN))
+    rows = read_predictions(read_result(EMBEDDED_RUN))
     answers = [(int(row["label"]), float(row[EMBEDDED_ROW])) for row in rows]
     return policies.table_of({name: info.policy_named(name) for name in info.operating_points}, answers)
 
 
 def _before() -> str:
     """The embedded model and that of version 0.2 on the same test images."""
-    run = _json(EMBEDDED_RUN)
+    run = read_result(EMBEDDED_RUN)
     threshold = run["models"]["embedded"]["threshold"]
-    older = {row["path"]: row[EMBEDDED_ROW] for row in _predictions(_json(RUN))}
-    rows = _predictions(run)
+    older = {row["path"]: row[EMBEDDED_ROW] for row in read_predictions(read_result(RUN))}
+    rows = read_predictions(run)
     lines = ["| images | images (fractured) | AUROC, this model less the one before |", "|" + " --- |" * 3]
     for name, part in (
         ("all", rows),
@@ -218,179 +140,8 @@ def _before() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _predictions(run: dict[str, Any]) -> list[dict[str, str]]:
-    with (RESULTS / run["data"]["predictions"]).open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
-
-
-def _training_speed() -> str:
-    result = _json("training-speed.json")
-    machine = result["environment"]
-    lines = [
-        "| network | input | trained | precision | images/s | constant batch | ratio (rounds) |",
-        "|" + " --- |" * 7,
-    ]
-    for row in result["models"]:
-        rounds = ", ".join(f"{ratio:.2f}" for ratio in row["ratios"])
-        lines.append(
-            f"| {row['model']} | {row['input']} | {row['trainable']} | {row['precision']} | "
-            f"{row['images_per_second']:.1f} | {row['images_per_second_constant_batch']:.1f} | "
-            f"{row['ratio']:.2f} ({rounds}) |"
-        )
-    lines += [
-        "",
-        f"Batches of {result['models'][0]['batch_size']}, {result['batches']} of them a round, "
-        f"{result['rounds']} rounds; the ratio is the median of the rounds'. {result['models'][0]['device']}, "
-        f"{machine['cpu']}.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _onednn() -> str:
-    """Training on a processor without AVX-512 by two sets of kernels."""
-    ours, own = _json("training-speed-avx2.json"), _json("training-speed-avx2-own-kernels.json")
-    lines = ["| network | input | images/s | by TensorFlow's own kernels | ratio |", "|" + " --- |" * 5]
-    for row, slow in zip(ours["models"], own["models"], strict=True):
-        fast, slower = row["images_per_second"], slow["images_per_second"]
-        lines.append(f"| {row['model']} | {row['input']} | {fast:.1f} | {slower:.1f} | {fast / slower:.1f} |")
-    return "\n".join(lines) + (
-        f"\n\nBatches of {ours['models'][0]['batch_size']}, {ours['batches']} of them a round, median of "
-        f"{ours['rounds']} rounds. {prose.machine(ours)}.\n"
-    )
-
-
-def _emulation() -> str:
-    lines = [
-        "| file, SHA-256 | opened | emulated processor | images | same decisions | "
-        "largest / mean difference of P | qemu |",
-        "|" + " --- |" * 7,
-    ]
-    for path in sorted((RESULTS / "emulation").glob("*.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        there = result["emulated"]
-        opened = "plain" if result["plain"] else "by our classifier"
-        # Older files count two images without an answer as the same decision.
-        same = result["answered"] - sum(
-            None not in (pair["native"]["probability"], pair["emulated"]["probability"])
-            for pair in result["differing"]
-        )
-        lines.append(
-            f"| `{result['model']}`, {result['model_sha256'][:12]} | {opened} | "
-            f"{there['architecture']} {there['cpu']} | {result['answered']} | "
-            f"{same} | {result['largest_difference']:.1e} / {result['mean_difference']:.1e} | "
-            f"{there['qemu'].split()[2]} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _older() -> str:
-    """The embedded model of version 0.2 on two processors."""
-    return _on_two(RUN, OLDER)
-
-
-def _two() -> str:
-    """The embedded model on two processors."""
-    return _on_two(EMBEDDED_RUN, EMBEDDED_ELSEWHERE)
-
-
-def _on_two(first: str, second: str) -> str:
-    """Speed of one file on two processors, and whether it answers the same."""
-    runs = [_rows(_json(name), lambda row: row["id"] == EMBEDDED_ROW) for name in (first, second)]
-    here, there = ({line["path"]: line[EMBEDDED_ROW] for line in _predictions(run)} for run in runs)
-    same = sum(here.get(path) == answer for path, answer in there.items())
-    lines = [
-        "| processor | file, SHA-256 | threads | inference p50 (p90) ms | file to decision p50 ms | peak MB |",
-        "|" + " --- |" * 6,
-    ]
-    for run in runs:
-        (row,) = run["rows"]
-        processor = f"{run['environment']['cpu']} ({', '.join(run['environment']['cpu_flags'])})"
-        lines += [
-            f"| {processor} | {row['sha256'][:12]} | {threads} | "
-            f"{_spread(speed['inference_ms'])} | {speed['file_to_decision_ms']['p50']:.1f} | "
-            f"{row['peak_memory_mb']:.0f} |"
-            for threads, speed in row["speed"].items()
-        ]
-    return "\n".join(lines) + (
-        f"\n\nP(fractured) of {same} of the {len(there)} test images is the same in all six decimals.\n"
-    )
-
-
-def _unlike() -> str:
-    parts = []
-    for path in sorted((RESULTS / "unlike").glob("*.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        kind = "with" if result["typicality"] else "without"
-        parts.append(
-            f"`{result['model']}` (SHA-256 {result['model_sha256'][:12]}), "
-            f"{kind} the distance of its features:\n\n{unlike.table_of(result)}"
-        )
-    return "\n".join(parts)
-
-
-def _runs() -> str:
-    return run_log.table_of(json.loads(run_log.LOG.read_text(encoding="utf-8")))
-
-
-def _aims() -> str:
-    runs = [_json(EMBEDDED_RUN), _json(EMBEDDED_ELSEWHERE)]
-    return aims.table_of(runs, _entries("folds.json"), shipped=EMBEDDED_ROW, exported="edge/onnx int8")
-
-
-def _averaged() -> str:
-    answers = folds.Answers.read(RESULTS / "folds.csv")
-    pairs = (("edge (robust)", other) for other in ("edge (probed)", "edge (lite2)"))
-    return "".join(f"{averaged.averaged(answers, pair)}\n" for pair in pairs)
-
-
-def _folds() -> str:
-    return folds.table_of(_entries("folds.json"))
-
-
-def _ablations() -> str:
-    return folds.table_of(_entries("ablations.json"))
-
-
-def _larger() -> str:
-    """What the larger variant adds to the network that is the same otherwise, and to the one that ships."""
-    large = f'edge (probed, {_DEEP}, options.variant="lite2")'
-    ablations, networks = (folds.Answers.read(RESULTS / name) for name in ("ablations.csv", "folds.csv"))
-    answers = folds.Answers(ablations.images, networks.given | ablations.given)
-    return "".join(
-        f"The AUROC of {large} less that of {other}: {interval(answers.change(other, large, resamples=2000))}.\n"
-        for other in (f"edge (probed, {_DEEP})", "edge (robust)")
-    )
-
-
-def _frozen() -> str:
-    return frozen_features.table_of(_json("frozen-features.json"))
-
-
-def _frozen_deep() -> str:
-    return frozen_features.table_of(_json("frozen-features-deep.json"))
-
-
-def _frozen_larger() -> str:
-    return frozen_features.table_of(_json("frozen-features-lite2.json"))
-
-
-def _learning_curve(name: str) -> str:
-    result = _json(name)
-    lines = ["| training images | fractured | epochs | validation AUROC |", "|" + " --- |" * 4]
-    lines += [
-        f"| {point['images']} | {point['fractured']} | {point['epochs']} | {interval(point['auroc'])} |"
-        for point in result["points"]
-    ]
-    spec = result["recipe"]["preprocessing"]
-    return "\n".join(lines) + (
-        f"\n\n`{result['model']}`, {spec['height']}x{spec['width']}, from {result['initial_weights']}, seed "
-        f"{result['seed']}; {result['validation']['images']} validation images, "
-        f"{result['validation']['fractured']} of them fractured. {result['device']}.\n"
-    )
-
-
 def _stress() -> str:
-    result = _json("stress-embedded.json")
+    result = read_result("stress-embedded.json")
     name, worst = stress.worst(result)
     return (
         f"The {result['split']} split, `{result['model']}` (SHA-256 {result['model_sha256'][:12]}); 95 % "
@@ -399,29 +150,12 @@ def _stress() -> str:
     )
 
 
-def _robust() -> str:
-    """On validation, the embedded model, the one before, and the same recipe once more."""
-    results = {
-        f"{name} (SHA-256 {result['model_sha256'][:12]})": result
-        for name, result in (
-            ("run 1", _json("stress-val-before.json")),
-            ("run 11", _json("stress-val-embedded.json")),
-            ("run 16", _json("stress-val-rebuilt.json")),
-        )
-    }
-    first = next(iter(results.values()))
-    return (
-        f"{stress.side_by_side(results)}\nAUROC on the {first['split']} split with 95 % intervals of a bootstrap "
-        f"over groups; {first['pointing']['images']} of its images are fractured.\n"
-    )
-
-
 BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
     {
         "benchmark": _benchmark,
         "card": _card,
-        "startup": _startup,
-        "device": _device,
+        "startup": devices.startup,
+        "device": devices.device,
         "splits": _splits,
         "training": _training,
         "policies": _policies,
@@ -429,25 +163,25 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "reproduction": reproduction.table,
         "leak": reproduction.leak,
         "formats": formats.table,
-        "speed": _training_speed,
-        "onednn": _onednn,
-        "emulation": _emulation,
-        "older": _older,
-        "two": _two,
-        "unlike": _unlike,
-        "runs": _runs,
-        "aims": _aims,
-        "folds": _folds,
-        "averaged": _averaged,
-        "ablations": _ablations,
-        "larger": _larger,
-        "frozen": _frozen,
-        "frozen_deep": _frozen_deep,
-        "frozen_larger": _frozen_larger,
-        "learning": partial(_learning_curve, "learning-curve.json"),
-        "learning_corrected": partial(_learning_curve, "learning-curve-corrected.json"),
+        "speed": devices.training_speed,
+        "onednn": devices.onednn,
+        "emulation": devices.emulation,
+        "older": devices.older,
+        "two": devices.two,
+        "unlike": devices.unlike,
+        "runs": edge_model.runs,
+        "aims": edge_model.aims,
+        "folds": edge_model.folds,
+        "averaged": edge_model.averaged,
+        "ablations": edge_model.ablations,
+        "larger": edge_model.larger,
+        "frozen": edge_model.frozen,
+        "frozen_deep": edge_model.frozen_deep,
+        "frozen_larger": edge_model.frozen_larger,
+        "learning": partial(edge_model.learning_curve, "learning-curve.json"),
+        "learning_corrected": partial(edge_model.learning_curve, "learning-curve-corrected.json"),
         "stress": _stress,
-        "robust": _robust,
+        "robust": edge_model.robust,
     }
 )
 
