@@ -4,12 +4,12 @@ Takes size and the gate's figures from ``export.json``, times all files in turns
 ``benchmarks/results/formats/MODEL.json``, of which `benchmarks.studies.documents.fill` makes ``docs/formats.md``.
 """
 
-import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
 from benchmarks.environment import environment
 from benchmarks.runtimes.runners import Runner, runner_of
@@ -20,6 +20,7 @@ from fracture_edge.preprocess import Preprocessing
 from train.artifacts import read_manifest
 from train.evaluation.formatting import interval
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "formats"
 _FIGURES = (
     "images", "fractured", "threshold", "largest_difference", "mean_difference", "images_compared",
@@ -127,17 +128,13 @@ def _verdict(entry: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-def main() -> None:
-    """Measure the models named, and write their results."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folders", nargs="+", type=Path, metavar="ARTIFACTS/MODEL")
-    parser.add_argument("--runs", type=int, default=100)
-    arguments = parser.parse_args()
-    for folder in arguments.folders:
+@app.command()
+def run(
+    folders: Annotated[list[Path], typer.Argument(metavar="ARTIFACTS/MODEL...", help="Exported models.")],
+    runs: Annotated[int, typer.Option(min=1, help="Timed rounds; each file runs once a round.")] = 100,
+) -> None:
+    """Describe and time all exported files of models, for the tables of docs/formats.md."""
+    for folder in folders:
         say(f"{folder.name}: timing")
-        result = measure(folder, arguments.runs)
+        result = measure(folder, runs)
         atomic_write_text(RESULTS / f"{result['model']}.json", json.dumps(result, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()

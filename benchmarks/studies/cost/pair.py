@@ -3,12 +3,12 @@
 Prints the latency percentiles of both and the median of the rounds' ratios B / A with its 95 % interval.
 """
 
-import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
 from benchmarks.environment import environment
 from benchmarks.runtimes.runners import runner_of
@@ -16,6 +16,8 @@ from benchmarks.speed.latency import rounds, summary
 from benchmarks.speed.ratio import ratio
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.modelfile import read_tflite_info
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 def pair(first: Path, second: Path, runs: int) -> dict[str, Any]:
@@ -44,15 +46,11 @@ def pair(first: Path, second: Path, runs: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Time the two files named on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("first", type=Path)
-    parser.add_argument("second", type=Path)
-    parser.add_argument("--runs", type=int, default=300)
-    arguments = parser.parse_args()
-    print(json.dumps(pair(arguments.first, arguments.second, arguments.runs), indent=2))
-
-
-if __name__ == "__main__":
-    main()
+@app.command()
+def run(
+    first: Annotated[Path, typer.Argument(metavar="A.onnx", help="A model file; .tflite as well.")],
+    second: Annotated[Path, typer.Argument(metavar="B.onnx", help="Another that takes the same input.")],
+    runs: Annotated[int, typer.Option(min=1, help="Timed rounds.")] = 300,
+) -> None:
+    """Time two model files in turns on one thread; print percentiles and the ratio B / A as JSON."""
+    print(json.dumps(pair(first, second, runs), indent=2))

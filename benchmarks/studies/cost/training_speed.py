@@ -6,17 +6,17 @@ through the recipe's augmentation, loss and optimizer, in turns. Images are rand
 depend on what they show.
 """
 
-import argparse
 import gc
 import json
 import os
 import statistics
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 import numpy as np
+import typer
 
 from benchmarks.environment import environment
 from fracture_edge.files import atomic_write_text
@@ -30,6 +30,7 @@ from train.trainer import loop
 from train.trainer.batch_norm import fused_norms
 from train.trainer.train_once import clear_session
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "training-speed.json"
 
 
@@ -103,33 +104,38 @@ class _Clock(keras.callbacks.Callback):
         self.bare.append(time.perf_counter() - started)
 
 
-def main() -> None:
-    """Time the models named, and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("models", nargs="*", metavar="MODEL[:PRECISION]", help="all when none is named")
-    parser.add_argument("--batches", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    arguments = parser.parse_args()
+@app.command()
+def run(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="MODEL[:PRECISION]...", help="All if none is named.", show_default=False),
+    ] = None,
+    batches: Annotated[int, typer.Option(min=1, help="Batches of one timing.")] = 6,
+    rounds: Annotated[int, typer.Option(min=1, help="Timings of each, in turns.")] = 5,
+    output: Annotated[
+        Path, typer.Option(metavar="FILE.json", help="Write the JSON here.", show_default=False)
+    ] = RESULTS,
+) -> None:
+    """Time training by the recipe `corrected`, beside the same step on one constant batch.
+
+    \b
+    python -m benchmarks.studies training-speed vgg16 vgg16:mixed_bfloat16
+    """  # noqa: D301
     quiet_tensorflow()
     rows = []
-    for entry in arguments.models or list(ARCHITECTURES):
+    for entry in models or list(ARCHITECTURES):
         model, _, precision = entry.partition(":")
         device = prepare(precision or "auto")
-        row = training_speed(load_recipe(model, "corrected"), batches=arguments.batches, rounds=arguments.rounds)
+        row = training_speed(load_recipe(model, "corrected"), batches=batches, rounds=rounds)
         rows.append(row | {"device": device.name, "precision": device.precision})
         print(json.dumps(rows[-1]), flush=True)
         gc.collect()
     result = {
-        "batches": arguments.batches,
-        "rounds": arguments.rounds,
+        "batches": batches,
+        "rounds": rounds,
         "models": rows,
         # 0: TensorFlow's own kernels, where it would take oneDNN's, see `train`.
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),
         "environment": environment(),
     }
-    atomic_write_text(arguments.output, json.dumps(result, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    atomic_write_text(output, json.dumps(result, indent=2) + "\n")

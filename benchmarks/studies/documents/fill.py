@@ -4,16 +4,15 @@ What stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` is made from the fi
 from the embedded model; nothing there is typed in by hand. ``--check`` only compares.
 """
 
-import argparse
 import csv
 import re
-import sys
 from collections.abc import Callable
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
 from benchmarks.report import prose, tables
 from benchmarks.report.markdown import summary_table
@@ -33,11 +32,13 @@ from benchmarks.studies.documents.results import (
 from benchmarks.studies.edge_model import reproduction
 from benchmarks.studies.robustness import stress
 from fracture_edge.classifier import FractureClassifier
+from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from train.data.dataset import SPLITS
 from train.evaluation.formatting import interval
 from train.evaluation.paired import compare_pairs
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 _SHOWN = ("keras float32", "onnx float32", "onnx int8", "onnx int8 factorised64", "tflite float16", "tflite int8")
 DOCUMENTS = (
     ROOT / "README.md",
@@ -200,11 +201,12 @@ def filled(text: str) -> str:
     )
 
 
-def main() -> None:
-    """Fill, or check with ``--check`` (exit status 1 when something is out of date)."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--check", action="store_true", help="compare only")
-    check = parser.parse_args().check
+@app.command()
+def documents(check: Annotated[bool, typer.Option("--check", help="Compare only.")] = False) -> None:
+    """Fill the measured figures into the documents.
+
+    Exit status: 0 done, or with --check all are up to date; 1 with --check one is not.
+    """
     stale = []
     for document in DOCUMENTS:
         text = document.read_text(encoding="utf-8")
@@ -214,8 +216,4 @@ def main() -> None:
             if not check:
                 atomic_write_text(document, new)
     if check and stale:
-        sys.exit(f"out of date: {', '.join(stale)}; run python -m benchmarks.studies documents")
-
-
-if __name__ == "__main__":
-    main()
+        raise FractureEdgeError(f"out of date: {', '.join(stale)}; run python -m benchmarks.studies documents")

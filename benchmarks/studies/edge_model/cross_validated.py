@@ -7,18 +7,17 @@ ablation), is an entry of its own. Four of them take hours: each may be taken in
 taken in before stays.
 """
 
-import argparse
 import csv
 import io
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+import typer
 
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
@@ -26,6 +25,7 @@ from train.evaluation.formatting import NONE, interval, markdown_cell
 from train.evaluation.paired import compare_pairs
 from train.quiet_tensorflow import quiet_tensorflow
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 _SHOWN = ("auroc", "sensitivity_at_specificity_90", "ece")
 _ABOUT = ("model", "initial_weights", "seed", "device", "precision", "data_fingerprint")
 _IMAGE = ("path", "fold", "label", "group")
@@ -240,20 +240,25 @@ def table_of(entries: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def main() -> None:
-    """Take in the cross-validations of the folders, write and print the result."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folders", nargs="*", type=Path, help="artifacts/MODEL-folds")
-    parser.add_argument("--against", metavar="NETWORK", help="compare with this one, as the table calls it")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON; answers go beside it")
-    arguments = parser.parse_args()
+@app.command()
+def cross_validated(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDS.json", help="JSON; answers go beside it as .csv.")
+    ],
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="ARTIFACTS/MODEL-folds...", help="What is taken in.", show_default=False),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="NETWORK", help="Compare with this one, as the table calls it.")
+    ] = None,
+) -> None:
+    """Take in cross-validations, compare all networks on the same images, and print the table.
+
+    What was taken in before stays; a network that stands there already is replaced.
+
+    \b
+    python -m benchmarks.studies cross-validated artifacts/edge-folds -o folds.json
+    """  # noqa: D301
     quiet_tensorflow()
-    try:
-        entries = take_in(arguments.folders, arguments.output, against=arguments.against)
-    except FractureEdgeError as error:
-        sys.exit(f"error: {error}")
-    print(table_of(entries), end="")
-
-
-if __name__ == "__main__":
-    main()
+    print(table_of(take_in(folders or [], output, against=against)), end="")

@@ -5,16 +5,15 @@ A logistic regression on the pooled features of `edge`, cross-validated on the f
 strengths of the penalty and shares of the training images, judged by all images of the folds.
 """
 
-import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+import typer
 
 from benchmarks.studies.edge_model.learning_curve import part_of
 from fracture_edge.console import say
@@ -22,6 +21,7 @@ from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from fracture_edge.preprocess import Preprocessing
 from train.architectures import build
+from train.cli.options import DataOption
 from train.data.batches import fingerprint, load_pixels
 from train.data.dataset import ImageTable
 from train.data.splits import fold_numbers, pool_of
@@ -32,6 +32,7 @@ from train.quiet_tensorflow import quiet_tensorflow
 from train.trainer.linear_probe import STRENGTH, features_of, regress
 from train.weights import initialise
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 #: Times the strength that `train.trainer.linear_probe` takes.
 STRENGTHS = (0.1, 0.3, 1.0, 3.0)
 SHARES = (0.125, 0.25, 0.5)
@@ -162,34 +163,28 @@ def table_of(result: dict[str, Any]) -> str:
     )
 
 
-def main() -> None:
-    """Measure, write and print."""
+@app.command()
+def frozen_features(
+    data: DataOption,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.json", help="Write the JSON here.")],
+    splits: Annotated[Path | None, typer.Option(help="The split file; its test images are left alone.")] = None,
+    weights: Annotated[str, typer.Option(help="Initial weights of edge.")] = "imagenet",
+    size: Annotated[
+        list[int] | None,
+        typer.Option(help="Side of the input in pixels; may be repeated. 288 if not given."),
+    ] = None,
+    variant: Annotated[str, typer.Option(help="Of EfficientNet-Lite: lite0, lite1 or lite2.")] = "lite0",
+    deep_evidence: Annotated[
+        bool, typer.Option("--deep-evidence", help="Take features of earlier maps too, and maxima.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the folds and of the draw of a share.")] = 0,
+) -> None:
+    """Cross-validate a logistic regression on the features of ImageNet weights, and print the table.
+
+    \b
+    python -m benchmarks.studies frozen-features --data fracatlas --size 224 --size 288 -o frozen.json
+    """  # noqa: D301
     quiet_tensorflow()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, required=True, help="data folder")
-    parser.add_argument("--splits", type=Path, help="split file; its test images are left alone")
-    parser.add_argument("--weights", default="imagenet", help="initial weights of edge; default imagenet")
-    parser.add_argument("--size", type=int, nargs="+", default=[288], help="sides of the input; default 288")
-    parser.add_argument("--variant", default="lite0", help="of EfficientNet-Lite: lite0 (default), lite1, lite2")
-    parser.add_argument("--deep-evidence", action="store_true", help="features of earlier maps too, and maxima")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON")
-    arguments = parser.parse_args()
-    try:
-        result = measure(
-            arguments.data,
-            arguments.splits,
-            arguments.weights,
-            arguments.size,
-            variant=arguments.variant,
-            deep_evidence=arguments.deep_evidence,
-            seed=arguments.seed,
-        )
-    except FractureEdgeError as error:
-        sys.exit(f"error: {error}")
-    atomic_write_text(arguments.output, json.dumps(result, indent=2) + "\n")
+    result = measure(data, splits, weights, size or [288], variant=variant, deep_evidence=deep_evidence, seed=seed)
+    atomic_write_text(output, json.dumps(result, indent=2) + "\n")
     print(table_of(result), end="")
-
-
-if __name__ == "__main__":
-    main()

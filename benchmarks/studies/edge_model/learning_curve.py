@@ -5,19 +5,19 @@ Every model gets as many images shown to it, in as many steps: a smaller set is 
 validation images. Each point is written when it is there; the same command again goes on after the last one.
 """
 
-import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
 from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
+from train.cli.options import DataOption, SplitsOption
 from train.data.batches import fingerprint
 from train.data.dataset import ImageTable, join_tables
 from train.data.pixel_store import PixelStore
@@ -30,6 +30,7 @@ from train.recipes.recipe import Recipe, load_recipe, override
 from train.trainer.callbacks import clear_state
 from train.trainer.train_once import train_once
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 SHARES = (0.125, 0.25, 0.5, 1.0)
 
 
@@ -158,32 +159,38 @@ def _draw(result: dict[str, Any], path: Path) -> None:
         axes.grid(alpha=0.3)
 
 
-def main() -> None:
-    """Measure what is missing in the output file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("model", help="name of the architecture")
-    parser.add_argument("--data", type=Path, required=True, help="data folder")
-    parser.add_argument("--splits", type=Path, required=True, help="split file")
-    parser.add_argument("--recipe", default="corrected", help="name of a recipe, or a .toml file")
-    parser.add_argument("--weights", help="initial weights; the recipe's if not given")
-    parser.add_argument("--epochs", type=int, default=6, help="over the whole training set; default 6")
-    parser.add_argument("--shares", type=float, nargs="+", default=SHARES, help="default 0.125 0.25 0.5 1")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON; a picture is put beside it")
-    arguments = parser.parse_args()
-    recipe = load_recipe(arguments.model, arguments.recipe)
-    plan = Plan(recipe, arguments.weights or recipe.weights, arguments.epochs, arguments.seed)
-    try:
-        table = divided_table(arguments.data, arguments.splits, seed=arguments.seed)
-        result = measure(plan, table, arguments.shares, arguments.output)
-    except FractureEdgeError as error:
-        sys.exit(f"error: {error}")
+@app.command()
+def learning_curve(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the architecture.")],
+    data: DataOption,
+    splits: SplitsOption,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE.json", help="Write the JSON here, and a picture beside it."),
+    ],
+    recipe: Annotated[str, typer.Option(help="Name of a recipe, or a .toml file.")] = "corrected",
+    weights: Annotated[str | None, typer.Option(help="Initial weights, if not those of the recipe.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs over the whole training set.")] = 6,
+    shares: Annotated[
+        list[float] | None,
+        typer.Option(help="Share of the training images; may be repeated. 0.125, 0.25, 0.5 and 1 if not given."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw and of training.")] = 0,
+) -> None:
+    """Train on shares of the training images, and judge each model on the validation images.
+
+    Each point is written when it is there; the same command again goes on after the last one.
+
+    \b
+    python -m benchmarks.studies learning-curve edge --data fracatlas --splits splits.csv --shares 0.5
+    --shares 1 -o curve.json
+    """  # noqa: D301
+    chosen = load_recipe(model, recipe)
+    plan = Plan(chosen, weights or chosen.weights, epochs, seed)
+    table = divided_table(data, splits, seed=seed)
+    result = measure(plan, table, shares or SHARES, output)
     for point in result["points"]:
         estimate = point["auroc"]
         print(
             f"{point['images']:6} images  {estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
         )
-
-
-if __name__ == "__main__":
-    main()

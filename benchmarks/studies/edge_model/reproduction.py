@@ -9,17 +9,17 @@ Intervals are those of a bootstrap over groups. For the notebook's set a group i
 independent would be far too narrow.
 """
 
-import argparse
 import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+import typer
 
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
@@ -31,6 +31,7 @@ from train.evaluation.formatting import interval
 from train.evaluation.metrics import Estimate, percentile, wilson
 from train.recipes.recipe import load_recipe
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 FOLDER = Path(__file__).resolve().parents[2] / "results" / "reproduction"
 FIGURES = ("accuracy", "sensitivity", "specificity", "auroc")
 
@@ -257,14 +258,12 @@ def _line(run: Run, result: dict[str, Any]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def main() -> None:
-    """Collect one run."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("identifier", choices=list(RUNS))
-    parser.add_argument("folder", type=Path, help="artifacts/MODEL, evaluated on its test split")
-    arguments = parser.parse_args()
-    print(json.dumps(collect(arguments.identifier, arguments.folder)["figures"], indent=2))
-
-
-if __name__ == "__main__":
-    main()
+@app.command()
+def reproduction(
+    identifier: Annotated[str, typer.Argument(metavar="ID", help=f"One of {', '.join(RUNS)}.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="ARTIFACTS/MODEL", help="A model, evaluated on its test split.")
+    ],
+) -> None:
+    """Keep the figures of one evaluated run for the table of docs/reproduction.md, and print them."""
+    print(json.dumps(collect(identifier, folder)["figures"], indent=2))

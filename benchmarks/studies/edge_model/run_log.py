@@ -4,17 +4,18 @@ Failures belong in it as much as the run that ships. What differs between runs i
 typed in; only `--what` says in words what was tried.
 """
 
-import argparse
 import json
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from train.evaluation.formatting import interval, markdown_cell
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 #: As `train.trainer.callbacks` and `train.runs.run_folder` call them, which need Keras to be imported.
 _STATE, _SETTINGS = "state.json", "run.json"
 LOG = Path(__file__).resolve().parents[2] / "results" / "edge-runs.json"
@@ -108,19 +109,13 @@ def table_of(runs: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    """Add the run of a folder and print the log."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folder", type=Path, help="folder of a trained model")
-    parser.add_argument("--what", required=True, help="what was tried, in words")
-    parser.add_argument("--log", type=Path, default=LOG)
-    arguments = parser.parse_args()
-    try:
-        runs = add(entry_of(arguments.folder, arguments.what), arguments.log)
-    except FractureEdgeError as error:
-        sys.exit(f"error: {error}")
-    print(table_of(runs), end="")
-
-
-if __name__ == "__main__":
-    main()
+@app.command()
+def run_log(
+    folder: Annotated[
+        Path, typer.Argument(metavar="ARTIFACTS/MODEL", help="What `fracture-edge train` left, finished or not.")
+    ],
+    what: Annotated[str, typer.Option(help="What was tried, in words.")],
+    log: Annotated[Path, typer.Option(metavar="LOG.json", help="Log of runs.", show_default=False)] = LOG,
+) -> None:
+    """Add a training run to the log, and print the log as a table."""
+    print(table_of(add(entry_of(folder, what), log)), end="")

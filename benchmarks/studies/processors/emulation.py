@@ -7,25 +7,32 @@ wider sums there; models for `safe` need no such favour (``--plain``) and must d
 same, and models for `arm64` on aarch64. qemu-user runs the device package there; its times mean nothing.
 """
 
-import argparse
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from benchmarks.environment import environment
-from benchmarks.studies.processors.emulator import DEFAULT_CPUS, SYSROOT_VARIABLE, Python, ask, emulated
+from benchmarks.studies.processors.emulator import (
+    DEFAULT_CPUS,
+    SYSROOT_VARIABLE,
+    Architecture,
+    Python,
+    ask,
+    emulated,
+)
 from benchmarks.studies.processors.sysroot import prepare
 from fracture_edge.batch.inputs import expand
 from fracture_edge.console import say
-from fracture_edge.errors import FractureEdgeError
+from fracture_edge.errors import EXIT_FAILED, FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from fracture_edge.modelfile import read_model
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 Record = Mapping[str, Any]
 
 
@@ -125,45 +132,61 @@ def _version(emulator: str) -> str:
     return told.stdout.partition("\n")[0]
 
 
-def main() -> None:
-    """Check a model, or prepare what aarch64 needs; exit code 1 where a decision differs."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("model", nargs="?", type=Path, metavar="MODEL.onnx")
-    parser.add_argument("--images", nargs="+", type=Path, metavar="PATH", help="picture files, or folders of them")
-    parser.add_argument("--count", type=int, help="only so many of the images, evenly spread over their order")
-    parser.add_argument("--arch", choices=DEFAULT_CPUS, default="x86_64")
-    parser.add_argument("--cpu", help=f"what to emulate; default: {dict(DEFAULT_CPUS)}")
-    parser.add_argument(
-        "--plain", action="store_true", help="there, open the model as another program would: no wider sums"
-    )
-    parser.add_argument("--sysroot", type=Path, default=os.environ.get(SYSROOT_VARIABLE), help="for aarch64")
-    parser.add_argument("--prepare", type=Path, metavar="FOLDER", help="make the sysroot that aarch64 needs")
-    parser.add_argument("--output", type=Path, help="write the result here, as JSON")
-    options = parser.parse_args()
-    if not options.prepare and not (options.model and options.images):
-        parser.error("give MODEL.onnx and --images, or --prepare FOLDER")
-    try:
-        if options.prepare:
-            prepare(options.prepare)
-            return
-        files, notes = expand(options.images, recursive=True)
-        for note in notes:
-            say(note)
-        files = spread(files, options.count or len(files))
-        result = check(
-            options.model,
-            files,
-            arch=options.arch,
-            cpu=options.cpu,
-            sysroot=options.sysroot,
-            plain=options.plain,
-        )
-        if options.output:
-            atomic_write_text(options.output, json.dumps(result, indent=2) + "\n")
-    except FractureEdgeError as error:
-        sys.exit(f"emulation: {error}")
+@app.command()
+def run(
+    model: Annotated[Path | None, typer.Argument(metavar="MODEL.onnx", show_default=False)] = None,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="Picture file, or folder of them; may be repeated."),
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Only so many of the images, evenly spread over their order.")
+    ] = None,
+    arch: Annotated[Architecture, typer.Option(help="Architecture of the processor.")] = Architecture.X86_64,
+    cpu: Annotated[
+        str | None,
+        typer.Option(
+            help="Processor to emulate. If not given: "
+            + ", ".join(f"{name} for {arch}" for arch, name in DEFAULT_CPUS.items())
+            + "."
+        ),
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="There, open the model as another program would: no wider sums.")
+    ] = False,
+    sysroot: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", envvar=SYSROOT_VARIABLE, help="For aarch64, see --prepare.")
+    ] = None,
+    prepare_in: Annotated[
+        Path | None,
+        typer.Option(
+            "--prepare", metavar="FOLDER", help="Make the sysroot that aarch64 needs there, and do nothing else."
+        ),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write the JSON here.")] = None,
+) -> None:
+    """Compare a model's decisions on this processor with those on an emulated one.
+
+    Exit status: 0 all decisions are the same, 1 one differs or something is missing, 2 wrong usage.
+
+    \b
+    python -m benchmarks.studies emulation MODEL.onnx --images xrays --count 60
+    """  # noqa: D301
+    if prepare_in is not None:
+        prepare(prepare_in)
+        return
+    if model is None or not images:
+        raise typer.BadParameter("give MODEL.onnx and --images, or --prepare FOLDER")
+    files, notes = expand(images, recursive=True)
+    for note in notes:
+        say(note)
+    files = spread(files, count or len(files))
+    result = check(model, files, arch=arch.value, cpu=cpu, sysroot=sysroot, plain=plain)
+    if output is not None:
+        atomic_write_text(output, json.dumps(result, indent=2) + "\n")
     print(_summary(result))
-    sys.exit(1 if result["differing"] else 0)
+    if result["differing"]:
+        raise typer.Exit(EXIT_FAILED)
 
 
 def spread(files: Sequence[Path], count: int) -> list[Path]:
@@ -187,7 +210,3 @@ def _summary(result: Record) -> str:
         for entry in result["differing"]
     ]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    main()

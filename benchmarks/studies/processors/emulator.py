@@ -7,8 +7,9 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 from statistics import median
@@ -20,8 +21,19 @@ from fracture_edge._version import installed
 from fracture_edge.errors import FractureEdgeError
 
 SYSROOT_VARIABLE = "FRACTURE_EDGE_AARCH64_SYSROOT"
+
+
+class Architecture(StrEnum):
+    """Processors that can be emulated, by the names of the emulators."""
+
+    X86_64 = "x86_64"
+    AARCH64 = "aarch64"
+
+
 #: Intel with AVX2 and without AVX-512 or VNNI; and all that qemu knows of Arm, dot products and i8mm included.
-DEFAULT_CPUS = MappingProxyType({"x86_64": "Haswell-v4", "aarch64": "max"})
+DEFAULT_CPUS: Mapping[str, str] = MappingProxyType(
+    {Architecture.X86_64: "Haswell-v4", Architecture.AARCH64: "max"}
+)
 _CHILD = "from benchmarks.studies.processors.emulator import answer; answer()"
 #: From Linux's asm/hwcap.h and elf.h for arm64; numpy does not look for it, onnxruntime does.
 _AT_HWCAP2, _HWCAP2_I8MM = 26, 1 << 13

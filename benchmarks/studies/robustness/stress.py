@@ -11,15 +11,15 @@ On one split, labels and groups as its split file says:
 Intervals are of a bootstrap over groups. A change is compared with the unchanged images in the same draws.
 """
 
-import argparse
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from tqdm import tqdm
 
 from benchmarks.environment import environment
@@ -30,6 +30,7 @@ from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from fracture_edge.images.image_file import load_image
 from fracture_edge.prediction import Prediction
+from train.cli.options import DataOption, SplitsOption
 from train.data.batches import fingerprint
 from train.data.dataset import ImageTable
 from train.data.localisation import Marks, fracture_marks
@@ -40,9 +41,17 @@ from train.evaluation.formatting import interval
 from train.evaluation.metrics import Estimate, auroc, evaluate, percentile, wilson
 from train.evaluation.predictions import groups_of
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 RESAMPLES, SEED = 2000, 0
 WITHOUT_METAL = "images with metal left out"
 BOXES_COVERED = "fractures covered, and the same boxes elsewhere"
+
+
+class Split(StrEnum):
+    """Splits that may judge a model."""
+
+    VAL = "val"
+    TEST = "test"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,33 +219,35 @@ def worst(result: dict[str, Any]) -> tuple[str, Estimate]:
     return name, Estimate(**row["auroc"])
 
 
-def main() -> None:
-    """Measure, print, and write the JSON where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("model", type=Path, nargs="?", help="a model file; the embedded one if not given")
-    parser.add_argument("--data", type=Path, required=True, help="data folder")
-    parser.add_argument("--splits", type=Path, required=True, help="split file")
-    parser.add_argument("--split", default="val", choices=("val", "test"), help="test is for the last look")
-    parser.add_argument("-o", "--output", type=Path, help="write the JSON here")
-    arguments = parser.parse_args()
-    try:
-        # Changed images are answered whatever they look like.
-        classifier = FractureClassifier(arguments.model, check_images=False)
-        table = divided_table(arguments.data, arguments.splits, seed=0)
-        result = {
-            "model": classifier.info.name,
-            "model_sha256": classifier.sha256,
-            "data_fingerprint": fingerprint(table),
-            "split": arguments.split,
-            **stress(Subject.of(classifier, table.where(arguments.split))),
-            "environment": environment(),
-        }
-    except FractureEdgeError as error:
-        sys.exit(f"error: {error}")
-    if arguments.output is not None:
-        atomic_write_text(arguments.output, json.dumps(result, indent=2) + "\n")
+@app.command()
+def run(
+    data: DataOption,
+    splits: SplitsOption,
+    model: Annotated[
+        Path | None,
+        typer.Argument(metavar="MODEL", help="A model file; the embedded one if not given.", show_default=False),
+    ] = None,
+    split: Annotated[Split, typer.Option(help="Images to judge by; test is for the last look.")] = Split.VAL,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE.json", help="Write the JSON here.")
+    ] = None,
+) -> None:
+    """Test a model on degraded images, for shortcuts, and by the pointing game; print the tables.
+
+    \b
+    python -m benchmarks.studies stress --data fracatlas --splits splits.csv --split val
+    """  # noqa: D301
+    # Changed images are answered whatever they look like.
+    classifier = FractureClassifier(model, check_images=False)
+    table = divided_table(data, splits, seed=0)
+    result = {
+        "model": classifier.info.name,
+        "model_sha256": classifier.sha256,
+        "data_fingerprint": fingerprint(table),
+        "split": split.value,
+        **stress(Subject.of(classifier, table.where(split.value))),
+        "environment": environment(),
+    }
+    if output is not None:
+        atomic_write_text(output, json.dumps(result, indent=2) + "\n")
     print(tables_of(result), end="")
-
-
-if __name__ == "__main__":
-    main()

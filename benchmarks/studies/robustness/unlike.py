@@ -6,15 +6,15 @@ photographs (the pictures that scikit-image's wheel carries, where it is install
 screenshots and noise, and on validation radiographs that were spoilt.
 """
 
-import argparse
 import json
 import math
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from benchmarks.environment import environment
 from benchmarks.studies.robustness.non_radiographs import DRAWN, SPOILT, drawn
@@ -24,11 +24,13 @@ from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from fracture_edge.images.image_file import ImageSource, load_image
 from fracture_edge.suitability import Doubt
+from train.cli.options import DataOption, SplitsOption
 from train.data.batches import fingerprint
 from train.data.dataset import ImageTable
 from train.data.splits import divided_table
 from train.evaluation.metrics import wilson
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 #: Pictures of each kind that is drawn.
 DRAWN_EACH = 100
 #: Validation radiographs that are spoilt in each way, at most.
@@ -107,26 +109,31 @@ def measure(
     }
 
 
-def main() -> None:
-    """Measure, print, and write the JSON where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("model", type=Path, nargs="?", help="a model file; the embedded one if not given")
-    parser.add_argument("--data", type=Path, required=True, help="data folder")
-    parser.add_argument("--splits", type=Path, required=True, help="split file")
-    parser.add_argument("--photographs", type=Path, help="folder of photographs; scikit-image's if not given")
-    parser.add_argument("-o", "--output", type=Path, help="write the JSON here")
-    arguments = parser.parse_args()
-    try:
-        result = measure(
-            FractureClassifier(arguments.model),
-            divided_table(arguments.data, arguments.splits, seed=0),
-            photographs(arguments.photographs),
-            photographs_from="pictures of scikit-image" if arguments.photographs is None else "photographs",
-        )
-    except FractureEdgeError as error:
-        sys.exit(f"error: {error}")
-    if arguments.output is not None:
-        atomic_write_text(arguments.output, json.dumps(result, indent=2) + "\n")
+@app.command()
+def run(
+    data: DataOption,
+    splits: SplitsOption,
+    model: Annotated[
+        Path | None,
+        typer.Argument(metavar="MODEL", help="A model file; the embedded one if not given.", show_default=False),
+    ] = None,
+    photographs_from: Annotated[
+        Path | None,
+        typer.Option("--photographs", metavar="FOLDER", help="Photographs; scikit-image's if not given."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE.json", help="Write the JSON here.")
+    ] = None,
+) -> None:
+    """Count how often a model takes radiographs, photographs, drawn and spoilt pictures for unusable."""
+    result = measure(
+        FractureClassifier(model),
+        divided_table(data, splits, seed=0),
+        photographs(photographs_from),
+        photographs_from="pictures of scikit-image" if photographs_from is None else "photographs",
+    )
+    if output is not None:
+        atomic_write_text(output, json.dumps(result, indent=2) + "\n")
     print(table_of(result), end="")
 
 
@@ -141,7 +148,3 @@ def table_of(result: dict[str, Any]) -> str:
             f"{reason} |"
         )
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    main()

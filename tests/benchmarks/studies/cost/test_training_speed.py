@@ -2,7 +2,7 @@
 
 import json
 import statistics
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,7 +44,7 @@ def test_speed_of_a_tiny_network() -> None:
 
 
 def test_the_command_writes_what_it_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    study: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
 
@@ -53,17 +53,15 @@ def test_the_command_writes_what_it_measured(
         return {"model": recipe.architecture, "ratio": 1.0}
 
     monkeypatch.setattr(module, "training_speed", measure)
-    monkeypatch.setattr(
-        sys,
-        "argv",
-        ["training_speed", "custom_cnn", "edge:float32", "--batches", "3", "--output", f"{tmp_path}/x.json"],
+    code, out, _ = study(
+        "training-speed", "custom_cnn", "edge:float32", "--batches", 3, "--output", tmp_path / "x.json"
     )
-    module.main()
+    assert code == 0
     assert asked == [("custom_cnn", 3, 5), ("edge", 3, 5)]
     written = json.loads((tmp_path / "x.json").read_text())
     assert (written["batches"], written["rounds"]) == (3, 5)
     assert [row["model"] for row in written["models"]] == ["custom_cnn", "edge"]
     assert {row["precision"] for row in written["models"]} == {"float32"}
     assert all(row["device"].endswith("with tensorflow") for row in written["models"])
-    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == written["models"]
+    assert [json.loads(line) for line in out.splitlines()] == written["models"]
     assert {"cpu", "cores", "versions"} <= set(written["environment"])

@@ -1,15 +1,14 @@
 """Cross-validations side by side: what each found, and the difference on the same images."""
 
 import json
-import sys
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.studies.edge_model import cross_validated as folds
 from benchmarks.studies.edge_model.cross_validated import table_of, take_in
 from fracture_edge.errors import FractureEdgeError
 from train.evaluation.formatting import NONE
@@ -185,14 +184,12 @@ def test_an_ablation_is_named_by_what_was_changed(tmp_path: Path) -> None:
     assert entries[1]["compared_with"] == "edge (probed)"
 
 
-def test_the_command_writes_what_it_prints(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_writes_what_it_prints(study: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     folder, output = _folder(tmp_path / "a", "edge", GOOD, 1.0), tmp_path / "folds.json"
-    monkeypatch.setattr(sys, "argv", ["folds", str(folder), "-o", str(output)])
-    folds.main()
-    assert capsys.readouterr().out == table_of(json.loads(output.read_text()))
-    monkeypatch.setattr(sys, "argv", ["folds", str(tmp_path / "none"), "-o", str(tmp_path / "no.json")])
-    with pytest.raises(SystemExit, match=r"error: .*none: no cross-validation"):
-        folds.main()
+    code, out, _ = study("cross-validated", folder, "-o", output)
+    assert code == 0
+    assert out == table_of(json.loads(output.read_text()))
+    code, _, err = study("cross-validated", tmp_path / "none", "-o", tmp_path / "no.json")
+    assert code == 1
+    assert re.match(r"error: .*none: no cross-validation", err)
     assert not (tmp_path / "no.json").exists()

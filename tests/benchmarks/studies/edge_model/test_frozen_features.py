@@ -1,7 +1,7 @@
 """A regression on frozen features, cross-validated: what it is trained on and what it is judged on."""
 
 import json
-import sys
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,8 +74,7 @@ def test_the_command(
     weights: Path,
     tmp_path: Path,
     bone: Callable[..., np.ndarray],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    study: Callable[..., tuple[int, str, str]],
 ) -> None:
     from PIL import Image
 
@@ -84,11 +83,11 @@ def test_the_command(
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(bone(k, fractured=bool(k % 2), height=64, width=64)).save(folder / f"{k}.png")
     output = tmp_path / "frozen.json"
-    command = ["frozen_features", "--data", str(tmp_path / "data"), "--weights", str(weights), "--size", "64"]
-    monkeypatch.setattr(sys, "argv", [*command, "-o", str(output)])
-    frozen_features.main()
+    command = ["frozen-features", "--data", tmp_path / "data", "--weights", weights, "--size", 64]
+    code, out, _ = study(*command, "-o", output)
+    assert code == 0
     result = json.loads(output.read_text())
-    assert capsys.readouterr().out == table_of(result)
+    assert out == table_of(result)
     assert (result["weights"], result["images"], result["fractured"]) == ("start.keras", 120, 60)
     plan = [(row["strength"], row["share"]) for row in result["rows"]]
     # 1.28 / 1280 features is the usual penalty.
@@ -98,9 +97,9 @@ def test_the_command(
     assert (result["variant"], result["deep_evidence"]) == ("lite0", False)
     lines = table_of(result).splitlines()
     assert lines[2].startswith("| 64x64 | 0.0001 | 72 | 0.")
-    monkeypatch.setattr(sys, "argv", [*command, "--variant", "lite9", "-o", str(output)])
-    with pytest.raises(SystemExit, match="error: architecture 'edge': no variant 'lite9'; there are lite0, lite1"):
-        frozen_features.main()
-    monkeypatch.setattr(sys, "argv", [*command[:3], "-o", str(output), "--weights", str(tmp_path / "none.npz")])
-    with pytest.raises(SystemExit, match=r"error: .*none\.npz: no such weights file"):
-        frozen_features.main()
+    code, _, err = study(*command, "--variant", "lite9", "-o", output)
+    assert code == 1
+    assert "error: architecture 'edge': no variant 'lite9'; there are lite0, lite1" in err
+    code, _, err = study(*command[:3], "-o", output, "--weights", tmp_path / "none.npz")
+    assert code == 1
+    assert re.search(r"^error: .*none\.npz: no such weights file", err, re.MULTILINE)

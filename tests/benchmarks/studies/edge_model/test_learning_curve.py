@@ -1,8 +1,7 @@
 """AUROC over the size of the training set: what is drawn, what is trained on, what is gone on with."""
 
 import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +41,31 @@ def test_shares_are_nested_and_drawn_by_the_seed(table: ImageTable) -> None:
     # In the table's order.
     paths = [item.path for item in part_of(table, 0.5, seed=3)]
     assert paths == sorted(paths)
+
+
+RECIPE = """
+architecture = "custom_cnn"
+batch_size = 8
+monitor = "val_loss"
+options = { filters = [4, 6, 8], units = 10 }
+preprocessing = { height = 32, width = 32 }
+phases = [{ epochs = 1, learning_rate = 1e-3, trainable = "head" }, { epochs = 2, learning_rate = 1e-3 }]
+augmentation = { rotation = 5 }
+"""
+
+
+@pytest.fixture(scope="module")
+def train_data(tmp_path_factory: pytest.TempPathFactory, write_bones: Callable[..., Path]) -> Path:
+    """data/ (24 training and 24 validation images, each its own group), splits.csv, custom_cnn.toml."""
+    root = tmp_path_factory.mktemp("run")
+    data = write_bones(root / "data", 12, splits=("train", "val"), height=64, width=64)
+    rows = [
+        f"{path.relative_to(data).as_posix()},{int(path.parent.name == 'fractured')},{path.parts[-3]},{path.stem}"
+        for path in sorted(data.rglob("bone*.*"))
+    ]
+    (root / "splits.csv").write_text("\n".join(["path,label,split,group", *rows]) + "\n")
+    (root / "custom_cnn.toml").write_text(RECIPE)
+    return root
 
 
 @pytest.fixture
@@ -96,14 +120,13 @@ def test_shares_that_are_none(plan: Plan, table: ImageTable, tmp_path: Path, sha
         measure(plan, table, shares, tmp_path / "curve.json")
 
 
-def test_command(
-    train_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command(train_data: Path, tmp_path: Path, study: Callable[..., tuple[int, str, str]]) -> None:
     output = tmp_path / "curve.json"
     arguments = ["custom_cnn", "--data", train_data / "data", "--splits", train_data / "splits.csv", "--epochs", 1]
-    arguments += ["--recipe", train_data / "custom_cnn.toml", "--shares", 1, "-o", output]
-    monkeypatch.setattr(sys, "argv", ["learning_curve", *map(str, arguments)])
-    learning_curve.main()
-    point = json.loads(output.read_text())["points"][0]
-    assert capsys.readouterr().out.startswith(f"    24 images  {point['auroc']['value']:.3f} [")
+    arguments += ["--recipe", train_data / "custom_cnn.toml", "--shares", 1, "--shares", 0.5, "-o", output]
+    code, out, _ = study("learning-curve", *arguments)
+    assert code == 0
+    assert [point["share"] for point in json.loads(output.read_text())["points"]] == [0.5, 1.0]
+    point = json.loads(output.read_text())["points"][1]
+    assert out.splitlines()[1].startswith(f"    24 images  {point['auroc']['value']:.3f} [")
     assert np.isfinite(point["auroc"]["value"])

@@ -1,13 +1,12 @@
 """The log of training runs holds what their records say."""
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.studies.edge_model import run_log
 from benchmarks.studies.edge_model.run_log import add, entry_of, table_of
 from fracture_edge.errors import FractureEdgeError
 
@@ -69,8 +68,8 @@ def test_a_folder_without_a_run(tmp_path: Path) -> None:
         entry_of(tmp_path, "nothing")
 
 
-def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command(study: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     folder, log = _folder(tmp_path / "a", "2026-01-01"), tmp_path / "log.json"
-    monkeypatch.setattr(sys, "argv", ["run_log", str(folder), "--what", "a trial", "--log", str(log)])
-    run_log.main()
-    assert capsys.readouterr().out == table_of(json.loads(log.read_text()))
+    code, out, _ = study("run-log", folder, "--what", "a trial", "--log", log)
+    assert code == 0
+    assert out == table_of(json.loads(log.read_text()))

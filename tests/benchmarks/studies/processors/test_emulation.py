@@ -173,18 +173,14 @@ def test_exit_code_and_result(
     pretended: Callable[..., None],
     tiny_model: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    study: Callable[..., tuple[int, str, str]],
 ) -> None:
-    out = tmp_path / "result.json"
-    command = ["emulation", str(tiny_model), "--images", "a.png", "--output", str(out)]
-    monkeypatch.setattr(sys, "argv", command)
-    for other, code in ((NATIVE, 0), (OTHER, 1)):
+    out, lines = tmp_path / "result.json", []
+    for other, expected in ((NATIVE, 0), (OTHER, 1)):
         pretended(NATIVE, other)
-        with pytest.raises(SystemExit) as stop:
-            module.main()
-        assert stop.value.code == code
-    lines = capsys.readouterr().out.splitlines()
+        code, said, _ = study("emulation", tiny_model, "--images", "a.png", "--output", out)
+        assert code == expected
+        lines += said.splitlines()
     assert lines[0] == "tiny.onnx: 3 of 3 decisions the same on x86_64 Haswell-v4"
     assert lines[-2] == "b: uncertain (0.5) here, fractured (0.7) emulated"
     result = json.loads(out.read_text())

@@ -1,7 +1,6 @@
 """What an AUROC withstands and rests on, with a model that is nothing but the brightest spot of an image."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -215,7 +214,7 @@ def test_command(
     write_bones: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    study: Callable[..., tuple[int, str, str]],
 ) -> None:
     monkeypatch.setattr(stress, "RESAMPLES", 50)
     root = write_bones(tmp_path / "bones", 3, splits=("train", "val"))
@@ -226,12 +225,12 @@ def test_command(
     ]
     splits.write_text("path,label,split,group\n" + "\n".join(rows) + "\n")
     output = tmp_path / "stress.json"
-    monkeypatch.setattr(sys, "argv", ["stress", "--data", str(root), "--splits", str(splits), "-o", str(output)])
-    stress.main()
+    code, out, _ = study("stress", "--data", root, "--splits", splits, "-o", output)
+    assert code == 0
     found = json.loads(output.read_text())
     assert found["split"] == "val"
     assert set(found["degraded"]) == set(DEGRADED)
     # Neither boxes nor metal are known here.
     assert set(found["shortcuts"]) == set(COVERED)
     assert str(tmp_path) not in output.read_text()
-    assert capsys.readouterr().out == stress.tables_of(found)
+    assert out == stress.tables_of(found)

@@ -1,7 +1,6 @@
 """What a model takes for no radiograph: counts, and the pictures that it is shown."""
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -66,7 +65,7 @@ def test_command(
     write_bones: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    study: Callable[..., tuple[int, str, str]],
 ) -> None:
     root = write_bones(tmp_path / "bones", 3, splits=("train", "val"))
     splits = tmp_path / "splits.csv"
@@ -77,15 +76,15 @@ def test_command(
     splits.write_text("path,label,split,group\n" + "\n".join(rows) + "\n")
     monkeypatch.setattr(unlike, "DRAWN_EACH", 2)
     output = tmp_path / "unlike.json"
-    arguments = ["--data", str(root), "--splits", str(splits), "--photographs", str(root / "val" / "fractured")]
-    monkeypatch.setattr(sys, "argv", ["unlike", *arguments, "-o", str(output)])
-    unlike.main()
+    arguments = ["--data", root, "--splits", splits, "--photographs", root / "val" / "fractured"]
+    code, out, _ = study("unlike", *arguments, "-o", output)
+    assert code == 0
     result = json.loads(output.read_text())
     assert result["rows"]["validation radiographs"]["images"] == 6
     assert result["rows"]["photographs"]["images"] == 3
     assert result["rows"]["drawn: noise"]["share"]["value"] == 1
     assert str(tmp_path) not in output.read_text()
-    assert capsys.readouterr().out.strip() == unlike.table_of(result).strip()
+    assert out.strip() == unlike.table_of(result).strip()
 
 
 def test_photographs_of_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
