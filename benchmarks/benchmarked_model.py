@@ -2,12 +2,13 @@
 
 import csv
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import Contender
+from benchmarks.result import ModelDescription, TrainingSummary
+from benchmarks.rows import BenchmarkRow
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import ModelInfo, read_tflite_info
@@ -16,42 +17,66 @@ from fracture_edge.preprocess import Preprocessing
 from train.artifacts import read_record
 from train.data.dataset import Item
 
-_TRAINING = ("recipe", "initial_weights", "epochs", "best_epoch", "seed", "device", "precision", "images")
+_TRAINING = tuple(field.name for field in fields(TrainingSummary))
 _VIEWS = ("frontal", "lateral", "oblique")
 _YES_OR_NO = {"0": "no", "1": "yes"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class BenchmarkedModel:
     """One model of a run: what all its rows share.
 
     Attributes:
-        name: Of the trained model, ``embedded``, or of a file.
-        rows: Its files and runtimes; a Keras row comes first.
-        preprocessing: How an image becomes the input of every row.
+        name: Name of the trained model, ``embedded``, or of a file.
+        rows: Files and runtimes; a Keras row comes first.
+        preprocessing: Way of an image to the input of every row.
         policy: Frozen threshold and uncertain band.
-        fingerprint: Of the data and splits that it was trained with; empty where it is not known.
-        description: Of the model, for the run's JSON.
+        fingerprint: Checksum of the data and splits that it was trained with; empty where it is not known.
+        architecture: Name of the network.
+        training: How it was trained.
+        parameters: Number of weights; ``None`` where it is not known.
+        history: Figures of each epoch by name; empty where they are not known.
     """
 
     name: str
-    rows: tuple[Contender, ...]
+    rows: tuple[BenchmarkRow, ...]
     preprocessing: Preprocessing
     policy: Policy
     fingerprint: str
-    description: dict[str, Any]
+    architecture: str
+    training: TrainingSummary
+    parameters: int | None = None
+    history: tuple[Mapping[str, float], ...] = ()
 
     @property
     def source(self) -> str | None:
         """Id of the Keras row that the others were made from, if there is one."""
         return self.rows[0].id if self.rows[0].runtime == "keras" else None
 
+    def described(self, fingerprint: str) -> ModelDescription:
+        """Describe it for the result.
 
-def subject(rows: tuple[Contender, ...]) -> Subject:
+        Args:
+            fingerprint: Checksum of the data and splits that judge it.
+        """
+        return ModelDescription(
+            architecture=self.architecture,
+            threshold=self.policy.threshold,
+            uncertain_low=self.policy.uncertain_low,
+            uncertain_high=self.policy.uncertain_high,
+            input=(self.preprocessing.height, self.preprocessing.width),
+            training=self.training,
+            parameters=self.parameters,
+            history=self.history,
+            splits_of_training=fingerprint == self.fingerprint,
+        )
+
+
+def model_of(rows: tuple[BenchmarkRow, ...]) -> BenchmarkedModel:
     """Read what is known of the model behind some rows.
 
     Args:
-        rows: Of one model, see `benchmarks.rows.contenders`.
+        rows: Rows of one model, see `benchmarks.rows.rows_of`.
 
     Raises:
         FractureEdgeError: Record or metadata cannot be read.
@@ -66,61 +91,55 @@ def subject(rows: tuple[Contender, ...]) -> Subject:
     return _exported(rows, info)
 
 
-def _trained(rows: tuple[Contender, ...], folder: Path) -> Subject:
+def _trained(rows: tuple[BenchmarkRow, ...], folder: Path) -> BenchmarkedModel:
     record = read_record(folder)
     policy = Policy(record["threshold"], record["uncertain_low"], record["uncertain_high"])
     images = sum(record["data"]["images"]["train"].values()) if "images" in record["data"] else None
     training = record | {"recipe": Path(record["recipe_name"]).name, "images": images}
     preprocessing = Preprocessing.from_dict(record["recipe"]["preprocessing"])
-    return Subject(
+    return BenchmarkedModel(
         name=rows[0].model,
         rows=rows,
         preprocessing=preprocessing,
         policy=policy,
         fingerprint=record["data"]["fingerprint"],
-        description=_description(record["model"], policy, preprocessing, training)
-        | {"parameters": record.get("parameters"), "history": _history(folder / "history.csv")},
+        architecture=record["model"],
+        training=_summary(training),
+        parameters=record.get("parameters"),
+        history=_history(folder / "history.csv"),
     )
 
 
-def _exported(rows: tuple[Contender, ...], info: ModelInfo) -> Subject:
+def _exported(rows: tuple[BenchmarkRow, ...], info: ModelInfo) -> BenchmarkedModel:
     images = info.training.get("images", {}).get("train", {})
     training = {**info.training, "images": sum(images.values()) or None}
-    return Subject(
+    return BenchmarkedModel(
         name=rows[0].model,
         rows=rows,
         preprocessing=info.preprocessing,
         policy=info.policy,
         fingerprint=info.training.get("fingerprint", ""),
-        description=_description(info.architecture, info.policy, info.preprocessing, training)
-        | {"parameters": None, "history": []},
+        architecture=info.architecture,
+        training=_summary(training),
     )
 
 
-def _description(
-    architecture: str, policy: Policy, preprocessing: Preprocessing, training: dict[str, Any]
-) -> dict[str, Any]:
-    return {
-        "architecture": architecture,
-        "threshold": policy.threshold,
-        "uncertain_low": policy.uncertain_low,
-        "uncertain_high": policy.uncertain_high,
-        "input": [preprocessing.height, preprocessing.width],
-        "training": {name: training.get(name) for name in _TRAINING},
-    }
+def _summary(training: dict[str, Any]) -> TrainingSummary:
+    # What a model file tells of its training depends on who made it.
+    return TrainingSummary(**{name: training.get(name) for name in _TRAINING})
 
 
-def _history(path: Path) -> list[dict[str, float]]:
-    """The epochs as numbers; a model that lost its history is judged all the same."""
+def _history(path: Path) -> tuple[dict[str, float], ...]:
+    """Read the epochs as numbers; a model that lost its history is judged all the same."""
     if not path.is_file():
-        return []
+        return ()
     with path.open(newline="", encoding="utf-8") as stream:
         rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
     # JSON has no NaN; an epoch that diverged has it.
-    return [{name: value for name, value in row.items() if math.isfinite(value)} for row in rows]
+    return tuple({name: value for name, value in row.items() if math.isfinite(value)} for row in rows)
 
 
-def data_of(subjects: Sequence[Subject], data: Path | None, splits: Path | None) -> tuple[Path, Path]:
+def data_of(models: Sequence[BenchmarkedModel], data: Path | None, splits: Path | None) -> tuple[Path, Path]:
     """The data folder and the split file: those given, or those of the training.
 
     Raises:
@@ -128,10 +147,10 @@ def data_of(subjects: Sequence[Subject], data: Path | None, splits: Path | None)
     """
     if data and splits:
         return data, splits
-    folders = [row.path.parent for each in subjects if (row := each.rows[0]).runtime == "keras" and row.path]
+    folders = [row.path.parent for each in models if (row := each.rows[0]).runtime == "keras" and row.path]
     if not folders:
         raise FractureEdgeError("say which images with --data and --splits")
-    if splits is None and len({each.fingerprint for each in subjects if each.source}) > 1:
+    if splits is None and len({each.fingerprint for each in models if each.source}) > 1:
         raise FractureEdgeError(
             "these models were trained with different data or splits; say with --data and --splits which images "
             "shall judge them all"

@@ -85,6 +85,7 @@ def benchmark(
     from benchmarks.run_files import files_of, read_run, write_run
     from benchmarks.speed.speed import SpeedOptions
     from fracture_edge.machine import usable_cores
+    from train.json_records import to_plain
 
     if compare:
         print(changes(*compare), end="")
@@ -116,4 +117,7 @@ def benchmark(
         # Only what this very run has written is replaced.
         save=lambda run: None if output is None else write_run(run, output, force=True),
     )
-    print(json.dumps(run.result, indent=2) if as_json else markdown(run.result), end="\n" if as_json else "")
+    if as_json:
+        print(json.dumps(to_plain(run.result), indent=2))
+    else:
+        print(markdown(run.result), end="")

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.rows import Contender
+from benchmarks.rows import BenchmarkRow
 from benchmarks.runtimes.process import WorkerError, WorkerProcess
 from fracture_edge import console
 
@@ -16,7 +16,7 @@ _TIMEOUT_S = 24 * 3600.0
 
 
 def answers(
-    rows: Sequence[Contender],
+    rows: Sequence[BenchmarkRow],
     pixels: npt.NDArray[np.uint8],
     *,
     threads: int,

@@ -6,13 +6,13 @@ Everything comes from the CSV file that the benchmark leaves, so that anybody ca
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.measured_row import Confusion, PairedChange, Quality, Subgroup, Uncertain
 from fracture_edge.errors import FractureEdgeError
-from train.evaluation.metrics import auroc, confusion, evaluate, proportions
+from train.evaluation.metrics import UNDEFINED, auroc, confusion, evaluate, proportions
 from train.evaluation.paired import compare_pairs
 
 #: One image: ``path``, ``label``, ``group``, what the data set says of it, and P(fractured) by column.
@@ -50,33 +50,28 @@ class _Answers:
         )
 
 
-def quality(rows: Sequence[Row], column: str, threshold: float, band: tuple[float, float]) -> dict[str, Any]:
+def quality(rows: Sequence[Row], column: str, threshold: float, band: tuple[float, float]) -> Quality:
     """Judge one row of a benchmark.
 
     Args:
-        rows: Of the predictions, as `csv.DictReader` gives them.
+        rows: Predictions of all images, as `csv.DictReader` gives them.
         column: Which probabilities.
         threshold: The model's frozen threshold.
         band: Start and end of its uncertain band; the end is outside (`fracture_edge.policy.Policy`).
-
-    Returns:
-        ``metrics`` (see `train.evaluation.metrics.evaluate`), ``confusion``, ``uncertain`` (share, and proportions
-        of the decided rest) and ``subgroups`` (see `subgroups`). An estimate that is not defined is ``None``.
 
     Raises:
         FractureEdgeError: The column is not there, or lacks an image.
     """
     answers = _Answers.of(rows, column)
-    found = evaluate(answers.labels, answers.scores, answers.groups, threshold)
-    return {
-        "metrics": {name: estimate.to_json() for name, estimate in found.items()},
-        "confusion": confusion(answers.labels, answers.scores, threshold),
-        "uncertain": _uncertain(answers, threshold, band),
-        "subgroups": subgroups(rows, column, threshold),
-    }
+    return Quality(
+        metrics=evaluate(answers.labels, answers.scores, answers.groups, threshold),
+        confusion=Confusion(**confusion(answers.labels, answers.scores, threshold)),
+        uncertain=_uncertain(answers, threshold, band),
+        subgroups=subgroups(rows, column, threshold),
+    )
 
 
-def against(rows: Sequence[Row], source: str, column: str, threshold: float) -> dict[str, Any]:
+def against(rows: Sequence[Row], source: str, column: str, threshold: float) -> PairedChange:
     """Compare one row of a benchmark with the model that it was made from; see `train.evaluation.paired`.
 
     Args:
@@ -90,11 +85,11 @@ def against(rows: Sequence[Row], source: str, column: str, threshold: float) -> 
     """
     before, after = _Answers.of(rows, source), _Answers.of(rows, column)
     found = compare_pairs(before.labels, before.groups, before.scores, after.scores, threshold)
-    return {"source": source} | found.to_json()
+    return PairedChange.of(source, found)
 
 
-def subgroups(rows: Sequence[Row], column: str, threshold: float) -> list[dict[str, Any]]:
-    """AUROC, recall and specificity by body part, view and hardware.
+def subgroups(rows: Sequence[Row], column: str, threshold: float) -> tuple[Subgroup, ...]:
+    """Judge the images of each body part, view and hardware.
 
     Several flags of one image ("hand+leg") are a value of their own; images of which an attribute is not known
     are in none of its subgroups.
@@ -105,15 +100,15 @@ def subgroups(rows: Sequence[Row], column: str, threshold: float) -> list[dict[s
         threshold: The model's frozen threshold.
 
     Returns:
-        For each value of each attribute its images, how many of them are fractured, and the estimates. AUROC is
-        ``None`` with fewer than 10 images or fewer than 5 of a class, recall and specificity without their class.
+        One for each value of each attribute. AUROC is not defined with fewer than 10 images or fewer than 5 of a
+        class, recall and specificity without their class.
     """
     answers = _Answers.of(rows, column)
-    return [
-        {"by": attribute, "value": value, **_figures(answers.where(members), threshold)}
+    return tuple(
+        _subgroup(attribute, value, answers.where(members), threshold)
         for attribute in ATTRIBUTES
         for value, members in sorted(_values(rows, attribute).items())
-    ]
+    )
 
 
 def _values(rows: Sequence[Row], attribute: str) -> dict[str, list[int]]:
@@ -124,28 +119,28 @@ def _values(rows: Sequence[Row], attribute: str) -> dict[str, list[int]]:
     return found
 
 
-def _figures(part: _Answers, threshold: float) -> dict[str, Any]:
+def _subgroup(attribute: str, value: str, part: _Answers, threshold: float) -> Subgroup:
     shares = proportions(part.labels, part.scores, threshold)
     fractured = sum(part.labels)
     fewest = min(fractured, len(part.labels) - fractured)
     enough = len(part.labels) >= _FEWEST_IMAGES and fewest >= _FEWEST_OF_A_CLASS
-    return {
-        "images": len(part.labels),
-        "fractured": fractured,
-        "auroc": auroc(part.labels, part.scores, part.groups).to_json() if enough else None,
-        "recall": shares["recall"].to_json(),
-        "specificity": shares["specificity"].to_json(),
-    }
+    return Subgroup(
+        by=attribute,
+        value=value,
+        images=len(part.labels),
+        fractured=fractured,
+        auroc=auroc(part.labels, part.scores, part.groups) if enough else UNDEFINED,
+        recall=shares["recall"],
+        specificity=shares["specificity"],
+    )
 
 
-def _uncertain(answers: _Answers, threshold: float, band: tuple[float, float]) -> dict[str, Any]:
+def _uncertain(answers: _Answers, threshold: float, band: tuple[float, float]) -> Uncertain:
     low, high = band
     decided = np.flatnonzero((answers.scores < low) | (answers.scores >= high)).tolist()
     rest = answers.where(decided)
-    return {
-        "share": (len(answers.labels) - len(decided)) / len(answers.labels),
-        "images_decided": len(decided),
-        "metrics_on_decided": {
-            name: estimate.to_json() for name, estimate in proportions(rest.labels, rest.scores, threshold).items()
-        },
-    }
+    return Uncertain(
+        share=(len(answers.labels) - len(decided)) / len(answers.labels),
+        images_decided=len(decided),
+        metrics_on_decided=proportions(rest.labels, rest.scores, threshold),
+    )

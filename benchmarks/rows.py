@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from benchmarks.measured_row import Gate
 from benchmarks.runtimes.runners import load_runner, runner_of
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.models import EMBEDDED as EMBEDDED_FILE
@@ -19,19 +20,19 @@ _FOR_OPENVINO = ("onnx_float32", "onnx_int8_static_x86")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contender:
+class BenchmarkRow:
     """One row: one file through one runtime.
 
     Attributes:
         model: Name of the trained model, ``embedded``, or a file's name without its suffix.
-        format: In words, unique within a model: ``onnx int8-arm64``, ``tflite float16 pruned80``.
-        runtime: A `benchmarks.runtimes.runners.Runtime`.
+        format: Words, unique within a model: ``onnx int8-arm64``, ``tflite float16 pruned80``.
+        runtime: One of `benchmarks.runtimes.runners.Runtime`.
         precision: ``float32``, ``float16``, ``dynamic`` or ``int8``.
-        path: The file; ``None`` is the embedded one.
-        file: Its name.
-        bytes: Its size.
-        sha256: Hexadecimal.
-        gate: ``accepted`` or ``rejected`` by the export, or ``None`` where it had no say.
+        path: Path of the file; ``None`` is the embedded one.
+        file: Name of the file.
+        bytes: Size of the file.
+        sha256: Checksum of the file, hexadecimal.
+        gate: Verdict of the export, or ``None`` where it had no say.
     """
 
     model: str
@@ -42,7 +43,7 @@ class Contender:
     file: str
     bytes: int
     sha256: str
-    gate: Literal["accepted", "rejected"] | None = None
+    gate: Gate | None = None
 
     @property
     def id(self) -> str:
@@ -50,10 +51,10 @@ class Contender:
         return f"{self.model}/{self.format}"
 
 
-def contenders(
+def rows_of(
     model: str, artifacts: Path, *, openvino: bool = True, rejected: bool = False
-) -> tuple[Contender, ...]:
-    """The rows of one model.
+) -> tuple[BenchmarkRow, ...]:
+    """List the rows of one model.
 
     Args:
         model: Name of a trained model, ``embedded``, or the path of an ``.onnx`` or ``.tflite`` file.
@@ -78,7 +79,7 @@ def contenders(
             f"{folder}: no trained model here; `fracture-edge train {model}` makes one, or name a file "
             f"({', '.join(MODEL_FILES)}) or '{EMBEDDED}'"
         )
-    source = Contender(
+    source = BenchmarkRow(
         model=model,
         format="keras float32",
         runtime="keras",
@@ -91,11 +92,11 @@ def contenders(
     return (source, *_exported(folder, source.sha256, with_openvino, rejected))
 
 
-def _one_file(path: Path | None, openvino: bool) -> Iterator[Contender]:
+def _one_file(path: Path | None, openvino: bool) -> Iterator[BenchmarkRow]:
     runner = runner_of(path, threads=1) if path else load_runner("onnxruntime", None, threads=1)
     file = path.name if path else f"{EMBEDDED_FILE}.onnx"
     kind, precision = Path(file).suffix[1:], runner.info.precision
-    row = Contender(
+    row = BenchmarkRow(
         model=path.stem if path else EMBEDDED,
         format=f"{kind} {precision}",
         runtime=_RUNTIMES[kind],
@@ -112,7 +113,7 @@ def _one_file(path: Path | None, openvino: bool) -> Iterator[Contender]:
         yield replace(row, format=f"openvino {precision}", runtime="openvino")
 
 
-def _exported(folder: Path, source_sha256: str, openvino: bool, rejected: bool) -> Iterator[Contender]:
+def _exported(folder: Path, source_sha256: str, openvino: bool, rejected: bool) -> Iterator[BenchmarkRow]:
     manifest = read_manifest(folder)
     for file, entry in manifest["files"].items():
         if entry["broken"] and not rejected:
@@ -121,7 +122,7 @@ def _exported(folder: Path, source_sha256: str, openvino: bool, rejected: bool) 
         _check(path, entry, source_sha256)
         kind = path.suffix[1:]
         ending = _ending(path.stem.removeprefix(f"{manifest['model']}-"), entry)
-        row = Contender(
+        row = BenchmarkRow(
             model=folder.name,
             format=f"{kind} {ending}",
             runtime=_RUNTIMES[kind],

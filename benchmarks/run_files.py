@@ -2,18 +2,17 @@
 
 import csv
 import json
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from benchmarks.report.html import html
 from benchmarks.report.markdown import markdown
 from benchmarks.report.predictions import predictions_path, read_predictions
-from benchmarks.report.rows import check_schema
+from benchmarks.result import BenchmarkResult, Run, read_result
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, atomic_write_text, refuse_overwrite
-
-if TYPE_CHECKING:
-    from benchmarks.run import Run
+from train.json_records import to_plain
 
 _SUFFIXES = (".json", ".csv", ".md", ".html")
 
@@ -22,7 +21,7 @@ def files_of(output: Path, *, force: bool) -> tuple[Path, ...]:
     """Where JSON, CSV, Markdown and HTML of a run go.
 
     Args:
-        output: Of the JSON file; the others lie beside it.
+        output: Path of the JSON file; the others lie beside it.
         force: Whether they may be there already.
 
     Raises:
@@ -37,52 +36,64 @@ def files_of(output: Path, *, force: bool) -> tuple[Path, ...]:
     return files
 
 
-def read_run(output: Path) -> "Run":
+def read_run(output: Path) -> Run:
     """Read a run that was written with `write_run`.
 
     Raises:
         FractureEdgeError: JSON or CSV cannot be read, or are of another schema.
     """
-    from benchmarks.run import Run
-
+    result = read_result(output)
     try:
-        result = json.loads(output.read_text(encoding="utf-8"))
-        check_schema(result)
         with predictions_path(output, result).open(newline="", encoding="utf-8") as stream:
             predictions = list(csv.DictReader(stream))
     except OSError as error:
         raise FractureEdgeError(f"{error.filename}: {error.strerror}") from error
-    except ValueError as error:
-        raise FractureEdgeError(f"{output}: not JSON ({error})") from error
     return Run(result, predictions)
 
 
-def write_run(run: "Run", output: Path, *, force: bool) -> None:
+def write_run(run: Run, output: Path, *, force: bool) -> None:
     """Write the four files of a run; arguments and errors as in `files_of`."""
     json_path, csv_path, markdown_path, html_path = files_of(output, force=force)
-    result = run.result | {"data": run.result["data"] | {"predictions": csv_path.name}}
+    result = replace(run.result, data=replace(run.result.data, predictions=csv_path.name))
     with atomic_path(csv_path, force=force) as path, path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, run.predictions[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(run.predictions)
-    atomic_write_text(json_path, json.dumps(result, indent=2, allow_nan=False) + "\n", force=force)
+    atomic_write_text(json_path, json_text(result), force=force)
     write_report(result, csv_path, markdown_path, html_path, force=force)
 
 
+def json_text(result: BenchmarkResult) -> str:
+    """Format a result as JSON in which every row and every model is a line: a change of one shows as one."""
+    plain = to_plain(result)
+    texts = {name: _line(value) for name, value in plain.items()}
+    models = (f"{_line(name)}: {_line(model)}" for name, model in plain["models"].items())
+    texts |= {"models": _lines("{", models, "}"), "rows": _lines("[", map(_line, plain["rows"]), "]")}
+    return "{\n" + ",\n".join(f"  {_line(name)}: {text}" for name, text in texts.items()) + "\n}\n"
+
+
+def _lines(start: str, records: Iterable[str], end: str) -> str:
+    return f"{start}\n    " + ",\n    ".join(records) + f"\n  {end}"
+
+
+def _line(value: object) -> str:
+    return json.dumps(value, allow_nan=False)
+
+
 def write_report(
-    result: dict[str, Any], csv_path: Path, markdown_path: Path, html_path: Path, *, force: bool = False
+    result: BenchmarkResult, csv_path: Path, markdown_path: Path, html_path: Path, *, force: bool = False
 ) -> None:
     """Write both forms of the report.
 
     Args:
-        result: What ``RUN.json`` holds.
+        result: Contents of ``RUN.json``.
         csv_path: ``RUN.csv``, the probabilities of every image.
         markdown_path: Where the Markdown goes.
         html_path: Where the page goes.
         force: Whether existing files may be replaced.
 
     Raises:
-        FractureEdgeError: The result is of another schema, the CSV of another run, or a file exists.
+        FractureEdgeError: The CSV is of another run, or a file exists.
     """
     if not force:
         refuse_overwrite(markdown_path)

@@ -1,5 +1,6 @@
 """Writing files so that an interrupted run never leaves half of one under its final name."""
 
+import json
 import os
 import secrets
 from collections.abc import Iterator
@@ -46,6 +47,11 @@ def atomic_write_text(final: str | os.PathLike[str], text: str, *, force: bool =
     """Write `text` as UTF-8 under its final name in one step. See `atomic_path`."""
     with atomic_path(final, force=force) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(final: str | os.PathLike[str], value: object, *, force: bool = True) -> None:
+    """Write plain values as indented JSON under the final name in one step. See `atomic_path`."""
+    atomic_write_text(final, json.dumps(value, indent=2) + "\n", force=force)
 
 
 def refuse_overwrite(target: Path) -> None:

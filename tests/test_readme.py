@@ -19,6 +19,7 @@ from benchmarks.studies.documents.fill import DOCUMENTS, filled
 from benchmarks.studies.documents.results import EMBEDDED_ROW, EMBEDDED_RUN, OLDER, RESULTS, RUN
 from benchmarks.studies.edge_model.reproduction import RUNS, Run
 from fracture_edge.classifier import FractureClassifier
+from train.json_records import to_plain
 
 README = DOCUMENTS[0].read_text(encoding="utf-8")
 
@@ -66,7 +67,7 @@ def test_every_figure_of_quality_can_be_computed_again_from_the_predictions(run:
         model = result["models"][row["model"]]
         band = (model["uncertain_low"], model["uncertain_high"])
         # Another version of NumPy may add in another order.
-        assert _numbers(quality(predictions, row["id"], model["threshold"], band)) == pytest.approx(
+        assert _numbers(to_plain(quality(predictions, row["id"], model["threshold"], band))) == pytest.approx(
             _numbers(row["quality"]), abs=1e-9
         )
 

@@ -1,17 +1,30 @@
 """Records as JSON: dataclasses to plain values and back, checked by their types."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import cattrs
 
 from fracture_edge.errors import FractureEdgeError
-from fracture_edge.files import atomic_write_text
+from fracture_edge.files import write_json
 
 Record = TypeVar("Record")
 #: Fields that have their default are left out of the JSON, and may be missing when it is read.
 _CONVERTER = cattrs.Converter(omit_if_default=True)
+
+
+def register(kind: type[Record], plain: Callable[[Record], Any], record: Callable[[Any], Record]) -> None:
+    """Have a class written and read in a form of its own.
+
+    Args:
+        kind: The class.
+        plain: Makes plain values of an instance.
+        record: Makes an instance of plain values; may raise KeyError, TypeError or ValueError.
+    """
+    _CONVERTER.register_unstructure_hook(kind, plain)
+    _CONVERTER.register_structure_hook(kind, lambda values, _: record(values))
 
 
 def to_plain(record: object) -> Any:
@@ -54,4 +67,4 @@ def read_json(path: Path) -> Any:
 
 def write_record(path: Path, record: object) -> None:
     """Write a record as JSON in one step."""
-    atomic_write_text(path, json.dumps(to_plain(record), indent=2) + "\n")
+    write_json(path, to_plain(record))

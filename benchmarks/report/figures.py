@@ -4,58 +4,62 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.measured_row import MeasuredRow, Subgroup
 from benchmarks.report.labels import place_labels
 from benchmarks.report.pareto import front_rows
-from benchmarks.report.rows import Row, auroc, measured, p50
+from benchmarks.report.rows import auroc, measured, name_of, p50, quality_of
 from benchmarks.report.runtimes import NAMES
 from benchmarks.report.svg import GRID, INK, MUTED, SERIES, SURFACE, inline
-from train.evaluation.formatting import interval, megabytes, milliseconds, name_of
+from benchmarks.result import BenchmarkResult, ModelDescription
+from train.evaluation.formatting import interval, megabytes, milliseconds
 
 MARKERS = {"onnxruntime": "o", "litert": "s", "openvino": "^", "keras": "D"}
 _SMALLEST, _PER_MEGABYTE = 36, 2.5
 
 
-def colours(result: dict[str, Any]) -> dict[str, str]:
+def colours(result: BenchmarkResult) -> dict[str, str]:
     """A colour for each model; from the seventh on they repeat."""
-    return dict(zip(result["models"], itertools.cycle(SERIES), strict=False))
+    return dict(zip(result.models, itertools.cycle(SERIES), strict=False))
 
 
-def tradeoff(name: str, result: dict[str, Any]) -> str:
+def tradeoff(name: str, result: BenchmarkResult) -> str:
     """AUROC against latency on one thread; the area of a mark grows with the file, the front is filled."""
-    rows = [row for row in measured(result) if auroc(row) and p50(row) is not None]
-    numbers = {row["id"]: number for number, row in enumerate(front_rows(result), start=1)}
+    rows = [row for row in measured(result) if auroc(row).defined and p50(row) is not None]
+    numbers = {row.id: number for number, row in enumerate(front_rows(result), start=1)}
     colour = colours(result)
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
         axes.set_xscale("log", subs=[2, 5])
         # The largest first, so that small marks stay visible.
-        for number, row in sorted(enumerate(rows), key=lambda pair: -pair[1]["bytes"]):
-            _mark(axes, row, colour[row["model"]], f"mark-{number}", on_front=row["id"] in numbers)
-        if baseline := result["trivial_baseline"]:
-            axes.axhline(baseline["value"], color=MUTED, linestyle=":", label="size and brightness alone")
+        for number, row in sorted(enumerate(rows), key=lambda pair: -pair[1].bytes):
+            _mark(axes, row, colour[row.model], f"mark-{number}", on_front=row.id in numbers)
+        if result.trivial_baseline.defined:
+            axes.axhline(
+                result.trivial_baseline.value, color=MUTED, linestyle=":", label="size and brightness alone"
+            )
         axes.set(xlabel="ms for one inference, one thread (median, logarithmic)", ylabel="AUROC")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("{x:g}")
         axes.tick_params(which="both", length=3)
         axes.margins(0.12)
         _key(figure, axes, rows, colour)
-        chosen = [row for row in rows if row["id"] in numbers]
+        chosen = [row for row in rows if row.id in numbers]
         place_labels(
             figure,
             axes,
-            [(p50(row), row["quality"]["metrics"]["auroc"]["value"]) for row in chosen],
-            [str(numbers[row["id"]]) for row in chosen],
-            [_area(row["bytes"]) for row in rows if row["id"] in numbers],
+            [(p50(row), auroc(row).value) for row in chosen],
+            [str(numbers[row.id]) for row in chosen],
+            [_area(row.bytes) for row in rows if row.id in numbers],
         )
 
     title = "AUROC against latency and size of every file; the numbered ones are on the Pareto front"
     return inline(name, title, (5.4, 5.2), draw, {f"mark-{number}": _tip(row) for number, row in enumerate(rows)})
 
 
-def training(name: str, model: str, details: dict[str, Any]) -> str:
+def training(name: str, model: str, details: ModelDescription) -> str:
     """Loss and AUROC of training and validation images over the epochs."""
-    history = details["history"]
+    history = details.history
     epochs = [row["epoch"] for row in history]
     names = [each for each in ("loss", "auroc", "accuracy") if each in history[0] and f"val_{each}" in history[0]][
         :2
@@ -66,8 +70,8 @@ def training(name: str, model: str, details: dict[str, Any]) -> str:
         for axes, each in zip(panels, names, strict=True):
             for prefix, colour, label in (("", SERIES[0], "training"), ("val_", SERIES[1], "validation")):
                 axes.plot(epochs, [row[prefix + each] for row in history], ".-", color=colour, label=label)
-            if details["training"]:
-                kept = details["training"]["best_epoch"]
+            if details.training:
+                kept = details.training.best_epoch
                 axes.axvline(kept, color=MUTED, linestyle=":", label=f"kept: epoch {kept}")
             axes.set_ylabel("AUROC" if each == "auroc" else each)
         panels[-1].set_xlabel("epoch")
@@ -77,21 +81,21 @@ def training(name: str, model: str, details: dict[str, Any]) -> str:
     return inline(name, f"Training of {model}: loss and AUROC by epoch", (4.2, 4.2), draw)
 
 
-def subgroups(name: str, row: Row, colour: str) -> str:
+def subgroups(name: str, row: MeasuredRow, colour: str) -> str:
     """AUROC of every subgroup of one row as bars with 95 % intervals."""
-    groups: Sequence[dict[str, Any]] = [group for group in row["quality"]["subgroups"] if group["auroc"]]
+    groups = [group for group in quality_of(row).subgroups if group.auroc.defined]
     named = [_group_name(group) for group in groups]
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
-        values = [group["auroc"]["value"] for group in groups]
+        values = [group.auroc.value for group in groups]
         errors = [
-            [max(0.0, group["auroc"]["value"] - group["auroc"]["low"]) for group in groups],
-            [max(0.0, group["auroc"]["high"] - group["auroc"]["value"]) for group in groups],
+            [max(0.0, group.auroc.value - group.auroc.low) for group in groups],
+            [max(0.0, group.auroc.high - group.auroc.value) for group in groups],
         ]
         axes.barh(range(len(groups)), values, 0.62, color=colour, alpha=0.55)
         axes.errorbar(values, range(len(groups)), xerr=errors, fmt="none", color=INK, capsize=3, elinewidth=1)
-        axes.axvline(row["quality"]["metrics"]["auroc"]["value"], color=INK, linestyle=":", linewidth=1)
+        axes.axvline(auroc(row).value, color=INK, linestyle=":", linewidth=1)
         axes.set(xlim=(0, 1.02), yticks=range(len(groups)), yticklabels=named, xlabel="AUROC (dotted: all images)")
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
@@ -100,20 +104,20 @@ def subgroups(name: str, row: Row, colour: str) -> str:
     return inline(name, f"AUROC by subgroup of {name_of(row)}", (4.6, 1 + 0.34 * len(groups)), draw)
 
 
-def _group_name(group: dict[str, Any]) -> str:
-    value = f"hardware: {group['value']}" if group["by"] == "hardware" else group["value"]
-    return f"{value or group['by'].replace('_', ' ') + ' not known'} ({group['fractured']} of {group['images']})"
+def _group_name(group: Subgroup) -> str:
+    value = f"hardware: {group.value}" if group.by == "hardware" else group.value
+    return f"{value or group.by.replace('_', ' ') + ' not known'} ({group.fractured} of {group.images})"
 
 
-def _mark(axes: Any, row: Row, colour: str, gid: str, *, on_front: bool) -> None:
-    estimate = auroc(row) or {}
+def _mark(axes: Any, row: MeasuredRow, colour: str, gid: str, *, on_front: bool) -> None:
+    estimate = auroc(row)
     if on_front:
-        axes.vlines(p50(row), estimate["low"], estimate["high"], color=colour, linewidth=1, alpha=0.6)
+        axes.vlines(p50(row), estimate.low, estimate.high, color=colour, linewidth=1, alpha=0.6)
     mark = axes.scatter(
         [p50(row)],
-        [estimate["value"]],
-        s=_area(row["bytes"]),
-        marker=MARKERS[row["runtime"]],
+        [estimate.value],
+        s=_area(row.bytes),
+        marker=MARKERS[row.runtime],
         facecolor=colour if on_front else SURFACE,
         edgecolor=INK if on_front else colour,
         linewidth=1,
@@ -123,10 +127,10 @@ def _mark(axes: Any, row: Row, colour: str, gid: str, *, on_front: bool) -> None
     mark.set_gid(gid)
 
 
-def _key(figure: Any, axes: Any, rows: Sequence[Row], colour: dict[str, str]) -> None:
-    for model in dict.fromkeys(row["model"] for row in rows):
+def _key(figure: Any, axes: Any, rows: Sequence[MeasuredRow], colour: dict[str, str]) -> None:
+    for model in dict.fromkeys(row.model for row in rows):
         axes.scatter([], [], s=50, color=colour[model], label=model)
-    for runtime in dict.fromkeys(row["runtime"] for row in rows):
+    for runtime in dict.fromkeys(row.runtime for row in rows):
         axes.scatter(
             [], [], s=40, marker=MARKERS[runtime], facecolor=SURFACE, edgecolor=MUTED, label=NAMES[runtime]
         )
@@ -139,7 +143,5 @@ def _area(size: float) -> float:
     return _SMALLEST + _PER_MEGABYTE * size / 1e6
 
 
-def _tip(row: Row) -> str:
-    return (
-        f"{name_of(row)}: AUROC {interval(auroc(row))}, {milliseconds(p50(row))} ms, {megabytes(row['bytes'])} MB"
-    )
+def _tip(row: MeasuredRow) -> str:
+    return f"{name_of(row)}: AUROC {interval(auroc(row))}, {milliseconds(p50(row))} ms, {megabytes(row.bytes)} MB"

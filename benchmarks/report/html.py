@@ -1,17 +1,18 @@
 """A run as one self-contained page: no network, no fonts, light and dark."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
+from benchmarks.measured_row import MeasuredRow
 from benchmarks.report import cells, curves, figures, prose, tables
 from benchmarks.report.pareto import front_rows
 from benchmarks.report.predictions import Predictions
 from benchmarks.report.recommend import best, recommend, representative
-from benchmarks.report.rows import Row, auroc, check_schema, measured, of_model, p50
+from benchmarks.report.rows import auroc, measured, name_of, of_model, p50, quality_of
+from benchmarks.result import BenchmarkResult
 from fracture_edge.errors import FractureEdgeError
-from train.evaluation.formatting import interval, megabytes, milliseconds, name_of
+from train.evaluation.formatting import interval, megabytes, milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +23,40 @@ class Picture:
     caption: str
 
 
-def html(result: dict[str, Any], predictions: Predictions) -> str:
-    """The whole report as a page.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """All pictures of a page.
+
+    Attributes:
+        tradeoff: AUROC against latency and size, without a caption.
+        rocs: ROC curves.
+        reliabilities: Reliability diagrams.
+        trainings: Figures over the epochs.
+        subgroups: AUROC of subgroups.
+    """
+
+    tradeoff: Markup
+    rocs: tuple[Picture, ...]
+    reliabilities: tuple[Picture, ...]
+    trainings: tuple[Picture, ...]
+    subgroups: tuple[Picture, ...]
+
+
+def html(result: BenchmarkResult, predictions: Predictions) -> str:
+    """Write the whole report as a page.
 
     Args:
-        result: What ``RUN.json`` holds.
-        predictions: What ``RUN.csv`` holds.
+        result: Contents of ``RUN.json``.
+        predictions: Contents of ``RUN.csv``.
 
     Returns:
         HTML; equal input gives equal text.
 
     Raises:
-        FractureEdgeError: `result` is of another schema, or `predictions` are of another run.
+        FractureEdgeError: `predictions` are of another run.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    check_schema(result)
     _check_columns(result, predictions)
     environment = Environment(
         loader=PackageLoader("benchmarks.report", "."),
@@ -59,55 +78,55 @@ def html(result: dict[str, Any], predictions: Predictions) -> str:
         megabytes=megabytes,
         milliseconds=milliseconds,
         confusions=_confusions(result),
-        **_pictures(result, predictions),
+        pictures=_pictures(result, predictions),
     )
 
 
-def _check_columns(result: dict[str, Any], predictions: Predictions) -> None:
-    missing = [row["id"] for row in measured(result) if row["id"] not in predictions.columns]
+def _check_columns(result: BenchmarkResult, predictions: Predictions) -> None:
+    missing = [row.id for row in measured(result) if row.id not in predictions.columns]
     if missing:
         raise FractureEdgeError(
             f"no probabilities of {', '.join(missing)} in the CSV; give the one that was written with this JSON"
         )
 
 
-def _pictures(result: dict[str, Any], predictions: Predictions) -> dict[str, Any]:
+def _pictures(result: BenchmarkResult, predictions: Predictions) -> Pictures:
     colours = figures.colours(result)
-    chosen = [row for model in result["models"] if (row := representative(result, model))]
-    return {
-        "tradeoff": Markup(figures.tradeoff("tradeoff", result)),  # noqa: S704
-        "rocs": [
+    chosen = [row for model in result.models if (row := representative(result, model))]
+    return Pictures(
+        tradeoff=Markup(figures.tradeoff("tradeoff", result)),  # noqa: S704
+        rocs=(
             *_roc_of_models(chosen, predictions, colours),
             *(
                 _picture(
-                    curves.roc_of_formats(f"roc-{number}", rows, predictions, model["threshold"]),
+                    curves.roc_of_formats(f"roc-{number}", rows, predictions, model.threshold),
                     f"{name}: {len(rows)} formats.",
                 )
-                for number, (name, model) in enumerate(result["models"].items())
+                for number, (name, model) in enumerate(result.models.items())
                 if len(rows := of_model(measured(result), name)) > 1
             ),
-        ],
-        "reliabilities": [
+        ),
+        reliabilities=tuple(
             _picture(
-                curves.reliability_of(f"reliability-{number}", row, predictions, colours[row["model"]]),
-                f"{name_of(row)}: expected calibration error {cells.estimate(row['quality']['metrics']['ece'])}.",
+                curves.reliability_of(f"reliability-{number}", row, predictions, colours[row.model]),
+                f"{name_of(row)}: expected calibration error {cells.estimate(quality_of(row).metrics['ece'])}.",
             )
             for number, row in enumerate(chosen)
-        ],
-        "trainings": [
+        ),
+        trainings=tuple(
             _picture(figures.training(f"training-{number}", name, model), f"{name}.")
-            for number, (name, model) in enumerate(result["models"].items())
-            if model["history"]
-        ],
-        "subgroup_bars": [
-            _picture(figures.subgroups(f"subgroups-{number}", row, colours[row["model"]]), f"{name_of(row)}.")
+            for number, (name, model) in enumerate(result.models.items())
+            if model.history
+        ),
+        subgroups=tuple(
+            _picture(figures.subgroups(f"subgroups-{number}", row, colours[row.model]), f"{name_of(row)}.")
             for number, row in enumerate(chosen)
-            if any(group["auroc"] for group in row["quality"]["subgroups"])
-        ],
-    }
+            if any(group.auroc.defined for group in quality_of(row).subgroups)
+        ),
+    )
 
 
-def _roc_of_models(chosen: list[Row], predictions: Predictions, colours: dict[str, str]) -> list[Picture]:
+def _roc_of_models(chosen: list[MeasuredRow], predictions: Predictions, colours: dict[str, str]) -> list[Picture]:
     if not chosen:
         return []
     svg = curves.roc_of_models("roc-models", chosen, predictions, colours)
@@ -119,5 +138,5 @@ def _picture(svg: str, caption: str) -> Picture:
     return Picture(Markup(svg), caption)  # noqa: S704
 
 
-def _confusions(result: dict[str, Any]) -> list[tuple[str, list[Row]]]:
-    return [(name, rows) for name in result["models"] if (rows := of_model(measured(result), name))]
+def _confusions(result: BenchmarkResult) -> list[tuple[str, list[MeasuredRow]]]:
+    return [(name, rows) for name in result.models if (rows := of_model(measured(result), name))]

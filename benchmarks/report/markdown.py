@@ -1,41 +1,28 @@
 """A run as Markdown."""
 
-from typing import Any
-
 from benchmarks.report import prose, tables
 from benchmarks.report.recommend import best, recommend
-from benchmarks.report.rows import check_schema
-from train.evaluation.formatting import markdown_cell, name_of
+from benchmarks.report.rows import name_of, quality_of
+from benchmarks.result import BenchmarkResult
+from train.evaluation.formatting import markdown_cell
 
 
-def summary_table(result: dict[str, Any]) -> str:
-    """The main figures of every row, without intervals: short enough for a README.
+def summary_table(result: BenchmarkResult) -> str:
+    """List the main figures of every row, without intervals: short enough for a README.
 
     Columns: model, format, MB, AUROC, accuracy, precision, recall, F1, and the median of one inference on one
     thread in ms.
     """
-    check_schema(result)
     return tables.short(result).markdown()
 
 
-def markdown(result: dict[str, Any]) -> str:
-    """The whole report.
-
-    Args:
-        result: What ``RUN.json`` holds.
-
-    Returns:
-        Markdown, GitHub's dialect.
-
-    Raises:
-        FractureEdgeError: `result` is of another schema.
-    """
-    check_schema(result)
+def markdown(result: BenchmarkResult) -> str:
+    """Write the whole report in GitHub's Markdown."""
     parts = [
         "# Which model, in which format",
         f"{prose.NOT_A_DEVICE} {prose.POSITIVE}",
         f"{prose.on_what(result)} {prose.how_many(result)}",
-        f"Measured {result['created']} on {markdown_cell(prose.machine(result))}.",
+        f"Measured {result.created} on {markdown_cell(prose.machine(result.environment))}.",
         "## Recommendation",
         _recommendation(result),
         "## All models and formats",
@@ -56,32 +43,32 @@ def markdown(result: dict[str, Any]) -> str:
         tables.speed(result).markdown(),
         "## Models",
         tables.models(result).markdown(),
-        f"Versions: {markdown_cell(prose.versions(result))}.",
+        f"Versions: {markdown_cell(prose.versions(result.environment))}.",
     ]
     return "\n\n".join(part.rstrip("\n") for part in parts if part) + "\n"
 
 
-def _recommendation(result: dict[str, Any]) -> str:
+def _recommendation(result: BenchmarkResult) -> str:
     advice = [f"- {markdown_cell(each)}" for each in recommend(result)]
     return "\n".join([*advice, "", prose.elsewhere(result)])
 
 
-def _caution(result: dict[str, Any]) -> str:
+def _caution(result: BenchmarkResult) -> str:
     text = prose.unfamiliar(result)
     return f"**{markdown_cell(text)}**" if text else ""
 
 
-def _failures(result: dict[str, Any]) -> list[str]:
-    failed = tables.failures(result["rows"])
+def _failures(result: BenchmarkResult) -> list[str]:
+    failed = tables.failures(result.rows)
     if not failed:
         return []
     lines = [f"- {markdown_cell(name)}: {markdown_cell(error)}" for name, error in failed]
     return ["## What failed", "\n".join(lines)]
 
 
-def _subgroups(result: dict[str, Any]) -> list[str]:
+def _subgroups(result: BenchmarkResult) -> list[str]:
     row = best(result)
-    if row is None or not row["quality"]["subgroups"]:
+    if row is None or not quality_of(row).subgroups:
         return []
     return [
         "## Subgroups",

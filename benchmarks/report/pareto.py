@@ -1,9 +1,10 @@
 """Which rows no other row beats in size, speed and AUROC together."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from benchmarks.report.rows import Row, auroc, candidates, p50
+from benchmarks.measured_row import MeasuredRow
+from benchmarks.report.rows import auroc, candidates, p50
+from benchmarks.result import BenchmarkResult
 
 Point = tuple[float, ...]
 
@@ -27,7 +28,7 @@ def _dominates(one: Point, other: Point) -> bool:
     return one != other and all(a <= b for a, b in zip(one, other, strict=True))
 
 
-def front_rows(result: dict[str, Any]) -> list[Row]:
+def front_rows(result: BenchmarkResult) -> list[MeasuredRow]:
     """The front of the rows that may be recommended: bytes, median on one thread, AUROC.
 
     Returns:
@@ -35,16 +36,16 @@ def front_rows(result: dict[str, Any]) -> list[Row]:
     """
     rows = candidates(result)
     chosen = [rows[k] for k in front([coordinates(row) for row in rows])]
-    return sorted(chosen, key=lambda row: (p50(row), row["id"]))
+    return sorted(chosen, key=lambda row: (p50(row), row.id))
 
 
-def coordinates(row: Row) -> Point:
+def coordinates(row: MeasuredRow) -> Point:
     """Bytes, milliseconds, and AUROC with its sign turned.
 
     Raises:
         ValueError: The row lacks one of them.
     """
     area, median = auroc(row), p50(row)
-    if area is None or median is None:
-        raise ValueError(f"{row['id']} has no AUROC or no latency")
-    return row["bytes"], median, -area["value"]
+    if not area.defined or median is None:
+        raise ValueError(f"{row.id} has no AUROC or no latency")
+    return row.bytes, median, -area.value

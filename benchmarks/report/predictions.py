@@ -3,11 +3,11 @@
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.result import BenchmarkResult
 from fracture_edge.errors import FractureEdgeError
 
 Floats = npt.NDArray[np.float64]
@@ -19,9 +19,9 @@ class Predictions:
     """P(fractured) of N images in every row of a run.
 
     Attributes:
-        paths: Of the images, within the data folder.
-        labels: 1 is fractured, [N].
-        groups: What belongs together.
+        paths: Paths of the images within the data folder.
+        labels: Truth, [N]; 1 is fractured.
+        groups: Names of what belongs together.
         columns: P(fractured) by row id, [N] each; rows that failed are not in it.
     """
 
@@ -60,6 +60,6 @@ def read_predictions(path: Path) -> Predictions:
         raise FractureEdgeError(f"{path}: a damaged row: {error}") from error
 
 
-def predictions_path(json_path: Path, result: dict[str, Any]) -> Path:
-    """Where the CSV of a result lies: beside its JSON, under the name that the JSON gives."""
-    return json_path.with_name(Path(result["data"]["predictions"]).name)
+def predictions_path(json_path: Path, result: BenchmarkResult) -> Path:
+    """Locate the CSV of a result: beside its JSON, under the name that the JSON gives."""
+    return json_path.with_name(Path(result.data.predictions).name)

@@ -1,9 +1,10 @@
 """The sentences that both forms of a report share: on what, with what, and what the tables say."""
 
-from typing import Any
-
+from benchmarks.environment import Environment
 from benchmarks.report.rows import measured
+from benchmarks.result import BenchmarkResult
 from train.evaluation.formatting import counted
+from train.evaluation.metrics import Estimate
 
 NOT_A_DEVICE = "For research and education. Not a medical device."
 POSITIVE = "Fractured is the positive class; every probability is P(fractured)."
@@ -26,14 +27,14 @@ PAIRED = (
 )
 
 
-def on_what(result: dict[str, Any]) -> str:
-    """Data and counts."""
-    data = result["data"]
+def on_what(result: BenchmarkResult) -> str:
+    """Say which images judge, and how many."""
+    data = result.data
     text = (
-        f"The {data['split']} split ({data['layout']}): {data['images']} images of {data['groups']} groups, "
-        f"{data['fractured']} of them fractured. Fingerprint of the data: {data['fingerprint'][:12]}."
+        f"The {data.split} split ({data.layout}): {data.images} images of {data.groups} groups, "
+        f"{data.fractured} of them fractured. Fingerprint of the data: {data.fingerprint[:12]}."
     )
-    if data["groups"] == data["images"]:
+    if data.groups == data.images:
         # As of a folder that came with its own splits.
         text += (
             " Every image is a group of its own: where several are of one patient, the intervals are narrower "
@@ -42,48 +43,47 @@ def on_what(result: dict[str, Any]) -> str:
     return text
 
 
-def how_many(result: dict[str, Any]) -> str:
-    """Models, rows, failures."""
-    rows, failed = result["rows"], sum(row["error"] is not None for row in result["rows"])
-    rejected = sum(row["gate"] == "rejected" for row in rows)
+def how_many(result: BenchmarkResult) -> str:
+    """Count models, rows and failures."""
+    rows, failed = result.rows, sum(row.error is not None for row in result.rows)
+    rejected = sum(row.gate == "rejected" for row in rows)
     return (
-        f"{counted(len(result['models']), 'model')} in {counted(len(rows), 'row')} (a row is one file through one "
+        f"{counted(len(result.models), 'model')} in {counted(len(rows), 'row')} (a row is one file through one "
         f"runtime): {failed} failed, {rejected} rejected by the export gate."
     )
 
 
-def machine(result: dict[str, Any]) -> str:
-    """Processor and system."""
-    at = result["environment"]
-    flags = f"; {', '.join(at['cpu_flags'])}" if at["cpu_flags"] else ""
-    memory = f", {at['memory_gb']} GiB" if at.get("memory_gb") else ""
-    return f"{at['cpu']} ({at['cores']} cores{flags}){memory}, {at['os']}, Python {at['python']}"
+def machine(at: Environment) -> str:
+    """Name processor and system."""
+    flags = f"; {', '.join(at.cpu_flags)}" if at.cpu_flags else ""
+    memory = f", {at.memory_gb} GiB" if at.memory_gb else ""
+    return f"{at.cpu} ({at.cores} cores{flags}){memory}, {at.os}, Python {at.python}"
 
 
-def versions(result: dict[str, Any]) -> str:
-    """Packages and their versions."""
-    return ", ".join(f"{name} {version}" for name, version in sorted(result["environment"]["versions"].items()))
+def versions(at: Environment) -> str:
+    """List packages and their versions."""
+    return ", ".join(f"{name} {version}" for name, version in sorted(at.versions.items()))
 
 
-def how_timed(result: dict[str, Any]) -> str:
-    """What the latencies are of."""
-    settings = result["settings"]
+def how_timed(result: BenchmarkResult) -> str:
+    """Say what the latencies are of."""
+    settings = result.settings
     text = (
-        f"Latency: {settings['runs']} runs at batch 1 after warm-up, in {settings['rounds']} rounds in which the "
+        f"Latency: {settings.runs} runs at batch 1 after warm-up, in {settings.rounds} rounds in which the "
         f"rows take turns, each row in a process of its own. First answer and peak memory: "
-        f"{settings['first_answers']} fresh processes, from start to the first probability."
+        f"{settings.first_answers} fresh processes, from start to the first probability."
     )
-    if harness := result["harness"]:
-        overhead = harness["overhead_us"]
-        text += f" A runner that does nothing takes {overhead['p50']:.1f} µs (p90 {overhead['p90']:.1f} µs)."
+    if harness := result.harness:
+        overhead = harness.overhead_us
+        text += f" A runner that does nothing takes {overhead.p50:.1f} µs (p90 {overhead.p90:.1f} µs)."
     return text
 
 
-def beyond_chance(result: dict[str, Any]) -> str:
-    """Which formats differ from their source by more than chance."""
-    compared = [row for row in measured(result) if row["against_source"]]
-    worse = [row["id"] for row in compared if _below_zero(row["against_source"]["auroc_change"])]
-    different = [row["id"] for row in compared if row["against_source"]["mcnemar"]["p"] < 0.05]
+def beyond_chance(result: BenchmarkResult) -> str:
+    """List the formats that differ from their source by more than chance."""
+    compared = {row.id: row.against_source for row in measured(result) if row.against_source}
+    worse = [name for name, change in compared.items() if _below_zero(change.auroc_change)]
+    different = [name for name, change in compared.items() if change.mcnemar.p < 0.05]
     return (
         f"Of {counted(len(compared), 'file')}, with an AUROC below the source's, zero outside the 95 % interval: "
         f"{_listed(worse)}. With decisions that differ from the source's beyond chance (p < 0.05, as one in "
@@ -91,9 +91,9 @@ def beyond_chance(result: dict[str, Any]) -> str:
     )
 
 
-def unfamiliar(result: dict[str, Any]) -> str:
-    """A warning where a model may have been trained on these images, or nothing."""
-    names = [name for name, model in result["models"].items() if not model["splits_of_training"]]
+def unfamiliar(result: BenchmarkResult) -> str:
+    """Warn where a model may have been trained on these images; say nothing otherwise."""
+    names = [name for name, model in result.models.items() if not model.splits_of_training]
     if not names:
         return ""
     return (
@@ -102,16 +102,17 @@ def unfamiliar(result: dict[str, Any]) -> str:
     )
 
 
-def elsewhere(result: dict[str, Any]) -> str:
-    """To which processor a recommendation is tied."""
+def elsewhere(result: BenchmarkResult) -> str:
+    """Say to which processor a recommendation is tied."""
     return (
-        f"Measured on {result['environment']['cpu']}; on another processor the order of speed may be another: run "
+        f"Measured on {result.environment.cpu}; on another processor the order of speed may be another: run "
         "fracture-edge benchmark there, or fracture-edge doctor."
     )
 
 
-def _below_zero(estimate: dict[str, float] | None) -> bool:
-    return estimate is not None and estimate["high"] < 0
+def _below_zero(estimate: Estimate) -> bool:
+    # Nothing that is not defined is: NaN.
+    return estimate.high < 0
 
 
 def _listed(names: list[str]) -> str:

@@ -1,61 +1,68 @@
 """What the rows of a run have in common: which were measured, which can be recommended, their medians."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from fracture_edge.errors import FractureEdgeError
+from benchmarks.measured_row import MeasuredRow, Quality, Speed
+from benchmarks.result import BenchmarkResult
+from benchmarks.speed.latency import Percentiles
+from train.evaluation.metrics import UNDEFINED, Estimate
 
-RESULT_SCHEMA = 2
 #: A Keras file needs TensorFlow, and OpenVINO is measured as an outside reference: neither is for a device.
 DEPLOYABLE = ("onnxruntime", "litert")
 
-Row = dict[str, Any]
+
+def name_of(row: MeasuredRow) -> str:
+    """Name a row in a sentence: ``edge, onnx int8``."""
+    return f"{row.model}, {row.format}"
 
 
-def check_schema(result: dict[str, Any]) -> None:
-    """Refuse what this report cannot read.
+def measured(result: BenchmarkResult) -> list[MeasuredRow]:
+    """Select the rows with figures of quality."""
+    return [row for row in result.rows if row.error is None and row.quality is not None]
+
+
+def quality_of(row: MeasuredRow) -> Quality:
+    """Get the figures of a row that is `measured`.
 
     Raises:
-        FractureEdgeError: `result` is of another schema.
+        ValueError: It has none.
     """
-    if (version := result.get("schema_version")) != RESULT_SCHEMA:
-        raise FractureEdgeError(
-            f"a benchmark result of schema {version}, not {RESULT_SCHEMA}; run `fracture-edge benchmark` again"
-        )
+    if row.quality is None:
+        raise ValueError(f"{row.id} was not measured")
+    return row.quality
 
 
-def measured(result: dict[str, Any]) -> list[Row]:
-    """Rows with figures of quality."""
-    return [row for row in result["rows"] if row["error"] is None and row["quality"] is not None]
+def speed_of(row: MeasuredRow, threads: int = 1) -> Speed | None:
+    """Get the speed on so many threads, or ``None`` where it was not measured."""
+    return (row.speed or {}).get(str(threads))
 
 
-def latency(row: Row, threads: int = 1) -> dict[str, float] | None:
-    """Percentiles of inference in milliseconds, or ``None`` where they were not measured."""
-    speed: dict[str, Any] = (row["speed"] or {}).get(str(threads)) or {}
-    return speed.get("inference_ms")
+def latency(row: MeasuredRow, threads: int = 1) -> Percentiles | None:
+    """Get the time of inference, or ``None`` where it was not measured."""
+    speed = speed_of(row, threads)
+    return speed.inference_ms if speed else None
 
 
-def p50(row: Row) -> float | None:
-    """Median of inference on one thread in milliseconds."""
+def p50(row: MeasuredRow) -> float | None:
+    """Get the median of inference on one thread in milliseconds."""
     percentiles = latency(row)
-    return percentiles["p50"] if percentiles else None
+    return percentiles.p50 if percentiles else None
 
 
-def auroc(row: Row) -> dict[str, float] | None:
-    """AUROC with its interval."""
-    estimate: dict[str, float] | None = row["quality"]["metrics"]["auroc"]
-    return estimate
+def auroc(row: MeasuredRow) -> Estimate:
+    """Get the AUROC; not defined for a row that failed either."""
+    return row.quality.metrics["auroc"] if row.quality else UNDEFINED
 
 
-def candidates(result: dict[str, Any]) -> list[Row]:
-    """Rows that may be recommended: for a device, with AUROC and latency, and not rejected by the gate."""
+def candidates(result: BenchmarkResult) -> list[MeasuredRow]:
+    """Select rows that may be recommended: for a device, with AUROC and latency, and not rejected by the gate."""
     return [
         row
         for row in measured(result)
-        if row["runtime"] in DEPLOYABLE and row["gate"] != "rejected" and auroc(row) and p50(row) is not None
+        if row.runtime in DEPLOYABLE and row.gate != "rejected" and auroc(row).defined and p50(row) is not None
     ]
 
 
-def of_model(rows: Sequence[Row], model: str) -> list[Row]:
-    """Those of one model."""
-    return [row for row in rows if row["model"] == model]
+def of_model(rows: Sequence[MeasuredRow], model: str) -> list[MeasuredRow]:
+    """Select those of one model."""
+    return [row for row in rows if row.model == model]

@@ -1,9 +1,10 @@
 """Which runtime is fastest with a model's int8 weights, on one thread."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from benchmarks.report.rows import Row, p50
+from benchmarks.measured_row import MeasuredRow
+from benchmarks.report.rows import p50
+from benchmarks.result import BenchmarkResult
 
 #: ONNX int8 is held to at most this many times the latency of the fastest runtime.
 CLOSE = 1.15
@@ -16,11 +17,11 @@ class Duel:
     """One model's int8 variant in all runtimes.
 
     Attributes:
-        model: Its name.
-        variant: ``int8``, ``int8 factorised64`` ...
+        model: Name of the model.
+        variant: Words of the format: ``int8``, ``int8 factorised64`` ...
         medians: Milliseconds by runtime; ``None`` where there is no such row or no latency.
         rejected: Runtimes whose file the gate rejected.
-        verdict: Who wins and by how much, in words.
+        verdict: Words that say who wins and by how much.
     """
 
     model: str
@@ -30,23 +31,23 @@ class Duel:
     verdict: str
 
 
-def duels(result: dict[str, Any]) -> list[Duel]:
+def duels(result: BenchmarkResult) -> list[Duel]:
     """Compare ONNX int8 on onnxruntime with the same variant on LiteRT and OpenVINO.
 
     A variant that no other runtime has is left out, unless it is plain ``int8``.
     """
-    rows: dict[str, Row] = {row["id"]: row for row in result["rows"]}
+    rows = {row.id: row for row in result.rows}
     found = []
-    for row in result["rows"]:
-        variant = row["format"].removeprefix("onnx ")
-        if row["runtime"] != "onnxruntime" or not variant.startswith("int8"):
+    for row in result.rows:
+        variant = row.format.removeprefix("onnx ")
+        if row.runtime != "onnxruntime" or not variant.startswith("int8"):
             continue
-        same = {runtime: rows.get(f"{row['model']}/{kind} {variant}") for runtime, kind in _FORMATS.items()}
+        same = {runtime: rows.get(f"{row.model}/{kind} {variant}") for runtime, kind in _FORMATS.items()}
         if variant != "int8" and sum(other is not None for other in same.values()) < 2:
             continue
         medians = {runtime: _median(other) for runtime, other in same.items()}
-        rejected = tuple(runtime for runtime, other in same.items() if other and other["gate"] == "rejected")
-        found.append(Duel(row["model"], variant, medians, rejected, verdict(medians)))
+        rejected = tuple(runtime for runtime, other in same.items() if other and other.gate == "rejected")
+        found.append(Duel(row.model, variant, medians, rejected, verdict(medians)))
     return found
 
 
@@ -69,5 +70,5 @@ def verdict(medians: dict[str, float | None]) -> str:
     return f"{NAMES[rival]} wins: ONNX Runtime takes {ratio:.2f} times as long"
 
 
-def _median(row: Row | None) -> float | None:
-    return p50(row) if row and row["error"] is None else None
+def _median(row: MeasuredRow | None) -> float | None:
+    return p50(row) if row and row.error is None else None

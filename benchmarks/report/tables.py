@@ -1,12 +1,14 @@
 """The tables of a report."""
 
 from collections.abc import Iterable
-from typing import Any
 
+from benchmarks.measured_row import MeasuredRow, PairedChange
 from benchmarks.report.cells import Cell, Line, Table, change, estimate, median, number, percentiles
-from benchmarks.report.rows import Row, latency, measured, p50
+from benchmarks.report.rows import measured, p50, quality_of, speed_of
 from benchmarks.report.runtimes import duels
+from benchmarks.result import BenchmarkResult, TrainingSummary
 from train.evaluation.formatting import NONE, megabytes, milliseconds, probability
+from train.evaluation.metrics import UNDEFINED
 
 _SUMMARY = {
     "AUROC": "auroc",
@@ -22,48 +24,51 @@ _INFERENCE = "p50 / p90 ms, 1 thread"
 _COSTS = ("file to decision p50 ms", "first answer p50 ms", "peak memory MB", "gate")
 
 
-def summary(result: dict[str, Any]) -> Table:
+def summary(result: BenchmarkResult) -> Table:
     """All rows, failed ones too, with their main figures."""
-    lines = [_summary_line(row) for row in result["rows"]]
-    if baseline := result["trivial_baseline"]:
+    lines = [_summary_line(row) for row in result.rows]
+    if result.trivial_baseline.defined:
         names = (Cell("no model"), Cell("size and brightness"), Cell(""), Cell(""))
         empty = [Cell("")] * (len(_SUMMARY) - 1 + len(_COSTS))
-        lines.append(Line((*names, estimate(baseline), *empty)))
+        lines.append(Line((*names, estimate(result.trivial_baseline), *empty)))
     return Table(("model", "format", "MB", _INFERENCE, *_SUMMARY, *_COSTS), tuple(lines), names=2)
 
 
-def _summary_line(row: Row) -> Line:
-    names = (*names_of(row), number(row["bytes"], megabytes(row["bytes"])))
-    if row["quality"] is None:
+def _summary_line(row: MeasuredRow) -> Line:
+    names = (*names_of(row), number(row.bytes, megabytes(row.bytes)))
+    if row.quality is None:
         blank = [Cell(NONE)] * (len(_SUMMARY) + len(_COSTS) - 2)
         return Line((*names, Cell(NONE), Cell("failed"), *blank, Cell("failed")), "failed")
-    quality = [estimate(row["quality"]["metrics"][name]) for name in _SUMMARY.values()]
-    one = (row["speed"] or {}).get("1") or {}
-    first, memory = row["first_answer_ms"], row["peak_memory_mb"]
+    quality = [estimate(row.quality.metrics[name]) for name in _SUMMARY.values()]
+    one = speed_of(row)
+    first, memory = row.first_answer_ms, row.peak_memory_mb
     costs = (
-        median(one.get("file_to_decision_ms")),
+        median(one.file_to_decision_ms if one else None),
         median(first),
         Cell(NONE) if memory is None else Cell(f"{memory:.0f}", key=memory),
-        Cell(row["gate"] or NONE),
+        Cell(row.gate or NONE),
     )
-    return Line((*names, percentiles(one.get("inference_ms")), *quality, *costs), mark_of(row))
+    return Line((*names, percentiles(one.inference_ms if one else None), *quality, *costs), mark_of(row))
 
 
-def short(result: dict[str, Any]) -> Table:
+def short(result: BenchmarkResult) -> Table:
     """What a README has room for: values without intervals."""
     metrics = {"AUROC": "auroc", "accuracy": "accuracy", "precision": "precision", "recall": "recall", "F1": "f1"}
     lines = []
-    for row in result["rows"]:
-        figures = row["quality"]["metrics"] if row["quality"] else {}
-        values = [Cell(f"{e['value']:.3f}" if (e := figures.get(name)) else NONE) for name in metrics.values()]
-        if row["quality"] is None:
+    for row in result.rows:
+        figures = row.quality.metrics if row.quality else {}
+        values = [
+            Cell(f"{found.value:.3f}" if (found := figures.get(name, UNDEFINED)).defined else NONE)
+            for name in metrics.values()
+        ]
+        if row.quality is None:
             values[0] = Cell("failed")
-        cells = (*names_of(row), Cell(megabytes(row["bytes"])), *values, Cell(milliseconds(p50(row))))
+        cells = (*names_of(row), Cell(megabytes(row.bytes)), *values, Cell(milliseconds(p50(row))))
         lines.append(Line(cells, mark_of(row)))
     return Table(("model", "format", "MB", *metrics, "ms"), tuple(lines), names=2)
 
 
-def further(result: dict[str, Any]) -> Table:
+def further(result: BenchmarkResult) -> Table:
     """More figures of quality: ranking, calibration, counts, and what "uncertain" buys."""
     metrics = {
         "balanced accuracy": "balanced_accuracy",
@@ -74,38 +79,40 @@ def further(result: dict[str, Any]) -> Table:
     columns = (*metrics, "uncertain", *(f"{name} of the decided" for name in decided))
     lines = []
     for row in measured(result):
-        quality, uncertain = row["quality"], row["quality"]["uncertain"]
-        share = Cell(f"{uncertain['share']:.1%}", key=uncertain["share"])
-        values = [estimate(quality["metrics"][name]) for name in metrics.values()]
-        rest = [estimate(uncertain["metrics_on_decided"].get(name)) for name in decided]
+        quality = quality_of(row)
+        uncertain = quality.uncertain
+        share = Cell(f"{uncertain.share:.1%}", key=uncertain.share)
+        values = [estimate(quality.metrics[name]) for name in metrics.values()]
+        rest = [estimate(uncertain.metrics_on_decided[name]) for name in decided]
         lines.append(Line((*names_of(row), *values, share, *rest), mark_of(row)))
     return Table(("model", "format", *columns), tuple(lines), names=2)
 
 
-def speed(result: dict[str, Any]) -> Table:
+def speed(result: BenchmarkResult) -> Table:
     """Latency on every number of threads, and images per second by batch."""
-    batches = [str(batch) for batch in result["settings"]["batches"]]
+    batches = [str(batch) for batch in result.settings.batches]
     lines = []
     for row in measured(result):
-        for threads in map(str, result["settings"]["threads"]):
-            figures = (row["speed"] or {}).get(threads)
+        for threads in result.settings.threads:
+            figures = speed_of(row, threads)
             if not figures:
                 continue
-            throughput = figures.get("images_per_second") or {}
             images = [
-                Cell(NONE) if (value := throughput.get(batch)) is None else number(value, f"{value:.0f}")
+                Cell(NONE)
+                if (value := figures.images_per_second.get(batch)) is None
+                else number(value, f"{value:.0f}")
                 for batch in batches
             ]
-            inference = percentiles(latency(row, int(threads)), "p50", "p90", "p99")
-            whole = percentiles(figures.get("file_to_decision_ms"))
-            cells = (*names_of(row), number(int(threads), threads), inference, whole, *images)
+            inference = percentiles(figures.inference_ms, p99=True)
+            whole = percentiles(figures.file_to_decision_ms)
+            cells = (*names_of(row), number(threads, str(threads)), inference, whole, *images)
             lines.append(Line(cells, mark_of(row)))
     columns = ("inference p50 / p90 / p99 ms", "file to decision p50 / p90 ms")
     images_columns = [f"images/s, batch {batch}" for batch in batches]
     return Table(("model", "format", "threads", *columns, *images_columns), tuple(lines), names=2)
 
 
-def against_source(result: dict[str, Any]) -> Table:
+def against_source(result: BenchmarkResult) -> Table:
     """Every format against its Keras source, in pairs."""
     columns = (
         "same decision",
@@ -117,27 +124,27 @@ def against_source(result: dict[str, Any]) -> Table:
         "McNemar p",
     )
     lines = tuple(
-        Line((*names_of(row), *paired_cells(row["against_source"])), mark_of(row))
+        Line((*names_of(row), *paired_cells(row.against_source)), mark_of(row))
         for row in measured(result)
-        if row["against_source"]
+        if row.against_source
     )
     return Table(("model", "format", *columns), lines, names=2)
 
 
-def paired_cells(paired: dict[str, Any]) -> tuple[Cell, ...]:
+def paired_cells(paired: PairedChange) -> tuple[Cell, ...]:
     """Seven cells of a paired comparison."""
-    test = paired["mcnemar"]
-    changes = [paired[f"{name}_change"] for name in ("auroc", "sensitivity", "specificity")]
+    test = paired.mcnemar
+    changes = (paired.auroc_change, paired.sensitivity_change, paired.specificity_change)
     return (
-        number(paired["agreement"], f"{paired['agreement']:.3f}"),
-        number(paired["mean_difference"], f"{paired['mean_difference']:.1e} / {paired['largest_difference']:.1e}"),
+        number(paired.agreement, f"{paired.agreement:.3f}"),
+        number(paired.mean_difference, f"{paired.mean_difference:.1e} / {paired.largest_difference:.1e}"),
         *(change(each) for each in changes),
-        Cell(f"{test['only_source_right']} / {test['only_this_right']}"),
-        number(test["p"], probability(test["p"])),
+        Cell(f"{test.only_source_right} / {test.only_this_right}"),
+        number(test.p, probability(test.p)),
     )
 
 
-def runtimes(result: dict[str, Any]) -> Table:
+def runtimes(result: BenchmarkResult) -> Table:
     """The int8 weights of each model in all runtimes, on one thread."""
     lines = []
     for duel in duels(result):
@@ -150,39 +157,39 @@ def runtimes(result: dict[str, Any]) -> Table:
     return Table(columns, tuple(lines), names=2)
 
 
-def subgroups(row: Row) -> Table:
+def subgroups(row: MeasuredRow) -> Table:
     """One row's figures by body part, view and hardware."""
     lines = tuple(
         Line(
             (
-                Cell(group["by"].replace("_", " ")),
-                Cell(group["value"] or "not known"),
-                number(group["images"], str(group["images"])),
-                number(group["fractured"], str(group["fractured"])),
-                *(estimate(group[name]) for name in ("auroc", "recall", "specificity")),
+                Cell(group.by.replace("_", " ")),
+                Cell(group.value or "not known"),
+                number(group.images, str(group.images)),
+                number(group.fractured, str(group.fractured)),
+                *map(estimate, (group.auroc, group.recall, group.specificity)),
             )
         )
-        for group in row["quality"]["subgroups"]
+        for group in quality_of(row).subgroups
     )
     return Table(("by", "value", "images", "fractured", "AUROC", "recall", "specificity"), lines)
 
 
-def models(result: dict[str, Any]) -> Table:
+def models(result: BenchmarkResult) -> Table:
     """What each model is, and how it was trained."""
     lines = []
-    for name, model in result["models"].items():
-        parameters, trained = model["parameters"], model["training"]
+    for name, model in result.models.items():
+        parameters, trained = model.parameters, model.training
         lines.append(
             Line(
                 (
                     Cell(name),
-                    Cell(model["architecture"]),
-                    Cell(" x ".join(map(str, model["input"]))),
+                    Cell(model.architecture),
+                    Cell(" x ".join(map(str, model.input))),
                     Cell(NONE) if parameters is None else number(parameters, f"{parameters / 1e6:.2f}"),
-                    number(model["threshold"], f"{model['threshold']:.3f}"),
-                    Cell(f"{model['uncertain_low']:.3f} to {model['uncertain_high']:.3f}"),
+                    number(model.threshold, f"{model.threshold:.3f}"),
+                    Cell(f"{model.uncertain_low:.3f} to {model.uncertain_high:.3f}"),
                     Cell(_training(trained) if trained else "not known here"),
-                    Cell("" if model["splits_of_training"] else "other data or splits: may have seen images"),
+                    Cell("" if model.splits_of_training else "other data or splits: may have seen images"),
                 )
             )
         )
@@ -199,32 +206,32 @@ def models(result: dict[str, Any]) -> Table:
     return Table(columns, tuple(lines))
 
 
-def _training(trained: dict[str, Any]) -> str:
+def _training(trained: TrainingSummary) -> str:
     # A model file alone does not tell precision and device.
-    on = [f"{trained[name]}, " for name in ("precision", "device") if trained[name] is not None]
+    on = [f"{known}, " for known in (trained.precision, trained.device) if known is not None]
     return (
-        f"recipe {trained['recipe']}, from {trained['initial_weights']}, {trained['epochs']} epochs (kept: "
-        f"{trained['best_epoch']}), {trained['images']} images, {''.join(on)}seed {trained['seed']}"
+        f"recipe {trained.recipe}, from {trained.initial_weights}, {trained.epochs} epochs (kept: "
+        f"{trained.best_epoch}), {trained.images} images, {''.join(on)}seed {trained.seed}"
     )
 
 
-def failures(rows: Iterable[Row]) -> list[tuple[str, str]]:
-    """Row id and what went wrong, of rows that failed and of rows whose speed was not measured, or not all."""
+def failures(rows: Iterable[MeasuredRow]) -> list[tuple[str, str]]:
+    """List row id and what went wrong: rows that failed, and rows whose speed was not measured, or not all."""
     found = []
     for row in rows:
-        if row["error"]:
-            found.append((row["id"], row["error"]))
-        elif row["speed_error"]:
-            much = "not all" if row["speed"] else "not"
-            found.append((row["id"], f"speed {much} measured: {row['speed_error']}"))
+        if row.error:
+            found.append((row.id, row.error))
+        elif row.speed_error:
+            much = "not all" if row.speed else "not"
+            found.append((row.id, f"speed {much} measured: {row.speed_error}"))
     return found
 
 
-def names_of(row: Row) -> tuple[Cell, Cell]:
+def names_of(row: MeasuredRow) -> tuple[Cell, Cell]:
     """Model and format."""
-    return Cell(row["model"]), Cell(row["format"])
+    return Cell(row.model), Cell(row.format)
 
 
-def mark_of(row: Row) -> str:
+def mark_of(row: MeasuredRow) -> str:
     """``failed``, ``rejected`` or nothing."""
-    return "failed" if row["error"] else "rejected" if row["gate"] == "rejected" else ""
+    return "failed" if row.error else "rejected" if row.gate == "rejected" else ""

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,8 @@ from typing import Any
 
 from fracture_edge.errors import FractureEdgeError
 
+#: A line of the protocol between coordinator and worker, which `benchmarks.runtimes.worker` describes.
+Message = dict[str, Any]
 _COMMAND = (sys.executable, "-P", "-m", "benchmarks.runtimes.worker")
 
 
@@ -29,7 +31,7 @@ class WorkerProcess:
     for a while after each inference and would take the processor from the next one.
 
     Attributes:
-        cores: Which the worker may use; ``None`` where processes cannot be pinned.
+        cores: Cores that the worker may use; ``None`` where processes cannot be pinned.
     """
 
     def __init__(
@@ -76,10 +78,10 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Id of the process."""
         return self._process.pid
 
-    def ask(self, command: str, **arguments: object) -> dict[str, Any]:
+    def ask(self, command: str, **arguments: object) -> Message:
         """Have a command of `benchmarks.runtimes.worker` done, and wait for it.
 
         Raises:
@@ -91,7 +93,7 @@ class WorkerProcess:
         finally:
             self._stop()
 
-    def _exchange(self, message: Mapping[str, Any]) -> dict[str, Any]:
+    def _exchange(self, message: Message) -> Message:
         if self._process.stdin is None or self._process.stdout is None:  # never: both are pipes
             raise WorkerError("has no pipes")
         # Killed, it ends its output, and the reading below ends; a timeout that works on every system.
@@ -107,7 +109,7 @@ class WorkerProcess:
             timer.cancel()
         if not line:
             raise WorkerError(self._epitaph())
-        answer: dict[str, Any] = json.loads(line)
+        answer: Message = json.loads(line)
         if "error" in answer:
             raise WorkerError(answer["error"])
         return answer

@@ -6,6 +6,7 @@ must not contain another one.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
@@ -38,10 +39,10 @@ class Runner(ABC):
     """A model file in one runtime.
 
     Attributes:
-        runtime: The runtime's name.
-        path: The model file; ``None`` is the embedded one.
+        runtime: Name of the runtime.
+        path: Path of the model file; ``None`` is the embedded one.
         info: Preprocessing, policy and more, as the file says or, for Keras, ``training.json`` beside it.
-        name: For the table, such as ``onnx int8``.
+        name: Name for the table, such as ``onnx int8``.
     """
 
     runtime: ClassVar[str]
@@ -74,7 +75,7 @@ class Runner(ABC):
 
     @property
     def sha256(self) -> str:
-        """Of the model file, hexadecimal."""
+        """Checksum of the model file, hexadecimal."""
         return sha256(self.path) if self.path else read_model(None)[2]
 
 
@@ -116,34 +117,54 @@ class LiteRtRunner(Runner):
         litert = _module("ai_edge_litert.interpreter", "export")
         self._interpreter = litert.Interpreter(model_path=str(path), num_threads=threads)
         self._interpreter.allocate_tensors()
-        (self._input,) = self._interpreter.get_input_details()
+        (inputs,) = self._interpreter.get_input_details()
         # A heat map, where there is one, has more values.
-        self._output = min(self._interpreter.get_output_details(), key=lambda entry: int(np.prod(entry["shape"])))
+        outputs = min(self._interpreter.get_output_details(), key=lambda entry: int(np.prod(entry["shape"])))
+        self._input, self._output = _Tensor.of(inputs), _Tensor.of(outputs)
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> Probabilities:
         """P(fractured) [N] of uint8 [N, H, W, 1]."""
         return np.array([self._one(pixels[row : row + 1]) for row in range(len(pixels))], np.float32)
 
     def _one(self, image: npt.NDArray[np.uint8]) -> float:
-        self._interpreter.set_tensor(self._input["index"], _quantised(image, self._input))
+        self._interpreter.set_tensor(self._input.index, self._input.quantised(image))
         self._interpreter.invoke()
-        value = self._interpreter.get_tensor(self._output["index"]).ravel()[0]
-        scale, zero = self._output["quantization"]
-        return float((float(value) - zero) * scale) if scale else float(value)
+        value = float(self._interpreter.get_tensor(self._output.index).ravel()[0])
+        return float((value - self._output.zero) * self._output.scale) if self._output.scale else value
 
     def close(self) -> None:
         """Give back the memory of the model; nothing else may be called afterwards."""
         del self._interpreter
 
 
-def _quantised(image: npt.NDArray[np.uint8], tensor: dict[str, Any]) -> npt.NDArray[Any]:
-    """Grey levels in the type and the scale of an input tensor."""
-    scale, zero = tensor["quantization"]
-    kind = tensor["dtype"]
-    if not scale or (kind is np.uint8 and (scale, zero) == (1.0, 0)):
-        return image.astype(kind, copy=False)
-    limits = np.iinfo(kind)
-    return np.clip(np.rint(image / scale) + zero, limits.min, limits.max).astype(kind)
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """Input or output of a TFLite file.
+
+    Attributes:
+        index: Number by which LiteRT knows it.
+        dtype: Type of its values.
+        scale: Step from one integer to the next; 0 where they are not quantised.
+        zero: Integer that stands for 0.
+    """
+
+    index: int
+    dtype: Any
+    scale: float
+    zero: int
+
+    @classmethod
+    def of(cls, details: Any) -> "_Tensor":
+        """Read what LiteRT says of a tensor."""
+        scale, zero = details["quantization"]
+        return cls(details["index"], details["dtype"], scale, zero)
+
+    def quantised(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        """Bring grey levels into the type and the scale of this tensor."""
+        if not self.scale or (self.dtype is np.uint8 and (self.scale, self.zero) == (1.0, 0)):
+            return image.astype(self.dtype, copy=False)
+        limits = np.iinfo(self.dtype)
+        return np.clip(np.rint(image / self.scale) + self.zero, limits.min, limits.max).astype(self.dtype)
 
 
 class OpenVinoRunner(Runner):

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +19,33 @@ IDLE, SLEEP = "idle", "sleep"
 _INFO = ModelInfo("stand-in", "none", "none", Preprocessing(64, 64), Policy(0.5, 0.5, 0.5))
 
 
-class StandIn(Runner):
-    """Sleeps instead of inferring, or does nothing at all.
+@dataclass(frozen=True, slots=True)
+class _Behaviour:
+    """What the model file of a stand-in says, in JSON.
 
-    Its model file is JSON: ``seconds`` of every call; ``calls``, after which it fails; and ``log``, a file to
-    which every call appends a line: the model file's stem, and start and end by `time.perf_counter`, which all
-    processes share on Linux.
+    Attributes:
+        seconds: Time of every call.
+        calls: Number of calls after which it fails.
+        log: Path of a file to which every call appends a line: the model file's stem, and start and end by
+            `time.perf_counter`, which all processes share on Linux.
     """
+
+    seconds: float = 0
+    calls: float = math.inf
+    log: str = ""
+
+
+class StandIn(Runner):
+    """Sleeps instead of inferring, or does nothing at all, as its model file says."""
 
     runtime = SLEEP
 
     def __init__(self, path: Path | None, threads: int) -> None:
         """Read the model file; without one every call does nothing."""
         super().__init__(path, _INFO, SLEEP if path else IDLE)
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path else {}
-        self._seconds: float = settings.get("seconds", 0)
-        self._calls: float = settings.get("calls", math.inf)
-        self._log = Path(settings["log"]) if "log" in settings else None
+        behaviour = _Behaviour(**json.loads(path.read_text(encoding="utf-8"))) if path else _Behaviour()
+        self._seconds, self._calls = behaviour.seconds, behaviour.calls
+        self._log = Path(behaviour.log) if behaviour.log else None
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating[Any]]:
         """Zeros [N]."""

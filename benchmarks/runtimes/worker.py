@@ -16,12 +16,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.runtimes.process import die_with
+from benchmarks.runtimes.process import Message, die_with
 
 if TYPE_CHECKING:
     from benchmarks.runtimes.runners import Runner
@@ -33,7 +33,7 @@ _AT_ONCE = 32
 class _Worker:
     """The runner, and its input in memory."""
 
-    def __init__(self, job: Mapping[str, Any]) -> None:
+    def __init__(self, job: Message) -> None:
         if job["cores"]:
             os.sched_setaffinity(0, job["cores"])
         self.runner = _load(job["runtime"], Path(job["path"]) if job["path"] else None, job["threads"])
@@ -43,7 +43,7 @@ class _Worker:
         self._images = cycle(images)
         self._batches: dict[int, Iterator[Any]] = {}
 
-    def inference(self, warm_up: int, runs: int, batch: int) -> dict[str, Any]:
+    def inference(self, warm_up: int, runs: int, batch: int) -> Message:
         """Time the graph alone on preprocessed images, `batch` at a time."""
         if batch not in self._batches:
             self._batches[batch] = self._batches_of(batch)
@@ -57,11 +57,11 @@ class _Worker:
         count = -(-len(self._pixels) // size)
         return cycle([np.stack(list(islice(pixels, size))) for _ in range(count)])
 
-    def decisions(self, warm_up: int, runs: int) -> dict[str, Any]:
+    def decisions(self, warm_up: int, runs: int) -> Message:
         """Time the whole way from a file, in the page cache, to a decision."""
         return _timed(self.runner.decide, self._images, warm_up, runs)
 
-    def probabilities(self, pixels: str, target: str) -> dict[str, Any]:
+    def probabilities(self, pixels: str, target: str) -> Message:
         """P(fractured), [N], of preprocessed images, uint8 [N, H, W, 1]; both are ``.npy`` files."""
         import numpy as np
 
@@ -70,7 +70,7 @@ class _Worker:
         np.save(target, np.concatenate([self.runner.probabilities(np.array(part)) for part in parts]))
         return {}
 
-    def answer(self, image: str) -> dict[str, Any]:
+    def answer(self, image: str) -> Message:
         """P(fractured) of one file, and what memory the process needed up to it."""
         from fracture_edge.machine import peak_memory_mb
 
@@ -89,7 +89,7 @@ def _load(runtime: str, path: Path | None, threads: int) -> "Runner":
     return load_runner(runtime, path, threads)
 
 
-def _timed(call: Callable[[Any], object], values: Iterator[Any], warm_up: int, runs: int) -> dict[str, Any]:
+def _timed(call: Callable[[Any], object], values: Iterator[Any], warm_up: int, runs: int) -> Message:
     seconds = []
     for number in range(warm_up + runs):
         value = next(values)
@@ -101,12 +101,12 @@ def _timed(call: Callable[[Any], object], values: Iterator[Any], warm_up: int, r
     return {"seconds": seconds}
 
 
-def _private_channel() -> Callable[[Mapping[str, Any]], None]:
+def _private_channel() -> Callable[[Message], None]:
     """Keep stdout to ourselves: what runtimes print there goes to stderr."""
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
 
-    def answer(values: Mapping[str, Any]) -> None:
+    def answer(values: Message) -> None:
         channel.write(json.dumps(values) + "\n")
 
     return answer

@@ -6,21 +6,21 @@ and peak memory. To be run where a wheel is installed.
 
 import argparse
 import io
-import json
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
-from benchmarks.environment import environment
+from benchmarks.environment import Environment
 from benchmarks.speed import startup
-from benchmarks.speed.latency import rounds, summary
-from benchmarks.speed.ratio import ratio
+from benchmarks.speed.latency import Percentiles, rounds, summary
+from benchmarks.speed.ratio import Ratio, ratio
+from benchmarks.speed.startup import Startup
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.doctor.speed import fresh_process
-from fracture_edge.files import atomic_write_text
+from fracture_edge.files import write_json
 from fracture_edge.images.image_file import load_image
 
 #: Rows and columns of FracAtlas's large radiographs.
@@ -32,16 +32,70 @@ MANY = 100
 PROCESSES = 5
 
 
-def large_jpeg(path: Path, runs: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LargeJpeg:
+    """The way from a large JPEG file to its decision, beside libjpeg alone.
+
+    Attributes:
+        grain: Grain of the picture, grey levels.
+        decode: Time of libjpeg alone, in milliseconds.
+        file_to_decision: Time of the whole way, in milliseconds.
+        ratio: Median of file_to_decision / decode over the rounds.
+        bytes: Size of the file.
+        stored: Size of the picture, ``WIDTHxHEIGHT``.
+        decoded: Size at the reduced scale, likewise.
+    """
+
+    grain: float
+    decode: Percentiles
+    file_to_decision: Percentiles
+    ratio: Ratio
+    bytes: int
+    stored: str
+    decoded: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeakMemory:
+    """Peak memory of a process in units of 10^6 bytes; ``None`` where the system does not tell.
+
+    Attributes:
+        one: Peak with one small picture.
+        large_jpeg: Peak with one large JPEG.
+        many: Peak with many small pictures.
+    """
+
+    one: float | None
+    large_jpeg: float | None
+    many: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceCost:
+    """What an answer costs.
+
+    Attributes:
+        startup: Time of whole processes.
+        large_jpegs: Times of large pictures, by grain.
+        peak_memory_mb: Memory of processes.
+        many: Number of many small pictures.
+        environment: Machine and versions.
+    """
+
+    startup: Startup
+    large_jpegs: tuple[LargeJpeg, ...]
+    peak_memory_mb: PeakMemory
+    many: int
+    environment: Environment
+
+
+def large_jpeg(path: Path, grain: float, runs: int) -> LargeJpeg:
     """Time the way from a JPEG file to its decision, in turns with libjpeg alone at the same reduced scale.
 
     Args:
-        path: Of a grey JPEG file.
-        runs: Of each, after those that do not count.
-
-    Returns:
-        Percentiles of both in milliseconds, the median of the rounds' ratios with its 95 % interval, and the
-        sizes as stored and as decoded.
+        path: Path of a grey JPEG file.
+        grain: Grain of its picture, to be told with the result.
+        runs: Timed ways of each, after those that do not count.
     """
     data = path.read_bytes()
     with FractureClassifier() as classifier:
@@ -54,13 +108,15 @@ def large_jpeg(path: Path, runs: int) -> dict[str, Any]:
         seconds = rounds(contenders, [path], runs)
     with Image.open(path) as image:
         stored = image.size
-    return {
-        **{name: summary(values) for name, values in seconds.items()},
-        "ratio": ratio(seconds["file_to_decision"], seconds["decode"]),
-        "bytes": len(data),
-        "stored": f"{stored[0]}x{stored[1]}",
-        "decoded": f"{width}x{height}",
-    }
+    return LargeJpeg(
+        grain=grain,
+        decode=summary(seconds["decode"]),
+        file_to_decision=summary(seconds["file_to_decision"]),
+        ratio=ratio(seconds["file_to_decision"], seconds["decode"]),
+        bytes=len(data),
+        stored=f"{stored[0]}x{stored[1]}",
+        decoded=f"{width}x{height}",
+    )
 
 
 def _decode(data: bytes, size: tuple[int, int]) -> None:
@@ -82,7 +138,7 @@ def peak_memory_mb(*paths: Path) -> float | None:
     return max(known) if known else None
 
 
-def device_cost(folder: Path, *, starts: int, runs: int) -> dict[str, Any]:
+def device_cost(folder: Path, *, starts: int, runs: int) -> DeviceCost:
     """Measure all of it with generated pictures.
 
     Args:
@@ -94,19 +150,17 @@ def device_cost(folder: Path, *, starts: int, runs: int) -> dict[str, Any]:
     large = [folder / f"large{number}.jpg" for number in range(len(GRAINS))]
     for path, grain in zip(large, GRAINS, strict=True):
         Image.fromarray(startup.radiograph(*LARGE, grain=grain)).save(path, quality=90)
-    return {
-        "startup": startup.measure(small, starts),
-        "large_jpegs": [
-            {"grain": grain, **large_jpeg(path, runs)} for path, grain in zip(large, GRAINS, strict=True)
-        ],
-        "peak_memory_mb": {
-            "one": peak_memory_mb(small),
-            "large_jpeg": peak_memory_mb(large[0]),
-            "many": peak_memory_mb(*_copies(small, MANY)),
-        },
-        "many": MANY,
-        "environment": environment(),
-    }
+    return DeviceCost(
+        startup=startup.measure(small, starts),
+        large_jpegs=tuple(large_jpeg(path, grain, runs) for path, grain in zip(large, GRAINS, strict=True)),
+        peak_memory_mb=PeakMemory(
+            one=peak_memory_mb(small),
+            large_jpeg=peak_memory_mb(large[0]),
+            many=peak_memory_mb(*_copies(small, MANY)),
+        ),
+        many=MANY,
+        environment=Environment.here(),
+    )
 
 
 def _copies(path: Path, count: int) -> Sequence[Path]:
@@ -126,7 +180,8 @@ def main() -> None:
     startup.refuse_editable()
     with tempfile.TemporaryDirectory() as folder:
         result = device_cost(Path(folder), starts=options.starts, runs=options.runs)
-    atomic_write_text(options.output, json.dumps(result, indent=2) + "\n")
+    # Not train.json_records: this runs where nothing but the device package is installed.
+    write_json(options.output, asdict(result))
 
 
 if __name__ == "__main__":

@@ -2,26 +2,39 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.rows import Contender
+from benchmarks.rows import BenchmarkRow
 from benchmarks.runtimes.process import WorkerError, WorkerProcess
-from benchmarks.speed.latency import summary
+from benchmarks.speed.latency import Percentiles, summary
+
+
+@dataclass(frozen=True, slots=True)
+class FirstAnswer:
+    """What fresh processes of a row need.
+
+    Attributes:
+        milliseconds: Time from the start to the probability.
+        peak_memory_mb: Greatest of the processes' peaks, in units of 10^6 bytes.
+    """
+
+    milliseconds: Percentiles
+    peak_memory_mb: float
 
 
 def first_answers(
-    rows: Sequence[Contender],
+    rows: Sequence[BenchmarkRow],
     image: Path,
     *,
     threads: int,
     runs: int,
     timeout_s: float,
     errors: dict[str, str],
-) -> dict[str, dict[str, Any]]:
+) -> Mapping[str, FirstAnswer]:
     """Start every row afresh, in turns, and have it answer for one picture.
 
     The clock runs from before the process is started until the probability is here: interpreter, imports, model,
@@ -31,14 +44,13 @@ def first_answers(
     Args:
         rows: What to start.
         image: A picture file.
-        threads: Of each runtime.
+        threads: Number of threads of each runtime.
         runs: Starts that count.
         timeout_s: Of loading, and of the answer.
         errors: Is told, by row id, why a row failed; it is not started again.
 
     Returns:
-        By row id, of those that did not fail: ``first_answer_ms`` (p50, p90, p99 and runs) and ``peak_memory_mb``
-        (10^6 bytes), the greatest of the processes' peaks; nothing when `runs` is 0.
+        Figures by row id, of those that did not fail; nothing when `runs` is 0.
     """
     if not runs:
         return {}
@@ -57,14 +69,10 @@ def first_answers(
             peaks[row.id] = max(peaks[row.id], peak)
             if number:
                 seconds[row.id].append(taken)
-    return {
-        row: {"first_answer_ms": summary(seconds[row]), "peak_memory_mb": peaks[row]}
-        for row in seconds
-        if row not in errors
-    }
+    return {row: FirstAnswer(summary(taken), peaks[row]) for row, taken in seconds.items() if row not in errors}
 
 
-def _start(row: Contender, image: Path, threads: int, timeout_s: float) -> tuple[float, float]:
+def _start(row: BenchmarkRow, image: Path, threads: int, timeout_s: float) -> tuple[float, float]:
     started = time.perf_counter()
     with WorkerProcess(row.runtime, row.path, threads=threads, timeout_s=timeout_s) as worker:
         answer = worker.ask("answer", image=str(image))

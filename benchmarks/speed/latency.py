@@ -2,18 +2,35 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 #: Rounds thrown away: caches, lazy initialisation, clocks that speed up.
 WARM_UP = 20
-PERCENTILES = (50, 90, 99)
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """How long something takes over many runs.
+
+    Attributes:
+        p50: Median; milliseconds, like the next two.
+        p90: 90th percentile.
+        p99: 99th percentile.
+        runs: Number of runs.
+    """
+
+    p50: float
+    p90: float
+    p99: float
+    runs: int
 
 
 def interleaved(
     contenders: Mapping[str, Callable[[Any], object]], inputs: Sequence[Any], runs: int
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Percentiles]:
     """Time each contender `runs` times, one call of each per round.
 
     Args:
@@ -22,7 +39,7 @@ def interleaved(
         runs: Rounds that count, after `WARM_UP` that do not.
 
     Returns:
-        By name, percentiles in milliseconds (``p50``, ``p90``, ``p99``) and ``runs``.
+        Percentiles by name.
     """
     return {name: summary(seconds) for name, seconds in rounds(contenders, inputs, runs).items()}
 
@@ -43,6 +60,7 @@ def rounds(
     return seconds
 
 
-def summary(seconds: Sequence[float]) -> dict[str, float]:
-    """Percentiles in milliseconds, and how many runs they are of."""
-    return {f"p{p}": float(np.percentile(seconds, p)) * 1000 for p in PERCENTILES} | {"runs": len(seconds)}
+def summary(seconds: Sequence[float]) -> Percentiles:
+    """Summarise the runs in milliseconds."""
+    p50, p90, p99 = (float(np.percentile(seconds, p)) * 1000 for p in (50, 90, 99))
+    return Percentiles(p50, p90, p99, len(seconds))

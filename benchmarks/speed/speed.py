@@ -9,22 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from types import TracebackType
-from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.rows import Contender
+from benchmarks.measured_row import Speed
+from benchmarks.result import Harness, Settings
+from benchmarks.rows import BenchmarkRow
 from benchmarks.runtimes.process import WorkerError, WorkerProcess
 from benchmarks.runtimes.stand_in import IDLE
-from benchmarks.speed.first_answer import first_answers
-from benchmarks.speed.latency import WARM_UP, summary
+from benchmarks.speed.first_answer import FirstAnswer, first_answers
+from benchmarks.speed.latency import WARM_UP, Percentiles, summary
 from fracture_edge import console
 
 #: Images that every worker holds; they are its input in turn.
 MOST_IMAGES = 50
 #: Throughput of batches: so many turns of about so many seconds, but a run at least and `_MOST_RUNS` at most.
 _TURNS, _TURN_SECONDS, _MOST_RUNS = 3, 1.0, 100
-_HARNESS = Contender(
+_HARNESS = BenchmarkRow(
     model="harness", format=IDLE, runtime=IDLE, precision="", path=None, file="", bytes=0, sha256=""
 )
 Seconds = Mapping[str, Sequence[float]]
@@ -60,27 +61,50 @@ class SpeedOptions:
         """Rounds that are needed for all runs: fewer than `rounds` when there are fewer runs."""
         return -(-self.runs // self.runs_a_turn)
 
+    @property
+    def settings(self) -> Settings:
+        """What the result says of them."""
+        return Settings(
+            runs=self.runs_a_turn * self.turns,
+            rounds=self.turns,
+            threads=self.threads,
+            batches=self.batches,
+            first_answers=self.first_answers,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RowSpeed:
+    """How fast one row is. A row that failed keeps what it had finished.
+
+    Attributes:
+        speed: Figures by number of threads as text; ``None`` when nothing was measured.
+        first_answer_ms: Time of a fresh process to its first answer; ``None`` when not measured.
+        peak_memory_mb: Memory of such a process in units of 10^6 bytes, likewise.
+        speed_error: Reason why it failed, if it did.
+    """
+
+    speed: Mapping[str, Speed] | None = None
+    first_answer_ms: Percentiles | None = None
+    peak_memory_mb: float | None = None
+    speed_error: str | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Speeds:
     """What was measured.
 
     Attributes:
-        rows: By row id: ``speed``, by number of threads as text: ``inference_ms`` and ``file_to_decision_ms``
-            (p50, p90, p99 and runs) and ``images_per_second`` by batch size as text; ``first_answer_ms``
-            (p50, p90, p99 and runs) and ``peak_memory_mb``, both ``None`` when not measured; ``speed_error``, a
-            text or ``None``. A row that failed keeps what it had finished: ``inference_ms`` at least of a number
-            of threads, without ``file_to_decision_ms`` (``None``) or batches that it did not come to.
-        harness: ``overhead_us``: what timing a runner that does nothing gives, the same way and in turn with the
-            rows; ``None`` when that failed.
+        rows: Figures by row id.
+        harness: Overhead of timing, measured the same way and in turn with the rows; ``None`` when that failed.
     """
 
-    rows: dict[str, dict[str, Any]]
-    harness: dict[str, Any] | None
+    rows: Mapping[str, RowSpeed]
+    harness: Harness | None
 
 
 def measure_speed(
-    rows: Sequence[Contender],
+    rows: Sequence[BenchmarkRow],
     images: Sequence[Path],
     options: SpeedOptions | None = None,
     say: Callable[[str], None] = console.say,
@@ -100,7 +124,7 @@ def measure_speed(
     """
     chosen, used = options or SpeedOptions(), images[:MOST_IMAGES]
     errors: dict[str, str] = {}
-    speeds: dict[str, dict[str, Any]] = {row.id: {} for row in rows}
+    speeds: dict[str, dict[str, Speed]] = {row.id: {} for row in rows}
     overhead = None
     for threads in chosen.threads:
         alive = [row for row in rows if row.id not in errors]
@@ -121,14 +145,16 @@ def measure_speed(
     )
     for row, error in errors.items():
         say(f"{row}: FAILED, {error}")
-    nothing = {"first_answer_ms": None, "peak_memory_mb": None}
     return Speeds(
-        {
-            row: {"speed": speeds[row], **starts.get(row, nothing), "speed_error": errors.get(row)}
-            for row in speeds
-        },
-        {"overhead_us": overhead} if overhead else None,
+        {row: _row_speed(speed, starts.get(row), errors.get(row)) for row, speed in speeds.items()},
+        Harness(overhead) if overhead else None,
     )
+
+
+def _row_speed(speed: Mapping[str, Speed], start: FirstAnswer | None, error: str | None) -> RowSpeed:
+    if start is None:
+        return RowSpeed(speed, speed_error=error)
+    return RowSpeed(speed, start.milliseconds, start.peak_memory_mb, error)
 
 
 class _Field:
@@ -136,7 +162,7 @@ class _Field:
 
     def __init__(
         self,
-        rows: Sequence[Contender],
+        rows: Sequence[BenchmarkRow],
         images: Sequence[Path],
         threads: int,
         timeout_s: float,
@@ -206,8 +232,8 @@ class _Field:
         self.close()
 
 
-def _measure(field: _Field, options: SpeedOptions) -> tuple[dict[str, dict[str, Any]], dict[str, float] | None]:
-    """All figures at one number of threads by row, and the harness's own in microseconds."""
+def _measure(field: _Field, options: SpeedOptions) -> tuple[dict[str, Speed], Percentiles | None]:
+    """Measure all rows at one number of threads, and the harness itself in microseconds."""
     runs, turns = options.runs_a_turn, options.turns
     field.in_turns("warming up", "inference", turns=1, runs=0, warm_up=WARM_UP, batch=1)
     # The first run of a turn finds the caches full of another model.
@@ -219,11 +245,11 @@ def _measure(field: _Field, options: SpeedOptions) -> tuple[dict[str, dict[str, 
     rates = {batch: _images_per_second(field, inference, batch) for batch in options.batches}
     # Of all rows that inferred, also of those that left afterwards.
     figures = {
-        row: {
-            "inference_ms": summary(seconds),
-            "file_to_decision_ms": summary(whole[row]) if row in whole else None,
-            "images_per_second": {str(batch): found[row] for batch, found in rates.items() if row in found},
-        }
+        row: Speed(
+            inference_ms=summary(seconds),
+            file_to_decision_ms=summary(whole[row]) if row in whole else None,
+            images_per_second={str(batch): found[row] for batch, found in rates.items() if row in found},
+        )
         for row, seconds in inference.items()
     }
     return figures, summary([second * 1000 for second in idle]) if idle else None

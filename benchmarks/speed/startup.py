@@ -13,20 +13,35 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from benchmarks.speed.latency import rounds, summary
-from benchmarks.speed.ratio import ratio
+from benchmarks.speed.latency import Percentiles, rounds, summary
+from benchmarks.speed.ratio import Ratio, ratio
 from fracture_edge.errors import FractureEdgeError
 
 YARDSTICK = (sys.executable, "-c", "import numpy, PIL.Image, onnxruntime")
 CLASSIFY = (str(Path(sys.executable).with_name("fracture-edge")), "classify")
+
+
+@dataclass(frozen=True, slots=True)
+class Startup:
+    """How long the whole process takes.
+
+    Attributes:
+        yardstick: Time of the process that only imports, in milliseconds.
+        classify: Time of `fracture-edge classify one.png`, in milliseconds.
+        ratio: Median of classify / yardstick over the rounds.
+    """
+
+    yardstick: Percentiles
+    classify: Percentiles
+    ratio: Ratio
 
 
 def refuse_editable() -> None:
@@ -55,25 +70,20 @@ def _environment() -> Mapping[str, str]:
     return kept | {"ORT_DISABLE_TELEMETRY": "1"}
 
 
-def measure(image: Path, runs: int) -> dict[str, Any]:
+def measure(image: Path, runs: int) -> Startup:
     """Time `classify` and the yardstick in turns.
 
     Args:
         image: What to classify.
-        runs: Of each, after those that do not count.
-
-    Returns:
-        Percentiles of both in milliseconds, and the median of the rounds' ratios with its 95 % interval.
+        runs: Processes of each, after those that do not count.
     """
     contenders = {
         "yardstick": lambda path: run_once(YARDSTICK),
         "classify": lambda path: run_once((*CLASSIFY, str(path))),
     }
     seconds = rounds(contenders, [image], runs)
-    return {
-        **{name: summary(values) for name, values in seconds.items()},
-        "ratio": ratio(seconds["classify"], seconds["yardstick"]),
-    }
+    yardstick, classify = seconds["yardstick"], seconds["classify"]
+    return Startup(summary(yardstick), summary(classify), ratio(classify, yardstick))
 
 
 def radiograph(rows: int, columns: int, *, grain: float = 3.0) -> npt.NDArray[np.uint8]:
@@ -113,9 +123,9 @@ def main() -> None:
     refuse_editable()
     with tempfile.TemporaryDirectory() as folder:
         found = measure(options.image or example(Path(folder)), options.runs)
-    for name in ("yardstick", "classify"):
-        print(f"{name:9}  p50 {found[name]['p50']:.0f} ms  p90 {found[name]['p90']:.0f} ms")
-    print("ratio {value:.3f} [{low:.3f}, {high:.3f}]".format(**found["ratio"]))
+    for name, taken in (("yardstick", found.yardstick), ("classify", found.classify)):
+        print(f"{name:9}  p50 {taken.p50:.0f} ms  p90 {taken.p90:.0f} ms")
+    print(f"ratio {found.ratio.value:.3f} [{found.ratio.low:.3f}, {found.ratio.high:.3f}]")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from benchmarks.quality import against, quality, subgroups
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.policy import Decision, Policy
 from train.evaluation.metrics import evaluate, wilson
+from train.json_records import to_plain
 
 COLUMN = "edge/onnx int8"
 Rows = list[dict[str, str]]
@@ -57,7 +58,7 @@ def _columns(rows: Rows) -> tuple[list[int], np.ndarray, list[str]]:
 
 def test_figures_are_those_of_the_file(rows: Rows) -> None:
     labels, scores, groups = _columns(rows)
-    found = quality(rows, COLUMN, 0.5, (0.4, 0.55))
+    found = to_plain(quality(rows, COLUMN, 0.5, (0.4, 0.55)))
     assert found["metrics"] == {
         name: asdict(estimate) for name, estimate in evaluate(labels, scores, groups, 0.5).items()
     }
@@ -78,7 +79,7 @@ def test_uncertain_images_are_those_of_the_policy() -> None:
     rows = [_row(n, label, score) for n, (label, score) in enumerate(zip(labels, scores, strict=True))]
     policy = Policy(0.5, 0.4, 0.55)
     decisions = [policy.decide(score)[0] for score in scores]
-    found = quality(rows, COLUMN, 0.5, (0.4, 0.55))["uncertain"]
+    found = to_plain(quality(rows, COLUMN, 0.5, (0.4, 0.55)))["uncertain"]
     assert found["share"] == decisions.count(Decision.UNCERTAIN) / 8 == 3 / 8
     assert found["images_decided"] == 5
     # Decided: 0.55 and 0.9 rightly fractured, 0.1 rightly not, 0.6 falsely, 0.3 missed.
@@ -91,23 +92,25 @@ def test_uncertain_images_are_those_of_the_policy() -> None:
 
 
 def test_without_a_band_every_image_is_decided(rows: Rows) -> None:
-    found = quality(rows, COLUMN, 0.5, (0.5, 0.5))
+    found = to_plain(quality(rows, COLUMN, 0.5, (0.5, 0.5)))
     assert (found["uncertain"]["share"], found["uncertain"]["images_decided"]) == (0.0, 120)
     for name, estimate in found["uncertain"]["metrics_on_decided"].items():
         assert estimate == found["metrics"][name]
 
 
 def test_nothing_decided_is_null(rows: Rows) -> None:
-    found = quality(rows, COLUMN, 0.5, (0.0, 1.0))
+    found = to_plain(quality(rows, COLUMN, 0.5, (0.0, 1.0)))
     decided = sum(row[COLUMN] == "1.000000" for row in rows)
     assert found["uncertain"]["images_decided"] == decided
-    nothing = quality([row for row in rows if row[COLUMN] != "1.000000"], COLUMN, 0.5, (0.0, 1.0))["uncertain"]
+    nothing = to_plain(quality([row for row in rows if row[COLUMN] != "1.000000"], COLUMN, 0.5, (0.0, 1.0)))[
+        "uncertain"
+    ]
     assert nothing["share"] == 1.0
     assert set(nothing["metrics_on_decided"].values()) == {None}
 
 
 def test_subgroups_have_counts_and_figures(rows: Rows) -> None:
-    found = {(each["by"], each["value"]): each for each in subgroups(rows, COLUMN, 0.5)}
+    found = {(each["by"], each["value"]): each for each in to_plain(subgroups(rows, COLUMN, 0.5))}
     assert {key: each["images"] for key, each in found.items()} == {
         ("body_part", "hand"): 60,
         ("body_part", "hand+leg"): 5,
@@ -134,7 +137,7 @@ def test_subgroups_have_counts_and_figures(rows: Rows) -> None:
 
 def test_a_subgroup_that_lacks_a_class() -> None:
     rows = [_row(n, int(n < 12), 0.9 if n < 6 else 0.1, "hip" if n < 12 else "hand") for n in range(24)]
-    hand, hip = subgroups(rows, COLUMN, 0.5)
+    hand, hip = to_plain(subgroups(rows, COLUMN, 0.5))
     assert (hip["value"], hip["images"], hip["fractured"]) == ("hip", 12, 12)
     assert (hip["auroc"], hip["specificity"]) == (None, None)
     assert hip["recall"] == asdict(wilson(6, 12))
@@ -145,14 +148,14 @@ def test_a_subgroup_that_lacks_a_class() -> None:
 @pytest.mark.parametrize(("fractured", "judged"), [(4, False), (5, True), (25, True), (26, False)])
 def test_an_auroc_needs_some_of_either_class(fractured: int, judged: bool) -> None:
     rows = [_row(n, int(n < fractured), 0.9 if n % 7 else 0.1, "hip") for n in range(30)]
-    (hip,) = subgroups(rows, COLUMN, 0.5)
+    (hip,) = to_plain(subgroups(rows, COLUMN, 0.5))
     assert (hip["images"], hip["fractured"], hip["auroc"] is not None) == (30, fractured, judged)
     assert hip["recall"] is not None
 
 
 def test_one_class_alone_leaves_no_nan(rows: Rows) -> None:
     fractured = [row for row in rows if row["label"] == "1"]
-    found = quality(fractured, COLUMN, 0.5, (0.4, 0.6))
+    found = to_plain(quality(fractured, COLUMN, 0.5, (0.4, 0.6)))
     assert found["metrics"]["auroc"] is None
     assert found["metrics"]["specificity"] is None
     assert found["metrics"]["recall"]["value"] == pytest.approx(found["metrics"]["accuracy"]["value"])
@@ -162,7 +165,7 @@ def test_one_class_alone_leaves_no_nan(rows: Rows) -> None:
 def test_a_row_against_its_source(rows: Rows) -> None:
     random = np.random.default_rng(8)
     both = [row | {"edge/keras float32": f"{random.random():.6f}"} for row in rows]
-    found = against(both, "edge/keras float32", COLUMN, 0.5)
+    found = to_plain(against(both, "edge/keras float32", COLUMN, 0.5))
     source = np.array([float(row["edge/keras float32"]) for row in both])
     _, scores, _ = _columns(rows)
     assert found["source"] == "edge/keras float32"
@@ -171,7 +174,7 @@ def test_a_row_against_its_source(rows: Rows) -> None:
     # The source guesses.
     assert found["auroc_change"]["low"] > 0
     assert found["mcnemar"]["p"] < 1e-3
-    same = against(rows, COLUMN, COLUMN, 0.5)
+    same = to_plain(against(rows, COLUMN, COLUMN, 0.5))
     assert same["auroc_change"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     assert same["mcnemar"]["p"] == 1.0
 

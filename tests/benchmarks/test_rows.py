@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks import rows as module
-from benchmarks.rows import contenders
+from benchmarks.rows import rows_of
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError, ModelError
 
@@ -63,7 +63,7 @@ def _change(folder: Path, file: str, **values: Any) -> None:
 
 
 def test_rows_of_a_model(artifacts: Path) -> None:
-    rows = contenders("int8net", artifacts)
+    rows = rows_of("int8net", artifacts)
     assert [(row.id, row.runtime, row.precision, row.gate) for row in rows] == [
         ("int8net/keras float32", "keras", "float32", None),
         ("int8net/onnx float32", "onnxruntime", "float32", "accepted"),
@@ -81,7 +81,7 @@ def test_rows_of_a_model(artifacts: Path) -> None:
 
 
 def test_rejected_files_only_when_asked_for_and_under_a_name_of_their_own(artifacts: Path) -> None:
-    rows = contenders("int8net", artifacts, openvino=False, rejected=True)
+    rows = rows_of("int8net", artifacts, openvino=False, rejected=True)
     assert [row.format for row in rows if row.gate == "rejected"] == ["onnx int8 rejected"]
     assert rows[-1].path == artifacts / "int8net" / "rejected" / "int8net-int8.onnx"
     assert len({row.id for row in rows}) == len(rows) == 7
@@ -89,46 +89,46 @@ def test_rejected_files_only_when_asked_for_and_under_a_name_of_their_own(artifa
 
 def test_no_openvino_where_it_is_not_installed(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: None)
-    assert "openvino" not in {row.runtime for row in contenders("int8net", artifacts)}
+    assert "openvino" not in {row.runtime for row in rows_of("int8net", artifacts)}
 
 
 def test_a_model_that_was_not_exported_has_its_keras_row(artifacts: Path) -> None:
     (artifacts / "int8net" / "export.json").unlink()
-    assert [row.id for row in contenders("int8net", artifacts)] == ["int8net/keras float32"]
+    assert [row.id for row in rows_of("int8net", artifacts)] == ["int8net/keras float32"]
 
 
 def test_an_unknown_model_says_how_to_make_one(artifacts: Path) -> None:
     with pytest.raises(FractureEdgeError, match="no trained model here; `fracture-edge train resnet50` makes one"):
-        contenders("resnet50", artifacts)
+        rows_of("resnet50", artifacts)
 
 
 def test_a_file_of_another_training_run_is_refused(artifacts: Path) -> None:
     _change(artifacts / "int8net", "int8net-int8.onnx", source_sha256=_digest("older"))
     with pytest.raises(FractureEdgeError, match=r"int8net-int8\.onnx was exported from another model\.keras"):
-        contenders("int8net", artifacts)
+        rows_of("int8net", artifacts)
 
 
 def test_a_file_that_was_replaced_is_refused(artifacts: Path) -> None:
     (artifacts / "int8net" / "int8net-int8.onnx").write_text("something else")
     with pytest.raises(FractureEdgeError, match="is not the file that was exported"):
-        contenders("int8net", artifacts)
+        rows_of("int8net", artifacts)
 
 
 def test_a_missing_file_stays_a_row(artifacts: Path) -> None:
     (artifacts / "int8net" / "int8net-int8.onnx").unlink()
-    assert "int8net/onnx int8" in [row.id for row in contenders("int8net", artifacts)]
+    assert "int8net/onnx int8" in [row.id for row in rows_of("int8net", artifacts)]
 
 
 @pytest.mark.parametrize(("text", "message"), [("{", "not JSON"), ('{"schema_version": 3}', "schema 3, this")])
 def test_a_manifest_that_cannot_be_read(artifacts: Path, text: str, message: str) -> None:
     (artifacts / "int8net" / "export.json").write_text(text)
     with pytest.raises(FractureEdgeError, match=message):
-        contenders("int8net", artifacts)
+        rows_of("int8net", artifacts)
 
 
 def test_the_embedded_model(artifacts: Path) -> None:
     # OpenVINO cannot read a graph that is fused for onnxruntime.
-    (own,) = contenders("embedded", artifacts)
+    (own,) = rows_of("embedded", artifacts)
     assert (own.id, own.runtime, own.path, own.file) == (
         "embedded/onnx int8", "onnxruntime", None, "edge-int8.onnx",
     )  # fmt: skip
@@ -137,7 +137,7 @@ def test_the_embedded_model(artifacts: Path) -> None:
 
 
 def test_a_single_file(tiny_model: Path, artifacts: Path) -> None:
-    own, reference = contenders(str(tiny_model), artifacts)
+    own, reference = rows_of(str(tiny_model), artifacts)
     assert (own.id, own.runtime, own.path, own.gate) == ("tiny/onnx float32", "onnxruntime", tiny_model, None)
     assert (own.bytes, own.file) == (tiny_model.stat().st_size, "tiny.onnx")
     assert own.sha256 == hashlib.sha256(tiny_model.read_bytes()).hexdigest()
@@ -146,6 +146,6 @@ def test_a_single_file(tiny_model: Path, artifacts: Path) -> None:
 
 def test_a_single_file_that_is_none_of_ours(artifacts: Path, write_graph: Callable[..., Path]) -> None:
     with pytest.raises(ModelError, match="no fracture-edge metadata inside"):
-        contenders(str(write_graph(artifacts / "foreign.onnx")), artifacts)
+        rows_of(str(write_graph(artifacts / "foreign.onnx")), artifacts)
     with pytest.raises(ModelError, match="No such file"):
-        contenders("missing.onnx", artifacts)
+        rows_of("missing.onnx", artifacts)

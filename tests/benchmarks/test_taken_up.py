@@ -1,48 +1,116 @@
 """A run that is gone on with measures again what has changed, and nothing else."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from benchmarks.run import Run, _forget, _is_measured
+from benchmarks.measured_row import MeasuredRow
+from benchmarks.result import Harness, ModelDescription, Run, result_of
+from benchmarks.run import _is_measured, _taken_up, _without
+from benchmarks.speed.latency import Percentiles
+from fracture_edge.errors import FractureEdgeError
+
+_EMPTY = {
+    "schema_version": 2,
+    "created": "2026-11-25T04:00:00+00:00",
+    "positive_class": "fractured",
+    "environment": {
+        "cpu": "AMD EPYC", "cpu_family": "25", "cores": 2, "cpu_flags": ["avx2"], "memory_gb": None,
+        "os": "Linux", "python": "3.11.7", "versions": {"onnxruntime": "1.32.0"},
+    },
+    "data": {
+        "layout": "folders", "split": "test", "images": 1, "fractured": 1, "groups": 1, "fingerprint": "3f",
+        "predictions": "run.csv",
+    },
+    "trivial_baseline": None,
+    "settings": {"runs": 200, "rounds": 20, "threads": [1, 2], "batches": [1], "first_answers": 5},
+    "harness": None,
+    "models": {},
+    "rows": [],
+}  # fmt: skip
+
+
+def _row(model: str, kind: str) -> MeasuredRow:
+    return MeasuredRow(
+        id=f"{model}/{kind}", model=model, runtime="onnxruntime", format=kind, precision="int8", file="", bytes=0,
+        sha256=f"{model} {kind} as it was", error="gone", gate=None, quality=None, against_source=None, speed=None,
+        first_answer_ms=None, peak_memory_mb=None, speed_error=None,
+    )  # fmt: skip
+
+
+def _model(architecture: str) -> ModelDescription:
+    return ModelDescription(
+        architecture=architecture, threshold=0.5, uncertain_low=0.4, uncertain_high=0.6, input=(64, 64),
+        training=None, parameters=None, history=(), splits_of_training=True,
+    )  # fmt: skip
 
 
 @pytest.fixture
 def run() -> Run:
-    rows = [
-        {"id": f"{model}/{kind}", "model": model, "sha256": f"{model} {kind} as it was"}
-        for model in ("edge", "vgg16")
-        for kind in ("keras float32", "onnx int8")
-    ]
-    line = {"path": "a.png", "label": "1"} | {row["id"]: "0.5" for row in rows}
-    return Run({"models": {"edge": {}, "vgg16": {}}, "rows": rows}, [line])
+    rows = tuple(_row(model, kind) for model in ("edge", "vgg16") for kind in ("keras float32", "onnx int8"))
+    line = {"path": "a.png", "label": "1"} | {row.id: "0.5" for row in rows}
+    models = {"edge": _model("edge"), "vgg16": _model("vgg16")}
+    harness = Harness(Percentiles(0.4, 0.5, 0.6, 200))
+    return Run(replace(result_of(_EMPTY), models=models, rows=rows, harness=harness), [line])
 
 
-def _subject(**sha256: str) -> Any:
+def _judged(**sha256: str) -> Any:
     rows = [SimpleNamespace(id=f"edge/{kind.replace('_', ' ')}", sha256=value) for kind, value in sha256.items()]
     return SimpleNamespace(name="edge", rows=rows)
 
 
 def test_files_as_they_were_are_not_measured_again(run: Run) -> None:
     both = {"keras_float32": "edge keras float32 as it was", "onnx_int8": "edge onnx int8 as it was"}
-    assert _is_measured(_subject(**both), run)
+    assert _is_measured(_judged(**both), run)
     # A row that is not asked for this time, such as a rejected file, changes nothing.
-    assert _is_measured(_subject(onnx_int8=both["onnx_int8"]), run)
+    assert _is_measured(_judged(onnx_int8=both["onnx_int8"]), run)
 
 
 def test_a_changed_or_a_new_file_is(run: Run) -> None:
-    assert not _is_measured(_subject(onnx_int8="another"), run)
-    assert not _is_measured(_subject(onnx_int8="edge onnx int8 as it was", tflite_int8="new"), run)
-    assert not _is_measured(_subject(onnx_int8="x"), Run({"models": {}, "rows": []}, []))
+    assert not _is_measured(_judged(onnx_int8="another"), run)
+    assert not _is_measured(_judged(onnx_int8="edge onnx int8 as it was", tflite_int8="new"), run)
+    assert not _is_measured(_judged(onnx_int8="x"), Run(result_of(_EMPTY), []))
 
 
 def test_what_is_measured_again_is_forgotten_and_the_rest_stays(run: Run) -> None:
-    _forget("edge", run)
-    assert [row["id"] for row in run.result["rows"]] == ["vgg16/keras float32", "vgg16/onnx int8"]
-    assert run.result["models"] == {"vgg16": {}}
-    assert run.predictions == [
+    rest = _without("edge", run)
+    assert [row.id for row in rest.result.rows] == ["vgg16/keras float32", "vgg16/onnx int8"]
+    assert rest.result.models == {"vgg16": _model("vgg16")}
+    assert rest.predictions == [
         {"path": "a.png", "label": "1", "vgg16/keras float32": "0.5", "vgg16/onnx int8": "0.5"}
     ]
-    _forget("edge", run)
-    assert len(run.result["rows"]) == 2
+    assert _without("edge", rest) == rest
+
+
+def _fresh(**changes: Any) -> Run:
+    """What the same images would be measured with now; the name of the CSV is not known yet."""
+    result = result_of(_EMPTY)
+    found = replace(result, created="later", data=replace(result.data, predictions=""), **changes)
+    return Run(found, [{"path": "a.png", "label": "1"}])
+
+
+def test_under_the_same_circumstances_what_was_measured_stays(run: Run) -> None:
+    taken = _taken_up(run, _fresh())
+    assert (taken.result.rows, taken.result.models) == (run.result.rows, run.result.models)
+    assert taken.result.harness == run.result.harness
+    assert taken.predictions == run.predictions
+    assert taken.result.created == "later"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda run: replace(run, predictions=[{"path": "b.png"}]), "other images"),
+        (lambda run: _fresh(settings=replace(run.result.settings, runs=400)), "other settings"),
+        (lambda run: _fresh(environment=replace(run.result.environment, cores=4)), "another machine"),
+    ],
+)
+def test_under_others_it_is_refused(run: Run, change: Callable[[Run], Run], message: str) -> None:
+    with pytest.raises(FractureEdgeError, match=f"was measured with {message}"):
+        _taken_up(run, change(_fresh()))
+    data = replace(run.result.data, fingerprint="other", predictions="")
+    with pytest.raises(FractureEdgeError, match="was measured with other images"):
+        _taken_up(run, Run(replace(_fresh().result, data=data), _fresh().predictions))

@@ -1,7 +1,9 @@
 """How a report writes its figures."""
 
+import math
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Protocol
 
 #: Stands where a figure is not known or not defined.
 NONE = "–"
@@ -9,21 +11,45 @@ NONE = "–"
 _HTML = re.compile(r"<(?=[a-zA-Z/!?])|&(?=#?\w+;)")
 
 
-def interval(estimate: dict[str, float] | None) -> str:
-    """``0.912 [0.880, 0.940]``."""
-    if estimate is None:
-        return NONE
-    return f"{estimate['value']:.3f} {bounds(estimate)}"
+class Bounded(Protocol):
+    """A figure with its interval, such as `train.evaluation.metrics.Estimate`; NaN where it is not defined."""
+
+    @property
+    def value(self) -> float:
+        """The figure."""
+
+    @property
+    def low(self) -> float:
+        """Lower end of the interval."""
+
+    @property
+    def high(self) -> float:
+        """Upper end of the interval."""
 
 
-def bounds(estimate: dict[str, float]) -> str:
+def interval(estimate: Bounded | Mapping[str, float] | None) -> str:
+    """``0.912 [0.880, 0.940]``, of a figure or of what JSON holds of one."""
+    value, low, high = _bounded(estimate)
+    return NONE if math.isnan(value) else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def bounds(estimate: Bounded) -> str:
     """``[0.880, 0.940]``."""
-    return f"[{estimate['low']:.3f}, {estimate['high']:.3f}]"
+    return f"[{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def times(ratio: dict[str, float]) -> str:
+def times(ratio: Bounded | Mapping[str, float]) -> str:
     """``1.24 [1.22, 1.26] times``."""
-    return f"{ratio['value']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}] times"
+    value, low, high = _bounded(ratio)
+    return f"{value:.2f} [{low:.2f}, {high:.2f}] times"
+
+
+def _bounded(estimate: Bounded | Mapping[str, float] | None) -> tuple[float, float, float]:
+    if estimate is None:
+        return math.nan, math.nan, math.nan
+    if isinstance(estimate, Mapping):
+        return estimate["value"], estimate["low"], estimate["high"]
+    return estimate.value, estimate.low, estimate.high
 
 
 def megabytes(size: float) -> str:
@@ -41,11 +67,6 @@ def milliseconds(value: float | None) -> str:
 def probability(p: float) -> str:
     """A p value: ``0.012``, or ``< 0.001``."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def name_of(row: dict[str, Any]) -> str:
-    """``edge, onnx int8``."""
-    return f"{row['model']}, {row['format']}"
 
 
 def counted(count: int, singular: str) -> str:

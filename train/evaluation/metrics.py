@@ -17,6 +17,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
+from train import json_records
 from train.evaluation import bootstrap
 from train.evaluation.bootstrap import Roc
 
@@ -46,12 +47,25 @@ class Estimate:
     low: float
     high: float
 
+    @property
+    def defined(self) -> bool:
+        """Whether there is such a figure."""
+        return not math.isnan(self.value)
+
     def to_json(self) -> dict[str, float] | None:
         """Value, low and high by name; ``None`` where the figure is not defined: JSON has no NaN."""
-        return None if math.isnan(self.value) else asdict(self)
+        return asdict(self) if self.defined else None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, float] | None) -> "Estimate":
+        """Read what `to_json` gives."""
+        if values is None:
+            return UNDEFINED
+        return cls(float(values["value"]), float(values["low"]), float(values["high"]))
 
 
 UNDEFINED = Estimate(math.nan, math.nan, math.nan)
+json_records.register(Estimate, Estimate.to_json, Estimate.from_json)
 
 
 def evaluate(

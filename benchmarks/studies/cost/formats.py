@@ -5,6 +5,7 @@ Takes size and the gate's figures from ``export.json``, times all files in turns
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,7 +60,7 @@ def measure(folder: Path, runs: int) -> dict[str, Any]:
         "files": {
             file: {name: entry[name] for name in _KEPT if name in entry}
             | {"gate": {name: entry["gate"][name] for name in _FIGURES if name in entry["gate"]}}
-            | {"inference_ms": speed[file]}
+            | {"inference_ms": asdict(speed[file])}
             for file, entry in files.items()
         },
         "threads": 1,

@@ -4,6 +4,7 @@ Prints the latency percentiles of both and the median of the rounds' ratios B / 
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,9 +39,9 @@ def pair(first: Path, second: Path, runs: int) -> dict[str, Any]:
     contenders = {name: runner_of(path, 1).probabilities for name, path in (("first", first), ("second", second))}
     seconds = rounds(contenders, list(images), runs)
     return {
-        "first": {"file": first.name, **summary(seconds["first"])},
-        "second": {"file": second.name, **summary(seconds["second"])},
-        "ratio": ratio(seconds["second"], seconds["first"]),
+        "first": {"file": first.name, **asdict(summary(seconds["first"]))},
+        "second": {"file": second.name, **asdict(summary(seconds["second"]))},
+        "ratio": asdict(ratio(seconds["second"], seconds["first"])),
         "threads": 1,
         "environment": environment(),
     }

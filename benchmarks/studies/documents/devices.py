@@ -1,7 +1,9 @@
 """Blocks of the documents about speed, and about other processors."""
 
 import json
+from dataclasses import asdict
 
+from benchmarks.environment import Environment
 from benchmarks.report import prose
 from benchmarks.studies.documents.results import (
     EMBEDDED_ELSEWHERE,
@@ -12,10 +14,12 @@ from benchmarks.studies.documents.results import (
     RUN,
     read_predictions,
     read_result,
-    with_rows,
+    read_run,
+    row_of,
 )
 from benchmarks.studies.robustness.unlike import table_of
-from train.evaluation.formatting import megabytes, times
+from train.evaluation.formatting import NONE, megabytes, times
+from train.json_records import from_plain
 
 
 def startup() -> str:
@@ -106,13 +110,14 @@ def training_speed() -> str:
 def onednn() -> str:
     """Compare training by two sets of kernels on a processor without AVX-512."""
     ours, own = read_result("training-speed-avx2.json"), read_result("training-speed-avx2-own-kernels.json")
+    machine = from_plain(Environment, ours["environment"], "training-speed-avx2.json")
     lines = ["| network | input | images/s | by TensorFlow's own kernels | ratio |", "|" + " --- |" * 5]
     for row, slow in zip(ours["models"], own["models"], strict=True):
         fast, slower = row["images_per_second"], slow["images_per_second"]
         lines.append(f"| {row['model']} | {row['input']} | {fast:.1f} | {slower:.1f} | {fast / slower:.1f} |")
     return "\n".join(lines) + (
         f"\n\nBatches of {ours['models'][0]['batch_size']}, {ours['batches']} of them a round, median of "
-        f"{ours['rounds']} rounds. {prose.machine(ours)}.\n"
+        f"{ours['rounds']} rounds. {prose.machine(machine)}.\n"
     )
 
 
@@ -153,7 +158,7 @@ def two() -> str:
 
 def _on_two(first: str, second: str) -> str:
     """Tabulate the speed of one file on two processors, and say whether it answers the same."""
-    runs = [with_rows(read_result(name), lambda row: row["id"] == EMBEDDED_ROW) for name in (first, second)]
+    runs = [read_run(name) for name in (first, second)]
     here, there = ({line["path"]: line[EMBEDDED_ROW] for line in read_predictions(run)} for run in runs)
     same = sum(here.get(path) == answer for path, answer in there.items())
     lines = [
@@ -161,14 +166,15 @@ def _on_two(first: str, second: str) -> str:
         "|" + " --- |" * 6,
     ]
     for run in runs:
-        (row,) = run["rows"]
-        processor = f"{run['environment']['cpu']} ({', '.join(run['environment']['cpu_flags'])})"
-        lines += [
-            f"| {processor} | {row['sha256'][:12]} | {threads} | "
-            f"{_spread(speed['inference_ms'])} | {speed['file_to_decision_ms']['p50']:.1f} | "
-            f"{row['peak_memory_mb']:.0f} |"
-            for threads, speed in row["speed"].items()
-        ]
+        row = row_of(run, EMBEDDED_ROW)
+        processor = f"{run.environment.cpu} ({', '.join(run.environment.cpu_flags)})"
+        memory = NONE if row.peak_memory_mb is None else f"{row.peak_memory_mb:.0f}"
+        for threads, speed in (row.speed or {}).items():
+            whole = speed.file_to_decision_ms
+            lines.append(
+                f"| {processor} | {row.sha256[:12]} | {threads} | {_spread(asdict(speed.inference_ms))} | "
+                f"{NONE if whole is None else f'{whole.p50:.1f}'} | {memory} |"
+            )
     return "\n".join(lines) + (
         f"\n\nP(fractured) of {same} of the {len(there)} test images is the same in all six decimals.\n"
     )

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -17,6 +17,7 @@ import typer
 from benchmarks.report import prose, tables
 from benchmarks.report.markdown import summary_table
 from benchmarks.report.recommend import recommend
+from benchmarks.result import BenchmarkResult
 from benchmarks.studies.cost import formats
 from benchmarks.studies.documents import devices, edge_model, policies
 from benchmarks.studies.documents.results import (
@@ -25,8 +26,10 @@ from benchmarks.studies.documents.results import (
     RESULTS,
     ROOT,
     RUN,
+    quality_of,
     read_predictions,
     read_result,
+    read_run,
     with_rows,
 )
 from benchmarks.studies.edge_model import reproduction
@@ -53,30 +56,30 @@ DOCUMENTS = (
 
 
 def _benchmark() -> str:
-    result, before = read_result(EMBEDDED_RUN), read_result(RUN)
+    result, before = read_run(EMBEDDED_RUN), read_run(RUN)
     advice = "".join(f"- {each}\n" for each in recommend(result))
     return (
-        f"{prose.on_what(result)} AUROC of size and brightness alone: {interval(result['trivial_baseline'])}.\n\n"
-        f"{_few(result)}\nMilliseconds: median of one inference on one thread, {prose.machine(result)}.\n\n"
+        f"{prose.on_what(result)} AUROC of size and brightness alone: {interval(result.trivial_baseline)}.\n\n"
+        f"{_few(result)}\n"
+        f"Milliseconds: median of one inference on one thread, {prose.machine(result.environment)}.\n\n"
         f"{advice}\nThe networks of the reference, on the same images and another processor "
-        f"({prose.machine(before)}), beside\n`edge` as it was in model version 0.2:\n\n{_few(before)}"
+        f"({prose.machine(before.environment)}), beside\n`edge` as it was in model version 0.2:\n\n{_few(before)}"
     )
 
 
-def _few(result: dict[str, Any]) -> str:
-    return summary_table(with_rows(result, lambda row: row["format"] in _SHOWN and row["gate"] != "rejected"))
+def _few(result: BenchmarkResult) -> str:
+    return summary_table(with_rows(result, lambda row: row.format in _SHOWN and row.gate != "rejected"))
 
 
 def _card() -> str:
-    result = with_rows(
-        read_result(EMBEDDED_RUN), lambda row: row["model"] == "embedded" and row["runtime"] == "onnxruntime"
-    )
-    (row,) = result["rows"]
+    run = read_run(EMBEDDED_RUN)
+    result = with_rows(run, lambda row: row.model == "embedded" and row.runtime == "onnxruntime")
+    (row,) = result.rows
     return (
-        f"{prose.on_what(result)} Threshold {result['models']['embedded']['threshold']:.4f}.\n\n"
+        f"{prose.on_what(result)} Threshold {result.models['embedded'].threshold:.4f}.\n\n"
         f"{tables.summary(result).markdown()}\n{tables.further(result).markdown()}\n"
         f"{tables.subgroups(row).markdown()}\n"
-        f"{prose.INTERVALS} {prose.SUBGROUPS} {prose.how_timed(result)} On {prose.machine(result)}.\n"
+        f"{prose.INTERVALS} {prose.SUBGROUPS} {prose.how_timed(result)} On {prose.machine(result.environment)}.\n"
     )
 
 
@@ -94,8 +97,7 @@ def _splits() -> str:
 def _training() -> str:
     info = FractureClassifier(threads=1).info
     validation, policy, training = info.metrics["validation"], info.policy, info.training
-    shipped = next(row for row in read_result(EMBEDDED_RUN)["rows"] if row["id"] == EMBEDDED_ROW)
-    share = shipped["quality"]["uncertain"]["share"]
+    share = quality_of(read_run(EMBEDDED_RUN), EMBEDDED_ROW).uncertain.share
     kept = "last" if training["best_epoch"] == training["epochs"] else f"{training['best_epoch']}th"
     return (
         f"{training['epochs']} epochs, the weights of the {kept} kept; TensorFlow {info.versions['tensorflow']}.\n"
@@ -112,16 +114,16 @@ def _training() -> str:
 def _policies() -> str:
     """The operating points of the embedded model on the test split."""
     info = FractureClassifier(threads=1).info
-    rows = read_predictions(read_result(EMBEDDED_RUN))
+    rows = read_predictions(read_run(EMBEDDED_RUN))
     answers = [(int(row["label"]), float(row[EMBEDDED_ROW])) for row in rows]
     return policies.table_of({name: info.policy_named(name) for name in info.operating_points}, answers)
 
 
 def _before() -> str:
     """The embedded model and that of version 0.2 on the same test images."""
-    run = read_result(EMBEDDED_RUN)
-    threshold = run["models"]["embedded"]["threshold"]
-    older = {row["path"]: row[EMBEDDED_ROW] for row in read_predictions(read_result(RUN))}
+    run = read_run(EMBEDDED_RUN)
+    threshold = run.models["embedded"].threshold
+    older = {row["path"]: row[EMBEDDED_ROW] for row in read_predictions(read_run(RUN))}
     rows = read_predictions(run)
     lines = ["| images | images (fractured) | AUROC, this model less the one before |", "|" + " --- |" * 3]
     for name, part in (
@@ -137,7 +139,7 @@ def _before() -> str:
             np.array([float(row[EMBEDDED_ROW]) for row in part]),
             threshold,
         ).auroc_change
-        lines.append(f"| {name} | {len(part)} ({sum(labels)}) | {interval(change.to_json())} |")
+        lines.append(f"| {name} | {len(part)} ({sum(labels)}) | {interval(change)} |")
     return "\n".join(lines) + "\n"
 
 

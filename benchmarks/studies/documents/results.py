@@ -3,8 +3,14 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from benchmarks.measured_row import MeasuredRow, Quality
+from benchmarks.result import BenchmarkResult
+from benchmarks.result import read_result as read_benchmark
+from fracture_edge.errors import FractureEdgeError
 
 ROOT = Path(__file__).resolve().parents[3]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -31,12 +37,41 @@ def read_entries(name: str) -> list[dict[str, Any]]:
     return values
 
 
-def with_rows(result: dict[str, Any], keep: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+def read_run(name: str) -> BenchmarkResult:
+    """Read what `fracture-edge benchmark` wrote."""
+    return read_benchmark(RESULTS / name)
+
+
+def with_rows(run: BenchmarkResult, keep: Callable[[MeasuredRow], bool]) -> BenchmarkResult:
     """Give a run with some of its rows."""
-    return result | {"rows": [row for row in result["rows"] if keep(row)]}
+    return replace(run, rows=tuple(row for row in run.rows if keep(row)))
 
 
-def read_predictions(run: dict[str, Any]) -> list[dict[str, str]]:
+def row_of(run: BenchmarkResult, identifier: str) -> MeasuredRow:
+    """Find a row.
+
+    Raises:
+        FractureEdgeError: The run has none of that id.
+    """
+    found = next((row for row in run.rows if row.id == identifier), None)
+    if found is None:
+        raise FractureEdgeError(f"the run of {run.created} has no row '{identifier}'")
+    return found
+
+
+def quality_of(run: BenchmarkResult, identifier: str) -> Quality:
+    """Find the figures of a row.
+
+    Raises:
+        FractureEdgeError: The run has none.
+    """
+    found = row_of(run, identifier).quality
+    if found is None:
+        raise FractureEdgeError(f"the run of {run.created} has no figures of '{identifier}'")
+    return found
+
+
+def read_predictions(run: BenchmarkResult) -> list[dict[str, str]]:
     """Read the probabilities that lie beside a run, a row for each image."""
-    with (RESULTS / run["data"]["predictions"]).open(newline="", encoding="utf-8") as stream:
+    with (RESULTS / run.data.predictions).open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))

@@ -13,8 +13,10 @@ from scipy.special import expit, logit
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
 
+from benchmarks.measured_row import MeasuredRow
 from benchmarks.report.predictions import Predictions
 from train.evaluation.metrics import Estimate, confusion, wilson
+from train.json_records import from_plain
 
 Run = tuple[dict[str, Any], Predictions]
 
@@ -277,7 +279,7 @@ def run(made: Run) -> Run:
 
 @pytest.fixture
 def result(run: Run) -> dict[str, Any]:
-    """What RUN.json holds."""
+    """What RUN.json holds, before it is read."""
     return run[0]
 
 
@@ -301,22 +303,24 @@ def written(tmp_path: Path) -> Callable[[str, Run], Path]:
 
 
 @pytest.fixture
-def row() -> Callable[..., dict[str, Any]]:
+def row() -> Callable[..., MeasuredRow]:
     """A row by hand: name, MB, milliseconds, AUROC and half its interval."""
 
-    def make(name: str, megabytes: float, median: float, area: float, half: float = 0.01, **others: Any) -> Any:
-        return {
-            "id": name,
-            "model": name.split("/", maxsplit=1)[0],
-            "format": name.split("/")[1],
-            "runtime": "onnxruntime",
-            "bytes": round(megabytes * 1e6),
-            "error": None,
-            "gate": "accepted",
-            "against_source": None,
-            "quality": {"metrics": {"auroc": {"value": area, "low": area - half, "high": area + half}}},
-            "speed": {"1": {"inference_ms": {"p50": median, "p90": median, "p99": median, "runs": 200}}},
-            **others,
+    def make(
+        name: str, megabytes: float, median: float, area: float | None, half: float = 0.01, **others: Any
+    ) -> MeasuredRow:
+        model, _, kind = name.partition("/")
+        percentiles = {"p50": median, "p90": median, "p99": median, "runs": 200}
+        auroc = None if area is None else {"value": area, "low": area - half, "high": area + half}
+        plain = _row(model, "onnxruntime", kind, "int8", round(megabytes * 1e6)) | {
+            "quality": {
+                "metrics": {"auroc": auroc},
+                "confusion": confusion([1, 0], np.array([1, 0]), 0.5),
+                "uncertain": {"share": 0.0, "images_decided": 2, "metrics_on_decided": {}},
+                "subgroups": [],
+            },
+            "speed": {"1": {"inference_ms": percentiles, "file_to_decision_ms": None, "images_per_second": {}}},
         }
+        return from_plain(MeasuredRow, plain | others, name)
 
     return make

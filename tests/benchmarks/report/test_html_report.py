@@ -10,6 +10,7 @@ import pytest
 from benchmarks.report.html import html
 from benchmarks.report.markdown import markdown
 from benchmarks.report.predictions import Predictions
+from benchmarks.result import result_of
 from benchmarks.run_files import write_report
 from fracture_edge.errors import FractureEdgeError
 
@@ -57,7 +58,7 @@ class _Page(HTMLParser):
 
 @pytest.fixture(scope="session")
 def page(made: Run) -> str:
-    return html(*made)
+    return html(result_of(made[0]), made[1])
 
 
 @pytest.fixture(scope="session")
@@ -140,7 +141,7 @@ def test_confusion_matrices_are_of_the_rows(made: Run, page: str) -> None:
 
 
 def test_equal_input_gives_equal_bytes(made: Run, page: str) -> None:
-    assert html(*made) == page
+    assert html(result_of(made[0]), made[1]) == page
 
 
 def _only(model: str, run: Run) -> Run:
@@ -159,7 +160,10 @@ def test_hostile_names_are_text(run: Run) -> None:
         columns[f"{name}/{row['format']}"] = predictions.columns[row["id"]]
         row["model"], row["id"] = name, f"{name}/{row['format']}"
     result["environment"]["cpu"] = "<b>cpu</b>"
-    page = html(result, Predictions(predictions.paths, predictions.labels, predictions.groups, columns))
+    page = html(
+        result_of(result),
+        Predictions(predictions.paths, predictions.labels, predictions.groups, columns),
+    )
     parsed = _Page(page)
     assert page.count("<script") == 1
     assert "<b>cpu" not in page
@@ -172,7 +176,7 @@ def test_a_run_of_one_file_without_speed(run: Run) -> None:
     result["rows"][0] |= {"speed": None, "first_answer_ms": None, "speed_error": "no worker"}
     result["rows"][0]["quality"]["subgroups"] = []
     result["trivial_baseline"] = result["harness"] = None
-    page = html(result, predictions)
+    page = html(result_of(result), predictions)
     _Page(page)
     assert "For a device" in page
     assert "embedded/onnx int8</strong>: speed not measured: no worker" in page
@@ -183,7 +187,7 @@ def test_a_run_in_which_everything_failed(run: Run) -> None:
     for row in result["rows"]:
         row.update(dict.fromkeys(("quality", "against_source", "speed", "first_answer_ms", "peak_memory_mb")))
         row["error"] = "OSError: gone"
-    page = html(result, Predictions(predictions.paths, predictions.labels, predictions.groups, {}))
+    page = html(result_of(result), Predictions(predictions.paths, predictions.labels, predictions.groups, {}))
     _Page(page)
     assert page.count("</strong>: OSError: gone") == len(result["rows"])
 
@@ -192,19 +196,19 @@ def test_probabilities_of_another_run_are_refused(run: Run) -> None:
     result, predictions = run
     del predictions.columns["edge/onnx int8"]
     with pytest.raises(FractureEdgeError, match="no probabilities of edge/onnx int8 in the CSV"):
-        html(result, predictions)
+        html(result_of(result), predictions)
 
 
 def test_both_forms_are_written(run: Run, written: Callable[[str, Run], Path]) -> None:
     result, predictions = _only("edge", run)
     path = written("run", run)
     files = path.with_suffix(".md"), path.with_suffix(".html")
-    write_report(result, path.with_suffix(".csv"), *files)
-    assert files[0].read_text(encoding="utf-8") == markdown(result)
+    write_report(result_of(result), path.with_suffix(".csv"), *files)
+    assert files[0].read_text(encoding="utf-8") == markdown(result_of(result))
     # The CSV holds the 6 decimals that the probabilities were rounded to.
-    assert files[1].read_text(encoding="utf-8") == html(result, predictions)
+    assert files[1].read_text(encoding="utf-8") == html(result_of(result), predictions)
     with pytest.raises(FractureEdgeError, match="exists already"):
-        write_report(result, path.with_suffix(".csv"), *files)
+        write_report(result_of(result), path.with_suffix(".csv"), *files)
 
 
 def test_gaps_in_a_column_are_seen(run: Run, written: Callable[[str, Run], Path]) -> None:
@@ -214,5 +218,10 @@ def test_gaps_in_a_column_are_seen(run: Run, written: Callable[[str, Run], Path]
     text = path.with_suffix(".csv").read_text(encoding="utf-8").replace(",nan,", ",,")
     path.with_suffix(".csv").write_text(text, encoding="utf-8")
     with pytest.raises(FractureEdgeError, match="no probabilities of edge/onnx int8"):
-        write_report(result, path.with_suffix(".csv"), path.with_suffix(".md"), path.with_suffix(".html"))
+        write_report(
+            result_of(result),
+            path.with_suffix(".csv"),
+            path.with_suffix(".md"),
+            path.with_suffix(".html"),
+        )
     assert not path.with_suffix(".md").exists()

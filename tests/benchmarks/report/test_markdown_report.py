@@ -1,8 +1,10 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from benchmarks.report.markdown import markdown, summary_table
+from benchmarks.result import result_of
 from fracture_edge.errors import FractureEdgeError
 from train.evaluation.formatting import markdown_cell, megabytes, milliseconds, probability
 
@@ -30,7 +32,7 @@ def test_summary_table(result: dict[str, Any]) -> None:
     for name, value in (("auroc", 0.9051), ("accuracy", 0.8834), ("precision", 0.64), ("recall", 0.7869)):
         metrics[name] = {"value": value, "low": 0.0, "high": 1.0}
     metrics["f1"] = None
-    text = summary_table(result)
+    text = summary_table(result_of(result))
     assert text.splitlines()[0] == "| model | format | MB | AUROC | accuracy | precision | recall | F1 | ms |"
     cells = {(row[0], row[1]): row[2:] for row in _table(text, "| model | format | MB |")}
     assert len(cells) == len(result["rows"])
@@ -45,7 +47,7 @@ def test_full_summary(result: dict[str, Any]) -> None:
     row["quality"]["metrics"]["auroc"] = {"value": 0.9051, "low": 0.8551, "high": 0.9441}
     row["speed"]["1"]["inference_ms"] |= {"p50": 4.04, "p90": 5.06}
     row["peak_memory_mb"] = 91.6
-    text = markdown(result)
+    text = markdown(result_of(result))
     cells = {(row[0], row[1]): row[2:] for row in _table(text, "| model | format | MB | p50")}
     assert len(cells) == len(result["rows"]) + 1
     edge = cells["edge", "onnx int8"]
@@ -63,7 +65,7 @@ def test_speed_that_was_measured_in_part(result: dict[str, Any]) -> None:
     row = _row(result, "edge/onnx int8")
     row["speed_error"] = "was killed by SIGKILL: out of memory?"
     row["speed"] = {"1": row["speed"]["1"] | {"file_to_decision_ms": None, "images_per_second": {"1": 250.0}}}
-    text = markdown(result)
+    text = markdown(result_of(result))
     (cells,) = (
         cells for cells in _table(text, "| model | format | threads |") if cells[:2] == ["edge", "onnx int8"]
     )
@@ -73,7 +75,7 @@ def test_speed_that_was_measured_in_part(result: dict[str, Any]) -> None:
 
 
 def test_circumstances(result: dict[str, Any]) -> None:
-    text = markdown(result)
+    text = markdown(result_of(result))
     assert "The test split (fracatlas): 240 images of 80 groups, 63 of them fractured." in text
     assert "5 models in 25 rows (a row is one file through one runtime): 1 failed, 2 rejected" in text
     assert "on AMD EPYC (2 cores; avx2, avx512\\_vnni)" not in text
@@ -95,7 +97,7 @@ def test_paired_table_and_what_it_says(result: dict[str, Any]) -> None:
         "specificity_change": None,
         "mcnemar": {"only_source_right": 9, "only_this_right": 0, "p": 0.0039},
     }
-    text = markdown(result)
+    text = markdown(result_of(result))
     cells = {(row[0], row[1]): row[2:] for row in _table(text, "| model | format | same decision")}
     assert cells["edge", "onnx int8"] == [
         "0.981",
@@ -125,7 +127,7 @@ def test_tables_of_runtimes_subgroups_speed_and_models(result: dict[str, Any]) -
         "recall": {"value": 1.0, "low": 0.4385, "high": 1.0},
         "specificity": None,
     }
-    text = markdown(result)
+    text = markdown(result_of(result))
     assert ["vgg16", "int8", "108", "89.1", "–", "LiteRT wins: ONNX Runtime takes 1.21 times as long"] in _table(
         text, "| model | weights |"
     )
@@ -146,7 +148,7 @@ def test_gaps_do_not_stop_it(result: dict[str, Any]) -> None:
     result["trivial_baseline"] = result["harness"] = None
     for row in result["rows"]:
         row["speed"] = row["first_answer_ms"] = row["against_source"] = None
-    text = markdown(result)
+    text = markdown(result_of(result))
     assert "For a device: nothing" in text
     assert "size and brightness |" not in text
     assert "A runner that does nothing" not in text
@@ -159,21 +161,24 @@ def test_hostile_names_stay_in_their_cell(result: dict[str, Any]) -> None:
         if row["model"] == "vgg16":
             row["model"] = name
             row["id"] = f"{name}/{row['format']}"
-    text = markdown(result)
+    text = markdown(result_of(result))
     assert "<script" not in text
     assert "\n# c" not in text
     assert len(_table(text, "| model | format | MB | p50")) == len(result["rows"]) + 1
 
 
 def test_another_schema_is_refused(result: dict[str, Any]) -> None:
+    before = result_of(result)
     result["schema_version"] = 1
-    for make in (markdown, summary_table):
-        with pytest.raises(FractureEdgeError, match="schema 1, not 2; run `fracture-edge benchmark` again"):
-            make(result)
+    with pytest.raises(FractureEdgeError, match="schema 1, not 2; run `fracture-edge benchmark` again"):
+        result_of(result)
+    # There is none that a report could be made of.
+    with pytest.raises(FractureEdgeError, match="schema 1, not 2"):
+        replace(before, schema_version=1)
 
 
 def test_equal_input_equal_text(result: dict[str, Any]) -> None:
-    assert markdown(result) == markdown(result)
+    assert markdown(result_of(result)) == markdown(result_of(result))
 
 
 def test_how_figures_are_written() -> None:
@@ -185,6 +190,6 @@ def test_how_figures_are_written() -> None:
 
 def test_images_without_groups_are_said_to_have_none(result: dict[str, Any]) -> None:
     warning = "Every image is a group of its own: where several are of one patient, the intervals are narrower"
-    assert warning not in markdown(result)
+    assert warning not in markdown(result_of(result))
     result["data"]["groups"] = result["data"]["images"]
-    assert warning in markdown(result)
+    assert warning in markdown(result_of(result))

@@ -1,6 +1,7 @@
 from typing import Any
 
 from benchmarks.report.pareto import front, front_rows
+from benchmarks.result import result_of
 
 
 def test_front_of_hand_made_points() -> None:
@@ -15,11 +16,11 @@ def test_equal_points_stay_together() -> None:
 
 
 def test_only_files_for_a_device_are_on_the_front(result: dict[str, Any]) -> None:
-    rows = front_rows(result)
-    assert [row["id"] for row in rows] == ["edge/onnx int8", "edge/onnx float16", "edge/tflite float16"]
+    rows = front_rows(result_of(result))
+    assert [row.id for row in rows] == ["edge/onnx int8", "edge/onnx float16", "edge/tflite float16"]
     # edge/tflite int8 is faster than all of them, but rejected.
     rejected = next(row for row in result["rows"] if row["id"] == "edge/tflite int8")
     rejected["gate"] = "accepted"
-    assert front_rows(result)[0] is rejected
+    assert front_rows(result_of(result))[0].id == rejected["id"]
     rejected["runtime"] = "openvino"
-    assert front_rows(result) == rows
+    assert front_rows(result_of(result)) == rows

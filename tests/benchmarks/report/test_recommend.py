@@ -1,19 +1,49 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from benchmarks.report.recommend import Budget, choose, recommend, representative
+from benchmarks.measured_row import MeasuredRow, PairedChange
+from benchmarks.report.predictions import Predictions
+from benchmarks.report.recommend import DeviceLimits, choose, recommend, representative
+from benchmarks.result import result_of
+from train.evaluation.metrics import UNDEFINED, Estimate
+from train.evaluation.paired import McNemar
 
-Make = Callable[..., dict[str, Any]]
+Make = Callable[..., MeasuredRow]
+Texts = Callable[..., list[str]]
 
 
-def _texts(*rows: dict[str, Any], budgets: tuple[Budget, ...] = (Budget(10, 10),)) -> list[str]:
-    return [str(advice) for advice in recommend({"rows": list(rows)}, budgets)]
+@pytest.fixture
+def texts_of(made: tuple[dict[str, Any], Predictions]) -> Texts:
+    """What is recommended of some rows."""
+    result = result_of(made[0])
+
+    def texts(*rows: MeasuredRow, limits: tuple[DeviceLimits, ...] = (DeviceLimits(10, 10),)) -> list[str]:
+        return [str(advice) for advice in recommend(replace(result, rows=rows), limits)]
+
+    return texts
 
 
-def test_most_accurate_within_the_budget(row: Make) -> None:
-    texts = _texts(
+def _changed(row: MeasuredRow, low: float, high: float) -> MeasuredRow:
+    """`row` with a change of AUROC against its source."""
+    change = Estimate(-0.02, low, high)
+    against = PairedChange(
+        source="a/keras float32",
+        agreement=0.9,
+        largest_difference=0.1,
+        mean_difference=0.01,
+        auroc_change=change,
+        sensitivity_change=UNDEFINED,
+        specificity_change=UNDEFINED,
+        mcnemar=McNemar(1, 1, 1.0),
+    )
+    return replace(row, against_source=against)
+
+
+def test_most_accurate_within_the_limits(row: Make, texts_of: Texts) -> None:
+    texts = texts_of(
         row("small/onnx int8", 2, 3, 0.80),
         row("edge/onnx int8", 3.81, 4.04, 0.90),
         row("big/onnx int8", 24, 21, 0.95),
@@ -25,8 +55,8 @@ def test_most_accurate_within_the_budget(row: Make) -> None:
     ]
 
 
-def test_smallest_and_fastest_can_be_two(row: Make) -> None:
-    texts = _texts(row("a/onnx int8", 2, 6, 0.8), row("b/onnx int8", 3, 5, 0.9), budgets=())
+def test_smallest_and_fastest_can_be_two(row: Make, texts_of: Texts) -> None:
+    texts = texts_of(row("a/onnx int8", 2, 6, 0.8), row("b/onnx int8", 3, 5, 0.9), limits=())
     assert texts == [
         "Most accurate: b, onnx int8 (AUROC 0.900 [0.890, 0.910], 5.0 ms, 3.00 MB).",
         "Smallest: a, onnx int8 (AUROC 0.800 [0.790, 0.810], 6.0 ms, 2.00 MB).",
@@ -34,8 +64,8 @@ def test_smallest_and_fastest_can_be_two(row: Make) -> None:
     ]
 
 
-def test_overlapping_intervals_leave_the_choice_to_size_and_speed(row: Make) -> None:
-    texts = _texts(
+def test_overlapping_intervals_leave_the_choice_to_size_and_speed(row: Make, texts_of: Texts) -> None:
+    texts = texts_of(
         row("edge/onnx float32", 9, 9, 0.905, 0.05),
         row("edge/onnx int8", 4, 4, 0.900, 0.05),
         row("other/onnx int8", 1, 1, 0.840, 0.05),
@@ -52,16 +82,15 @@ def test_overlapping_intervals_leave_the_choice_to_size_and_speed(row: Make) -> 
 def test_a_value_outside_the_other_interval_is_no_rival(row: Make) -> None:
     wide, narrow = row("a/onnx int8", 9, 9, 0.90, 0.10), row("b/onnx int8", 1, 1, 0.85, 0.01)
     assert choose([wide, narrow]) is wide
-    assert choose([wide, row("b/onnx int8", 1, 1, 0.85, 0.05)])["id"] == "b/onnx int8"
+    assert choose([wide, row("b/onnx int8", 1, 1, 0.85, 0.05)]).id == "b/onnx int8"
 
 
 def test_a_file_that_lost_against_its_source_is_no_rival(row: Make) -> None:
     best, cheap = row("a/onnx float32", 9, 9, 0.90, 0.05), row("a/onnx int8", 1, 1, 0.88, 0.05)
     assert choose([best, cheap]) is cheap
-    cheap["against_source"] = {"auroc_change": {"value": -0.02, "low": -0.03, "high": -0.01}}
-    assert choose([best, cheap]) is best
-    cheap["against_source"] = {"auroc_change": {"value": -0.02, "low": -0.04, "high": 0.01}}
-    assert choose([best, cheap]) is cheap
+    assert choose([best, _changed(cheap, -0.03, -0.01)]) is best
+    uncertain = _changed(cheap, -0.04, 0.01)
+    assert choose([best, uncertain]) is uncertain
 
 
 @pytest.mark.parametrize(
@@ -72,29 +101,28 @@ def test_a_file_that_lost_against_its_source_is_no_rival(row: Make) -> None:
         {"runtime": "keras"},
         {"runtime": "openvino"},
         {"speed": None},
-        {"quality": {"metrics": {"auroc": None}}},
+        {"area": None},
     ],
 )
-def test_never_recommended(row: Make, change: dict[str, Any]) -> None:
-    texts = _texts(row("edge/onnx int8", 4, 4, 0.9), row("best/onnx int8", 1, 1, 0.99, **change))
+def test_never_recommended(row: Make, texts_of: Texts, change: dict[str, Any]) -> None:
+    best = row("best/onnx int8", 1, 1, **({"area": 0.99} | change))
+    texts = texts_of(row("edge/onnx int8", 4, 4, 0.9), best)
     assert len(texts) == 3
     assert not any("best" in text for text in texts)
-    assert _texts(row("best/onnx int8", 1, 1, 0.99, **change)) == [
-        "For a device: nothing: no exported file was measured and accepted by the gate."
-    ]
+    assert texts_of(best) == ["For a device: nothing: no exported file was measured and accepted by the gate."]
 
 
-def test_what_the_gate_never_saw_says_so(row: Make) -> None:
-    assert _texts(row("embedded/onnx int8", 3.8, 4, 0.9, gate=None))[0] == (
+def test_what_the_gate_never_saw_says_so(row: Make, texts_of: Texts) -> None:
+    assert texts_of(row("embedded/onnx int8", 3.8, 4, 0.9, gate=None))[0] == (
         "For under 10 ms and 10 MB: embedded, onnx int8 (AUROC 0.900 [0.890, 0.910], 4.0 ms, 3.80 MB, not judged "
         "by the export gate)."
     )
 
 
-def test_limits_exclude_and_equal_answers_join(row: Make) -> None:
-    budgets = (Budget(5, 5), Budget(10, 10), Budget(25, 25), Budget(100, 100))
+def test_limits_exclude_and_equal_answers_join(row: Make, texts_of: Texts) -> None:
+    limits = (DeviceLimits(5, 5), DeviceLimits(10, 10), DeviceLimits(25, 25), DeviceLimits(100, 100))
     # A file of exactly the limit is not under it.
-    texts = _texts(row("a/onnx int8", 5, 4, 0.8), row("b/onnx int8", 24, 21, 0.9), budgets=budgets)
+    texts = texts_of(row("a/onnx int8", 5, 4, 0.8), row("b/onnx int8", 24, 21, 0.9), limits=limits)
     assert [text.partition(" (")[0] for text in texts[:3]] == [
         "For under 5 ms and 5 MB: none of the accepted files.",
         "For under 10 ms and 10 MB: a, onnx int8",
@@ -104,8 +132,9 @@ def test_limits_exclude_and_equal_answers_join(row: Make) -> None:
 
 
 def test_every_model_has_a_representative(result: dict[str, Any]) -> None:
-    chosen = {name: representative(result, name) for name in result["models"]}
-    assert {name: row and row["id"] for name, row in chosen.items()} == {
+    run = result_of(result)
+    chosen = {name: representative(run, name) for name in run.models}
+    assert {name: row and row.id for name, row in chosen.items()} == {
         "custom_cnn": "custom_cnn/onnx int8",
         "edge": "edge/onnx int8",
         "resnet50": "resnet50/onnx int8",
@@ -114,7 +143,8 @@ def test_every_model_has_a_representative(result: dict[str, Any]) -> None:
     }
     for row in result["rows"]:
         row["gate"] = "rejected"
-    stand_in = representative(result, "edge")
+    run = result_of(result)
+    stand_in = representative(run, "edge")
     assert stand_in is not None
-    assert stand_in["id"] == "edge/keras float32"
-    assert representative(result, "none") is None
+    assert stand_in.id == "edge/keras float32"
+    assert representative(run, "none") is None

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from benchmarks.report.runtimes import duels, verdict
+from benchmarks.result import result_of
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ def test_verdict(onnx: float | None, litert: float | None, openvino: float | Non
 
 
 def test_same_variant_in_every_runtime(result: dict[str, Any]) -> None:
-    found = {duel.model: duel for duel in duels(result)}
+    found = {duel.model: duel for duel in duels(result_of(result))}
     assert list(found) == ["custom_cnn", "edge", "resnet50", "vgg16", "embedded"]
     assert found["edge"].medians == {
         "onnxruntime": pytest.approx(3.92),
@@ -39,6 +40,6 @@ def test_variants_without_a_rival_are_left_out_and_failures_are_named(result: di
     rows["edge/onnx float16"]["format"] = "onnx int8-safe"
     rows["vgg16/onnx int8"]["error"] = "OSError"
     rows["vgg16/onnx int8"]["speed"] = None
-    found = {(duel.model, duel.variant): duel.verdict for duel in duels(result)}
+    found = {(duel.model, duel.variant): duel.verdict for duel in duels(result_of(result))}
     assert ("edge", "int8-safe") not in found
     assert found["vgg16", "int8"] == "ONNX Runtime was not measured"

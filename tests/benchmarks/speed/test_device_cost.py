@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,8 @@ def test_start_is_that_of_the_whole_command(tmp_path: Path, monkeypatch: pytest.
     yardstick, classify = commands
     assert yardstick[1:] == ("-c", "import numpy, PIL.Image, onnxruntime")
     assert (Path(classify[0]).name, classify[1:]) == ("fracture-edge", ("classify", str(tmp_path / "one.png")))
-    assert found["classify"] == pytest.approx({"p50": 120, "p90": 120, "p99": 120, "runs": 4})
-    assert found["ratio"]["value"] == pytest.approx(1.2)
+    assert asdict(found.classify) == pytest.approx({"p50": 120, "p90": 120, "p99": 120, "runs": 4})
+    assert found.ratio.value == pytest.approx(1.2)
 
 
 def test_generated_radiograph_is_the_same_every_time_and_compresses_like_one() -> None:
@@ -87,10 +88,10 @@ def test_large_jpeg_is_decoded_at_the_scale_that_the_classifier_takes(
     monkeypatch.setattr(device_cost, "rounds", rounds)
     path = tmp_path / "large.jpg"
     Image.fromarray(startup.radiograph(2880, 2304)).save(path, quality=90)
-    found = device_cost.large_jpeg(path, 5)
-    assert found["ratio"]["value"] == pytest.approx(1.5)
-    assert (found["stored"], found["bytes"]) == ("2304x2880", path.stat().st_size)
-    width, height = map(int, found["decoded"].split("x"))
+    found = device_cost.large_jpeg(path, 3.0, 5)
+    assert found.ratio.value == pytest.approx(1.5)
+    assert (found.stored, found.bytes) == ("2304x2880", path.stat().st_size)
+    width, height = map(int, found.decoded.split("x"))
     assert (2304 / width, 2880 / height) in {(2, 2), (4, 4), (8, 8)}
 
 
@@ -108,17 +109,29 @@ def test_memory_of_one_and_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert set(asked) == {("classify", "--jsonl", "--jobs", "1", str(tmp_path / "a.png"), str(tmp_path / "b.png"))}
 
 
-def test_whole_result_has_no_path_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _names(value: Any) -> Any:
+    """The keys of JSON, in order, without what stands below versions."""
+    if isinstance(value, dict):
+        return [(name, None if name == "versions" else _names(each)) for name, each in value.items()]
+    return [_names(each) for each in value if isinstance(each, dict)] if isinstance(value, list) else None
+
+
+def test_whole_result_has_no_path_of_this_machine(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(startup, "run_once", lambda command: None)
     monkeypatch.setattr("benchmarks.speed.latency.WARM_UP", 1)
     monkeypatch.setattr(device_cost, "PROCESSES", 1)
     monkeypatch.setattr(device_cost, "MANY", 3)
     result = device_cost.device_cost(tmp_path, starts=2, runs=2)
-    assert str(tmp_path) not in json.dumps(result)
-    assert result["startup"]["classify"]["runs"] == result["large_jpegs"][0]["decode"]["runs"] == 2
+    plain = asdict(result)
+    assert str(tmp_path) not in json.dumps(plain)
+    committed = json.loads((repository / "benchmarks" / "results" / "device-cost.json").read_text())
+    assert _names(json.loads(json.dumps(plain))) == _names(committed)
+    assert result.startup.classify.runs == result.large_jpegs[0].decode.runs == 2
     # numpy, Pillow and onnxruntime alone need 50 MB; what a small device may have for it is 120 MB.
-    assert all(50 < result["peak_memory_mb"][name] < 120 for name in ("one", "large_jpeg", "many"))
-    grainy, smooth = result["large_jpegs"]
-    assert (grainy["grain"], smooth["grain"]) == (3.0, 1.0)
-    assert grainy["bytes"] > 1.5 * smooth["bytes"]
-    assert min(grainy["ratio"]["value"], smooth["ratio"]["value"]) > 0
+    assert all(50 < plain["peak_memory_mb"][name] < 120 for name in ("one", "large_jpeg", "many"))
+    grainy, smooth = result.large_jpegs
+    assert (grainy.grain, smooth.grain) == (3.0, 1.0)
+    assert grainy.bytes > 1.5 * smooth.bytes
+    assert min(grainy.ratio.value, smooth.ratio.value) > 0

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.rows import Contender
+from benchmarks.rows import BenchmarkRow
 from benchmarks.runtimes.process import WorkerError, WorkerProcess, cores_for
 from benchmarks.speed.first_answer import first_answers
 from benchmarks.speed.speed import SpeedOptions, Speeds, measure_speed
@@ -34,13 +34,13 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
-def _row(name: str, runtime: str = "sleep", path: Path | None = None) -> Contender:
-    return Contender(
+def _row(name: str, runtime: str = "sleep", path: Path | None = None) -> BenchmarkRow:
+    return BenchmarkRow(
         model="test", format=name, runtime=runtime, precision="", path=path, file="", bytes=0, sha256=""
     )
 
 
-def _sleeper(folder: Path, name: str, seconds: float = SLEEP_S, **more: Any) -> Contender:
+def _sleeper(folder: Path, name: str, seconds: float = SLEEP_S, **more: Any) -> BenchmarkRow:
     path = folder / f"{name}.json"
     path.write_text(json.dumps({"seconds": seconds} | more))
     return _row(name, path=path)
@@ -51,7 +51,7 @@ def start(images: list[Path]) -> Any:
     """Start workers that the test need not close."""
     workers = []
 
-    def begin(row: Contender, threads: int = 1, **options: Any) -> WorkerProcess:
+    def begin(row: BenchmarkRow, threads: int = 1, **options: Any) -> WorkerProcess:
         workers.append(WorkerProcess(row.runtime, row.path, threads=threads, images=images, **options))
         return workers[-1]
 
@@ -191,23 +191,23 @@ def test_figures(measured: tuple[Speeds, list[list[str]]]) -> None:
     rows = measured[0].rows
     assert list(rows) == ["test/a", "test/b"]
     for row in rows.values():
-        assert (row["speed_error"], row["first_answer_ms"], row["peak_memory_mb"]) == (None, None, None)
-        assert list(row["speed"]) == ["1"]
-        speed = row["speed"]["1"]
-        for what in ("inference_ms", "file_to_decision_ms"):
+        assert (row.speed_error, row.first_answer_ms, row.peak_memory_mb) == (None, None, None)
+        assert list(row.speed) == ["1"]
+        speed = row.speed["1"]
+        for taken in (speed.inference_ms, speed.file_to_decision_ms):
             # On a busy machine only the lower bound is certain.
-            assert 1000 * SLEEP_S <= speed[what]["p50"] <= speed[what]["p90"] <= speed[what]["p99"]
-            assert speed[what]["runs"] == 6
+            assert 1000 * SLEEP_S <= taken.p50 <= taken.p90 <= taken.p99
+            assert taken.runs == 6
         # Four images at once take as long as one.
-        assert 0 < speed["images_per_second"]["1"] <= 1 / SLEEP_S
-        assert speed["images_per_second"]["1"] < speed["images_per_second"]["4"] <= 4 / SLEEP_S
+        assert 0 < speed.images_per_second["1"] <= 1 / SLEEP_S
+        assert speed.images_per_second["1"] < speed.images_per_second["4"] <= 4 / SLEEP_S
 
 
 def test_the_harness_itself_costs_under_2_percent_of_3_ms(measured: tuple[Speeds, list[list[str]]]) -> None:
     assert measured[0].harness is not None
-    overhead = measured[0].harness["overhead_us"]
-    assert overhead["runs"] == 6
-    assert 0 < overhead["p50"] < 0.02 * 3000
+    overhead = measured[0].harness.overhead_us
+    assert overhead.runs == 6
+    assert 0 < overhead.p50 < 0.02 * 3000
 
 
 def test_rows_that_fail_keep_their_error_and_the_others_go_on(images: list[Path], tmp_path: Path) -> None:
@@ -220,15 +220,15 @@ def test_rows_that_fail_keep_their_error_and_the_others_go_on(images: list[Path]
     said: list[str] = []
     options = _quick(first_answers=1, batches=(1,))
     found = measure_speed(rows, images, options, said.append).rows
-    assert "broken.onnx: onnxruntime cannot load it" in found["test/unloadable"]["speed_error"]
-    assert found["test/raises"]["speed_error"] == "sleep length must be non-negative"
+    assert "broken.onnx: onnxruntime cannot load it" in found["test/unloadable"].speed_error
+    assert found["test/raises"].speed_error == "sleep length must be non-negative"
     for failed in ("test/unloadable", "test/raises"):
-        assert found[failed]["speed"] == {}
-        assert found[failed]["first_answer_ms"] is found[failed]["peak_memory_mb"] is None
+        assert found[failed].speed == {}
+        assert found[failed].first_answer_ms is found[failed].peak_memory_mb is None
     assert "test/raises: FAILED, sleep length must be non-negative" in said
     fine = found["test/fine"]
-    assert (fine["speed_error"], fine["speed"]["1"]["inference_ms"]["runs"]) == (None, 6)
-    assert fine["first_answer_ms"]["runs"] == 1
+    assert (fine.speed_error, fine.speed["1"].inference_ms.runs) == (None, 6)
+    assert fine.first_answer_ms.runs == 1
 
 
 @pytest.mark.parametrize(
@@ -246,31 +246,31 @@ def test_a_row_that_fails_keeps_what_it_had_finished(
 ) -> None:
     rows = [_sleeper(tmp_path, "fails", seconds=0.001, calls=calls), _sleeper(tmp_path, "fine", seconds=0.001)]
     found = measure_speed(rows, images, _quick(), lambda text: None).rows
-    assert found["test/fails"]["speed_error"] == "no calls left"
-    speed = found["test/fails"]["speed"]
+    assert found["test/fails"].speed_error == "no calls left"
+    speed = found["test/fails"].speed
     if finished is None:
         assert speed == {}
     else:
         whole, batches = finished
-        assert speed["1"]["inference_ms"]["runs"] == 6
-        assert (speed["1"]["file_to_decision_ms"] is not None) == whole
-        assert list(speed["1"]["images_per_second"]) == batches
-    fine = found["test/fine"]["speed"]["1"]
-    assert fine["file_to_decision_ms"]["runs"] == 6
-    assert list(fine["images_per_second"]) == ["1", "4"]
+        assert speed["1"].inference_ms.runs == 6
+        assert (speed["1"].file_to_decision_ms is not None) == whole
+        assert list(speed["1"].images_per_second) == batches
+    fine = found["test/fine"].speed["1"]
+    assert fine.file_to_decision_ms.runs == 6
+    assert list(fine.images_per_second) == ["1", "4"]
 
 
 def test_the_embedded_model(images: list[Path]) -> None:
     row = _row("onnx", "onnxruntime")
     found = measure_speed([row], images, _quick(batches=(1,), first_answers=1), lambda text: None)
     result = found.rows[row.id]
-    assert result["speed_error"] is None
-    speed = result["speed"]["1"]
-    assert speed["file_to_decision_ms"]["p50"] > 0
+    assert result.speed_error is None
+    speed = result.speed["1"]
+    assert speed.file_to_decision_ms.p50 > 0
     # A process with imports and a session cannot be quicker than an inference.
-    assert result["first_answer_ms"]["p50"] > speed["inference_ms"]["p50"]
+    assert result.first_answer_ms.p50 > speed.inference_ms.p50
     # numpy, Pillow and onnxruntime alone need 50 MB.
-    assert 50 < result["peak_memory_mb"] < 1000
+    assert 50 < result.peak_memory_mb < 1000
 
 
 def test_first_answer_of_a_known_sleep(images: list[Path], tmp_path: Path) -> None:
@@ -280,10 +280,10 @@ def test_first_answer_of_a_known_sleep(images: list[Path], tmp_path: Path) -> No
     found = first_answers([row], images[0], threads=1, runs=2, timeout_s=60, errors=errors)[row.id]
     assert errors == {}
     # The sleep, and on top what starting Python and importing numpy takes: 20 ms at the very least.
-    assert found["first_answer_ms"]["p50"] > 520
-    assert found["first_answer_ms"]["runs"] == 2
+    assert found.milliseconds.p50 > 520
+    assert found.milliseconds.runs == 2
     # Of the child alone; this process holds 400 MB more.
-    assert 10 < found["peak_memory_mb"] < ballast.nbytes / 1e6
+    assert 10 < found.peak_memory_mb < ballast.nbytes / 1e6
 
 
 def test_a_first_answer_that_fails(images: list[Path], tmp_path: Path) -> None:
