@@ -17,7 +17,7 @@ from benchmarks.quality import quality
 from benchmarks.studies.__main__ import STUDIES
 from benchmarks.studies.documents.fill import DOCUMENTS, filled
 from benchmarks.studies.documents.results import EMBEDDED_ROW, EMBEDDED_RUN, OLDER, RESULTS, RUN
-from benchmarks.studies.edge_model.reproduction import RUNS, Run
+from benchmarks.studies.edge_model.reproduction_runs import RUNS, Run
 from fracture_edge.classifier import FractureClassifier
 from train.json_records import to_plain
 
@@ -125,7 +125,9 @@ def _studies_shown(repository: Path) -> list[tuple[str, str]]:
             found += [line for block in blocks for line in block.splitlines()]
         shown += [(path.name, " ".join(each.split())) for each in found]
     module = "python -m benchmarks.studies "
-    return sorted({(name, words.partition(module)[2]) for name, words in shown if module in words})
+    studies = {(name, words.partition(module)[2]) for name, words in shown if module in words}
+    # The list of all studies is no study.
+    return sorted((name, words) for name, words in studies if words != "--help")
 
 
 def test_every_study_shown_takes_its_options(repository: Path) -> None:

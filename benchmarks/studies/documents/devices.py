@@ -1,10 +1,9 @@
 """Blocks of the documents about speed, and about other processors."""
 
-import json
-from dataclasses import asdict
-
-from benchmarks.environment import Environment
 from benchmarks.report import prose
+from benchmarks.speed.device_cost import DeviceCost
+from benchmarks.speed.latency import Percentiles
+from benchmarks.studies.cost.training_speed import TrainingSpeed
 from benchmarks.studies.documents.results import (
     EMBEDDED_ELSEWHERE,
     EMBEDDED_ROW,
@@ -13,137 +12,152 @@ from benchmarks.studies.documents.results import (
     RESULTS,
     RUN,
     read_predictions,
-    read_result,
     read_run,
+    read_stored,
     row_of,
 )
-from benchmarks.studies.robustness.unlike import table_of
-from train.evaluation.formatting import NONE, megabytes, times
-from train.json_records import from_plain
+from benchmarks.studies.processors.comparison import Emulation
+from benchmarks.studies.robustness.unlike import Unlike, table_of
+from train.evaluation.formatting import NONE, markdown_table, megabytes, times
+from train.json_records import from_plain, read_json
 
 
 def startup() -> str:
     """Say how long the process of one answer takes."""
-    result = read_result("device-cost.json")
-    start, machine = result["startup"], result["environment"]
+    result = read_stored(DeviceCost, "device-cost.json")
+    start, machine = result.startup, result.environment
     return (
         f"The whole process `fracture-edge classify one.png`, from start to exit, takes\n"
-        f"{start['classify']['p50']:.0f} ms (p90 {start['classify']['p90']:.0f} ms): {times(start['ratio'])} the "
-        f"{start['yardstick']['p50']:.0f} ms of\n"
-        f'`python -c "import numpy, PIL.Image, onnxruntime"`, started in turn, {start["classify"]["runs"]} runs '
-        f"of each, and needs {result['peak_memory_mb']['one']:.0f} MB at its peak\n"
-        f"({machine['cpu']}, {machine['cores']} cores; `python -P -m benchmarks.speed.device_cost`).\n"
+        f"{start.classify.p50:.0f} ms (p90 {start.classify.p90:.0f} ms): {times(start.ratio)} the "
+        f"{start.yardstick.p50:.0f} ms of\n"
+        f'`python -c "import numpy, PIL.Image, onnxruntime"`, started in turn, {start.classify.runs} runs '
+        f"of each, and needs {_megabytes(result.peak_memory_mb.one)} MB at its peak\n"
+        f"({machine.cpu}, {machine.cores} cores; `python -P -m benchmarks.speed.device_cost`).\n"
     )
 
 
 def device() -> str:
     """Compare what an answer costs with its yardsticks, and say what memory it needs."""
-    result = read_result("device-cost.json")
+    result = read_stored(DeviceCost, "device-cost.json")
     start, images, memory, machine = (
-        result[name] for name in ("startup", "large_jpegs", "peak_memory_mb", "environment")
+        result.startup,
+        result.large_jpegs,
+        result.peak_memory_mb,
+        result.environment,
     )
-    versions = machine["versions"]
-    rows = (
+    rows = [
         (
             "whole process of `classify one.png`",
-            start["classify"],
+            _spread(start.classify),
             '`python -c "import numpy, PIL.Image, onnxruntime"`',
-            start["yardstick"],
-            start["ratio"],
+            _spread(start.yardstick),
+            times(start.ratio),
         ),
         *(
             (
-                f"a {large['stored']} grey JPEG of {megabytes(large['bytes'])} MB (grain of {large['grain']:g} "
+                f"a {large.stored} grey JPEG of {megabytes(large.bytes)} MB (grain of {large.grain:g} "
                 "grey levels), from file to decision",
-                large["file_to_decision"],
-                f"libjpeg alone, at the same reduced scale ({large['decoded']})",
-                large["decode"],
-                large["ratio"],
+                _spread(large.file_to_decision),
+                f"libjpeg alone, at the same reduced scale ({large.decoded})",
+                _spread(large.decode),
+                times(large.ratio),
             )
             for large in images
         ),
-    )
-    lines = ["| what | ms (p90) | yardstick | ms (p90) | ratio |", "|" + " --- |" * 5]
-    lines += [
-        f"| {what} | {_spread(taken)} | {yardstick} | {_spread(least)} | {times(found)} |"
-        for what, taken, yardstick, least, found in rows
     ]
-    return "\n".join(lines) + (
-        f"\n\nPeak memory of a process that classifies one small picture {memory['one']:.0f} MB, the large JPEG "
-        f"{memory['large_jpeg']:.0f} MB, {result['many']} small pictures with `--jobs 1` "
-        f"{memory['many']:.0f} MB.\n"
-        f"{start['classify']['runs']} processes and {images[0]['decode']['runs']} decisions of each, in turns, "
+    table = markdown_table(("what", "ms (p90)", "yardstick", "ms (p90)", "ratio"), rows)
+    return (
+        f"{table}\n"
+        f"Peak memory of a process that classifies one small picture {_megabytes(memory.one)} MB, the large JPEG "
+        f"{_megabytes(memory.large_jpeg)} MB, {result.many} small pictures with `--jobs 1` "
+        f"{_megabytes(memory.many)} MB.\n"
+        f"{start.classify.runs} processes and {images[0].decode.runs} decisions of each, in turns, "
         f"with default threads; the ratio is the median of the turns' with its 95 % interval. "
-        f"{machine['cpu']}, {machine['cores']} cores,\nPython {machine['python']}, onnxruntime "
-        f"{versions['onnxruntime']}, NumPy {versions['numpy']}, Pillow {versions['pillow']}.\n"
+        f"{machine.cpu}, {machine.cores} cores,\nPython {machine.python}, onnxruntime "
+        f"{machine.versions['onnxruntime']}, NumPy {machine.versions['numpy']}, "
+        f"Pillow {machine.versions['pillow']}.\n"
     )
 
 
-def _spread(milliseconds: dict[str, float]) -> str:
-    return f"{milliseconds['p50']:.1f} ({milliseconds['p90']:.1f})"
+def _spread(milliseconds: Percentiles) -> str:
+    return f"{milliseconds.p50:.1f} ({milliseconds.p90:.1f})"
+
+
+def _megabytes(memory: float | None) -> str:
+    return NONE if memory is None else f"{memory:.0f}"
 
 
 def training_speed() -> str:
     """Tabulate images a second in training, beside a constant batch."""
-    result = read_result("training-speed.json")
-    machine = result["environment"]
-    lines = [
-        "| network | input | trained | precision | images/s | constant batch | ratio (rounds) |",
-        "|" + " --- |" * 7,
-    ]
-    for row in result["models"]:
-        rounds = ", ".join(f"{ratio:.2f}" for ratio in row["ratios"])
-        lines.append(
-            f"| {row['model']} | {row['input']} | {row['trainable']} | {row['precision']} | "
-            f"{row['images_per_second']:.1f} | {row['images_per_second_constant_batch']:.1f} | "
-            f"{row['ratio']:.2f} ({rounds}) |"
-        )
-    lines += [
-        "",
-        f"Batches of {result['models'][0]['batch_size']}, {result['batches']} of them a round, "
-        f"{result['rounds']} rounds; the ratio is the median of the rounds'. {result['models'][0]['device']}, "
-        f"{machine['cpu']}.",
-    ]
-    return "\n".join(lines) + "\n"
+    result = read_stored(TrainingSpeed, "training-speed.json")
+    table = markdown_table(
+        ("network", "input", "trained", "precision", "images/s", "constant batch", "ratio (rounds)"),
+        (
+            (
+                row.model,
+                row.input,
+                row.trainable,
+                row.precision,
+                f"{row.images_per_second:.1f}",
+                f"{row.images_per_second_constant_batch:.1f}",
+                f"{row.ratio:.2f} ({', '.join(f'{ratio:.2f}' for ratio in row.ratios)})",
+            )
+            for row in result.models
+        ),
+    )
+    first = result.models[0]
+    return (
+        f"{table}\nBatches of {first.batch_size}, {result.batches} of them a round, {result.rounds} rounds; the "
+        f"ratio is the median of the rounds'. {first.device}, {result.environment.cpu}.\n"
+    )
 
 
 def onednn() -> str:
     """Compare training by two sets of kernels on a processor without AVX-512."""
-    ours, own = read_result("training-speed-avx2.json"), read_result("training-speed-avx2-own-kernels.json")
-    machine = from_plain(Environment, ours["environment"], "training-speed-avx2.json")
-    lines = ["| network | input | images/s | by TensorFlow's own kernels | ratio |", "|" + " --- |" * 5]
-    for row, slow in zip(ours["models"], own["models"], strict=True):
-        fast, slower = row["images_per_second"], slow["images_per_second"]
-        lines.append(f"| {row['model']} | {row['input']} | {fast:.1f} | {slower:.1f} | {fast / slower:.1f} |")
-    return "\n".join(lines) + (
-        f"\n\nBatches of {ours['models'][0]['batch_size']}, {ours['batches']} of them a round, median of "
-        f"{ours['rounds']} rounds. {prose.machine(machine)}.\n"
+    ours = read_stored(TrainingSpeed, "training-speed-avx2.json")
+    own = read_stored(TrainingSpeed, "training-speed-avx2-own-kernels.json")
+    rows = []
+    for row, slow in zip(ours.models, own.models, strict=True):
+        fast, slower = row.images_per_second, slow.images_per_second
+        rows.append((row.model, row.input, f"{fast:.1f}", f"{slower:.1f}", f"{fast / slower:.1f}"))
+    table = markdown_table(("network", "input", "images/s", "by TensorFlow's own kernels", "ratio"), rows)
+    return (
+        f"{table}\nBatches of {ours.models[0].batch_size}, {ours.batches} of them a round, median of "
+        f"{ours.rounds} rounds. {prose.machine(ours.environment)}.\n"
     )
 
 
 def emulation() -> str:
     """Tabulate what emulated processors decided otherwise."""
-    lines = [
-        "| file, SHA-256 | opened | emulated processor | images | same decisions | "
-        "largest / mean difference of P | qemu |",
-        "|" + " --- |" * 7,
-    ]
+    rows = []
     for path in sorted((RESULTS / "emulation").glob("*.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        there = result["emulated"]
-        opened = "plain" if result["plain"] else "by our classifier"
+        result = from_plain(Emulation, read_json(path), str(path))
+        there = result.emulated
         # Older files count two images without an answer as the same decision.
-        same = result["answered"] - sum(
-            None not in (pair["native"]["probability"], pair["emulated"]["probability"])
-            for pair in result["differing"]
+        same = result.answered - sum(
+            None not in (pair.native.probability, pair.emulated.probability) for pair in result.differing
         )
-        lines.append(
-            f"| `{result['model']}`, {result['model_sha256'][:12]} | {opened} | "
-            f"{there['architecture']} {there['cpu']} | {result['answered']} | "
-            f"{same} | {result['largest_difference']:.1e} / {result['mean_difference']:.1e} | "
-            f"{there['qemu'].split()[2]} |"
+        rows.append(
+            (
+                f"`{result.model}`, {result.model_sha256[:12]}",
+                "plain" if result.plain else "by our classifier",
+                f"{there.architecture} {there.cpu}",
+                result.answered,
+                same,
+                f"{result.largest_difference:.1e} / {result.mean_difference:.1e}",
+                there.qemu.split()[2],
+            )
         )
-    return "\n".join(lines) + "\n"
+    header = (
+        "file, SHA-256",
+        "opened",
+        "emulated processor",
+        "images",
+        "same decisions",
+        "largest / mean difference of P",
+        "qemu",
+    )
+    return markdown_table(header, rows)
 
 
 def older() -> str:
@@ -161,22 +175,24 @@ def _on_two(first: str, second: str) -> str:
     runs = [read_run(name) for name in (first, second)]
     here, there = ({line["path"]: line[EMBEDDED_ROW] for line in read_predictions(run)} for run in runs)
     same = sum(here.get(path) == answer for path, answer in there.items())
-    lines = [
-        "| processor | file, SHA-256 | threads | inference p50 (p90) ms | file to decision p50 ms | peak MB |",
-        "|" + " --- |" * 6,
-    ]
+    header = (
+        "processor",
+        "file, SHA-256",
+        "threads",
+        "inference p50 (p90) ms",
+        "file to decision p50 ms",
+        "peak MB",
+    )
+    rows = []
     for run in runs:
         row = row_of(run, EMBEDDED_ROW)
         processor = f"{run.environment.cpu} ({', '.join(run.environment.cpu_flags)})"
-        memory = NONE if row.peak_memory_mb is None else f"{row.peak_memory_mb:.0f}"
         for threads, speed in (row.speed or {}).items():
-            whole = speed.file_to_decision_ms
-            lines.append(
-                f"| {processor} | {row.sha256[:12]} | {threads} | {_spread(asdict(speed.inference_ms))} | "
-                f"{NONE if whole is None else f'{whole.p50:.1f}'} | {memory} |"
-            )
-    return "\n".join(lines) + (
-        f"\n\nP(fractured) of {same} of the {len(there)} test images is the same in all six decimals.\n"
+            whole = NONE if speed.file_to_decision_ms is None else f"{speed.file_to_decision_ms.p50:.1f}"
+            memory = _megabytes(row.peak_memory_mb)
+            rows.append((processor, row.sha256[:12], threads, _spread(speed.inference_ms), whole, memory))
+    return markdown_table(header, rows) + (
+        f"\nP(fractured) of {same} of the {len(there)} test images is the same in all six decimals.\n"
     )
 
 
@@ -184,10 +200,10 @@ def unlike() -> str:
     """Tabulate which pictures were flagged as unusable."""
     parts = []
     for path in sorted((RESULTS / "unlike").glob("*.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        kind = "with" if result["typicality"] else "without"
+        result = from_plain(Unlike, read_json(path), str(path))
+        kind = "with" if result.typicality else "without"
         parts.append(
-            f"`{result['model']}` (SHA-256 {result['model_sha256'][:12]}), "
+            f"`{result.model}` (SHA-256 {result.model_sha256[:12]}), "
             f"{kind} the distance of its features:\n\n{table_of(result)}"
         )
     return "\n".join(parts)

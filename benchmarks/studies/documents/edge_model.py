@@ -1,34 +1,61 @@
 """Blocks of the documents about how `edge` was found and what it withstands."""
 
-import json
-
-from benchmarks.studies.documents.aims import table_of
+from benchmarks.result import BenchmarkResult
+from benchmarks.studies.documents.aims import Latency, Reached, table_of
 from benchmarks.studies.documents.results import (
     EMBEDDED_ELSEWHERE,
     EMBEDDED_ROW,
     EMBEDDED_RUN,
     RESULTS,
-    read_entries,
-    read_result,
+    quality_of,
+    read_run,
+    read_stored,
+    row_of,
 )
-from benchmarks.studies.edge_model import cross_validated, frozen_features, run_log
+from benchmarks.studies.edge_model import cross_validated, run_log
+from benchmarks.studies.edge_model.answers import Answers
 from benchmarks.studies.edge_model.averaged import averaged as average
-from benchmarks.studies.edge_model.cross_validated import Answers
-from benchmarks.studies.robustness import stress
-from train.evaluation.formatting import interval
+from benchmarks.studies.edge_model.frozen_features import FrozenFeatures
+from benchmarks.studies.edge_model.frozen_features import table_of as table_of_frozen
+from benchmarks.studies.edge_model.learning_curve import Curve
+from benchmarks.studies.robustness.stress_result import Stress, side_by_side
+from fracture_edge.errors import FractureEdgeError
+from train.evaluation.formatting import interval, markdown_table
+from train.evaluation.metrics import UNDEFINED
 
 _DEEP = "preprocessing.height=224, preprocessing.width=224, options.deep_evidence=true"
 
 
 def runs() -> str:
     """Tabulate the log of training runs."""
-    return run_log.table_of(json.loads(run_log.LOG.read_text(encoding="utf-8")))
+    return run_log.table_of(run_log.read_log())
 
 
 def aims() -> str:
     """Tabulate what was to be reached, and what was."""
-    runs = [read_result(EMBEDDED_RUN), read_result(EMBEDDED_ELSEWHERE)]
-    return table_of(runs, read_entries("folds.json"), shipped=EMBEDDED_ROW, exported="edge/onnx int8")
+    shipped, exported = read_run(EMBEDDED_RUN), row_of(read_run(EMBEDDED_RUN), "edge/onnx int8")
+    figures = quality_of(shipped, EMBEDDED_ROW).metrics
+    return table_of(
+        Reached(
+            auroc=figures["auroc"],
+            ece=figures["ece"],
+            size=row_of(shipped, EMBEDDED_ROW).bytes,
+            rounding=UNDEFINED if exported.against_source is None else exported.against_source.auroc_change,
+            latencies=tuple(_latency(run) for run in (shipped, read_run(EMBEDDED_ELSEWHERE))),
+            networks=_networks("folds.json"),
+        )
+    )
+
+
+def _latency(run: BenchmarkResult) -> Latency:
+    speed = (row_of(run, EMBEDDED_ROW).speed or {}).get("1")
+    if speed is None:
+        raise FractureEdgeError(f"the run of {run.created} has no speed of '{EMBEDDED_ROW}' on one thread")
+    return Latency(run.environment.cpu, speed.inference_ms.p50)
+
+
+def _networks(name: str) -> list[cross_validated.Network]:
+    return cross_validated.read_networks(RESULTS / name)
 
 
 def averaged() -> str:
@@ -40,12 +67,12 @@ def averaged() -> str:
 
 def folds() -> str:
     """Tabulate the networks that were cross-validated on the same folds."""
-    return cross_validated.table_of(read_entries("folds.json"))
+    return cross_validated.table_of(_networks("folds.json"))
 
 
 def ablations() -> str:
     """Tabulate what single changes of a recipe do."""
-    return cross_validated.table_of(read_entries("ablations.json"))
+    return cross_validated.table_of(_networks("ablations.json"))
 
 
 def larger() -> str:
@@ -61,47 +88,48 @@ def larger() -> str:
 
 def frozen() -> str:
     """Tabulate what frozen features tell."""
-    return frozen_features.table_of(read_result("frozen-features.json"))
+    return table_of_frozen(read_stored(FrozenFeatures, "frozen-features.json"))
 
 
 def frozen_deep() -> str:
     """Tabulate what frozen features tell with those of earlier maps."""
-    return frozen_features.table_of(read_result("frozen-features-deep.json"))
+    return table_of_frozen(read_stored(FrozenFeatures, "frozen-features-deep.json"))
 
 
 def frozen_larger() -> str:
     """Tabulate what frozen features of the larger variant tell."""
-    return frozen_features.table_of(read_result("frozen-features-lite2.json"))
+    return table_of_frozen(read_stored(FrozenFeatures, "frozen-features-lite2.json"))
 
 
 def learning_curve(name: str) -> str:
     """Tabulate AUROC over the size of the training set."""
-    result = read_result(name)
-    lines = ["| training images | fractured | epochs | validation AUROC |", "|" + " --- |" * 4]
-    lines += [
-        f"| {point['images']} | {point['fractured']} | {point['epochs']} | {interval(point['auroc'])} |"
-        for point in result["points"]
-    ]
-    spec = result["recipe"]["preprocessing"]
-    return "\n".join(lines) + (
-        f"\n\n`{result['model']}`, {spec['height']}x{spec['width']}, from {result['initial_weights']}, seed "
-        f"{result['seed']}; {result['validation']['images']} validation images, "
-        f"{result['validation']['fractured']} of them fractured. {result['device']}.\n"
+    result = read_stored(Curve, name)
+    table = markdown_table(
+        ("training images", "fractured", "epochs", "validation AUROC"),
+        ((point.images, point.fractured, point.epochs, interval(point.auroc)) for point in result.points),
+    )
+    spec, judged = result.recipe["preprocessing"], result.validation
+    return (
+        f"{table}\n`{result.model}`, {spec['height']}x{spec['width']}, from {result.initial_weights}, seed "
+        f"{result.seed}; {judged.images} validation images, {judged.fractured} of them fractured. "
+        f"{result.device}.\n"
     )
 
 
 def robust() -> str:
     """Compare on validation: the embedded model, the one before, and the same recipe once more."""
     results = {
-        f"{name} (SHA-256 {result['model_sha256'][:12]})": result
-        for name, result in (
-            ("run 1", read_result("stress-val-before.json")),
-            ("run 11", read_result("stress-val-embedded.json")),
-            ("run 16", read_result("stress-val-rebuilt.json")),
+        name: read_stored(Stress, file)
+        for name, file in (
+            ("run 1", "stress-val-before.json"),
+            ("run 11", "stress-val-embedded.json"),
+            ("run 16", "stress-val-rebuilt.json"),
         )
     }
     first = next(iter(results.values()))
+    fractured = 0 if first.pointing is None else first.pointing.images
+    columns = {f"{name} (SHA-256 {result.model_sha256[:12]})": result for name, result in results.items()}
     return (
-        f"{stress.side_by_side(results)}\nAUROC on the {first['split']} split with 95 % intervals of a bootstrap "
-        f"over groups; {first['pointing']['images']} of its images are fractured.\n"
+        f"{side_by_side(columns)}\nAUROC on the {first.split} split with 95 % intervals of a bootstrap "
+        f"over groups; {fractured} of its images are fractured.\n"
     )

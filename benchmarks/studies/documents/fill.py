@@ -28,17 +28,17 @@ from benchmarks.studies.documents.results import (
     RUN,
     quality_of,
     read_predictions,
-    read_result,
     read_run,
+    read_stored,
     with_rows,
 )
 from benchmarks.studies.edge_model import reproduction
-from benchmarks.studies.robustness import stress
+from benchmarks.studies.robustness.stress_result import Stress, tables_of, worst
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from train.data.dataset import SPLITS
-from train.evaluation.formatting import interval
+from train.evaluation.formatting import interval, markdown_table
 from train.evaluation.paired import compare_pairs
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -86,12 +86,12 @@ def _card() -> str:
 def _splits() -> str:
     with (RESULTS / "fracatlas-splits.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    lines = ["| split | images | fractured | groups |", "| --- | --- | --- | --- |"]
+    lines = []
     for split in SPLITS:
         part = [row for row in rows if row["split"] == split]
         fractured = sum(row["label"] == "1" for row in part)
-        lines.append(f"| {split} | {len(part)} | {fractured} | {len({row['group'] for row in part})} |")
-    return "\n".join(lines) + "\n"
+        lines.append((split, len(part), fractured, len({row["group"] for row in part})))
+    return markdown_table(("split", "images", "fractured", "groups"), lines)
 
 
 def _training() -> str:
@@ -125,7 +125,7 @@ def _before() -> str:
     threshold = run.models["embedded"].threshold
     older = {row["path"]: row[EMBEDDED_ROW] for row in read_predictions(read_run(RUN))}
     rows = read_predictions(run)
-    lines = ["| images | images (fractured) | AUROC, this model less the one before |", "|" + " --- |" * 3]
+    lines = []
     for name, part in (
         ("all", rows),
         ("hands", [row for row in rows if row["body_part"] == "hand"]),
@@ -139,17 +139,17 @@ def _before() -> str:
             np.array([float(row[EMBEDDED_ROW]) for row in part]),
             threshold,
         ).auroc_change
-        lines.append(f"| {name} | {len(part)} ({sum(labels)}) | {interval(change)} |")
-    return "\n".join(lines) + "\n"
+        lines.append((name, f"{len(part)} ({sum(labels)})", interval(change)))
+    return markdown_table(("images", "images (fractured)", "AUROC, this model less the one before"), lines)
 
 
 def _stress() -> str:
-    result = read_result("stress-embedded.json")
-    name, worst = stress.worst(result)
+    result = read_stored(Stress, "stress-embedded.json")
+    name, found = worst(result)
     return (
-        f"The {result['split']} split, `{result['model']}` (SHA-256 {result['model_sha256'][:12]}); 95 % "
+        f"The {result.split} split, `{result.model}` (SHA-256 {result.model_sha256[:12]}); 95 % "
         f"intervals, changes against the unchanged images in the same draws of a bootstrap over groups.\n\n"
-        f"{stress.tables_of(result)}\nThe worst of the degradations: {name}, AUROC {interval(worst.to_json())}.\n"
+        f"{tables_of(result)}\nThe worst of the degradations: {name}, AUROC {interval(found)}.\n"
     )
 
 

@@ -1,16 +1,18 @@
 """Where the measured results of the documents lie, and how they are read."""
 
 import csv
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from benchmarks.measured_row import MeasuredRow, Quality
 from benchmarks.result import BenchmarkResult
 from benchmarks.result import read_result as read_benchmark
 from fracture_edge.errors import FractureEdgeError
+from train.json_records import from_plain, read_json
+
+Record = TypeVar("Record")
 
 ROOT = Path(__file__).resolve().parents[3]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -25,16 +27,13 @@ OLDER = "fracatlas-avx2.json"
 EMBEDDED_ROW = "embedded/onnx int8"
 
 
-def read_result(name: str) -> dict[str, Any]:
-    """Read a JSON file of `RESULTS`."""
-    values: dict[str, Any] = json.loads((RESULTS / name).read_text(encoding="utf-8"))
-    return values
+def read_stored(kind: type[Record], name: str) -> Record:
+    """Read a record of `RESULTS`.
 
-
-def read_entries(name: str) -> list[dict[str, Any]]:
-    """Read what `benchmarks.studies.edge_model.cross_validated` wrote."""
-    values: list[dict[str, Any]] = json.loads((RESULTS / name).read_text(encoding="utf-8"))
-    return values
+    Raises:
+        FractureEdgeError: It is not there, or of another kind.
+    """
+    return from_plain(kind, read_json(RESULTS / name), name)
 
 
 def read_run(name: str) -> BenchmarkResult:

@@ -12,7 +12,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from benchmarks.studies.edge_model.cross_validated import Answers
+from benchmarks.studies.edge_model.answers import Answers
 from fracture_edge.errors import FractureEdgeError
 from train.evaluation.formatting import interval
 from train.evaluation.metrics import auroc
@@ -40,7 +40,7 @@ def averaged(answers: Answers, names: Sequence[str], *, resamples: int = 2000) -
     together = Answers(answers.images, {names[0]: answers.given[names[0]], "average": 1 / (1 + np.exp(-log_odds))})
     labels = [int(label) for _, _, label, _ in answers.images]
     groups = [group or path for path, _, _, group in answers.images]
-    found = auroc(labels, together.given["average"], groups, resamples=resamples).to_json()
+    found = auroc(labels, together.given["average"], groups, resamples=resamples)
     change = together.change(names[0], "average", resamples=resamples)
     return (
         f"The log-odds of {' and '.join(names)} averaged: AUROC {interval(found)}, "

@@ -7,16 +7,15 @@ wider sums there; models for `safe` need no such favour (``--plain``) and must d
 same, and models for `arm64` on aarch64. qemu-user runs the device package there; its times mean nothing.
 """
 
-import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from benchmarks.environment import environment
+from benchmarks.environment import Environment
+from benchmarks.studies.processors.comparison import Emulated, Emulation, Native, compare
 from benchmarks.studies.processors.emulator import (
     DEFAULT_CPUS,
     SYSROOT_VARIABLE,
@@ -29,48 +28,10 @@ from benchmarks.studies.processors.sysroot import prepare
 from fracture_edge.batch.inputs import expand
 from fracture_edge.console import say
 from fracture_edge.errors import EXIT_FAILED, FractureEdgeError
-from fracture_edge.files import atomic_write_text
 from fracture_edge.modelfile import read_model
+from train.json_records import write_record
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-Record = Mapping[str, Any]
-
-
-def compare(native: Sequence[Record], other: Sequence[Record]) -> dict[str, Any]:
-    """Compare decisions and probabilities image by image.
-
-    Args:
-        native: Records of `Answers`.
-        other: Of the same images in the same order.
-
-    Returns:
-        Images, those that both answer, those of them with the same decision, the records whose decisions differ,
-        and the largest and mean |difference of probability| of the images that both answer.
-
-    Raises:
-        FractureEdgeError: No image has an answer in both.
-    """
-    pairs = list(zip(native, other, strict=True))
-    differing = [pair for pair in pairs if pair[0]["decision"] != pair[1]["decision"]]
-    answered = [pair for pair in pairs if None not in (pair[0]["probability"], pair[1]["probability"])]
-    differences = [abs(one["probability"] - two["probability"]) for one, two in answered]
-    if not differences:
-        raise FractureEdgeError(f"none of the {len(pairs)} images has an answer in both; give radiographs")
-    return {
-        "images": len(pairs),
-        "answered": len(answered),
-        "same_decisions": sum(one["decision"] == two["decision"] for one, two in answered),
-        "largest_difference": max(differences),
-        "mean_difference": mean(differences),
-        "differing": [
-            {"path": Path(one["path"]).name, "native": _judgement(one), "emulated": _judgement(two)}
-            for one, two in differing
-        ],
-    }
-
-
-def _judgement(record: Record) -> dict[str, Any]:
-    return {name: record[name] for name in ("status", "decision", "probability")}
 
 
 def check(
@@ -81,7 +42,7 @@ def check(
     cpu: str | None = None,
     sysroot: Path | None = None,
     plain: bool = False,
-) -> dict[str, Any]:
+) -> Emulation:
     """Run a model on this processor and on an emulated one, and compare.
 
     Args:
@@ -92,9 +53,6 @@ def check(
         sysroot: For aarch64, see `emulated`.
         plain: Whether to open it there without our session options, see `ask`.
 
-    Returns:
-        What `compare` gives, and under what it was measured.
-
     Raises:
         FractureEdgeError: Something is missing, a process failed, or the emulated x86 has AVX-512.
     """
@@ -104,26 +62,28 @@ def check(
     native, other = ask(Python(), model, images), ask(python, model, images, plain=plain)
     if arch == "x86_64" and any(feature.startswith("AVX512") for feature in other.cpu_features):
         raise FractureEdgeError(f"-cpu {chosen} has AVX-512; choose one without, such as {DEFAULT_CPUS[arch]}")
-    return {
-        **compare(native.records, other.records),
-        "model": model.name,
-        "plain": plain,
-        "model_sha256": sha256,
-        "emulated": {
-            "architecture": arch,
-            "cpu": chosen,
-            "cpu_features": other.cpu_features,
-            "qemu": _version(python.command[0]),
-            "versions": other.versions,
-            "p50_ms": other.milliseconds,
-        },
-        "native": {
-            "cpu_features": native.cpu_features,
-            "versions": native.versions,
-            "p50_ms": native.milliseconds,
-        },
-        "environment": environment(),
-    }
+    compared = compare(native.records, other.records)
+    return Emulation(
+        images=compared.images,
+        answered=compared.answered,
+        same_decisions=compared.same_decisions,
+        largest_difference=compared.largest_difference,
+        mean_difference=compared.mean_difference,
+        differing=compared.differing,
+        model=model.name,
+        plain=plain,
+        model_sha256=sha256,
+        emulated=Emulated(
+            architecture=arch,
+            cpu=chosen,
+            cpu_features=other.cpu_features,
+            qemu=_version(python.command[0]),
+            versions=other.versions,
+            p50_ms=other.milliseconds,
+        ),
+        native=Native(native.cpu_features, native.versions, native.milliseconds),
+        environment=Environment.here(),
+    )
 
 
 def _version(emulator: str) -> str:
@@ -183,9 +143,9 @@ def run(
     files = spread(files, count or len(files))
     result = check(model, files, arch=arch.value, cpu=cpu, sysroot=sysroot, plain=plain)
     if output is not None:
-        atomic_write_text(output, json.dumps(result, indent=2) + "\n")
+        write_record(output, result)
     print(_summary(result))
-    if result["differing"]:
+    if result.differing:
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -195,18 +155,18 @@ def spread(files: Sequence[Path], count: int) -> list[Path]:
     return [files[number * len(files) // kept] for number in range(kept)]
 
 
-def _summary(result: Record) -> str:
-    there = result["emulated"]
+def _summary(result: Emulation) -> str:
+    there = result.emulated
     lines = [
-        f"{result['model']}: {result['same_decisions']} of {result['answered']} decisions the same on "
-        f"{there['architecture']} {there['cpu']}",
-        f"difference of probability: largest {result['largest_difference']:.2e}, "
-        f"mean {result['mean_difference']:.2e} over {result['answered']} images",
-        f"one image: {there['p50_ms']:.0f} ms emulated, {result['native']['p50_ms']:.0f} ms here",
+        f"{result.model}: {result.same_decisions} of {result.answered} decisions the same on "
+        f"{there.architecture} {there.cpu}",
+        f"difference of probability: largest {result.largest_difference:.2e}, "
+        f"mean {result.mean_difference:.2e} over {result.answered} images",
+        f"one image: {there.p50_ms:.0f} ms emulated, {result.native.p50_ms:.0f} ms here",
     ]
     lines += [
-        f"{entry['path']}: {entry['native']['decision']} ({entry['native']['probability']}) here, "
-        f"{entry['emulated']['decision']} ({entry['emulated']['probability']}) emulated"
-        for entry in result["differing"]
+        f"{entry.path}: {entry.native.decision} ({entry.native.probability}) here, "
+        f"{entry.emulated.decision} ({entry.emulated.probability}) emulated"
+        for entry in result.differing
     ]
     return "\n".join(lines)

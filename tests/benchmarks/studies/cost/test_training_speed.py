@@ -1,6 +1,7 @@
 """What the timing of a training step says of itself; how fast it is, is no test."""
 
 import json
+import os
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.studies.cost import training_speed as module
-from benchmarks.studies.cost.training_speed import training_speed
+from benchmarks.studies.cost.training_speed import NetworkSpeed, training_speed
 from fracture_edge.preprocess import Preprocessing
 from train.data.augment import Augmentation
+from train.device import Device
+from train.json_records import to_plain
 from train.recipes.recipe import Phase, Recipe
 
 RECIPE = Recipe(
@@ -28,19 +31,19 @@ RECIPE = Recipe(
 
 def test_speed_of_a_tiny_network() -> None:
     # Of an odd number of values the median is one of them, rounded or not.
-    result = training_speed(RECIPE, batches=2, rounds=3)
-    assert {name: result[name] for name in ("model", "input", "batch_size", "trainable")} == {
+    result = training_speed(RECIPE, Device("CPU", 1, "float32"), batches=2, rounds=3)
+    assert {name: getattr(result, name) for name in ("model", "input", "batch_size", "trainable")} == {
         "model": "custom_cnn",
         "input": "32x48",
         "batch_size": 4,
         "trainable": "head and last 2 layers",
     }
-    assert len(result["ratios"]) == 3
-    assert result["ratio"] == statistics.median(result["ratios"])
-    assert min(result["ratios"]) > 0
-    assert result["images_per_second"] > 0
-    assert result["images_per_second_constant_batch"] > 0
-    json.dumps(result)
+    assert len(result.ratios) == 3
+    assert result.ratio == statistics.median(result.ratios)
+    assert min(result.ratios) > 0
+    assert result.images_per_second > 0
+    assert result.images_per_second_constant_batch > 0
+    json.dumps(to_plain(result))
 
 
 def test_the_command_writes_what_it_measured(
@@ -48,9 +51,20 @@ def test_the_command_writes_what_it_measured(
 ) -> None:
     asked = []
 
-    def measure(recipe: Recipe, *, batches: int, rounds: int) -> dict[str, object]:
+    def measure(recipe: Recipe, device: Device, *, batches: int, rounds: int) -> NetworkSpeed:
         asked.append((recipe.architecture, batches, rounds))
-        return {"model": recipe.architecture, "ratio": 1.0}
+        return NetworkSpeed(
+            model=recipe.architecture,
+            input="32x48",
+            batch_size=4,
+            trainable="all",
+            images_per_second=1.0,
+            images_per_second_constant_batch=1.0,
+            ratio=1.0,
+            ratios=(1.0,),
+            device=device.name,
+            precision=device.precision,
+        )
 
     monkeypatch.setattr(module, "training_speed", measure)
     code, out, _ = study(
@@ -64,4 +78,5 @@ def test_the_command_writes_what_it_measured(
     assert {row["precision"] for row in written["models"]} == {"float32"}
     assert all(row["device"].endswith("with tensorflow") for row in written["models"])
     assert [json.loads(line) for line in out.splitlines()] == written["models"]
+    assert written["onednn"] == os.environ.get("TF_ENABLE_ONEDNN_OPTS")
     assert {"cpu", "cores", "versions"} <= set(written["environment"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.studies.edge_model import averaged
-from benchmarks.studies.edge_model.cross_validated import Answers
+from benchmarks.studies.edge_model.answers import Answers
 from fracture_edge.errors import FractureEdgeError
 
 #: Each of the two has one pair in the wrong order, and is sure where the other is not.

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.studies.edge_model.cross_validated import table_of, take_in
+from benchmarks.studies.edge_model.cross_validated import read_networks, table_of, take_in
 from fracture_edge.errors import FractureEdgeError
 from train.evaluation.formatting import NONE
+from train.evaluation.metrics import Estimate
 from train.recipes.recipe import load_recipe, override
 
 HEADER = "path,label,group,fold,threshold,raw,probability"
@@ -66,9 +67,9 @@ def test_the_first_is_what_the_others_are_compared_with(tmp_path: Path) -> None:
         _folder(tmp_path / "b", "vgg16", 1 - GOOD, 0.1),
     ]
     first, second = take_in(folders, tmp_path / "out.json", resamples=50)
-    assert first["auroc_change"] is None
-    assert second["auroc_change"] == {"value": -1.0, "low": -1.0, "high": -1.0}
-    assert (first["epochs"], first["seconds"], first["input"]) == ([2, 3], [60.0, 60.0], "288x288")
+    assert first.auroc_change is None
+    assert second.auroc_change == Estimate(-1.0, -1.0, -1.0)
+    assert (first.epochs, first.seconds, first.input) == ((2, 3), (60.0, 60.0), "288x288")
     lines = table_of([first, second]).splitlines()
     assert lines[2] == (
         "| edge | 288x288, float32 | random | CPU | 2-3 | 2 | 1.000 [0.900, 1.000] | 1.000 to 1.000 | – | "
@@ -97,7 +98,7 @@ def test_one_after_the_other_gives_the_same_as_all_at_once(tmp_path: Path) -> No
     # The second time replaces the first.
     for folder in (folders[0], folders[2], folders[1], folders[2]):
         entries = take_in([folder], apart, resamples=50)
-    assert [entry["model"] for entry in entries] == ["edge", "vgg16", "resnet50"]
+    assert [entry.model for entry in entries] == ["edge", "vgg16", "resnet50"]
     assert sorted(json.loads(apart.read_text()), key=lambda entry: entry["model"]) == json.loads(
         at_once.read_text()
     )
@@ -112,12 +113,12 @@ def test_what_stands_without_its_answers_stays_without_a_comparison(tmp_path: Pa
     take_in([_folder(tmp_path / "a", "edge", GOOD, 1.0)], output)
     output.with_suffix(".csv").unlink()
     first, second = take_in([_folder(tmp_path / "b", "vgg16", 1 - GOOD, 0.1)], output)
-    assert (first["model"], first["auroc_change"], second["auroc_change"]) == ("edge", None, None)
+    assert (first.model, first.auroc_change, second.auroc_change) == ("edge", None, None)
     assert f"| {NONE} |" in table_of([first, second]).splitlines()[3]
     # The next is compared with the first that has its answers.
     entries = take_in([_folder(tmp_path / "c", "custom_cnn", GOOD, 1.0)], output, resamples=50)
-    assert [entry["compared_with"] for entry in entries] == [None, None, "vgg16"]
-    assert entries[2]["auroc_change"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert [entry.compared_with for entry in entries] == [None, None, "vgg16"]
+    assert entries[2].auroc_change == Estimate(1.0, 1.0, 1.0)
     assert "| less that of vgg16 |" in table_of(entries)
 
 
@@ -132,8 +133,9 @@ def test_another_than_the_first_can_be_what_the_others_are_compared_with(tmp_pat
     for given, against in (([], "vgg16"), (folders[2:], None)):
         # Once chosen, it stays.
         entries = take_in(given, output, against=against, resamples=50)
-        assert [entry["compared_with"] for entry in entries] == ["vgg16", None, "vgg16"][: len(entries)]
-        assert entries[0]["auroc_change"]["value"] == 1.0
+        assert [entry.compared_with for entry in entries] == ["vgg16", None, "vgg16"][: len(entries)]
+        assert entries[0].auroc_change is not None
+        assert entries[0].auroc_change.value == 1.0
     before = output.read_bytes()
     with pytest.raises(FractureEdgeError, match="no answers of 'lenet'; there are 'edge', 'vgg16', 'resnet50'"):
         take_in([], output, against="lenet")
@@ -154,7 +156,7 @@ def test_another_recipe_is_an_entry_of_its_own(tmp_path: Path) -> None:
     entries = take_in(folders, tmp_path / "out.json", resamples=50)
     rows = table_of(entries).splitlines()[2:5]
     assert [row.split(" | ")[0] for row in rows] == ["| edge", "| edge (probed)", "| edge (mine)"]
-    assert [entry["auroc_change"] and entry["auroc_change"]["value"] for entry in entries] == [None, -1.0, 0.0]
+    assert [entry.auroc_change and entry.auroc_change.value for entry in entries] == [None, -1.0, 0.0]
     header = (tmp_path / "out.csv").read_text().splitlines()[0]
     assert header == "path,fold,label,group,edge,edge (probed),edge (mine)"
 
@@ -181,14 +183,14 @@ def test_an_ablation_is_named_by_what_was_changed(tmp_path: Path) -> None:
         "| edge (batch_size=16)",
         "| edge (options.deep_evidence=true)",
     ]
-    assert entries[1]["compared_with"] == "edge (probed)"
+    assert entries[1].compared_with == "edge (probed)"
 
 
 def test_the_command_writes_what_it_prints(study: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     folder, output = _folder(tmp_path / "a", "edge", GOOD, 1.0), tmp_path / "folds.json"
     code, out, _ = study("cross-validated", folder, "-o", output)
     assert code == 0
-    assert out == table_of(json.loads(output.read_text()))
+    assert out == table_of(read_networks(output))
     code, _, err = study("cross-validated", tmp_path / "none", "-o", tmp_path / "no.json")
     assert code == 1
     assert re.match(r"error: .*none: no cross-validation", err)

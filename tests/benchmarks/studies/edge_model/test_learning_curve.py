@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from benchmarks.studies.edge_model import learning_curve
-from benchmarks.studies.edge_model.learning_curve import Plan, measure, part_of
+from benchmarks.studies.edge_model.learning_curve import Curve, Plan, Point, measure, part_of
 from fracture_edge.errors import FractureEdgeError
 from train.data.dataset import ImageTable, Item, read_splits
 from train.evaluation.predictions import groups_of
+from train.json_records import to_plain
 from train.recipes.recipe import load_recipe
 
 
@@ -73,8 +74,8 @@ def plan(train_data: Path) -> Plan:
     return Plan(load_recipe("custom_cnn", str(train_data / "custom_cnn.toml")), "none", epochs=1, seed=0)
 
 
-def _points(result: dict[str, Any]) -> list[tuple[float, int, int]]:
-    return [(point["share"], point["images"], point["epochs"]) for point in result["points"]]
+def _points(result: Curve) -> list[tuple[float, int, int]]:
+    return [(point.share, point.images, point.epochs) for point in result.points]
 
 
 def test_smaller_sets_are_gone_through_more_often(plan: Plan, train_data: Path, tmp_path: Path) -> None:
@@ -83,8 +84,8 @@ def test_smaller_sets_are_gone_through_more_often(plan: Plan, train_data: Path, 
     result = measure(plan, found, (1.0, 0.5), output)
     # 24 images, each its own group; two phases.
     assert _points(result) == [(0.5, 12, 4), (1.0, 24, 2)]
-    assert all(0 <= point["auroc"]["low"] <= point["auroc"]["value"] <= 1 for point in result["points"])
-    assert json.loads(output.read_text()) == result
+    assert all(0 <= point.auroc.low <= point.auroc.value <= 1 for point in result.points)
+    assert json.loads(output.read_text()) == json.loads(json.dumps(to_plain(result)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curve.json", "curve.png"]
     assert str(train_data) not in output.read_text()
 
@@ -96,7 +97,7 @@ def test_the_same_command_goes_on(
     output, trained = tmp_path / "curve.json", []
     point = learning_curve._point
 
-    def watched(*arguments: Any) -> dict[str, Any]:
+    def watched(*arguments: Any) -> Point:
         trained.append(arguments[4])
         if arguments[4] == 1.0 and len(trained) == 2:
             raise KeyboardInterrupt
@@ -108,7 +109,7 @@ def test_the_same_command_goes_on(
     first = json.loads(output.read_text())["points"]
     result = measure(plan, found, (0.5, 1.0), output)
     assert trained == [0.5, 1.0, 1.0]
-    assert result["points"][:1] == first
+    assert json.loads(json.dumps(to_plain(result.points[:1]))) == first
     other = Plan(plan.recipe, plan.weights, plan.epochs, seed=1)
     with pytest.raises(FractureEdgeError, match="is of another recipe, seed, data set or device"):
         measure(other, found, (1.0,), output)
