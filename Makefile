@@ -70,7 +70,8 @@ artifacts/vgg16-folds: | $(VENV)/ready
 # AUROC over the size of the training set; goes on where it was cut off.
 curve: $(VENV)/ready
 	$(VENV)/bin/python -m benchmarks.studies learning-curve edge --data $(DATA) --splits $(SPLITS) --weights $(WEIGHTS) \
-		--recipe probed --shares 0.125 0.25 0.5 1 --epochs 3 -o benchmarks/results/learning-curve.json
+		--recipe probed --shares 0.125 --shares 0.25 --shares 0.5 --shares 1 --epochs 3 \
+		-o benchmarks/results/learning-curve.json
 
 # Not editable, as a user installs it: what is in the package decides when to install again.
 $(DEMO)/ready: pyproject.toml constraints.txt $(shell find fracture_edge benchmarks -name "*.py" -o -path "fracture_edge/models/*")

@@ -4,15 +4,20 @@ import csv
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from benchmarks.quality import quality
-from benchmarks.studies.documents.fill import DOCUMENTS, EMBEDDED_ROW, EMBEDDED_RUN, OLDER, RESULTS, RUN, filled
-from benchmarks.studies.edge_model.reproduction import RUNS, Run
+from benchmarks.studies.__main__ import STUDIES
+from benchmarks.studies.documents.fill import DOCUMENTS, filled
+from benchmarks.studies.documents.results import EMBEDDED_ROW, EMBEDDED_RUN, OLDER, RESULTS, RUN
+from benchmarks.studies.edge_model.reproduction_runs import RUNS, Run
 from fracture_edge.classifier import FractureClassifier
 from train.json_records import to_plain
 
@@ -104,6 +109,56 @@ def test_every_command_and_option_shown_exists(
         assert code == 0
         for option in (word for word in words if word.startswith("-")):
             assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", out), (line, option)
+
+
+def _studies_shown(repository: Path) -> list[tuple[str, str]]:
+    """Every `python -m benchmarks.studies NAME ...` of documents and Makefile, with the file that shows it."""
+    shown = []
+    for path in [*DOCUMENTS, *sorted((repository / "docs").glob("*.md")), repository / "Makefile"]:
+        text = path.read_text(encoding="utf-8")
+        if path.name == "Makefile":
+            found = re.findall(r"^\t(.*)$", text.replace("\\\n", " "), flags=re.MULTILINE)
+        else:
+            # In a sentence, where a line may end within it, and in a block.
+            blocks = re.findall(r"^```.*?^```$", text, flags=re.MULTILINE | re.DOTALL)
+            found = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+            found += [line for block in blocks for line in block.splitlines()]
+        shown += [(path.name, " ".join(each.split())) for each in found]
+    module = "python -m benchmarks.studies "
+    studies = {(name, words.partition(module)[2]) for name, words in shown if module in words}
+    # The list of all studies is no study.
+    return sorted((name, words) for name, words in studies if words != "--help")
+
+
+def test_every_study_shown_takes_its_options(repository: Path) -> None:
+    shown = _studies_shown(repository)
+    assert len(shown) >= 20
+    # All but those that the Makefile and these lines leave out are shown somewhere.
+    assert {words.split()[0] for _, words in shown} >= STUDIES.keys() - {"averaged"}
+    for name, words in shown:
+        study, *arguments = shlex.split(words, comments=True)
+        assert study in STUDIES, (name, words)
+        # A sentence may leave out what has to be given; nothing else may be wrong.
+        allowed = ("", "MissingParameter") if name != "Makefile" else ("",)
+        assert _refusal(study, arguments) in allowed, (name, words)
+    assert _refusal("stress", ["--data", "x", "--splits", "y", "--nonsense"]) == "NoSuchOption"
+
+
+def _refusal(study: str, arguments: list[str]) -> str:
+    """What the study says of arguments, by the name of the exception; empty if it takes them."""
+    command = get_command(import_module(STUDIES[study].module).app)
+    try:
+        command.make_context(study, arguments).close()
+    except Exception as error:
+        return type(error).__name__
+    return ""
+
+
+def test_each_study_says_what_it_does() -> None:
+    for name, study in STUDIES.items():
+        command = get_command(import_module(study.module).app)
+        assert command.help, name
+        assert all(option.help for option in command.params if option.param_type_name == "option"), name
 
 
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)

@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import cattrs
+from cattrs.gen import make_dict_unstructure_fn, override
 
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import write_json
@@ -15,6 +18,23 @@ Record = TypeVar("Record")
 _CONVERTER = cattrs.Converter(omit_if_default=True)
 #: Number of faults that a message names.
 _MOST_ERRORS = 3
+_ALWAYS = "written always"
+#: For `dataclasses.field`: the default is for files that lack the field, and is written like any other value.
+WRITTEN_ALWAYS = MappingProxyType({_ALWAYS: True})
+
+
+def _always(kind: Any) -> list[str]:
+    return [entry.name for entry in fields(kind) if entry.metadata.get(_ALWAYS)]
+
+
+def _with_defaults(kind: Any) -> Callable[[Any], dict[str, Any]]:
+    kept: Any = {name: override(omit_if_default=False) for name in _always(kind)}
+    return make_dict_unstructure_fn(kind, _CONVERTER, _cattrs_omit_if_default=True, **kept)
+
+
+_CONVERTER.register_unstructure_hook_factory(
+    lambda kind: is_dataclass(kind) and bool(_always(kind)), _with_defaults
+)
 
 
 def register(kind: type[Record], plain: Callable[[Record], Any], record: Callable[[Any], Record]) -> None:

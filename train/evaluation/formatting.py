@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 #: Stands where a figure is not known or not defined.
@@ -78,3 +78,14 @@ def markdown_cell(text: object) -> str:
     """`text` on one line, so that no name or message can end a cell or start HTML."""
     line = re.sub(r"([\\|`*])", r"\\\1", " ".join(str(text).split()))
     return _HTML.sub(lambda found: "&lt;" if found[0] == "<" else "&amp;", line)
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Format a Markdown table, its last line ended.
+
+    Args:
+        header: Names of the columns.
+        rows: Cells of each row, as Markdown; of free text `markdown_cell` makes some.
+    """
+    lines = (header, ["---"] * len(header), *rows)
+    return "".join("|" + "".join(f" {cell} |" if cell != "" else " |" for cell in line) + "\n" for line in lines)

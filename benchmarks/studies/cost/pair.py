@@ -3,57 +3,97 @@
 Prints the latency percentiles of both and the median of the rounds' ratios B / A with its 95 % interval.
 """
 
-import argparse
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+import typer
 
-from benchmarks.environment import environment
+from benchmarks.environment import Environment
 from benchmarks.runtimes.runners import runner_of
 from benchmarks.speed.latency import rounds, summary
-from benchmarks.speed.ratio import ratio
+from benchmarks.speed.ratio import Ratio, ratio
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.modelfile import read_tflite_info
+from train.json_records import to_plain
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-def pair(first: Path, second: Path, runs: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class TimedFile:
+    """Latency of one file.
+
+    Attributes:
+        file: Name of the file.
+        p50: Median; milliseconds, like the next two.
+        p90: 90th percentile.
+        p99: 99th percentile.
+        runs: Number of timed rounds.
+    """
+
+    file: str
+    p50: float
+    p90: float
+    p99: float
+    runs: int
+
+    @classmethod
+    def of(cls, file: Path, seconds: Sequence[float]) -> "TimedFile":
+        """Summarise the seconds of every round."""
+        found = summary(seconds)
+        return cls(file.name, found.p50, found.p90, found.p99, found.runs)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two files that were timed in turns.
+
+    Attributes:
+        first: Latency of the first file.
+        second: Latency of the other.
+        ratio: Median of second / first over the rounds.
+        threads: Number of threads.
+        environment: Machine and versions.
+    """
+
+    first: TimedFile
+    second: TimedFile
+    ratio: Ratio
+    threads: int
+    environment: Environment
+
+
+def pair(first: Path, second: Path, runs: int) -> Pair:
     """Time two files that take the same input.
 
     Args:
         first: An ``.onnx`` or ``.tflite`` file.
         second: Likewise.
         runs: Timed rounds.
-
-    Returns:
-        Percentiles of both in milliseconds, and ``ratio``: median of second / first over the rounds with the 95 %
-        interval of that median.
     """
     info = read_tflite_info(first) if first.suffix == ".tflite" else FractureClassifier(first).info
     size = info.preprocessing
     images = np.random.default_rng(0).integers(0, 256, (8, 1, size.height, size.width, 1), np.uint8)
     contenders = {name: runner_of(path, 1).probabilities for name, path in (("first", first), ("second", second))}
     seconds = rounds(contenders, list(images), runs)
-    return {
-        "first": {"file": first.name, **asdict(summary(seconds["first"]))},
-        "second": {"file": second.name, **asdict(summary(seconds["second"]))},
-        "ratio": asdict(ratio(seconds["second"], seconds["first"])),
-        "threads": 1,
-        "environment": environment(),
-    }
+    return Pair(
+        first=TimedFile.of(first, seconds["first"]),
+        second=TimedFile.of(second, seconds["second"]),
+        ratio=ratio(seconds["second"], seconds["first"]),
+        threads=1,
+        environment=Environment.here(),
+    )
 
 
-def main() -> None:
-    """Time the two files named on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("first", type=Path)
-    parser.add_argument("second", type=Path)
-    parser.add_argument("--runs", type=int, default=300)
-    arguments = parser.parse_args()
-    print(json.dumps(pair(arguments.first, arguments.second, arguments.runs), indent=2))
-
-
-if __name__ == "__main__":
-    main()
+@app.command()
+def run(
+    first: Annotated[Path, typer.Argument(metavar="A.onnx", help="A model file; .tflite as well.")],
+    second: Annotated[Path, typer.Argument(metavar="B.onnx", help="Another that takes the same input.")],
+    runs: Annotated[int, typer.Option(min=1, help="Timed rounds.")] = 300,
+) -> None:
+    """Time two model files in turns on one thread; print percentiles and the ratio B / A as JSON."""
+    print(json.dumps(to_plain(pair(first, second, runs)), indent=2))

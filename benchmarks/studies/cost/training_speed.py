@@ -6,43 +6,91 @@ through the recipe's augmentation, loss and optimizer, in turns. Images are rand
 depend on what they show.
 """
 
-import argparse
 import gc
 import json
 import os
 import statistics
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 import numpy as np
+import typer
 
-from benchmarks.environment import environment
-from fracture_edge.files import atomic_write_text
+from benchmarks.environment import Environment
 from train.architectures import ARCHITECTURES, build, set_trainable
 from train.data.batches import Batches
 from train.data.mixing import Mixing
-from train.device import prepare
+from train.device import Device, prepare
+from train.json_records import WRITTEN_ALWAYS, to_plain, write_record
 from train.quiet_tensorflow import quiet_tensorflow
 from train.recipes.recipe import Recipe, load_recipe
 from train.trainer import loop
 from train.trainer.batch_norm import fused_norms
 from train.trainer.train_once import clear_session
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "training-speed.json"
 
 
-def training_speed(recipe: Recipe, *, batches: int, rounds: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSpeed:
+    """How fast one network trains.
+
+    Attributes:
+        model: Name of the architecture.
+        input: Size of the input, ``HEIGHTxWIDTH``.
+        batch_size: Images of a batch.
+        trainable: Layers that are trained, in words.
+        images_per_second: Images a second with the input pipeline (median).
+        images_per_second_constant_batch: Images a second of the same step on one batch (median).
+        ratio: Median of the rounds' ratios, with the pipeline to without.
+        ratios: Ratios of the rounds.
+        device: Device and backend, in words.
+        precision: Keras's dtype policy.
+    """
+
+    model: str
+    input: str
+    batch_size: int
+    trainable: str
+    images_per_second: float
+    images_per_second_constant_batch: float
+    ratio: float
+    ratios: tuple[float, ...]
+    device: str
+    precision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSpeed:
+    """How fast networks train on one machine.
+
+    Attributes:
+        batches: Batches of one timing.
+        rounds: Timings of each, in turns.
+        models: Speeds of the networks.
+        onednn: ``TF_ENABLE_ONEDNN_OPTS``; 0: TensorFlow's own kernels, where it would take oneDNN's, see `train`.
+        environment: Machine and versions.
+    """
+
+    batches: int
+    rounds: int
+    models: tuple[NetworkSpeed, ...]
+    onednn: str | None = field(default=None, metadata=WRITTEN_ALWAYS)
+    environment: Environment
+
+
+def training_speed(recipe: Recipe, device: Device, *, batches: int, rounds: int) -> NetworkSpeed:
     """Time the last phase of `recipe` with and without the input pipeline.
 
     Args:
         recipe: Names network, size, batch size and augmentation.
+        device: What `train.device.prepare` chose.
         batches: Batches of one timing.
         rounds: Timings of each, in turns.
-
-    Returns:
-        Images a second of both (medians), and the median of the rounds' ratios.
     """
     clear_session()
     keras.utils.set_random_seed(0)
@@ -65,16 +113,18 @@ def training_speed(recipe: Recipe, *, batches: int, rounds: int) -> dict[str, An
     piped_seconds, bare_seconds = clock.piped[1:], clock.bare[1:]
     ratios = [bare / piped for piped, bare in zip(piped_seconds, bare_seconds, strict=True)]
     piped, bare = count / statistics.median(piped_seconds), count / statistics.median(bare_seconds)
-    return {
-        "model": recipe.architecture,
-        "input": f"{size.height}x{size.width}",
-        "batch_size": recipe.batch_size,
-        "trainable": phase.trainable if not phase.last_layers else f"head and last {phase.last_layers} layers",
-        "images_per_second": round(piped, 2),
-        "images_per_second_constant_batch": round(bare, 2),
-        "ratio": round(statistics.median(ratios), 3),
-        "ratios": [round(ratio, 3) for ratio in ratios],
-    }
+    return NetworkSpeed(
+        model=recipe.architecture,
+        input=f"{size.height}x{size.width}",
+        batch_size=recipe.batch_size,
+        trainable=phase.trainable if not phase.last_layers else f"head and last {phase.last_layers} layers",
+        images_per_second=round(piped, 2),
+        images_per_second_constant_batch=round(bare, 2),
+        ratio=round(statistics.median(ratios), 3),
+        ratios=tuple(round(ratio, 3) for ratio in ratios),
+        device=device.name,
+        precision=device.precision,
+    )
 
 
 class _Clock(keras.callbacks.Callback):
@@ -103,33 +153,36 @@ class _Clock(keras.callbacks.Callback):
         self.bare.append(time.perf_counter() - started)
 
 
-def main() -> None:
-    """Time the models named, and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("models", nargs="*", metavar="MODEL[:PRECISION]", help="all when none is named")
-    parser.add_argument("--batches", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    arguments = parser.parse_args()
+@app.command()
+def run(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="MODEL[:PRECISION]...", help="All if none is named.", show_default=False),
+    ] = None,
+    batches: Annotated[int, typer.Option(min=1, help="Batches of one timing.")] = 6,
+    rounds: Annotated[int, typer.Option(min=1, help="Timings of each, in turns.")] = 5,
+    output: Annotated[
+        Path, typer.Option(metavar="FILE.json", help="Write the JSON here.", show_default=False)
+    ] = RESULTS,
+) -> None:
+    """Time training by the recipe `corrected`, beside the same step on one constant batch.
+
+    \b
+    python -m benchmarks.studies training-speed vgg16 vgg16:mixed_bfloat16
+    """  # noqa: D301
     quiet_tensorflow()
     rows = []
-    for entry in arguments.models or list(ARCHITECTURES):
+    for entry in models or list(ARCHITECTURES):
         model, _, precision = entry.partition(":")
         device = prepare(precision or "auto")
-        row = training_speed(load_recipe(model, "corrected"), batches=arguments.batches, rounds=arguments.rounds)
-        rows.append(row | {"device": device.name, "precision": device.precision})
-        print(json.dumps(rows[-1]), flush=True)
+        rows.append(training_speed(load_recipe(model, "corrected"), device, batches=batches, rounds=rounds))
+        print(json.dumps(to_plain(rows[-1])), flush=True)
         gc.collect()
-    result = {
-        "batches": arguments.batches,
-        "rounds": arguments.rounds,
-        "models": rows,
-        # 0: TensorFlow's own kernels, where it would take oneDNN's, see `train`.
-        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS"),
-        "environment": environment(),
-    }
-    atomic_write_text(arguments.output, json.dumps(result, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    result = TrainingSpeed(
+        batches=batches,
+        rounds=rounds,
+        models=tuple(rows),
+        onednn=os.environ.get("TF_ENABLE_ONEDNN_OPTS"),
+        environment=Environment.here(),
+    )
+    write_record(output, result)

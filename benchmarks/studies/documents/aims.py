@@ -1,9 +1,11 @@
 """What the embedded model was to reach, and what it reaches: a table from the results in the tree."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
-from train.evaluation.formatting import interval, megabytes, milliseconds
+from benchmarks.studies.edge_model.cross_validated import Network
+from train.evaluation.formatting import interval, markdown_table, megabytes, milliseconds
+from train.evaluation.metrics import UNDEFINED, Estimate
 
 #: AUROC on images that the model has not seen; and int8 less float.
 AUROC, ROUNDING = 0.95, 0.005
@@ -11,69 +13,77 @@ AUROC, ROUNDING = 0.95, 0.005
 SIZE, LATENCY, ECE = 5e6, 8.0, 0.05
 
 
-def table_of(
-    runs: Sequence[dict[str, Any]], folds: Sequence[dict[str, Any]], *, shipped: str, exported: str
-) -> str:
-    """The table.
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Median of one inference on one thread.
 
-    Args:
-        runs: Of `fracture-edge benchmark` on the test split, each on another processor; the first has both rows.
-        folds: As `benchmarks.studies.edge_model.cross_validated` writes them; the first is the network of the
-            embedded model.
-        shipped: Id of the embedded model's row in each of `runs`.
-        exported: Id of the row of the same weights, exported beside their float file.
-
-    Returns:
-        Markdown. The latency is reached on a processor or not; every other aim is reached or not.
+    Attributes:
+        cpu: Name of the processor.
+        milliseconds: Median time.
     """
-    rows = {row["id"]: row for row in runs[0]["rows"]}
-    row, edge = rows[shipped], folds[0]
-    metrics, change = row["quality"]["metrics"], rows[exported]["against_source"]["auroc_change"]
-    latencies = [
-        next(each for each in run["rows"] if each["id"] == shipped)["speed"]["1"]["inference_ms"]["p50"]
-        for run in runs
-    ]
-    fast = sum(latency <= LATENCY for latency in latencies)
-    others = [entry for entry in folds if entry["model"] != edge["model"]]
-    ahead = all(entry["auroc_change"]["high"] < 0 for entry in others)
-    named = ", ".join(f"{entry['model']} by {interval(_turned(entry['auroc_change']))}" for entry in others)
+
+    cpu: str
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """What was measured of the embedded model.
+
+    Attributes:
+        auroc: AUROC on the test split, int8.
+        ece: Calibration error, likewise.
+        size: Size of the file in bytes.
+        rounding: AUROC in int8 less that in float, on the test split.
+        latencies: Latency on each processor.
+        networks: Networks that were cross-validated; the first is that of the embedded model.
+    """
+
+    auroc: Estimate
+    ece: Estimate
+    size: int
+    rounding: Estimate
+    latencies: tuple[Latency, ...]
+    networks: Sequence[Network]
+
+
+def table_of(reached: Reached) -> str:
+    """Tabulate the aims, as Markdown.
+
+    The latency is reached on a processor or not; every other aim is reached or not.
+    """
+    edge, times = reached.networks[0], reached.latencies
+    fast = sum(each.milliseconds <= LATENCY for each in times)
+    # Ours less theirs, from theirs less ours; another recipe of the same network is no rival.
+    changes = {
+        entry.model: entry.auroc_change or UNDEFINED for entry in reached.networks if entry.model != edge.model
+    }
+    ahead = {model: Estimate(-change.value, -change.high, -change.low) for model, change in changes.items()}
+    pooled = edge.pooled["auroc"]
     lines: list[tuple[str, str, bool | str]] = [
+        (f"AUROC of {AUROC} on the test split, int8", interval(reached.auroc), reached.auroc.value >= AUROC),
+        (f"AUROC of {AUROC} on five folds, pooled", interval(pooled), pooled.value >= AUROC),
         (
-            f"AUROC of {AUROC} on the test split, int8",
-            interval(metrics["auroc"]),
-            metrics["auroc"]["value"] >= AUROC,
+            "ahead of the three networks on the same folds",
+            ", ".join(f"{model} by {interval(change)}" for model, change in ahead.items()),
+            all(change.low > 0 for change in ahead.values()),
         ),
-        (
-            f"AUROC of {AUROC} on five folds, pooled",
-            interval(edge["pooled"]["auroc"]),
-            edge["pooled"]["auroc"]["value"] >= AUROC,
-        ),
-        ("ahead of the three networks on the same folds", named, ahead),
-        (f"a file of at most {SIZE / 1e6:.0f} MB", f"{megabytes(row['bytes'])} MB", row["bytes"] <= SIZE),
+        (f"a file of at most {SIZE / 1e6:.0f} MB", f"{megabytes(reached.size)} MB", reached.size <= SIZE),
         (
             f"at most {LATENCY:.0f} ms for one inference on one thread (median)",
-            ", ".join(
-                f"{milliseconds(latency)} ms ({run['environment']['cpu']})"
-                for latency, run in zip(latencies, runs, strict=True)
-            ),
-            fast == len(runs) if fast in (0, len(runs)) else f"on {fast} of {len(runs)} processors",
+            ", ".join(f"{milliseconds(each.milliseconds)} ms ({each.cpu})" for each in times),
+            fast == len(times) if fast in (0, len(times)) else f"on {fast} of {len(times)} processors",
         ),
-        (f"calibration error of at most {ECE}", interval(metrics["ece"]), metrics["ece"]["value"] <= ECE),
+        (f"calibration error of at most {ECE}", interval(reached.ece), reached.ece.value <= ECE),
         (
             f"AUROC in int8 within {ROUNDING} of float, on the test split",
-            interval(change),
-            abs(change["value"]) <= ROUNDING,
+            interval(reached.rounding),
+            abs(reached.rounding.value) <= ROUNDING,
         ),
     ]
-    text = ["| aim | measured | reached |", "| --- | --- | --- |"]
-    text += [f"| {aim} | {found} | {_said(reached)} |" for aim, found, reached in lines]
-    return "\n".join(text) + "\n"
+    rows = ((aim, found, _said(answer)) for aim, found, answer in lines)
+    return markdown_table(("aim", "measured", "reached"), rows)
 
 
 def _said(reached: bool | str) -> str:
     return reached if isinstance(reached, str) else "yes" if reached else "no"
-
-
-def _turned(change: dict[str, float]) -> dict[str, float]:
-    """Ours less theirs, from theirs less ours."""
-    return {"value": -change["value"], "low": -change["high"], "high": -change["low"]}

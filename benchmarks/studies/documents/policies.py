@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from fracture_edge.policy import Decision, Policy
-from train.evaluation.formatting import interval
+from train.evaluation.formatting import interval, markdown_table
 from train.evaluation.metrics import wilson
 
 
@@ -19,11 +19,14 @@ def table_of(policies: Mapping[str, Policy], answers: Iterable[tuple[int, float]
         Markdown; proportions of the decided images with 95 % Wilson intervals.
     """
     images = list(answers)
-    lines = [
-        "| `--policy` | uncertain | fractured: found, missed, uncertain | sensitivity of the decided | "
-        "specificity of the decided |",
-        "|" + " --- |" * 5,
-    ]
+    header = (
+        "`--policy`",
+        "uncertain",
+        "fractured: found, missed, uncertain",
+        "sensitivity of the decided",
+        "specificity of the decided",
+    )
+    lines = []
     for name, policy in policies.items():
         counts = Counter((label, policy.decide(probability)[0]) for label, probability in images)
         found, missed, left = (
@@ -31,9 +34,7 @@ def table_of(policies: Mapping[str, Policy], answers: Iterable[tuple[int, float]
         )
         cleared, alarms = counts[0, Decision.NOT_FRACTURED], counts[0, Decision.FRACTURED]
         share = (left + counts[0, Decision.UNCERTAIN]) / len(images)
-        lines.append(
-            f"| `{name}` | {share:.1%} | {found}, {missed}, {left} | "
-            f"{interval(wilson(found, found + missed).to_json())} | "
-            f"{interval(wilson(cleared, cleared + alarms).to_json())} |"
-        )
-    return "\n".join(lines) + "\n"
+        sensitivity, specificity = wilson(found, found + missed), wilson(cleared, cleared + alarms)
+        counted = f"{found}, {missed}, {left}"
+        lines.append((f"`{name}`", f"{share:.1%}", counted, interval(sensitivity), interval(specificity)))
+    return markdown_table(header, lines)

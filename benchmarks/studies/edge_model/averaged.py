@@ -5,18 +5,19 @@ that adds to the first of them. An average costs as much time as its networks do
 them could still learn from the others (distillation), or that it could not.
 """
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 
-from benchmarks.studies.edge_model.cross_validated import Answers
+from benchmarks.studies.edge_model.answers import Answers
 from fracture_edge.errors import FractureEdgeError
 from train.evaluation.formatting import interval
 from train.evaluation.metrics import auroc
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 #: Beyond this probability an answer counts no more: the table has six decimals.
 _SURE = 1e-6
 
@@ -39,7 +40,7 @@ def averaged(answers: Answers, names: Sequence[str], *, resamples: int = 2000) -
     together = Answers(answers.images, {names[0]: answers.given[names[0]], "average": 1 / (1 + np.exp(-log_odds))})
     labels = [int(label) for _, _, label, _ in answers.images]
     groups = [group or path for path, _, _, group in answers.images]
-    found = auroc(labels, together.given["average"], groups, resamples=resamples).to_json()
+    found = auroc(labels, together.given["average"], groups, resamples=resamples)
     change = together.change(names[0], "average", resamples=resamples)
     return (
         f"The log-odds of {' and '.join(names)} averaged: AUROC {interval(found)}, "
@@ -47,19 +48,12 @@ def averaged(answers: Answers, names: Sequence[str], *, resamples: int = 2000) -
     )
 
 
-def main() -> None:
-    """Print the sentence."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument(
-        "answers", type=Path, help="CSV as benchmarks.studies.edge_model.cross_validated writes it"
-    )
-    parser.add_argument("names", nargs="+", help="networks as the table calls them, at least two")
-    arguments = parser.parse_args()
-    try:
-        print(averaged(Answers.read(arguments.answers), arguments.names))
-    except FractureEdgeError as error:
-        sys.exit(f"error: {error}")
-
-
-if __name__ == "__main__":
-    main()
+@app.command()
+def averages(
+    answers: Annotated[Path, typer.Argument(metavar="FOLDS.csv", help="As the study cross-validated writes it.")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NETWORK...", help="As the table calls them, at least two.")
+    ],
+) -> None:
+    """Average the log-odds of networks, and say how much that adds to the first of them."""
+    print(averaged(Answers.read(answers), names))

@@ -5,37 +5,83 @@ A logistic regression on the pooled features of `edge`, cross-validated on the f
 strengths of the penalty and shares of the training images, judged by all images of the folds.
 """
 
-import argparse
-import json
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+import typer
 
 from benchmarks.studies.edge_model.learning_curve import part_of
 from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
-from fracture_edge.files import atomic_write_text
 from fracture_edge.preprocess import Preprocessing
 from train.architectures import build
+from train.cli.options import DataOption
 from train.data.batches import fingerprint, load_pixels
 from train.data.dataset import ImageTable
 from train.data.splits import fold_numbers, pool_of
-from train.evaluation.formatting import interval
-from train.evaluation.metrics import auroc
+from train.evaluation.formatting import interval, markdown_table
+from train.evaluation.metrics import Estimate, auroc
 from train.evaluation.predictions import groups_of
+from train.json_records import WRITTEN_ALWAYS, write_record
 from train.quiet_tensorflow import quiet_tensorflow
 from train.trainer.linear_probe import STRENGTH, features_of, regress
 from train.weights import initialise
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 #: Times the strength that `train.trainer.linear_probe` takes.
 STRENGTHS = (0.1, 0.3, 1.0, 3.0)
 SHARES = (0.125, 0.25, 0.5)
 Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Regression:
+    """One cross-validated regression.
+
+    Attributes:
+        size: Side of the square input, in pixels.
+        strength: Inverse strength of the penalty, see `train.trainer.linear_probe.regress`.
+        share: Share of the training images, whole groups.
+        training_images: Training images of a round (mean).
+        auroc: AUROC of all images together.
+    """
+
+    size: int
+    strength: float
+    share: float
+    training_images: int
+    auroc: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrozenFeatures:
+    """What frozen features tell.
+
+    Attributes:
+        weights: Name of the weights file.
+        folds: Number of folds.
+        seed: Seed of the folds and of the draw of a share.
+        variant: Variant of the network.
+        deep_evidence: Whether features of earlier maps are among them.
+        images: Number of images.
+        fractured: Number of fractured ones.
+        data_fingerprint: Checksum of the data.
+        rows: Regressions.
+    """
+
+    weights: str
+    folds: int
+    seed: int
+    variant: str = field(default="lite0", metadata=WRITTEN_ALWAYS)
+    deep_evidence: bool = field(default=False, metadata=WRITTEN_ALWAYS)
+    images: int
+    fractured: int
+    data_fingerprint: str
+    rows: tuple[Regression, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +98,15 @@ class Pool:
     folds: npt.NDArray[np.intp]
     seed: int
 
-    def judge(self, plain: Floats, mirrored: Floats, *, strength: float, share: float) -> dict[str, Any]:
+    def judge(self, plain: Floats, mirrored: Floats, *, size: int, strength: float, share: float) -> Regression:
         """Cross-validate a regression: trained on all folds but two, as networks are, and judged on one.
 
         Args:
             plain: Features of the images, [N, F].
             mirrored: Of their mirror images; trained on and judged by as well.
+            size: Side of the input that they are of, to be told with the result.
             strength: See `train.trainer.linear_probe.regress`.
             share: Of the training images, whole groups.
-
-        Returns:
-            Strength, share, the training images of a round (mean), and AUROC of all images together.
 
         Raises:
             FractureEdgeError: The share lacks a class.
@@ -83,12 +127,7 @@ class Pool:
             tested = self.folds == fold
             scores[tested] = (plain[tested] + mirrored[tested]) @ kernel / 2 + bias
         estimate = auroc(labels.tolist(), scores, groups_of(self.table))
-        return {
-            "strength": strength,
-            "share": share,
-            "training_images": round(float(np.mean(sizes))),
-            "auroc": estimate.to_json(),
-        }
+        return Regression(size, strength, share, round(float(np.mean(sizes))), estimate)
 
 
 def measure(
@@ -101,7 +140,7 @@ def measure(
     deep_evidence: bool = False,
     folds: int = 5,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> FrozenFeatures:
     """Judge the features at several sizes of the input.
 
     Args:
@@ -119,17 +158,7 @@ def measure(
     """
     table = pool_of(data, splits)
     pool = Pool(table, np.array(fold_numbers(table, folds, seed=seed)), seed)
-    result: dict[str, Any] = {
-        "weights": Path(weights).name,
-        "folds": folds,
-        "seed": seed,
-        "variant": variant,
-        "deep_evidence": deep_evidence,
-        "images": len(table),
-        "fractured": sum(table.labels),
-        "data_fingerprint": fingerprint(table),
-        "rows": [],
-    }
+    rows = []
     for size in sizes:
         model = build("edge", size, size, variant=variant, deep_evidence=deep_evidence)
         initialise(model, weights)
@@ -138,58 +167,62 @@ def measure(
         usual = STRENGTH / plain.shape[1]
         plan = [(times * usual, 1.0) for times in STRENGTHS] + [(usual, share) for share in SHARES]
         for strength, share in plan:
-            row = {"size": size} | pool.judge(plain, mirrored, strength=strength, share=share)
-            result["rows"].append(row)
-            say(f"{size} {strength:.1g} {row['training_images']} {interval(row['auroc'])}")
-    return result
-
-
-def table_of(result: dict[str, Any]) -> str:
-    """AUROC by size, strength and number of training images as a Markdown table."""
-    lines = ["| input | penalty (C) | training images | AUROC |", "|" + " --- |" * 4]
-    rows = sorted(result["rows"], key=lambda row: (row["size"], row["strength"], row["training_images"]))
-    lines += [
-        f"| {row['size']}x{row['size']} | {row['strength']:.2g} | {row['training_images']} | "
-        f"{interval(row['auroc'])} |"
-        for row in rows
-    ]
-    pooled = "averages and maxima of several maps" if result.get("deep_evidence") else "pooled features"
-    return "\n".join(lines) + (
-        f"\n\nLogistic regression on the {pooled} of `edge`, {result['weights']}, trained on and judged by "
-        f"the mirror images too; "
-        f"{result['folds']} folds of {result['images']} images, {result['fractured']} of them fractured, seed "
-        f"{result['seed']}. 95 % intervals of a bootstrap over groups.\n"
+            row = pool.judge(plain, mirrored, size=size, strength=strength, share=share)
+            rows.append(row)
+            say(f"{size} {strength:.1g} {row.training_images} {interval(row.auroc)}")
+    return FrozenFeatures(
+        weights=Path(weights).name,
+        folds=folds,
+        seed=seed,
+        variant=variant,
+        deep_evidence=deep_evidence,
+        images=len(table),
+        fractured=sum(table.labels),
+        data_fingerprint=fingerprint(table),
+        rows=tuple(rows),
     )
 
 
-def main() -> None:
-    """Measure, write and print."""
+def table_of(result: FrozenFeatures) -> str:
+    """Tabulate AUROC by size, strength and number of training images, as Markdown."""
+    rows = sorted(result.rows, key=lambda row: (row.size, row.strength, row.training_images))
+    table = markdown_table(
+        ("input", "penalty (C)", "training images", "AUROC"),
+        (
+            (f"{row.size}x{row.size}", f"{row.strength:.2g}", row.training_images, interval(row.auroc))
+            for row in rows
+        ),
+    )
+    pooled = "averages and maxima of several maps" if result.deep_evidence else "pooled features"
+    return (
+        f"{table}\nLogistic regression on the {pooled} of `edge`, {result.weights}, trained on and judged by "
+        f"the mirror images too; {result.folds} folds of {result.images} images, {result.fractured} of them "
+        f"fractured, seed {result.seed}. 95 % intervals of a bootstrap over groups.\n"
+    )
+
+
+@app.command()
+def frozen_features(
+    data: DataOption,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.json", help="Write the JSON here.")],
+    splits: Annotated[Path | None, typer.Option(help="The split file; its test images are left alone.")] = None,
+    weights: Annotated[str, typer.Option(help="Initial weights of edge.")] = "imagenet",
+    size: Annotated[
+        list[int] | None,
+        typer.Option(help="Side of the input in pixels; may be repeated. 288 if not given."),
+    ] = None,
+    variant: Annotated[str, typer.Option(help="Of EfficientNet-Lite: lite0, lite1 or lite2.")] = "lite0",
+    deep_evidence: Annotated[
+        bool, typer.Option("--deep-evidence", help="Take features of earlier maps too, and maxima.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the folds and of the draw of a share.")] = 0,
+) -> None:
+    """Cross-validate a logistic regression on the features of ImageNet weights, and print the table.
+
+    \b
+    python -m benchmarks.studies frozen-features --data fracatlas --size 224 --size 288 -o frozen.json
+    """  # noqa: D301
     quiet_tensorflow()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--data", type=Path, required=True, help="data folder")
-    parser.add_argument("--splits", type=Path, help="split file; its test images are left alone")
-    parser.add_argument("--weights", default="imagenet", help="initial weights of edge; default imagenet")
-    parser.add_argument("--size", type=int, nargs="+", default=[288], help="sides of the input; default 288")
-    parser.add_argument("--variant", default="lite0", help="of EfficientNet-Lite: lite0 (default), lite1, lite2")
-    parser.add_argument("--deep-evidence", action="store_true", help="features of earlier maps too, and maxima")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON")
-    arguments = parser.parse_args()
-    try:
-        result = measure(
-            arguments.data,
-            arguments.splits,
-            arguments.weights,
-            arguments.size,
-            variant=arguments.variant,
-            deep_evidence=arguments.deep_evidence,
-            seed=arguments.seed,
-        )
-    except FractureEdgeError as error:
-        sys.exit(f"error: {error}")
-    atomic_write_text(arguments.output, json.dumps(result, indent=2) + "\n")
+    result = measure(data, splits, weights, size or [288], variant=variant, deep_evidence=deep_evidence, seed=seed)
+    write_record(output, result)
     print(table_of(result), end="")
-
-
-if __name__ == "__main__":
-    main()

@@ -5,31 +5,34 @@ Every model gets as many images shown to it, in as many steps: a smaller set is 
 validation images. Each point is written when it is there; the same command again goes on after the last one.
 """
 
-import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
 from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
-from fracture_edge.files import atomic_write_text
+from train.cli.options import DataOption, SplitsOption
 from train.data.batches import fingerprint
 from train.data.dataset import ImageTable, join_tables
 from train.data.pixel_store import PixelStore
 from train.data.splits import divided_table
 from train.device import prepare
-from train.evaluation.evaluate import figures
+from train.evaluation.evaluate import metrics_of
+from train.evaluation.formatting import interval
+from train.evaluation.metrics import Estimate
 from train.evaluation.predictions import groups_of
 from train.figure import COLOURS, picture
+from train.json_records import from_plain, read_json, write_record
 from train.recipes.recipe import Recipe, load_recipe, override
 from train.trainer.callbacks import clear_state
 from train.trainer.train_once import train_once
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 SHARES = (0.125, 0.25, 0.5, 1.0)
 
 
@@ -50,6 +53,60 @@ class Plan:
     seed: int
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Number of images, and of the fractured ones among them."""
+
+    images: int
+    fractured: int
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One model of a curve.
+
+    Attributes:
+        share: Share of the training images.
+        images: Number of its training images.
+        fractured: Number of fractured ones.
+        epochs: Number of epochs trained.
+        auroc: AUROC of the validation images.
+    """
+
+    share: float
+    images: int
+    fractured: int
+    epochs: int
+    auroc: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """AUROC over the size of the training set.
+
+    Attributes:
+        model: Name of the architecture.
+        recipe: Recipe, of this version or an older one.
+        initial_weights: Name of the initial weights.
+        epochs: Epochs over the whole training set.
+        seed: Seed of the draw and of training.
+        device: Device and backend, in words.
+        data_fingerprint: Checksum of data and splits.
+        validation: Validation images.
+        points: Models trained so far.
+    """
+
+    model: str
+    recipe: dict[str, Any]
+    initial_weights: str
+    epochs: int
+    seed: int
+    device: str
+    data_fingerprint: str
+    validation: Counts
+    points: tuple[Point, ...]
+
+
 def part_of(table: ImageTable, share: float, *, seed: int) -> ImageTable:
     """About a `share` of the images: whole groups, drawn; those of a smaller share are among those of a larger.
 
@@ -66,7 +123,7 @@ def part_of(table: ImageTable, share: float, *, seed: int) -> ImageTable:
     return replace(table, items=items)
 
 
-def measure(plan: Plan, table: ImageTable, shares: Sequence[float], output: Path) -> dict[str, Any]:
+def measure(plan: Plan, table: ImageTable, shares: Sequence[float], output: Path) -> Curve:
     """Train one model for each share that `output` does not hold yet, and write it after each.
 
     Args:
@@ -82,43 +139,43 @@ def measure(plan: Plan, table: ImageTable, shares: Sequence[float], output: Path
         raise FractureEdgeError(f"shares must be above 0 and at most 1, not {', '.join(map(str, shares))}")
     train_part, val_part = table.where("train"), table.where("val")
     device = prepare("auto", distribute=False)
-    result: dict[str, Any] = {
-        "model": plan.recipe.architecture,
-        "recipe": plan.recipe.to_dict(),
-        "initial_weights": Path(plan.weights).name,
-        "epochs": plan.epochs,
-        "seed": plan.seed,
-        "device": device.name,
-        "data_fingerprint": fingerprint(table),
-        "validation": {"images": len(val_part), "fractured": sum(val_part.labels)},
-        "points": [],
-    }
-    # As it would be read again.
-    result = json.loads(json.dumps(result))
+    result = Curve(
+        model=plan.recipe.architecture,
+        # As it would be read again.
+        recipe=json.loads(json.dumps(plan.recipe.to_dict())),
+        initial_weights=Path(plan.weights).name,
+        epochs=plan.epochs,
+        seed=plan.seed,
+        device=device.name,
+        data_fingerprint=fingerprint(table),
+        validation=Counts(len(val_part), sum(val_part.labels)),
+        points=(),
+    )
     if output.is_file():
-        held = json.loads(output.read_text(encoding="utf-8"))
-        if {**held, "points": []} != result:
+        held = from_plain(Curve, read_json(output), str(output))
+        if replace(held, points=()) != result:
             raise FractureEdgeError(f"{output}: is of another recipe, seed, data set or device")
         result = held
     # At once: what is left of a point that was cut off belongs to this plan.
-    atomic_write_text(output, json.dumps(result, indent=2) + "\n")
+    write_record(output, result)
     store = PixelStore(join_tables(train_part, val_part), plan.recipe.preprocessing)
     for share in sorted(shares):
-        if any(point["share"] == share for point in result["points"]):
+        if any(point.share == share for point in result.points):
             continue
         part = part_of(train_part, share, seed=plan.seed)
         if set(part.labels) != {0, 1}:
             raise FractureEdgeError(f"a share of {share:g} of the training images lacks a class")
         say(f"share {share:g}: {len(part)} training images")
-        result["points"].append(_point(plan, store, part, val_part, share, output.with_suffix(f".{share:g}.run")))
-        atomic_write_text(output, json.dumps(result, indent=2) + "\n")
+        point = _point(plan, store, part, val_part, share, output.with_suffix(f".{share:g}.run"))
+        result = replace(result, points=(*result.points, point))
+        write_record(output, result)
         _draw(result, output.with_suffix(".png"))
     return result
 
 
 def _point(
     plan: Plan, store: PixelStore, part: ImageTable, val_part: ImageTable, share: float, folder: Path
-) -> dict[str, Any]:
+) -> Point:
     epochs = max(1, round(plan.epochs / share))
     folder.mkdir(exist_ok=True)
     outcome = train_once(
@@ -133,21 +190,22 @@ def _point(
     clear_state(folder)
     (folder / "history.csv").unlink(missing_ok=True)
     folder.rmdir()
-    found = figures(val_part, outcome.validation, 0.5)
-    return {
-        "share": share,
-        "images": len(part),
-        "fractured": sum(part.labels),
-        "epochs": len(outcome.history.rows),
-        "auroc": found["metrics"]["auroc"],
-    }
+    found = metrics_of(val_part, outcome.validation, 0.5)
+    return Point(
+        share=share,
+        images=len(part),
+        fractured=sum(part.labels),
+        epochs=len(outcome.history.rows),
+        auroc=found.metrics["auroc"],
+    )
 
 
-def _draw(result: dict[str, Any], path: Path) -> None:
-    points = sorted(result["points"], key=lambda point: float(point["images"]))
-    images = [point["images"] for point in points]
-    values, lows, highs = ([point["auroc"][name] for point in points] for name in ("value", "low", "high"))
-    title = f"{result['model']}: AUROC of validation images over the training set (95 % intervals)"
+def _draw(result: Curve, path: Path) -> None:
+    points = sorted(result.points, key=lambda point: point.images)
+    images = [point.images for point in points]
+    values = [point.auroc.value for point in points]
+    lows, highs = [point.auroc.low for point in points], [point.auroc.high for point in points]
+    title = f"{result.model}: AUROC of validation images over the training set (95 % intervals)"
     with picture(path, width=7, height=4.2, title=title) as figure:
         axes = figure.subplots()
         axes.fill_between(images, lows, highs, color=COLOURS[0], alpha=0.2)
@@ -158,32 +216,35 @@ def _draw(result: dict[str, Any], path: Path) -> None:
         axes.grid(alpha=0.3)
 
 
-def main() -> None:
-    """Measure what is missing in the output file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("model", help="name of the architecture")
-    parser.add_argument("--data", type=Path, required=True, help="data folder")
-    parser.add_argument("--splits", type=Path, required=True, help="split file")
-    parser.add_argument("--recipe", default="corrected", help="name of a recipe, or a .toml file")
-    parser.add_argument("--weights", help="initial weights; the recipe's if not given")
-    parser.add_argument("--epochs", type=int, default=6, help="over the whole training set; default 6")
-    parser.add_argument("--shares", type=float, nargs="+", default=SHARES, help="default 0.125 0.25 0.5 1")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON; a picture is put beside it")
-    arguments = parser.parse_args()
-    recipe = load_recipe(arguments.model, arguments.recipe)
-    plan = Plan(recipe, arguments.weights or recipe.weights, arguments.epochs, arguments.seed)
-    try:
-        table = divided_table(arguments.data, arguments.splits, seed=arguments.seed)
-        result = measure(plan, table, arguments.shares, arguments.output)
-    except FractureEdgeError as error:
-        sys.exit(f"error: {error}")
-    for point in result["points"]:
-        estimate = point["auroc"]
-        print(
-            f"{point['images']:6} images  {estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
-        )
+@app.command()
+def learning_curve(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the architecture.")],
+    data: DataOption,
+    splits: SplitsOption,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE.json", help="Write the JSON here, and a picture beside it."),
+    ],
+    recipe: Annotated[str, typer.Option(help="Name of a recipe, or a .toml file.")] = "corrected",
+    weights: Annotated[str | None, typer.Option(help="Initial weights, if not those of the recipe.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs over the whole training set.")] = 6,
+    shares: Annotated[
+        list[float] | None,
+        typer.Option(help="Share of the training images; may be repeated. 0.125, 0.25, 0.5 and 1 if not given."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw and of training.")] = 0,
+) -> None:
+    """Train on shares of the training images, and judge each model on the validation images.
 
+    Each point is written when it is there; the same command again goes on after the last one.
 
-if __name__ == "__main__":
-    main()
+    \b
+    python -m benchmarks.studies learning-curve edge --data fracatlas --splits splits.csv --shares 0.5
+    --shares 1 -o curve.json
+    """  # noqa: D301
+    chosen = load_recipe(model, recipe)
+    plan = Plan(chosen, weights or chosen.weights, epochs, seed)
+    table = divided_table(data, splits, seed=seed)
+    result = measure(plan, table, shares or SHARES, output)
+    for point in result.points:
+        print(f"{point.images:6} images  {interval(point.auroc)}")

@@ -9,80 +9,33 @@ Intervals are those of a bootstrap over groups. For the notebook's set a group i
 independent would be far too narrow.
 """
 
-import argparse
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+import typer
 
+from benchmarks.studies.edge_model.reproduction_runs import LONG, RUNS, Run
 from fracture_edge.errors import FractureEdgeError
-from fracture_edge.files import atomic_write_text
-from train.artifacts import read_record
+from train.artifacts import ClassCounts, read_record
 from train.data.grouping import original_stem
 from train.evaluation import bootstrap
 from train.evaluation.bootstrap import Roc
-from train.evaluation.formatting import interval
-from train.evaluation.metrics import Estimate, percentile, wilson
+from train.evaluation.formatting import interval, markdown_table
+from train.evaluation.metrics import UNDEFINED, Estimate, percentile, wilson
+from train.evaluation.record import read_evaluation
+from train.json_records import from_plain, read_json, to_plain, write_record
 from train.recipes.recipe import load_recipe
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 FOLDER = Path(__file__).resolve().parents[2] / "results" / "reproduction"
 FIGURES = ("accuracy", "sensitivity", "specificity", "auroc")
-
-_NOTEBOOK = "fracture-edge train {model} --recipe notebook --data notebook_set"
-_CORRECTED = "fracture-edge train {model} --data fracatlas --splits benchmarks/results/fracatlas-splits.csv"
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One line of the table.
-
-    Attributes:
-        model: Name of the architecture.
-        what: Recipe, data and split, in words.
-        command: Trains it.
-    """
-
-    model: str
-    what: str
-    command: str
-
-
-#: Of the runs that show what the split does: as many epochs as on the set's own split.
-LONG = "custom_cnn-notebook-grouped-long"
-
-
-def _runs() -> dict[str, Run]:
-    runs = {}
-    for model in ("vgg16", "resnet50", "custom_cnn"):
-        runs[f"{model}-notebook-own"] = Run(
-            model, "`notebook` on notebook_set, its own leaking split", _NOTEBOOK.format(model=model)
-        )
-        if model == "custom_cnn":
-            runs[f"{model}-notebook-grouped"] = Run(
-                model,
-                "`notebook` on notebook_set, grouped split",
-                "fracture-edge data split notebook_set --out grouped.csv && "
-                + _NOTEBOOK.format(model=model)
-                + " --splits grouped.csv",
-            )
-            runs[LONG] = Run(
-                model,
-                "the same, never stopped early, the last epoch kept",
-                _NOTEBOOK.format(model=model) + " --splits grouped.csv --set patience=0 --set keep=last",
-            )
-        runs[f"{model}-corrected"] = Run(
-            model, "`corrected` on FracAtlas, grouped split", _CORRECTED.format(model=model)
-        )
-    return runs
-
-
-RUNS: MappingProxyType[str, Run] = MappingProxyType(_runs())
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +71,54 @@ def reference_figures(model: str) -> dict[str, Estimate]:
     }
 
 
-def collect(identifier: str, folder: Path, out: Path = FOLDER) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reproduced:
+    """The figures of one run.
+
+    Attributes:
+        model: Name of the architecture.
+        positive_class: Always ``fractured``.
+        images: Number of test images.
+        fractured: Number of fractured ones.
+        groups: Number of X-rays or groups that they come from.
+        threshold: Threshold on P(fractured), chosen on validation.
+        figures: Figures by name of `FIGURES`.
+        trivial_baseline: AUROC of size and brightness alone.
+        training_images: Number of training images by class.
+        most_epochs: Most epochs that the recipe allows.
+        fingerprint: Checksum of data and splits.
+        recipe_name: Name of the recipe.
+        initial_weights: Initial weights, in words.
+        epochs: Number of epochs trained.
+        best_epoch: Epoch whose weights were kept, counted from 1.
+        seconds: Duration of the training.
+        device: Device and backend, in words.
+        precision: Keras's dtype policy.
+        versions: Versions of the packages.
+    """
+
+    model: str
+    positive_class: str
+    images: int
+    fractured: int
+    groups: int
+    threshold: float
+    figures: dict[str, Estimate]
+    trivial_baseline: Estimate
+    training_images: ClassCounts
+    most_epochs: int
+    fingerprint: str
+    recipe_name: str
+    initial_weights: str
+    epochs: int
+    best_epoch: int
+    seconds: float
+    device: str
+    precision: str
+    versions: dict[str, str]
+
+
+def collect(identifier: str, folder: Path, out: Path = FOLDER) -> Reproduced:
     """Keep the figures of one evaluated model.
 
     Args:
@@ -132,8 +132,8 @@ def collect(identifier: str, folder: Path, out: Path = FOLDER) -> dict[str, Any]
     if identifier not in RUNS:
         raise FractureEdgeError(f"no run '{identifier}'; there are {', '.join(RUNS)}")
     record = read_record(folder)
-    if record["model"] != RUNS[identifier].model:
-        raise FractureEdgeError(f"{folder} holds '{record['model']}', not '{RUNS[identifier].model}'")
+    if record.model != RUNS[identifier].model:
+        raise FractureEdgeError(f"{folder} holds '{record.model}', not '{RUNS[identifier].model}'")
     predictions = folder / "predictions-test.csv"
     if not predictions.is_file():
         raise FractureEdgeError(f"{predictions} is missing: fracture-edge evaluate {folder.name} --split test")
@@ -142,35 +142,29 @@ def collect(identifier: str, folder: Path, out: Path = FOLDER) -> dict[str, Any]
     labels = np.array([int(row["label"]) for row in rows])
     scores = np.array([float(row["probability"]) for row in rows])
     groups = [row["group"] or source_of(row["path"]) for row in rows]
-    evaluation = json.loads((folder / "evaluation-test.json").read_text(encoding="utf-8"))
-    names = (
-        "recipe_name",
-        "initial_weights",
-        "epochs",
-        "best_epoch",
-        "seconds",
-        "device",
-        "precision",
-        "versions",
+    evaluation = read_evaluation(folder, "test")
+    result = Reproduced(
+        model=record.model,
+        positive_class=record.positive_class,
+        images=len(rows),
+        fractured=int(labels.sum()),
+        groups=len(set(groups)),
+        threshold=record.threshold,
+        figures=figures(labels, scores, groups, record.threshold),
+        trivial_baseline=evaluation.trivial_baseline or UNDEFINED,
+        training_images=record.data.images["train"],
+        most_epochs=sum(phase.epochs for phase in load_recipe(record.model, record.recipe_name).phases),
+        fingerprint=record.data.fingerprint,
+        recipe_name=record.recipe_name,
+        initial_weights=record.initial_weights,
+        epochs=record.epochs,
+        best_epoch=record.best_epoch,
+        seconds=record.seconds,
+        device=record.device,
+        precision=record.precision,
+        versions=record.versions,
     )
-    result = {
-        "model": record["model"],
-        "positive_class": "fractured",
-        "images": len(rows),
-        "fractured": int(labels.sum()),
-        "groups": len(set(groups)),
-        "threshold": record["threshold"],
-        "figures": {
-            name: asdict(estimate)
-            for name, estimate in figures(labels, scores, groups, record["threshold"]).items()
-        },
-        "trivial_baseline": evaluation["trivial_baseline"],
-        "training_images": record["data"]["images"]["train"],
-        "most_epochs": sum(phase.epochs for phase in load_recipe(record["model"], record["recipe_name"]).phases),
-        "fingerprint": record["data"]["fingerprint"],
-        **{name: record[name] for name in names},
-    }
-    atomic_write_text(out / f"{identifier}.json", json.dumps(result, indent=2) + "\n")
+    write_record(out / f"{identifier}.json", result)
     return result
 
 
@@ -199,31 +193,34 @@ def figures(
     return {name: percentile(float(values[name][0]), drawn[name]) for name in values}
 
 
+def _read(path: Path) -> Reproduced:
+    return from_plain(Reproduced, read_json(path), str(path))
+
+
 def table() -> str:
     """The document's table and the runs that are missing, as Markdown."""
-    header = ["model", "what", "test images (fractured; X-rays or groups)", *FIGURES, "epochs", "start", "device"]
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    header = ("model", "what", "test images (fractured; X-rays or groups)", *FIGURES, "epochs", "start", "device")
+    rows: list[Sequence[str]] = []
     missing = []
     for model in REFERENCES:
         counts = REFERENCES[model]
-        cells = [interval(asdict(estimate)) for estimate in reference_figures(model).values()]
+        figures_then = [interval(estimate) for estimate in reference_figures(model).values()]
         total = counts.fractured + counts.others
-        lines.append(
-            f"| {model} | reference notebook, as published | {total} ({counts.fractured}) | "
-            f"{' | '.join(cells)} | | | | |"
-        )
+        published = f"{total} ({counts.fractured})"
+        rows.append((model, "reference notebook, as published", published, *figures_then, "", "", "", ""))
         for identifier, run in RUNS.items():
             if run.model != model:
                 continue
             path = FOLDER / f"{identifier}.json"
             if path.is_file():
-                lines.append(_line(run, json.loads(path.read_text(encoding="utf-8"))))
+                rows.append(_cells(run, _read(path)))
             else:
-                lines.append(f"| {model} | {run.what} | not run" + " |" * (len(header) - 2))
-                missing.append(f"- {model}, {run.what}: `{run.command}`")
+                rows.append((model, run.what, "not run", *[""] * (len(header) - 3)))
+                missing.append(f"- {model}, {run.what}: `{run.command}`\n")
+    text = markdown_table(header, rows)
     if missing:
-        lines += ["", "Not run here; these commands do, `fracture-edge evaluate` then judges:", "", *missing]
-    return "\n".join(lines) + "\n"
+        text += "\nNot run here; these commands do, `fracture-edge evaluate` then judges:\n\n" + "".join(missing)
+    return text
 
 
 def leak() -> str:
@@ -231,40 +228,31 @@ def leak() -> str:
     paths = [FOLDER / "custom_cnn-notebook-own.json", FOLDER / f"{LONG}.json"]
     if not all(path.is_file() for path in paths):
         return "Not run yet.\n"
-    own, grouped = (json.loads(path.read_text(encoding="utf-8")) for path in paths)
-    lines = [
-        f"| custom_cnn, recipe `notebook`, {own['epochs']} epochs | own split | grouped split |",
-        "| --- | --- | --- |",
-    ]
-    for name in FIGURES:
-        cells = [interval(result["figures"][name]) for result in (own, grouped)]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    cells = [interval(result["trivial_baseline"]) for result in (own, grouped)]
-    lines.append(f"| AUROC of size and brightness alone | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    own, grouped = map(_read, paths)
+    header = (f"custom_cnn, recipe `notebook`, {own.epochs} epochs", "own split", "grouped split")
+    rows = [(name, interval(own.figures[name]), interval(grouped.figures[name])) for name in FIGURES]
+    baselines = (interval(own.trivial_baseline), interval(grouped.trivial_baseline))
+    return markdown_table(header, [*rows, ("AUROC of size and brightness alone", *baselines)])
 
 
-def _line(run: Run, result: dict[str, Any]) -> str:
-    cells = [
+def _cells(run: Run, result: Reproduced) -> tuple[str, ...]:
+    return (
         run.model,
         run.what,
-        f"{result['images']} ({result['fractured']}; {result['groups']})",
-        *(interval(result["figures"][name]) for name in FIGURES),
-        f"{result['epochs']} of {result['most_epochs']} (kept: {result['best_epoch']})",
-        result["initial_weights"],
-        f"{result['device']}, {result['precision']}, {result['seconds'] / 60:.0f} min",
-    ]
-    return "| " + " | ".join(cells) + " |"
+        f"{result.images} ({result.fractured}; {result.groups})",
+        *(interval(result.figures[name]) for name in FIGURES),
+        f"{result.epochs} of {result.most_epochs} (kept: {result.best_epoch})",
+        result.initial_weights,
+        f"{result.device}, {result.precision}, {result.seconds / 60:.0f} min",
+    )
 
 
-def main() -> None:
-    """Collect one run."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("identifier", choices=list(RUNS))
-    parser.add_argument("folder", type=Path, help="artifacts/MODEL, evaluated on its test split")
-    arguments = parser.parse_args()
-    print(json.dumps(collect(arguments.identifier, arguments.folder)["figures"], indent=2))
-
-
-if __name__ == "__main__":
-    main()
+@app.command()
+def reproduction(
+    identifier: Annotated[str, typer.Argument(metavar="ID", help=f"One of {', '.join(RUNS)}.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="ARTIFACTS/MODEL", help="A model, evaluated on its test split.")
+    ],
+) -> None:
+    """Keep the figures of one evaluated run for the table of docs/reproduction.md, and print them."""
+    print(json.dumps(to_plain(collect(identifier, folder).figures), indent=2))

@@ -4,21 +4,23 @@ Every file is read in a worker process that is watched. A worker that dies, take
 an exception escape is reported with the file's number; `--rebuild NUMBER` writes that file.
 """
 
-import argparse
 import multiprocessing
 import os
-import sys
 import traceback
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+import typer
 
 from benchmarks.studies.fuzzing.mutants import mutant, outcome
+from fracture_edge.errors import EXIT_FAILED
 from fracture_edge.machine import peak_memory_mb
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 #: What no file may take.
 SECONDS = 5.0
 #: A worker imports Pillow and pydicom before its first answer.
@@ -121,27 +123,29 @@ def run(first: int, count: int, jobs: int) -> Report:
     )
 
 
-def main() -> int:
-    """Run and print; 1 if there was any problem."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--count", type=int, default=2000, help="how many files")
-    parser.add_argument("--first", type=int, default=0, help="the first file's number")
-    parser.add_argument("--jobs", type=int, default=2, help="worker processes")
-    parser.add_argument("--rebuild", type=int, metavar="NUMBER", help="write the file of this number to --output")
-    parser.add_argument("--output", type=Path, default=Path("mutant.bin"))
-    options = parser.parse_args()
-    if options.rebuild is not None:
-        name, data = mutant(options.rebuild)
-        options.output.write_bytes(data)
-        print(f"{options.output}: {len(data)} bytes, from {name}")
-        return 0
-    report = run(options.first, options.count, options.jobs)
+@app.command()
+def fuzzing(
+    count: Annotated[int, typer.Option(min=1, help="Number of files.")] = 2000,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first file.")] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
+    rebuild: Annotated[
+        int | None, typer.Option(metavar="NUMBER", min=0, help="Write the file of this number to --output.")
+    ] = None,
+    output: Annotated[Path, typer.Option(metavar="FILE", help="Where --rebuild writes.")] = Path("mutant.bin"),
+) -> None:
+    """Read broken files in watched processes, and count what came of them.
+
+    Exit status: 0 each file has an answer or a status, 1 a process died, hung or let an exception escape.
+    """
+    if rebuild is not None:
+        name, data = mutant(rebuild)
+        output.write_bytes(data)
+        print(f"{output}: {len(data)} bytes, from {name}")
+        return
+    report = run(first, count, jobs)
     print(*report.problems, sep="\n", end="\n" if report.problems else "")
     for word, number in report.outcomes.most_common():
         print(f"{number:8} {word}")
-    print(f"{len(report.problems)} problems in {options.count} files; peak memory {report.peak_mb:.0f} MB")
-    return int(bool(report.problems))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    print(f"{len(report.problems)} problems in {count} files; peak memory {report.peak_mb:.0f} MB")
+    if report.problems:
+        raise typer.Exit(EXIT_FAILED)

@@ -7,63 +7,31 @@ wider sums there; models for `safe` need no such favour (``--plain``) and must d
 same, and models for `arm64` on aarch64. qemu-user runs the device package there; its times mean nothing.
 """
 
-import argparse
-import json
-import os
 import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean
-from typing import Any
+from typing import Annotated
 
-from benchmarks.environment import environment
-from benchmarks.studies.processors.emulator import DEFAULT_CPUS, SYSROOT_VARIABLE, Python, ask, emulated
+import typer
+
+from benchmarks.environment import Environment
+from benchmarks.studies.processors.comparison import Emulated, Emulation, Native, compare
+from benchmarks.studies.processors.emulator import (
+    DEFAULT_CPUS,
+    SYSROOT_VARIABLE,
+    Architecture,
+    Python,
+    ask,
+    emulated,
+)
 from benchmarks.studies.processors.sysroot import prepare
 from fracture_edge.batch.inputs import expand
 from fracture_edge.console import say
-from fracture_edge.errors import FractureEdgeError
-from fracture_edge.files import atomic_write_text
+from fracture_edge.errors import EXIT_FAILED, FractureEdgeError
 from fracture_edge.modelfile import read_model
+from train.json_records import write_record
 
-Record = Mapping[str, Any]
-
-
-def compare(native: Sequence[Record], other: Sequence[Record]) -> dict[str, Any]:
-    """Compare decisions and probabilities image by image.
-
-    Args:
-        native: Records of `Answers`.
-        other: Of the same images in the same order.
-
-    Returns:
-        Images, those that both answer, those of them with the same decision, the records whose decisions differ,
-        and the largest and mean |difference of probability| of the images that both answer.
-
-    Raises:
-        FractureEdgeError: No image has an answer in both.
-    """
-    pairs = list(zip(native, other, strict=True))
-    differing = [pair for pair in pairs if pair[0]["decision"] != pair[1]["decision"]]
-    answered = [pair for pair in pairs if None not in (pair[0]["probability"], pair[1]["probability"])]
-    differences = [abs(one["probability"] - two["probability"]) for one, two in answered]
-    if not differences:
-        raise FractureEdgeError(f"none of the {len(pairs)} images has an answer in both; give radiographs")
-    return {
-        "images": len(pairs),
-        "answered": len(answered),
-        "same_decisions": sum(one["decision"] == two["decision"] for one, two in answered),
-        "largest_difference": max(differences),
-        "mean_difference": mean(differences),
-        "differing": [
-            {"path": Path(one["path"]).name, "native": _judgement(one), "emulated": _judgement(two)}
-            for one, two in differing
-        ],
-    }
-
-
-def _judgement(record: Record) -> dict[str, Any]:
-    return {name: record[name] for name in ("status", "decision", "probability")}
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 def check(
@@ -74,7 +42,7 @@ def check(
     cpu: str | None = None,
     sysroot: Path | None = None,
     plain: bool = False,
-) -> dict[str, Any]:
+) -> Emulation:
     """Run a model on this processor and on an emulated one, and compare.
 
     Args:
@@ -85,9 +53,6 @@ def check(
         sysroot: For aarch64, see `emulated`.
         plain: Whether to open it there without our session options, see `ask`.
 
-    Returns:
-        What `compare` gives, and under what it was measured.
-
     Raises:
         FractureEdgeError: Something is missing, a process failed, or the emulated x86 has AVX-512.
     """
@@ -97,26 +62,28 @@ def check(
     native, other = ask(Python(), model, images), ask(python, model, images, plain=plain)
     if arch == "x86_64" and any(feature.startswith("AVX512") for feature in other.cpu_features):
         raise FractureEdgeError(f"-cpu {chosen} has AVX-512; choose one without, such as {DEFAULT_CPUS[arch]}")
-    return {
-        **compare(native.records, other.records),
-        "model": model.name,
-        "plain": plain,
-        "model_sha256": sha256,
-        "emulated": {
-            "architecture": arch,
-            "cpu": chosen,
-            "cpu_features": other.cpu_features,
-            "qemu": _version(python.command[0]),
-            "versions": other.versions,
-            "p50_ms": other.milliseconds,
-        },
-        "native": {
-            "cpu_features": native.cpu_features,
-            "versions": native.versions,
-            "p50_ms": native.milliseconds,
-        },
-        "environment": environment(),
-    }
+    compared = compare(native.records, other.records)
+    return Emulation(
+        images=compared.images,
+        answered=compared.answered,
+        same_decisions=compared.same_decisions,
+        largest_difference=compared.largest_difference,
+        mean_difference=compared.mean_difference,
+        differing=compared.differing,
+        model=model.name,
+        plain=plain,
+        model_sha256=sha256,
+        emulated=Emulated(
+            architecture=arch,
+            cpu=chosen,
+            cpu_features=other.cpu_features,
+            qemu=_version(python.command[0]),
+            versions=other.versions,
+            p50_ms=other.milliseconds,
+        ),
+        native=Native(native.cpu_features, native.versions, native.milliseconds),
+        environment=Environment.here(),
+    )
 
 
 def _version(emulator: str) -> str:
@@ -125,45 +92,61 @@ def _version(emulator: str) -> str:
     return told.stdout.partition("\n")[0]
 
 
-def main() -> None:
-    """Check a model, or prepare what aarch64 needs; exit code 1 where a decision differs."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("model", nargs="?", type=Path, metavar="MODEL.onnx")
-    parser.add_argument("--images", nargs="+", type=Path, metavar="PATH", help="picture files, or folders of them")
-    parser.add_argument("--count", type=int, help="only so many of the images, evenly spread over their order")
-    parser.add_argument("--arch", choices=DEFAULT_CPUS, default="x86_64")
-    parser.add_argument("--cpu", help=f"what to emulate; default: {dict(DEFAULT_CPUS)}")
-    parser.add_argument(
-        "--plain", action="store_true", help="there, open the model as another program would: no wider sums"
-    )
-    parser.add_argument("--sysroot", type=Path, default=os.environ.get(SYSROOT_VARIABLE), help="for aarch64")
-    parser.add_argument("--prepare", type=Path, metavar="FOLDER", help="make the sysroot that aarch64 needs")
-    parser.add_argument("--output", type=Path, help="write the result here, as JSON")
-    options = parser.parse_args()
-    if not options.prepare and not (options.model and options.images):
-        parser.error("give MODEL.onnx and --images, or --prepare FOLDER")
-    try:
-        if options.prepare:
-            prepare(options.prepare)
-            return
-        files, notes = expand(options.images, recursive=True)
-        for note in notes:
-            say(note)
-        files = spread(files, options.count or len(files))
-        result = check(
-            options.model,
-            files,
-            arch=options.arch,
-            cpu=options.cpu,
-            sysroot=options.sysroot,
-            plain=options.plain,
-        )
-        if options.output:
-            atomic_write_text(options.output, json.dumps(result, indent=2) + "\n")
-    except FractureEdgeError as error:
-        sys.exit(f"emulation: {error}")
+@app.command()
+def run(
+    model: Annotated[Path | None, typer.Argument(metavar="MODEL.onnx", show_default=False)] = None,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="Picture file, or folder of them; may be repeated."),
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Only so many of the images, evenly spread over their order.")
+    ] = None,
+    arch: Annotated[Architecture, typer.Option(help="Architecture of the processor.")] = Architecture.X86_64,
+    cpu: Annotated[
+        str | None,
+        typer.Option(
+            help="Processor to emulate. If not given: "
+            + ", ".join(f"{name} for {arch}" for arch, name in DEFAULT_CPUS.items())
+            + "."
+        ),
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="There, open the model as another program would: no wider sums.")
+    ] = False,
+    sysroot: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", envvar=SYSROOT_VARIABLE, help="For aarch64, see --prepare.")
+    ] = None,
+    prepare_in: Annotated[
+        Path | None,
+        typer.Option(
+            "--prepare", metavar="FOLDER", help="Make the sysroot that aarch64 needs there, and do nothing else."
+        ),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write the JSON here.")] = None,
+) -> None:
+    """Compare a model's decisions on this processor with those on an emulated one.
+
+    Exit status: 0 all decisions are the same, 1 one differs or something is missing, 2 wrong usage.
+
+    \b
+    python -m benchmarks.studies emulation MODEL.onnx --images xrays --count 60
+    """  # noqa: D301
+    if prepare_in is not None:
+        prepare(prepare_in)
+        return
+    if model is None or not images:
+        raise typer.BadParameter("give MODEL.onnx and --images, or --prepare FOLDER")
+    files, notes = expand(images, recursive=True)
+    for note in notes:
+        say(note)
+    files = spread(files, count or len(files))
+    result = check(model, files, arch=arch.value, cpu=cpu, sysroot=sysroot, plain=plain)
+    if output is not None:
+        write_record(output, result)
     print(_summary(result))
-    sys.exit(1 if result["differing"] else 0)
+    if result.differing:
+        raise typer.Exit(EXIT_FAILED)
 
 
 def spread(files: Sequence[Path], count: int) -> list[Path]:
@@ -172,22 +155,18 @@ def spread(files: Sequence[Path], count: int) -> list[Path]:
     return [files[number * len(files) // kept] for number in range(kept)]
 
 
-def _summary(result: Record) -> str:
-    there = result["emulated"]
+def _summary(result: Emulation) -> str:
+    there = result.emulated
     lines = [
-        f"{result['model']}: {result['same_decisions']} of {result['answered']} decisions the same on "
-        f"{there['architecture']} {there['cpu']}",
-        f"difference of probability: largest {result['largest_difference']:.2e}, "
-        f"mean {result['mean_difference']:.2e} over {result['answered']} images",
-        f"one image: {there['p50_ms']:.0f} ms emulated, {result['native']['p50_ms']:.0f} ms here",
+        f"{result.model}: {result.same_decisions} of {result.answered} decisions the same on "
+        f"{there.architecture} {there.cpu}",
+        f"difference of probability: largest {result.largest_difference:.2e}, "
+        f"mean {result.mean_difference:.2e} over {result.answered} images",
+        f"one image: {there.p50_ms:.0f} ms emulated, {result.native.p50_ms:.0f} ms here",
     ]
     lines += [
-        f"{entry['path']}: {entry['native']['decision']} ({entry['native']['probability']}) here, "
-        f"{entry['emulated']['decision']} ({entry['emulated']['probability']}) emulated"
-        for entry in result["differing"]
+        f"{entry.path}: {entry.native.decision} ({entry.native.probability}) here, "
+        f"{entry.emulated.decision} ({entry.emulated.probability}) emulated"
+        for entry in result.differing
     ]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    main()

@@ -7,21 +7,32 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 from statistics import median
 from types import MappingProxyType
-from typing import Any
 
 from benchmarks.studies.processors.sysroot import find_python
 from fracture_edge._version import installed
 from fracture_edge.errors import FractureEdgeError
 
 SYSROOT_VARIABLE = "FRACTURE_EDGE_AARCH64_SYSROOT"
+
+
+class Architecture(StrEnum):
+    """Processors that can be emulated, by the names of the emulators."""
+
+    X86_64 = "x86_64"
+    AARCH64 = "aarch64"
+
+
 #: Intel with AVX2 and without AVX-512 or VNNI; and all that qemu knows of Arm, dot products and i8mm included.
-DEFAULT_CPUS = MappingProxyType({"x86_64": "Haswell-v4", "aarch64": "max"})
+DEFAULT_CPUS: Mapping[str, str] = MappingProxyType(
+    {Architecture.X86_64: "Haswell-v4", Architecture.AARCH64: "max"}
+)
 _CHILD = "from benchmarks.studies.processors.emulator import answer; answer()"
 #: From Linux's asm/hwcap.h and elf.h for arm64; numpy does not look for it, onnxruntime does.
 _AT_HWCAP2, _HWCAP2_I8MM = 26, 1 << 13
@@ -41,23 +52,42 @@ class Python:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What is taken of a `fracture_edge.Prediction`.
+
+    Attributes:
+        path: Path of the picture.
+        status: ``ok``, or what was wrong with the picture; the next two are ``None`` then.
+        decision: Decision of the model.
+        probability: P(fractured).
+        elapsed_ms: Milliseconds from the file to the decision.
+    """
+
+    path: str
+    status: str
+    decision: str | None
+    probability: float | None
+    elapsed_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Answers:
     """What one Python says of all images.
 
     Attributes:
         cpu_features: Instructions that the process finds.
         versions: Of the packages it uses.
-        records: `fracture_edge.Prediction` as mappings, in the order of the images.
+        records: Answers in the order of the images.
     """
 
-    cpu_features: list[str]
+    cpu_features: tuple[str, ...]
     versions: dict[str, str]
-    records: list[dict[str, Any]]
+    records: tuple[Answer, ...]
 
     @property
     def milliseconds(self) -> float:
         """Median time of one image."""
-        return median(record["elapsed_ms"] for record in self.records)
+        return median(record.elapsed_ms for record in self.records)
 
 
 def emulated(arch: str, cpu: str, sysroot: Path | None) -> Python:
@@ -102,6 +132,9 @@ def ask(python: Python, model: Path, images: Sequence[Path], *, plain: bool = Fa
     Raises:
         FractureEdgeError: The process failed; the text ends with the last line it wrote.
     """
+    # The process that is started imports this module, and has nothing but what the device package needs.
+    from train.json_records import from_plain
+
     ours = Path(__file__).resolve().parents[3]
     done = subprocess.run(  # noqa: S603
         [*python.command, "-c", _CHILD],
@@ -121,7 +154,7 @@ def ask(python: Python, model: Path, images: Sequence[Path], *, plain: bool = Fa
         last = (done.stderr.strip().splitlines() or ["it wrote nothing"])[-1]
         raise FractureEdgeError(f"{Path(python.command[0]).name} ended with {done.returncode}: {last}")
     header, *records = map(json.loads, done.stdout.splitlines())
-    return Answers(**header, records=records)
+    return from_plain(Answers, header | {"records": records}, "what the process wrote")
 
 
 def answer() -> None:

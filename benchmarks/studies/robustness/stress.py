@@ -11,58 +11,78 @@ On one split, labels and groups as its split file says:
 Intervals are of a bootstrap over groups. A change is compared with the unchanged images in the same draws.
 """
 
-import argparse
-import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+import typer
 from tqdm import tqdm
 
-from benchmarks.environment import environment
+from benchmarks.environment import Environment
 from benchmarks.studies.robustness.degradations import COVERED, DEGRADED, Grey, drawn_marks, without_boxes
 from benchmarks.studies.robustness.pointing import MARGIN, hit, hits_at_centre, peak
+from benchmarks.studies.robustness.stress_result import (
+    Changed,
+    Hits,
+    PointingGame,
+    Stress,
+    tables_of,
+)
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
-from fracture_edge.files import atomic_write_text
 from fracture_edge.images.image_file import load_image
 from fracture_edge.prediction import Prediction
+from train.cli.options import DataOption, SplitsOption
 from train.data.batches import fingerprint
 from train.data.dataset import ImageTable
 from train.data.localisation import Marks, fracture_marks
 from train.data.splits import divided_table
 from train.evaluation import bootstrap
 from train.evaluation.bootstrap import Roc
-from train.evaluation.formatting import interval
-from train.evaluation.metrics import Estimate, auroc, evaluate, percentile, wilson
+from train.evaluation.metrics import auroc, evaluate, percentile, wilson
 from train.evaluation.predictions import groups_of
+from train.json_records import write_record
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 RESAMPLES, SEED = 2000, 0
 WITHOUT_METAL = "images with metal left out"
 BOXES_COVERED = "fractures covered, and the same boxes elsewhere"
 
 
+class Split(StrEnum):
+    """Splits that may judge a model."""
+
+    VAL = "val"
+    TEST = "test"
+
+
 @dataclass(frozen=True, slots=True)
-class Subject:
+class TestedModel:
     """A model and the images it is judged on.
 
     Attributes:
         classifier: The model.
         part: Labelled images of one split.
-        images: Their pixels, in order.
+        images: Pixels of these images, in order.
+        split: Name of the split.
+        data_fingerprint: Checksum of data and splits.
     """
 
     classifier: FractureClassifier
     part: ImageTable
     images: tuple[Grey, ...]
+    split: str
+    data_fingerprint: str
 
     @classmethod
-    def of(cls, classifier: FractureClassifier, part: ImageTable) -> "Subject":
-        """Decode the images of `part`."""
-        return cls(classifier, part, tuple(load_image(part.file(item)) for item in part))
+    def of(cls, classifier: FractureClassifier, table: ImageTable, split: str) -> "TestedModel":
+        """Decode the images of a split."""
+        part = table.where(split)
+        images = tuple(load_image(part.file(item)) for item in part)
+        return cls(classifier, part, images, split, fingerprint(table))
 
     def predictions(self, images: Sequence[Grey], label: str) -> list[Prediction]:
         """Answers to images, which may be changed ones."""
@@ -81,45 +101,49 @@ class Subject:
         return np.array([each.probability for each in found], np.float64)
 
 
-def stress(subject: Subject) -> dict[str, Any]:
+def stress(tested: TestedModel) -> Stress:
     """Measure everything.
 
-    Returns:
-        Plain values: ``figures`` of the unchanged images, ``degraded`` and ``shortcuts`` with ``auroc`` and its
-        ``change`` by name, ``pointing`` where the model has a heat map and the data set has boxes.
+    Raises:
+        FractureEdgeError: An image has no answer.
     """
-    part, classifier = subject.part, subject.classifier
+    part, classifier = tested.part, tested.classifier
     labels, groups = np.array(part.labels), groups_of(part)
-    unchanged = subject.scores(subject.images, "unchanged")
+    unchanged = tested.scores(tested.images, "unchanged")
     threshold = classifier.info.policy.threshold
 
-    def compared(scores: bootstrap.Floats) -> dict[str, Any]:
+    def compared(scores: bootstrap.Floats) -> Changed:
         return _compared(labels, groups, unchanged, scores)
 
-    def changed(change: Callable[[Grey], Grey], label: str) -> dict[str, Any]:
-        return compared(subject.scores([change(image) for image in subject.images], label))
+    def changed(change: Callable[[Grey], Grey], label: str) -> Changed:
+        return compared(tested.scores([change(image) for image in tested.images], label))
 
     shortcuts = {name: changed(change, name) for name, change in COVERED.items()}
     plain = [row for row, item in enumerate(part) if item.metadata.get("hardware") != "1"]
     if len(plain) < len(part):
         found = auroc(labels[plain].tolist(), unchanged[plain], [groups[row] for row in plain])
-        shortcuts[WITHOUT_METAL] = {"auroc": found.to_json(), "images": len(plain)}
+        shortcuts[WITHOUT_METAL] = Changed(found, images=len(plain))
     marks = _marks_of(part)
     if marks:
-        shortcuts[BOXES_COVERED] = compared(subject.scores(_covered(subject, marks), BOXES_COVERED))
+        shortcuts[BOXES_COVERED] = compared(tested.scores(_covered(tested, marks), BOXES_COVERED))
     figures = evaluate(labels.tolist(), unchanged, groups, threshold, resamples=RESAMPLES, seed=SEED)
-    return {
-        "threshold": threshold,
-        "figures": {name: estimate.to_json() for name, estimate in figures.items()},
-        "degraded": {name: changed(change, name) for name, change in DEGRADED.items()},
-        "shortcuts": shortcuts,
-        "pointing": _pointing(subject, marks),
-    }
+    return Stress(
+        model=classifier.info.name,
+        model_sha256=classifier.sha256,
+        data_fingerprint=tested.data_fingerprint,
+        split=tested.split,
+        threshold=threshold,
+        figures=figures,
+        degraded={name: changed(change, name) for name, change in DEGRADED.items()},
+        shortcuts=shortcuts,
+        pointing=_pointing(tested, marks),
+        environment=Environment.here(),
+    )
 
 
 def _compared(
     labels: bootstrap.Array, groups: Sequence[str], before: bootstrap.Floats, after: bootstrap.Floats
-) -> dict[str, Any]:
+) -> Changed:
     """AUROC of changed images and its difference from that of the unchanged ones."""
     truth = labels == 1
 
@@ -129,7 +153,8 @@ def _compared(
 
     ones = np.ones((1, len(truth)))
     drawn = bootstrap.resampled(areas, truth, groups, resamples=RESAMPLES, seed=SEED)
-    return {name: percentile(float(value[0]), drawn[name]).to_json() for name, value in areas(ones).items()}
+    found = {name: percentile(float(value[0]), drawn[name]) for name, value in areas(ones).items()}
+    return Changed(found["auroc"], found["change"])
 
 
 def _marks_of(part: ImageTable) -> dict[int, Marks]:
@@ -139,104 +164,56 @@ def _marks_of(part: ImageTable) -> dict[int, Marks]:
     return {row: marks[name] for row, name in enumerate(names) if part.items[row].label and name in marks}
 
 
-def _covered(subject: Subject, marks: dict[int, Marks]) -> list[Grey]:
-    others = drawn_marks(list(marks.values()), len(subject.images), seed=SEED)
+def _covered(tested: TestedModel, marks: dict[int, Marks]) -> list[Grey]:
+    others = drawn_marks(list(marks.values()), len(tested.images), seed=SEED)
     return [
         without_boxes(image, marks.get(row, others[row]))
-        for row, image in enumerate(subject.images)
+        for row, image in enumerate(tested.images)
     ]  # fmt: skip
 
 
-def _pointing(subject: Subject, marks: dict[int, Marks]) -> dict[str, Any] | None:
-    found = subject.predictions([subject.images[row] for row in marks], "pointing game")
+def _pointing(tested: TestedModel, marks: dict[int, Marks]) -> PointingGame | None:
+    found = tested.predictions([tested.images[row] for row in marks], "pointing game")
     if not found or found[0].heatmap is None:
         return None
-    preprocessing = subject.classifier.info.preprocessing
+    preprocessing = tested.classifier.info.preprocessing
     points = [
-        peak(each.heatmap, preprocessing, subject.images[row].shape[::-1])
+        peak(each.heatmap, preprocessing, tested.images[row].shape[::-1])
         for row, each in zip(marks, found, strict=True)
         if each.heatmap is not None
     ]
     boxes = list(marks.values())
 
-    def shares(margin: float) -> dict[str, Any]:
+    def shares(margin: float) -> Hits:
         ours = [hit(point, each, margin=margin) for point, each in zip(points, boxes, strict=True)]
         centre = hits_at_centre(boxes, margin=margin)
-        return {
-            "model": wilson(sum(ours), len(ours)).to_json(),
-            "centre": wilson(sum(centre), len(centre)).to_json(),
-        }
+        return Hits(model=wilson(sum(ours), len(ours)), centre=wilson(sum(centre), len(centre)))
 
-    return {"images": len(boxes), "margin": MARGIN, "within_margin": shares(MARGIN), "within_box": shares(0.0)}
+    return PointingGame(len(boxes), MARGIN, within_margin=shares(MARGIN), within_box=shares(0.0))
 
 
-def tables_of(result: dict[str, Any]) -> str:
-    """The result as Markdown."""
-    lines = ["| images | AUROC | change |", "| --- | --- | --- |"]
-    lines.append(f"| unchanged | {interval(result['figures']['auroc'])} | |")
-    for name, row in (result["degraded"] | result["shortcuts"]).items():
-        lines.append(f"| {name} | {interval(row['auroc'])} | {interval(row.get('change'))} |")
-    text = "\n".join(lines) + "\n"
-    if game := result["pointing"]:
-        share, plain = game["within_margin"], game["within_box"]
-        text += (
-            f"\nPointing game, {game['images']} fractured images: the heat map's maximum lies within a box, grown "
-            f"by {game['margin']:.0%} of the image's sides, for {interval(share['model'])} (the image's centre: "
-            f"{interval(share['centre'])}); within the box itself for {interval(plain['model'])} "
-            f"({interval(plain['centre'])}).\n"
-        )
-    return text
+@app.command()
+def run(
+    data: DataOption,
+    splits: SplitsOption,
+    model: Annotated[
+        Path | None,
+        typer.Argument(metavar="MODEL", help="A model file; the embedded one if not given.", show_default=False),
+    ] = None,
+    split: Annotated[Split, typer.Option(help="Images to judge by; test is for the last look.")] = Split.VAL,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE.json", help="Write the JSON here.")
+    ] = None,
+) -> None:
+    """Test a model on degraded images, for shortcuts, and by the pointing game; print the tables.
 
-
-def side_by_side(results: dict[str, dict[str, Any]]) -> str:
-    """AUROC of several models as Markdown.
-
-    Args:
-        results: By what heads the column; all of the same images.
-    """
-    names = list(next(iter(results.values()))["degraded"])
-    rows = {"unchanged": [result["figures"]["auroc"] for result in results.values()]}
-    rows |= {name: [result["degraded"][name]["auroc"] for result in results.values()] for name in names}
-    games = [result["pointing"]["within_margin"]["model"] for result in results.values()]
-    rows["(pointing game: share)"] = games
-    lines = [f"| images | {' | '.join(results)} |", "|" + " --- |" * (1 + len(results))]
-    lines += [f"| {name} | {' | '.join(map(interval, found))} |" for name, found in rows.items()]
-    return "\n".join(lines) + "\n"
-
-
-def worst(result: dict[str, Any]) -> tuple[str, Estimate]:
-    """The degradation with the lowest AUROC."""
-    name, row = min(result["degraded"].items(), key=lambda entry: float(entry[1]["auroc"]["value"]))
-    return name, Estimate(**row["auroc"])
-
-
-def main() -> None:
-    """Measure, print, and write the JSON where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("model", type=Path, nargs="?", help="a model file; the embedded one if not given")
-    parser.add_argument("--data", type=Path, required=True, help="data folder")
-    parser.add_argument("--splits", type=Path, required=True, help="split file")
-    parser.add_argument("--split", default="val", choices=("val", "test"), help="test is for the last look")
-    parser.add_argument("-o", "--output", type=Path, help="write the JSON here")
-    arguments = parser.parse_args()
-    try:
-        # Changed images are answered whatever they look like.
-        classifier = FractureClassifier(arguments.model, check_images=False)
-        table = divided_table(arguments.data, arguments.splits, seed=0)
-        result = {
-            "model": classifier.info.name,
-            "model_sha256": classifier.sha256,
-            "data_fingerprint": fingerprint(table),
-            "split": arguments.split,
-            **stress(Subject.of(classifier, table.where(arguments.split))),
-            "environment": environment(),
-        }
-    except FractureEdgeError as error:
-        sys.exit(f"error: {error}")
-    if arguments.output is not None:
-        atomic_write_text(arguments.output, json.dumps(result, indent=2) + "\n")
+    \b
+    python -m benchmarks.studies stress --data fracatlas --splits splits.csv --split val
+    """  # noqa: D301
+    # Changed images are answered whatever they look like.
+    classifier = FractureClassifier(model, check_images=False)
+    table = divided_table(data, splits, seed=0)
+    result = stress(TestedModel.of(classifier, table, split.value))
+    if output is not None:
+        write_record(output, result)
     print(tables_of(result), end="")
-
-
-if __name__ == "__main__":
-    main()

@@ -6,42 +6,80 @@ photographs (the pictures that scikit-image's wheel carries, where it is install
 screenshots and noise, and on validation radiographs that were spoilt.
 """
 
-import argparse
-import json
 import math
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from benchmarks.environment import environment
+import typer
+
+from benchmarks.environment import Environment
 from benchmarks.studies.robustness.non_radiographs import DRAWN, SPOILT, drawn
 from fracture_edge.batch.inputs import expand
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
-from fracture_edge.files import atomic_write_text
 from fracture_edge.images.image_file import ImageSource, load_image
 from fracture_edge.suitability import Doubt
+from train.cli.options import DataOption, SplitsOption
 from train.data.batches import fingerprint
 from train.data.dataset import ImageTable
 from train.data.splits import divided_table
-from train.evaluation.metrics import wilson
+from train.evaluation.formatting import NONE, markdown_table
+from train.evaluation.metrics import Estimate, wilson
+from train.json_records import write_record
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 #: Pictures of each kind that is drawn.
 DRAWN_EACH = 100
 #: Validation radiographs that are spoilt in each way, at most.
 SPOILT_EACH = 400
 
 
-def flagged(classifier: FractureClassifier, pictures: Iterable[ImageSource]) -> dict[str, Any]:
-    """Classify pictures and count the doubted ones.
+@dataclass(frozen=True, slots=True)
+class Flagged:
+    """How many pictures of a kind were flagged.
 
-    Returns:
-        ``images`` that have an answer, how many are ``flagged``, their ``share`` with its 95 % Wilson interval,
-        and the counts of the ``reasons``.
+    Attributes:
+        images: Pictures that have an answer.
+        flagged: Number of those that were doubted.
+        share: Share of those, with Wilson's interval.
+        reasons: Counts by reason, the most frequent first.
     """
+
+    images: int
+    flagged: int
+    share: Estimate
+    reasons: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unlike:
+    """What a model takes for no radiograph.
+
+    Attributes:
+        model: Name of the model.
+        model_sha256: Checksum of its file, hexadecimal.
+        typicality: Limit of the distance of features; empty for a model without one.
+        suitability: Limits of the picture itself.
+        data_fingerprint: Checksum of data and splits.
+        rows: Counts by kind of picture.
+        environment: Machine and versions.
+    """
+
+    model: str
+    model_sha256: str
+    typicality: dict[str, float]
+    suitability: dict[str, float]
+    data_fingerprint: str
+    rows: dict[str, Flagged]
+    environment: Environment
+
+
+def flagged(classifier: FractureClassifier, pictures: Iterable[ImageSource]) -> Flagged:
+    """Classify pictures and count the doubted ones."""
     images, reasons = 0, Counter[str]()
     for prediction in classifier.predict_many(pictures):
         if not prediction.ok:
@@ -53,12 +91,7 @@ def flagged(classifier: FractureClassifier, pictures: Iterable[ImageSource]) -> 
             kind = words.split(",")[0].split(" (")[0].lstrip("0123456789% ")
             reasons[f"{doubt}: {kind}"] += 1
     count = reasons.total()
-    return {
-        "images": images,
-        "flagged": count,
-        "share": wilson(count, images).to_json(),
-        "reasons": dict(reasons.most_common()),
-    }
+    return Flagged(images, count, wilson(count, images), dict(reasons.most_common()))
 
 
 def photographs(folder: Path | None) -> list[Path]:
@@ -80,7 +113,7 @@ def photographs(folder: Path | None) -> list[Path]:
 
 def measure(
     classifier: FractureClassifier, table: ImageTable, pictures: Sequence[Path], *, photographs_from: str
-) -> dict[str, Any]:
+) -> Unlike:
     """Show a model everything.
 
     Args:
@@ -96,52 +129,56 @@ def measure(
         rows[f"drawn: {name}"] = flagged(classifier, drawn(name, DRAWN_EACH))
     for name, spoil in SPOILT.items():
         rows[f"radiographs, {name}"] = flagged(classifier, map(spoil, some))
-    return {
-        "model": classifier.info.name,
-        "model_sha256": classifier.sha256,
-        "typicality": dict(classifier.info.typicality),
-        "suitability": dict(classifier.info.suitability),
-        "data_fingerprint": fingerprint(table),
-        "rows": rows,
-        "environment": environment(),
-    }
+    return Unlike(
+        model=classifier.info.name,
+        model_sha256=classifier.sha256,
+        typicality=dict(classifier.info.typicality),
+        suitability=dict(classifier.info.suitability),
+        data_fingerprint=fingerprint(table),
+        rows=rows,
+        environment=Environment.here(),
+    )
 
 
-def main() -> None:
-    """Measure, print, and write the JSON where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("model", type=Path, nargs="?", help="a model file; the embedded one if not given")
-    parser.add_argument("--data", type=Path, required=True, help="data folder")
-    parser.add_argument("--splits", type=Path, required=True, help="split file")
-    parser.add_argument("--photographs", type=Path, help="folder of photographs; scikit-image's if not given")
-    parser.add_argument("-o", "--output", type=Path, help="write the JSON here")
-    arguments = parser.parse_args()
-    try:
-        result = measure(
-            FractureClassifier(arguments.model),
-            divided_table(arguments.data, arguments.splits, seed=0),
-            photographs(arguments.photographs),
-            photographs_from="pictures of scikit-image" if arguments.photographs is None else "photographs",
-        )
-    except FractureEdgeError as error:
-        sys.exit(f"error: {error}")
-    if arguments.output is not None:
-        atomic_write_text(arguments.output, json.dumps(result, indent=2) + "\n")
+@app.command()
+def run(
+    data: DataOption,
+    splits: SplitsOption,
+    model: Annotated[
+        Path | None,
+        typer.Argument(metavar="MODEL", help="A model file; the embedded one if not given.", show_default=False),
+    ] = None,
+    photographs_from: Annotated[
+        Path | None,
+        typer.Option("--photographs", metavar="FOLDER", help="Photographs; scikit-image's if not given."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE.json", help="Write the JSON here.")
+    ] = None,
+) -> None:
+    """Count how often a model takes radiographs, photographs, drawn and spoilt pictures for unusable."""
+    result = measure(
+        FractureClassifier(model),
+        divided_table(data, splits, seed=0),
+        photographs(photographs_from),
+        photographs_from="pictures of scikit-image" if photographs_from is None else "photographs",
+    )
+    if output is not None:
+        write_record(output, result)
     print(table_of(result), end="")
 
 
-def table_of(result: dict[str, Any]) -> str:
-    """The rows as a Markdown table."""
-    lines = ["| pictures | number | flagged | most frequent reason |", "| --- | --- | --- | --- |"]
-    for name, row in result["rows"].items():
-        share = row["share"]
-        reason = next(iter(row["reasons"]), "–")
-        lines.append(
-            f"| {name} | {row['images']} | {share['value']:.1%} [{share['low']:.1%}, {share['high']:.1%}] | "
-            f"{reason} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    main()
+def table_of(result: Unlike) -> str:
+    """Tabulate the rows, as Markdown."""
+    return markdown_table(
+        ("pictures", "number", "flagged", "most frequent reason"),
+        (
+            (
+                name,
+                row.images,
+                f"{row.share.value:.1%} [{row.share.low:.1%}, {row.share.high:.1%}]",
+                next(iter(row.reasons), NONE),
+            )
+            for name, row in result.rows.items()
+        ),
+    )

@@ -9,12 +9,15 @@ from benchmarks.studies.cost import formats
 
 def _entry(precision: str, size: int, **others: Any) -> dict[str, Any]:
     gate = {
-        "images": 100, "fractured": 20, "largest_difference": 0.02, "mean_difference": 0.001,
-        "same_decision": 0.98, "auroc_keras": 0.9, "auroc_change": -0.004, "sensitivity_change": 0.05,
+        "images": 100, "fractured": 20, "threshold": 0.5, "largest_difference": 0.02, "mean_difference": 0.001,
+        "same_decision": 0.98, "auroc_keras": 0.9, "auroc_exported": 0.896, "auroc_change": -0.004,
+        "sensitivity_change": 0.05,
         "intervals": {"auroc_change": [-0.01, 0.002], "sensitivity_change": [0.0, 0.1]},
     }  # fmt: skip
     entry = {
         "precision": precision, "bytes": size, "gzip_bytes": size // 2, "heatmap": False, "broken": [],
+        "recipe": "r", "sha256": "a", "source_sha256": "b", "peak_memory_mb": {"gate": 200}, "budget": "b",
+        "seconds": 1.5, "versions": {"onnx": "1.17"},
         "inference_ms": {"p50": 12.34, "p90": 13.0, "p99": 14.0, "runs": 30}, "gate": gate,
     }  # fmt: skip
     return entry | others
@@ -26,14 +29,18 @@ def result() -> dict[str, Any]:
         "model": "tiny",
         "training": {
             "recipe": "corrected", "epochs": 2, "epochs_of_recipe": 10, "best_epoch": 1, "precision": "float32",
-            "initial_weights": "random", "device": "CPU",
+            "initial_weights": "random", "device": "CPU", "fingerprint": "f",
         },
         "files": {
             "tiny-float32.onnx": _entry("float32", 8_000_000),
             "tiny-int8.onnx": _entry("int8", 2_000_000, float_layers=["a", "b"]),
             "rejected/tiny-int8.tflite": _entry("int8", 2_100_000, broken=["auroc_change -0.02, bound -0.01"]),
         },
-        "environment": {"cpu": "A CPU", "cores": 2, "cpu_flags": ["avx2"]},
+        "threads": 1,
+        "environment": {
+            "cpu": "A CPU", "cpu_family": "6", "cores": 2, "cpu_flags": ["avx2"], "memory_gb": 4.0, "os": "Linux",
+            "python": "3.11", "versions": {},
+        },
     }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks.studies.cost import pair as module
 from benchmarks.studies.cost.pair import pair
+from train.json_records import to_plain
 
 
 def test_ratio_is_the_median_of_the_rounds(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,6 +20,7 @@ def test_ratio_is_the_median_of_the_rounds(tiny_model: Path, monkeypatch: pytest
     monkeypatch.setattr(module, "rounds", rounds)
     found = pair(tiny_model, tiny_model, runs=100)
     # Ranks 40 and 59 of 100 bound the median: sqrt(100) * 0.98 on either side of the middle.
-    assert found["ratio"] == pytest.approx({"value": 1.1, "low": 1.1, "high": 1.1})
-    assert found["first"]["p50"] == pytest.approx(10.0)
-    assert found["second"]["p90"] == pytest.approx(20.0)
+    assert to_plain(found.ratio) == pytest.approx({"value": 1.1, "low": 1.1, "high": 1.1})
+    assert found.first.p50 == pytest.approx(10.0)
+    assert found.second.p90 == pytest.approx(20.0)
+    assert (found.first.file, found.second.runs) == (tiny_model.name, 100)

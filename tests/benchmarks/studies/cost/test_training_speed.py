@@ -1,16 +1,19 @@
 """What the timing of a training step says of itself; how fast it is, is no test."""
 
 import json
+import os
 import statistics
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from benchmarks.studies.cost import training_speed as module
-from benchmarks.studies.cost.training_speed import training_speed
+from benchmarks.studies.cost.training_speed import NetworkSpeed, training_speed
 from fracture_edge.preprocess import Preprocessing
 from train.data.augment import Augmentation
+from train.device import Device
+from train.json_records import to_plain
 from train.recipes.recipe import Phase, Recipe
 
 RECIPE = Recipe(
@@ -28,42 +31,52 @@ RECIPE = Recipe(
 
 def test_speed_of_a_tiny_network() -> None:
     # Of an odd number of values the median is one of them, rounded or not.
-    result = training_speed(RECIPE, batches=2, rounds=3)
-    assert {name: result[name] for name in ("model", "input", "batch_size", "trainable")} == {
+    result = training_speed(RECIPE, Device("CPU", 1, "float32"), batches=2, rounds=3)
+    assert {name: getattr(result, name) for name in ("model", "input", "batch_size", "trainable")} == {
         "model": "custom_cnn",
         "input": "32x48",
         "batch_size": 4,
         "trainable": "head and last 2 layers",
     }
-    assert len(result["ratios"]) == 3
-    assert result["ratio"] == statistics.median(result["ratios"])
-    assert min(result["ratios"]) > 0
-    assert result["images_per_second"] > 0
-    assert result["images_per_second_constant_batch"] > 0
-    json.dumps(result)
+    assert len(result.ratios) == 3
+    assert result.ratio == statistics.median(result.ratios)
+    assert min(result.ratios) > 0
+    assert result.images_per_second > 0
+    assert result.images_per_second_constant_batch > 0
+    json.dumps(to_plain(result))
 
 
 def test_the_command_writes_what_it_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    study: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
 
-    def measure(recipe: Recipe, *, batches: int, rounds: int) -> dict[str, object]:
+    def measure(recipe: Recipe, device: Device, *, batches: int, rounds: int) -> NetworkSpeed:
         asked.append((recipe.architecture, batches, rounds))
-        return {"model": recipe.architecture, "ratio": 1.0}
+        return NetworkSpeed(
+            model=recipe.architecture,
+            input="32x48",
+            batch_size=4,
+            trainable="all",
+            images_per_second=1.0,
+            images_per_second_constant_batch=1.0,
+            ratio=1.0,
+            ratios=(1.0,),
+            device=device.name,
+            precision=device.precision,
+        )
 
     monkeypatch.setattr(module, "training_speed", measure)
-    monkeypatch.setattr(
-        sys,
-        "argv",
-        ["training_speed", "custom_cnn", "edge:float32", "--batches", "3", "--output", f"{tmp_path}/x.json"],
+    code, out, _ = study(
+        "training-speed", "custom_cnn", "edge:float32", "--batches", 3, "--output", tmp_path / "x.json"
     )
-    module.main()
+    assert code == 0
     assert asked == [("custom_cnn", 3, 5), ("edge", 3, 5)]
     written = json.loads((tmp_path / "x.json").read_text())
     assert (written["batches"], written["rounds"]) == (3, 5)
     assert [row["model"] for row in written["models"]] == ["custom_cnn", "edge"]
     assert {row["precision"] for row in written["models"]} == {"float32"}
     assert all(row["device"].endswith("with tensorflow") for row in written["models"])
-    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == written["models"]
+    assert [json.loads(line) for line in out.splitlines()] == written["models"]
+    assert written["onednn"] == os.environ.get("TF_ENABLE_ONEDNN_OPTS")
     assert {"cpu", "cores", "versions"} <= set(written["environment"])

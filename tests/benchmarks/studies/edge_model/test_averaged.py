@@ -1,12 +1,13 @@
 """What networks know together."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.studies.edge_model import averaged
-from benchmarks.studies.edge_model.cross_validated import Answers
+from benchmarks.studies.edge_model.answers import Answers
 from fracture_edge.errors import FractureEdgeError
 
 #: Each of the two has one pair in the wrong order, and is sure where the other is not.
@@ -40,11 +41,11 @@ def test_certainty_is_no_infinity() -> None:
     assert "nan" not in averaged.averaged(answers, ["a", "b"], resamples=20)
 
 
-def test_a_network_without_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_without_answers(study: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     with pytest.raises(FractureEdgeError, match="no answers of 'c'; there are a, b"):
         averaged.averaged(_answers(), ["a", "c"])
     table = tmp_path / "folds.csv"
     _answers().write(table)
-    monkeypatch.setattr("sys.argv", ["averaged", str(table), "c"])
-    with pytest.raises(SystemExit, match="error: no answers of 'c'"):
-        averaged.main()
+    code, _, err = study("averaged", table, "c")
+    assert code == 1
+    assert err.startswith("error: no answers of 'c'")

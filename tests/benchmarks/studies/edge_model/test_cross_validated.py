@@ -1,18 +1,18 @@
 """Cross-validations side by side: what each found, and the difference on the same images."""
 
 import json
-import sys
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.studies.edge_model import cross_validated as folds
-from benchmarks.studies.edge_model.cross_validated import table_of, take_in
+from benchmarks.studies.edge_model.cross_validated import read_networks, table_of, take_in
 from fracture_edge.errors import FractureEdgeError
 from train.evaluation.formatting import NONE
+from train.evaluation.metrics import Estimate
 from train.recipes.recipe import load_recipe, override
 
 HEADER = "path,label,group,fold,threshold,raw,probability"
@@ -38,9 +38,16 @@ def _folder(
 ) -> Path:
     root.mkdir()
     estimate = {"value": auroc, "low": auroc - 0.1, "high": 1.0}
-    metrics = dict.fromkeys(("auroc", "sensitivity_at_specificity_90", "ece"), estimate)
+    of_a_split = {
+        "metrics": dict.fromkeys(("auroc", "sensitivity_at_specificity_90", "ece"), estimate),
+        "confusion": {},
+        "auroc_without_hardware": None,
+        "calibration": {},
+    }
     result = {
+        "schema_version": 1,
         "model": model,
+        "positive_class": "fractured",
         "recipe_name": recipe,
         "recipe": _recipe(model, recipe, settings),
         "initial_weights": "random",
@@ -48,8 +55,19 @@ def _folder(
         "device": "CPU",
         "precision": "float32",
         "data_fingerprint": "f",
-        "folds": [{"epochs": 2 + fold, "seconds": 60.0, "metrics": metrics} for fold in (0, 1)],
-        "pooled": {"images": 40, "fractured": 20, "metrics": metrics},
+        "folds": [
+            {
+                "fold": fold + 1,
+                "images": 20,
+                "fractured": 10,
+                "threshold": 0.5,
+                "epochs": 2 + fold,
+                "seconds": 60.0,
+                **of_a_split,
+            }
+            for fold in (0, 1)
+        ],
+        "pooled": {"images": 40, "fractured": 20, **of_a_split},
     }
     (root / "folds.json").write_text(json.dumps(result))
     rows = [
@@ -67,9 +85,9 @@ def test_the_first_is_what_the_others_are_compared_with(tmp_path: Path) -> None:
         _folder(tmp_path / "b", "vgg16", 1 - GOOD, 0.1),
     ]
     first, second = take_in(folders, tmp_path / "out.json", resamples=50)
-    assert first["auroc_change"] is None
-    assert second["auroc_change"] == {"value": -1.0, "low": -1.0, "high": -1.0}
-    assert (first["epochs"], first["seconds"], first["input"]) == ([2, 3], [60.0, 60.0], "288x288")
+    assert first.auroc_change is None
+    assert second.auroc_change == Estimate(-1.0, -1.0, -1.0)
+    assert (first.epochs, first.seconds, first.input) == ((2, 3), (60.0, 60.0), "288x288")
     lines = table_of([first, second]).splitlines()
     assert lines[2] == (
         "| edge | 288x288, float32 | random | CPU | 2-3 | 2 | 1.000 [0.900, 1.000] | 1.000 to 1.000 | – | "
@@ -98,7 +116,7 @@ def test_one_after_the_other_gives_the_same_as_all_at_once(tmp_path: Path) -> No
     # The second time replaces the first.
     for folder in (folders[0], folders[2], folders[1], folders[2]):
         entries = take_in([folder], apart, resamples=50)
-    assert [entry["model"] for entry in entries] == ["edge", "vgg16", "resnet50"]
+    assert [entry.model for entry in entries] == ["edge", "vgg16", "resnet50"]
     assert sorted(json.loads(apart.read_text()), key=lambda entry: entry["model"]) == json.loads(
         at_once.read_text()
     )
@@ -113,12 +131,12 @@ def test_what_stands_without_its_answers_stays_without_a_comparison(tmp_path: Pa
     take_in([_folder(tmp_path / "a", "edge", GOOD, 1.0)], output)
     output.with_suffix(".csv").unlink()
     first, second = take_in([_folder(tmp_path / "b", "vgg16", 1 - GOOD, 0.1)], output)
-    assert (first["model"], first["auroc_change"], second["auroc_change"]) == ("edge", None, None)
+    assert (first.model, first.auroc_change, second.auroc_change) == ("edge", None, None)
     assert f"| {NONE} |" in table_of([first, second]).splitlines()[3]
     # The next is compared with the first that has its answers.
     entries = take_in([_folder(tmp_path / "c", "custom_cnn", GOOD, 1.0)], output, resamples=50)
-    assert [entry["compared_with"] for entry in entries] == [None, None, "vgg16"]
-    assert entries[2]["auroc_change"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert [entry.compared_with for entry in entries] == [None, None, "vgg16"]
+    assert entries[2].auroc_change == Estimate(1.0, 1.0, 1.0)
     assert "| less that of vgg16 |" in table_of(entries)
 
 
@@ -133,8 +151,9 @@ def test_another_than_the_first_can_be_what_the_others_are_compared_with(tmp_pat
     for given, against in (([], "vgg16"), (folders[2:], None)):
         # Once chosen, it stays.
         entries = take_in(given, output, against=against, resamples=50)
-        assert [entry["compared_with"] for entry in entries] == ["vgg16", None, "vgg16"][: len(entries)]
-        assert entries[0]["auroc_change"]["value"] == 1.0
+        assert [entry.compared_with for entry in entries] == ["vgg16", None, "vgg16"][: len(entries)]
+        assert entries[0].auroc_change is not None
+        assert entries[0].auroc_change.value == 1.0
     before = output.read_bytes()
     with pytest.raises(FractureEdgeError, match="no answers of 'lenet'; there are 'edge', 'vgg16', 'resnet50'"):
         take_in([], output, against="lenet")
@@ -155,7 +174,7 @@ def test_another_recipe_is_an_entry_of_its_own(tmp_path: Path) -> None:
     entries = take_in(folders, tmp_path / "out.json", resamples=50)
     rows = table_of(entries).splitlines()[2:5]
     assert [row.split(" | ")[0] for row in rows] == ["| edge", "| edge (probed)", "| edge (mine)"]
-    assert [entry["auroc_change"] and entry["auroc_change"]["value"] for entry in entries] == [None, -1.0, 0.0]
+    assert [entry.auroc_change and entry.auroc_change.value for entry in entries] == [None, -1.0, 0.0]
     header = (tmp_path / "out.csv").read_text().splitlines()[0]
     assert header == "path,fold,label,group,edge,edge (probed),edge (mine)"
 
@@ -182,17 +201,15 @@ def test_an_ablation_is_named_by_what_was_changed(tmp_path: Path) -> None:
         "| edge (batch_size=16)",
         "| edge (options.deep_evidence=true)",
     ]
-    assert entries[1]["compared_with"] == "edge (probed)"
+    assert entries[1].compared_with == "edge (probed)"
 
 
-def test_the_command_writes_what_it_prints(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_writes_what_it_prints(study: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     folder, output = _folder(tmp_path / "a", "edge", GOOD, 1.0), tmp_path / "folds.json"
-    monkeypatch.setattr(sys, "argv", ["folds", str(folder), "-o", str(output)])
-    folds.main()
-    assert capsys.readouterr().out == table_of(json.loads(output.read_text()))
-    monkeypatch.setattr(sys, "argv", ["folds", str(tmp_path / "none"), "-o", str(tmp_path / "no.json")])
-    with pytest.raises(SystemExit, match=r"error: .*none: no cross-validation"):
-        folds.main()
+    code, out, _ = study("cross-validated", folder, "-o", output)
+    assert code == 0
+    assert out == table_of(read_networks(output))
+    code, _, err = study("cross-validated", tmp_path / "none", "-o", tmp_path / "no.json")
+    assert code == 1
+    assert re.match(r"error: .*none: no cross-validation", err)
     assert not (tmp_path / "no.json").exists()

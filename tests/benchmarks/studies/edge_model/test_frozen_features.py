@@ -1,7 +1,7 @@
 """A regression on frozen features, cross-validated: what it is trained on and what it is judged on."""
 
 import json
-import sys
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +11,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.studies.edge_model import frozen_features
-from benchmarks.studies.edge_model.frozen_features import SHARES, STRENGTHS, Pool, table_of
+from benchmarks.studies.edge_model.frozen_features import SHARES, STRENGTHS, FrozenFeatures, Pool, table_of
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import edge
 from train.data.dataset import ImageTable, Item
+from train.json_records import from_plain, read_json
 
 LABELS = [k % 5 == 0 for k in range(200)]
 
@@ -38,26 +39,26 @@ def test_two_folds_are_left_out_and_one_is_judged(pool: Pool, monkeypatch: pytes
         return np.array([1.0]), 0.0
 
     monkeypatch.setattr(frozen_features, "regress", regress)
-    row = pool.judge(plain, plain + 1000, strength=0.5, share=1.0)
+    row = pool.judge(plain, plain + 1000, size=288, strength=0.5, share=1.0)
     assert len(rounds) == 5
     for fold, (rows, labels) in enumerate(rounds):
         assert set(np.arange(200)[np.isin(pool.folds, (fold, (fold + 1) % 5))]) == set(range(200)) - set(rows)
         assert labels.tolist() == [LABELS[row] for row in rows] * 2
     # Scores are the images' own numbers.
-    assert row["auroc"]["value"] == pytest.approx(roc_auc_score(LABELS, np.arange(200)))
-    assert (row["training_images"], row["share"], row["strength"]) == (120, 1.0, 0.5)
+    assert row.auroc.value == pytest.approx(roc_auc_score(LABELS, np.arange(200)))
+    assert (row.size, row.training_images, row.share, row.strength) == (288, 120, 1.0, 0.5)
 
 
 def test_a_share_is_of_the_training_images(pool: Pool) -> None:
     random = np.random.default_rng(0)
     told = np.array(LABELS)[:, np.newaxis] + random.normal(0, 0.1, (200, 3))
-    assert pool.judge(told, told, strength=1.0, share=1.0)["auroc"]["value"] == 1.0
+    assert pool.judge(told, told, size=288, strength=1.0, share=1.0).auroc.value == 1.0
     # Whole groups of four images each.
-    assert pool.judge(told, told, strength=1.0, share=0.5)["training_images"] == pytest.approx(62, abs=3)
+    assert pool.judge(told, told, size=288, strength=1.0, share=0.5).training_images == pytest.approx(62, abs=3)
     with pytest.raises(FractureEdgeError, match=r"a share of 0\.01 of the training images lacks a class"):
-        pool.judge(told, told, strength=1.0, share=0.01)
+        pool.judge(told, told, size=288, strength=1.0, share=0.01)
     noise = random.normal(0, 1, (200, 3))
-    assert 0.3 < pool.judge(noise, noise, strength=1.0, share=1.0)["auroc"]["value"] < 0.7
+    assert 0.3 < pool.judge(noise, noise, size=288, strength=1.0, share=1.0).auroc.value < 0.7
 
 
 @pytest.fixture
@@ -74,8 +75,7 @@ def test_the_command(
     weights: Path,
     tmp_path: Path,
     bone: Callable[..., np.ndarray],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    study: Callable[..., tuple[int, str, str]],
 ) -> None:
     from PIL import Image
 
@@ -84,11 +84,11 @@ def test_the_command(
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(bone(k, fractured=bool(k % 2), height=64, width=64)).save(folder / f"{k}.png")
     output = tmp_path / "frozen.json"
-    command = ["frozen_features", "--data", str(tmp_path / "data"), "--weights", str(weights), "--size", "64"]
-    monkeypatch.setattr(sys, "argv", [*command, "-o", str(output)])
-    frozen_features.main()
-    result = json.loads(output.read_text())
-    assert capsys.readouterr().out == table_of(result)
+    command = ["frozen-features", "--data", tmp_path / "data", "--weights", weights, "--size", 64]
+    code, out, _ = study(*command, "-o", output)
+    assert code == 0
+    result, found = json.loads(output.read_text()), from_plain(FrozenFeatures, read_json(output), "")
+    assert out == table_of(found)
     assert (result["weights"], result["images"], result["fractured"]) == ("start.keras", 120, 60)
     plan = [(row["strength"], row["share"]) for row in result["rows"]]
     # 1.28 / 1280 features is the usual penalty.
@@ -96,11 +96,11 @@ def test_the_command(
         (pytest.approx(1e-3), share) for share in SHARES
     ]
     assert (result["variant"], result["deep_evidence"]) == ("lite0", False)
-    lines = table_of(result).splitlines()
+    lines = table_of(found).splitlines()
     assert lines[2].startswith("| 64x64 | 0.0001 | 72 | 0.")
-    monkeypatch.setattr(sys, "argv", [*command, "--variant", "lite9", "-o", str(output)])
-    with pytest.raises(SystemExit, match="error: architecture 'edge': no variant 'lite9'; there are lite0, lite1"):
-        frozen_features.main()
-    monkeypatch.setattr(sys, "argv", [*command[:3], "-o", str(output), "--weights", str(tmp_path / "none.npz")])
-    with pytest.raises(SystemExit, match=r"error: .*none\.npz: no such weights file"):
-        frozen_features.main()
+    code, _, err = study(*command, "--variant", "lite9", "-o", output)
+    assert code == 1
+    assert "error: architecture 'edge': no variant 'lite9'; there are lite0, lite1" in err
+    code, _, err = study(*command[:3], "-o", output, "--weights", tmp_path / "none.npz")
+    assert code == 1
+    assert re.search(r"^error: .*none\.npz: no such weights file", err, re.MULTILINE)

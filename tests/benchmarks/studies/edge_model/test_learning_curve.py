@@ -1,8 +1,7 @@
 """AUROC over the size of the training set: what is drawn, what is trained on, what is gone on with."""
 
 import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,11 @@ import numpy as np
 import pytest
 
 from benchmarks.studies.edge_model import learning_curve
-from benchmarks.studies.edge_model.learning_curve import Plan, measure, part_of
+from benchmarks.studies.edge_model.learning_curve import Curve, Plan, Point, measure, part_of
 from fracture_edge.errors import FractureEdgeError
 from train.data.dataset import ImageTable, Item, read_splits
 from train.evaluation.predictions import groups_of
+from train.json_records import to_plain
 from train.recipes.recipe import load_recipe
 
 
@@ -44,13 +44,38 @@ def test_shares_are_nested_and_drawn_by_the_seed(table: ImageTable) -> None:
     assert paths == sorted(paths)
 
 
+RECIPE = """
+architecture = "custom_cnn"
+batch_size = 8
+monitor = "val_loss"
+options = { filters = [4, 6, 8], units = 10 }
+preprocessing = { height = 32, width = 32 }
+phases = [{ epochs = 1, learning_rate = 1e-3, trainable = "head" }, { epochs = 2, learning_rate = 1e-3 }]
+augmentation = { rotation = 5 }
+"""
+
+
+@pytest.fixture(scope="module")
+def train_data(tmp_path_factory: pytest.TempPathFactory, write_bones: Callable[..., Path]) -> Path:
+    """data/ (24 training and 24 validation images, each its own group), splits.csv, custom_cnn.toml."""
+    root = tmp_path_factory.mktemp("run")
+    data = write_bones(root / "data", 12, splits=("train", "val"), height=64, width=64)
+    rows = [
+        f"{path.relative_to(data).as_posix()},{int(path.parent.name == 'fractured')},{path.parts[-3]},{path.stem}"
+        for path in sorted(data.rglob("bone*.*"))
+    ]
+    (root / "splits.csv").write_text("\n".join(["path,label,split,group", *rows]) + "\n")
+    (root / "custom_cnn.toml").write_text(RECIPE)
+    return root
+
+
 @pytest.fixture
 def plan(train_data: Path) -> Plan:
     return Plan(load_recipe("custom_cnn", str(train_data / "custom_cnn.toml")), "none", epochs=1, seed=0)
 
 
-def _points(result: dict[str, Any]) -> list[tuple[float, int, int]]:
-    return [(point["share"], point["images"], point["epochs"]) for point in result["points"]]
+def _points(result: Curve) -> list[tuple[float, int, int]]:
+    return [(point.share, point.images, point.epochs) for point in result.points]
 
 
 def test_smaller_sets_are_gone_through_more_often(plan: Plan, train_data: Path, tmp_path: Path) -> None:
@@ -59,8 +84,8 @@ def test_smaller_sets_are_gone_through_more_often(plan: Plan, train_data: Path, 
     result = measure(plan, found, (1.0, 0.5), output)
     # 24 images, each its own group; two phases.
     assert _points(result) == [(0.5, 12, 4), (1.0, 24, 2)]
-    assert all(0 <= point["auroc"]["low"] <= point["auroc"]["value"] <= 1 for point in result["points"])
-    assert json.loads(output.read_text()) == result
+    assert all(0 <= point.auroc.low <= point.auroc.value <= 1 for point in result.points)
+    assert json.loads(output.read_text()) == json.loads(json.dumps(to_plain(result)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curve.json", "curve.png"]
     assert str(train_data) not in output.read_text()
 
@@ -72,7 +97,7 @@ def test_the_same_command_goes_on(
     output, trained = tmp_path / "curve.json", []
     point = learning_curve._point
 
-    def watched(*arguments: Any) -> dict[str, Any]:
+    def watched(*arguments: Any) -> Point:
         trained.append(arguments[4])
         if arguments[4] == 1.0 and len(trained) == 2:
             raise KeyboardInterrupt
@@ -84,7 +109,7 @@ def test_the_same_command_goes_on(
     first = json.loads(output.read_text())["points"]
     result = measure(plan, found, (0.5, 1.0), output)
     assert trained == [0.5, 1.0, 1.0]
-    assert result["points"][:1] == first
+    assert json.loads(json.dumps(to_plain(result.points[:1]))) == first
     other = Plan(plan.recipe, plan.weights, plan.epochs, seed=1)
     with pytest.raises(FractureEdgeError, match="is of another recipe, seed, data set or device"):
         measure(other, found, (1.0,), output)
@@ -96,14 +121,13 @@ def test_shares_that_are_none(plan: Plan, table: ImageTable, tmp_path: Path, sha
         measure(plan, table, shares, tmp_path / "curve.json")
 
 
-def test_command(
-    train_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command(train_data: Path, tmp_path: Path, study: Callable[..., tuple[int, str, str]]) -> None:
     output = tmp_path / "curve.json"
     arguments = ["custom_cnn", "--data", train_data / "data", "--splits", train_data / "splits.csv", "--epochs", 1]
-    arguments += ["--recipe", train_data / "custom_cnn.toml", "--shares", 1, "-o", output]
-    monkeypatch.setattr(sys, "argv", ["learning_curve", *map(str, arguments)])
-    learning_curve.main()
-    point = json.loads(output.read_text())["points"][0]
-    assert capsys.readouterr().out.startswith(f"    24 images  {point['auroc']['value']:.3f} [")
+    arguments += ["--recipe", train_data / "custom_cnn.toml", "--shares", 1, "--shares", 0.5, "-o", output]
+    code, out, _ = study("learning-curve", *arguments)
+    assert code == 0
+    assert [point["share"] for point in json.loads(output.read_text())["points"]] == [0.5, 1.0]
+    point = json.loads(output.read_text())["points"][1]
+    assert out.splitlines()[1].startswith(f"    24 images  {point['auroc']['value']:.3f} [")
     assert np.isfinite(point["auroc"]["value"])

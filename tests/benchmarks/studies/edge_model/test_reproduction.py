@@ -13,8 +13,6 @@ import pytest
 from benchmarks.studies.edge_model import reproduction
 from benchmarks.studies.edge_model.reproduction import (
     FIGURES,
-    LONG,
-    RUNS,
     collect,
     figures,
     leak,
@@ -22,7 +20,9 @@ from benchmarks.studies.edge_model.reproduction import (
     source_of,
     table,
 )
+from benchmarks.studies.edge_model.reproduction_runs import LONG, RUNS
 from fracture_edge.errors import FractureEdgeError
+from train.json_records import to_plain
 
 ROWS = [
     # path, label, group, probability
@@ -147,14 +147,14 @@ def test_turned_copies_of_one_x_ray_do_not_narrow_the_interval() -> None:
 def test_collect(tmp_path: Path, write_artifact: Callable[..., Path]) -> None:
     folder = write_artifact(tmp_path / "artifacts/custom_cnn")
     result = collect("custom_cnn-notebook-own", folder, tmp_path / "out")
-    assert json.loads((tmp_path / "out/custom_cnn-notebook-own.json").read_text()) == result
+    assert json.loads((tmp_path / "out/custom_cnn-notebook-own.json").read_text()) == to_plain(result)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["custom_cnn-notebook-own.json"]
     # The images come from five X-rays; the fractured 1 and the other 1 are two.
-    assert (result["images"], result["fractured"], result["groups"]) == (7, 3, 5)
-    assert result["figures"]["accuracy"]["value"] == pytest.approx(5 / 7)
-    assert result["figures"]["sensitivity"]["value"] == pytest.approx(2 / 3)
-    assert result["figures"]["specificity"]["value"] == pytest.approx(3 / 4)
-    assert result["figures"]["auroc"]["value"] == pytest.approx(8 / 12)
+    assert (result.images, result.fractured, result.groups) == (7, 3, 5)
+    assert result.figures["accuracy"].value == pytest.approx(5 / 7)
+    assert result.figures["sensitivity"].value == pytest.approx(2 / 3)
+    assert result.figures["specificity"].value == pytest.approx(3 / 4)
+    assert result.figures["auroc"].value == pytest.approx(8 / 12)
     expected = {
         "model": "custom_cnn",
         "positive_class": "fractured",
@@ -171,14 +171,14 @@ def test_collect(tmp_path: Path, write_artifact: Callable[..., Path]) -> None:
         "precision": "float32",
         "versions": {"keras": "3.15.1"},
     }
-    assert {name: result[name] for name in expected} == expected
+    assert {name: to_plain(result)[name] for name in expected} == expected
 
 
 def test_groups_of_a_split_file_count(tmp_path: Path, write_artifact: Callable[..., Path]) -> None:
     # FracAtlas: the groups of the split file, whatever the files are called.
     rows = [(path, label, f"g{n % 4}", score) for n, (path, label, _, score) in enumerate(ROWS)]
     folder = write_artifact(tmp_path / "custom_cnn", rows)
-    assert collect("custom_cnn-corrected", folder, tmp_path / "out")["groups"] == 4
+    assert collect("custom_cnn-corrected", folder, tmp_path / "out").groups == 4
 
 
 @pytest.mark.parametrize(
@@ -245,8 +245,8 @@ def test_what_was_run_has_its_figures(results: Path, tmp_path: Path, write_artif
     lines = table().splitlines()
     run = RUNS["custom_cnn-corrected"]
     (line,) = [line for line in lines if line.startswith(f"| custom_cnn | {run.what} |")]
-    estimates = [result["figures"][name] for name in FIGURES]
-    cells = [f"{e['value']:.3f} [{e['low']:.3f}, {e['high']:.3f}]" for e in estimates]
+    estimates = [result.figures[name] for name in FIGURES]
+    cells = [f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]" for e in estimates]
     assert line == (
         f"| custom_cnn | {run.what} | 7 (3; 5) | {' | '.join(cells)} | 6 of 10 (kept: 3) | random | "
         "CPU (2 cores, x86_64) with tensorflow, float32, 2 min |"

@@ -1,15 +1,16 @@
 """The log of training runs holds what their records say."""
 
 import json
-import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.studies.edge_model import run_log
-from benchmarks.studies.edge_model.run_log import add, entry_of, table_of
+from benchmarks.studies.edge_model.run_log import add, entry_of, read_log, table_of
 from fracture_edge.errors import FractureEdgeError
+from train.json_records import to_plain
 
 
 def _folder(root: Path, created: str, **recipe: Any) -> Path:
@@ -40,9 +41,10 @@ def test_runs_are_logged_in_their_order_and_once(tmp_path: Path) -> None:
     early = entry_of(_folder(tmp_path / "a", "2026-01-01", preprocessing={"orientation": "portrait"}), "the first")
     add(late, log)
     add(early, log)
-    runs = add(late | {"what": "said better"}, log)
-    assert [run["what"] for run in runs] == ["the first", "said better"]
-    assert json.loads(log.read_text()) == runs
+    runs = add(replace(late, what="said better"), log)
+    assert [run.what for run in runs] == ["the first", "said better"]
+    assert json.loads(log.read_text()) == to_plain(runs)
+    assert read_log(log) == runs
     assert "/somewhere" not in log.read_text()
     assert table_of(runs).splitlines()[2:] == [
         "| 1 | the first | 64x48, upright | random | 5 (4) | 2 | 0.750 [0.500, 1.000] |",
@@ -58,7 +60,7 @@ def test_a_run_that_was_given_up(tmp_path: Path) -> None:
     rows = [{"val_auroc": 0.7, "seconds": 61.0}, {"val_auroc": 0.6, "seconds": 60.0}]
     (tmp_path / "state.json").write_text(json.dumps({"phase": 0, "rows": rows, "kept": 1}))
     found = entry_of(tmp_path, "too long")
-    assert "/somewhere" not in json.dumps(found)
+    assert "/somewhere" not in json.dumps(to_plain(found))
     assert table_of([found]).splitlines()[2:] == [
         "| 1 | too long | 64x48 | start.npz | 2, given up | 2 | 0.600 |",
     ]
@@ -69,8 +71,8 @@ def test_a_folder_without_a_run(tmp_path: Path) -> None:
         entry_of(tmp_path, "nothing")
 
 
-def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command(study: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     folder, log = _folder(tmp_path / "a", "2026-01-01"), tmp_path / "log.json"
-    monkeypatch.setattr(sys, "argv", ["run_log", str(folder), "--what", "a trial", "--log", str(log)])
-    run_log.main()
-    assert capsys.readouterr().out == table_of(json.loads(log.read_text()))
+    code, out, _ = study("run-log", folder, "--what", "a trial", "--log", log)
+    assert code == 0
+    assert out == table_of(read_log(log))

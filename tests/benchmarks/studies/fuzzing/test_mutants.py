@@ -70,14 +70,15 @@ def test_a_name_in_a_message_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_command_reports_crashes_hangs_and_tracebacks(tmp_path: Path, run_python: Run) -> None:
     # Stand-ins for readers that fail in each of the three ways; workers import them by way of this module.
     (tmp_path / "failing.py").write_text(
-        "import os, time\nfrom benchmarks import mutants, mutate\n"
+        "import os, time\nfrom benchmarks.studies.__main__ import main\n"
+        "from benchmarks.studies.fuzzing import run as mutate\n"
         "names = {1: lambda: os._exit(9), 2: lambda: time.sleep(60), 3: lambda: 1 / 0}\n"
         "mutate.SECONDS = 1.0\n"
         "mutate.mutant = lambda number: (str(number), bytes([number]))\n"
         "mutate.outcome = lambda data: 'ok' if names.get(data[0], int)() is not None else 'never'\n"
-        "if __name__ == '__main__': raise SystemExit(mutate.main())\n"
+        "if __name__ == '__main__': main()\n"
     )
-    done = run_python(tmp_path / "failing.py", "--count", 5, "--jobs", 1)
+    done = run_python(tmp_path / "failing.py", "fuzzing", "--count", 5, "--jobs", 1)
     lines = done.stdout.decode().splitlines()
     assert done.returncode == 1, done.stderr
     assert lines[0] == "1 (1): the process died with exit code 9"
@@ -95,7 +96,7 @@ def test_command_reports_crashes_hangs_and_tracebacks(tmp_path: Path, run_python
 
 def test_rebuilding_a_file(tmp_path: Path, run_python: Run) -> None:
     path = tmp_path / "seven.bin"
-    done = run_python("-m", "benchmarks.studies.fuzzing.run", "--rebuild", 7, "--output", path)
+    done = run_python("-m", "benchmarks.studies", "fuzzing", "--rebuild", 7, "--output", path)
     name, data = mutant(7)
     assert path.read_bytes() == data
     assert done.stdout.decode() == f"{path}: {len(data)} bytes, from {name}\n"

@@ -16,11 +16,20 @@ from PIL import Image
 from benchmarks.studies.processors import emulation as module
 from benchmarks.studies.processors import emulator
 from benchmarks.studies.processors.emulation import check, compare, spread
-from benchmarks.studies.processors.emulator import SYSROOT_VARIABLE, Answers, Python, ask, cpu_features, emulated
+from benchmarks.studies.processors.emulator import (
+    SYSROOT_VARIABLE,
+    Answer,
+    Answers,
+    Python,
+    ask,
+    cpu_features,
+    emulated,
+)
 from benchmarks.studies.processors.sysroot import find_python, prepare
 from fracture_edge import FractureClassifier, FractureEdgeError
 from fracture_edge.modelfile import ModelInfo, embed_info
 from fracture_edge.models import EMBEDDED_FILE
+from train.json_records import to_plain
 
 CHANNELS = 8
 SYSROOT = os.environ.get(SYSROOT_VARIABLE)
@@ -28,15 +37,9 @@ SYSROOT = os.environ.get(SYSROOT_VARIABLE)
 TOLERANCE = 1e-5
 
 
-def _record(path: str, decision: str | None, probability: float | None) -> dict[str, Any]:
+def _record(path: str, decision: str | None, probability: float | None) -> Answer:
     status = "corrupt" if decision is None else "ok"
-    return {
-        "path": path,
-        "status": status,
-        "decision": decision,
-        "probability": probability,
-        "elapsed_ms": 5.0,
-    }
+    return Answer(path, status, decision, probability, elapsed_ms=5.0)
 
 
 NATIVE = [
@@ -54,7 +57,7 @@ OTHER = [
 
 
 def test_comparison_by_hand() -> None:
-    found = compare(NATIVE, OTHER)
+    found = json.loads(json.dumps(to_plain(compare(NATIVE, OTHER))))
     assert found == {
         "images": 4,
         "answered": 2,
@@ -96,13 +99,19 @@ def test_another_process_gives_the_answers_of_this_one(
     images = sorted(write_bones(tmp_path / "bones", 2).rglob("*.*"))
     answers = ask(Python(), tiny_model, images)
     classifier = FractureClassifier(tiny_model, threads=1)
-    assert [record["path"] for record in answers.records] == [str(image) for image in images]
+    assert [record.path for record in answers.records] == [str(image) for image in images]
     for record, expected in zip(answers.records, classifier.predict_many(images), strict=True):
-        assert record["probability"] == expected.probability
-        assert record["decision"] == expected.decision
-    assert answers.cpu_features == cpu_features()
+        assert record.probability == expected.probability
+        assert record.decision == expected.decision
+    assert list(answers.cpu_features) == cpu_features()
     assert answers.versions.keys() == {"onnxruntime", "numpy", "pillow"}
     assert answers.milliseconds > 0
+
+
+def test_the_process_needs_nothing_but_the_device_package(run_python: Callable[..., Any]) -> None:
+    hidden = "sys.modules.update(dict.fromkeys(('cattrs', 'scipy', 'sklearn', 'keras', 'typer')))"
+    done = run_python("-c", f"import sys; {hidden}; import benchmarks.studies.processors.emulator")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
@@ -159,9 +168,9 @@ def test_preparing_says_what_stopped_it(tmp_path: Path, monkeypatch: pytest.Monk
 def pretended(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let the two processes answer what the test says."""
 
-    def pretend(native: list[dict[str, Any]], other: list[dict[str, Any]], features: Sequence[str] = ()) -> None:
+    def pretend(native: Sequence[Answer], other: Sequence[Answer], features: Sequence[str] = ()) -> None:
         def answers(python: Python, *_: object, **__: object) -> Answers:
-            return Answers(list(features), {}, other if python.command[0] == "echo" else native)
+            return Answers(tuple(features), {}, tuple(other) if python.command[0] == "echo" else tuple(native))
 
         monkeypatch.setattr(module, "emulated", lambda *_: Python(("echo",)))
         monkeypatch.setattr(module, "ask", answers)
@@ -173,18 +182,14 @@ def test_exit_code_and_result(
     pretended: Callable[..., None],
     tiny_model: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    study: Callable[..., tuple[int, str, str]],
 ) -> None:
-    out = tmp_path / "result.json"
-    command = ["emulation", str(tiny_model), "--images", "a.png", "--output", str(out)]
-    monkeypatch.setattr(sys, "argv", command)
-    for other, code in ((NATIVE, 0), (OTHER, 1)):
+    out, lines = tmp_path / "result.json", []
+    for other, expected in ((NATIVE, 0), (OTHER, 1)):
         pretended(NATIVE, other)
-        with pytest.raises(SystemExit) as stop:
-            module.main()
-        assert stop.value.code == code
-    lines = capsys.readouterr().out.splitlines()
+        code, said, _ = study("emulation", tiny_model, "--images", "a.png", "--output", out)
+        assert code == expected
+        lines += said.splitlines()
     assert lines[0] == "tiny.onnx: 3 of 3 decisions the same on x86_64 Haswell-v4"
     assert lines[-2] == "b: uncertain (0.5) here, fractured (0.7) emulated"
     result = json.loads(out.read_text())
@@ -287,9 +292,9 @@ needs_sysroot = pytest.mark.skipif(
 @needs_qemu
 def test_safe_decides_alike_without_vnni(quantised: Callable[[str], Path], pictures: list[Path]) -> None:
     result = check(quantised("safe"), pictures, plain=True)
-    assert (result["images"], result["same_decisions"], result["answered"]) == (6, 6, 6)
-    assert result["largest_difference"] < TOLERANCE
-    assert "AVX2" in result["emulated"]["cpu_features"]
+    assert (result.images, result.same_decisions, result.answered) == (6, 6, 6)
+    assert result.largest_difference < TOLERANCE
+    assert "AVX2" in result.emulated.cpu_features
 
 
 @pytest.mark.slow
@@ -299,25 +304,25 @@ def test_eight_bit_weights_overflow_without_vnni(quantised: Callable[[str], Path
     if "AVX512VNNI" not in cpu_features():
         pytest.skip("this processor has no VNNI: it overflows itself")
     result = check(quantised("x86"), pictures, plain=True)
-    assert [Path(entry["path"]).stem for entry in result["differing"]] == ["bright0", "bright1", "bright2"]
-    for entry in result["differing"]:
-        assert entry["native"]["decision"] == "fractured"
-        assert entry["emulated"]["decision"] == "not_fractured"
+    assert [Path(entry.path).stem for entry in result.differing] == ["bright0", "bright1", "bright2"]
+    for entry in result.differing:
+        assert entry.native.decision == "fractured"
+        assert entry.emulated.decision == "not_fractured"
 
 
 @pytest.mark.slow
 @needs_qemu
 def test_the_classifier_sums_exactly_without_vnni(quantised: Callable[[str], Path], pictures: list[Path]) -> None:
     result = check(quantised("x86"), pictures)
-    assert (result["same_decisions"], result["largest_difference"] < TOLERANCE) == (6, True)
+    assert (result.same_decisions, result.largest_difference < TOLERANCE) == (6, True)
 
 
 @pytest.mark.slow
 @needs_qemu
 def test_the_embedded_model_answers_alike_without_vnni(pictures: list[Path]) -> None:
     result = check(EMBEDDED_FILE, pictures[:2])
-    assert (result["images"], result["same_decisions"], result["answered"]) == (2, 2, 2)
-    assert result["largest_difference"] < TOLERANCE
+    assert (result.images, result.same_decisions, result.answered) == (2, 2, 2)
+    assert result.largest_difference < TOLERANCE
 
 
 @pytest.mark.slow
@@ -325,7 +330,7 @@ def test_the_embedded_model_answers_alike_without_vnni(pictures: list[Path]) -> 
 @pytest.mark.parametrize("cpu", ["max", "cortex-a72"])
 def test_arm64_decides_alike_on_aarch64(cpu: str, quantised: Callable[[str], Path], pictures: list[Path]) -> None:
     result = check(quantised("arm64"), pictures, arch="aarch64", cpu=cpu, sysroot=Path(SYSROOT or ""))
-    assert (result["images"], result["same_decisions"], result["answered"]) == (6, 6, 6)
-    assert result["largest_difference"] < TOLERANCE
+    assert (result.images, result.same_decisions, result.answered) == (6, 6, 6)
+    assert result.largest_difference < TOLERANCE
     # The Raspberry Pi 4's processor has no dot product; then onnxruntime takes another kernel.
-    assert ("ASIMDDP" in result["emulated"]["cpu_features"]) == (cpu == "max")
+    assert ("ASIMDDP" in result.emulated.cpu_features) == (cpu == "max")

@@ -1,8 +1,8 @@
 """What an AUROC withstands and rests on, with a model that is nothing but the brightest spot of an image."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +14,12 @@ import pytest
 from benchmarks.studies.robustness import stress
 from benchmarks.studies.robustness.degradations import COVERED, DEGRADED, drawn_marks, without_boxes
 from benchmarks.studies.robustness.pointing import hit, hits_at_centre, peak
+from benchmarks.studies.robustness.stress_result import Stress, side_by_side, tables_of, worst
 from fracture_edge.preprocess import Preprocessing
 from train.data.dataset import ImageTable, Item
 from train.data.localisation import Marks
+from train.evaluation.metrics import Estimate
+from train.json_records import from_plain, to_plain
 
 Grey = npt.NDArray[np.uint8]
 INPUT = Preprocessing(64, 48, orientation="portrait")
@@ -25,7 +28,8 @@ INPUT = Preprocessing(64, 48, orientation="portrait")
 class Brightest:
     """P(fractured) is the brightest pixel over 255, the heat map the input itself."""
 
-    info = SimpleNamespace(policy=SimpleNamespace(threshold=0.5), preprocessing=INPUT)
+    info = SimpleNamespace(name="brightest", policy=SimpleNamespace(threshold=0.5), preprocessing=INPUT)
+    sha256 = "0123abc"
 
     def predict_many(self, images: Sequence[Grey]) -> Iterator[Any]:
         """As the real one."""
@@ -42,7 +46,7 @@ def _image(spot: tuple[int, int] | None, level: int, *, shape: tuple[int, int] =
 
 
 @pytest.fixture
-def subject(tmp_path: Path) -> stress.Subject:
+def tested(tmp_path: Path) -> stress.TestedModel:
     """Six fractured images with a spot in their box, of which one lies near the border; six with a dimmer one."""
     spots = [(40, 30)] * 5 + [(6, 30)]
     images = [_image(spot, 240) for spot in spots] + [_image((40, 30), 60 + k) for k in range(6)]
@@ -61,53 +65,57 @@ def subject(tmp_path: Path) -> stress.Subject:
     coco = tmp_path / "Annotations/COCO JSON/COCO_fracture_masks.json"
     coco.parent.mkdir(parents=True)
     coco.write_text(json.dumps(content))
-    return stress.Subject(Brightest(), ImageTable(tmp_path, "fracatlas", items), tuple(images))  # type: ignore[arg-type]
+    table = ImageTable(tmp_path, "fracatlas", items)
+    return stress.TestedModel(Brightest(), table, tuple(images), "val", "f")  # type: ignore[arg-type]
 
 
-def test_every_figure_of_a_model_that_is_understood(subject: stress.Subject) -> None:
-    found = stress.stress(subject)
-    assert found["figures"]["auroc"]["value"] == 1
-    assert found["figures"]["recall"]["value"] == 1
+def test_every_figure_of_a_model_that_is_understood(tested: stress.TestedModel) -> None:
+    found = stress.stress(tested)
+    assert found.figures["auroc"].value == 1
+    assert found.figures["recall"].value == 1
     # More noise than there is between dim spots does not reach the bright ones.
-    assert {name: row["auroc"]["value"] for name, row in found["degraded"].items() if "inverted" not in name} == {
+    assert {name: row.auroc.value for name, row in found.degraded.items() if "inverted" not in name} == {
         name: 1 for name in DEGRADED if "inverted" not in name
     }
     # Inverted all images are as bright as their background: 235.
-    assert found["degraded"]["grey scale inverted"]["auroc"]["value"] == 0.5
-    assert found["degraded"]["grey scale inverted"]["change"] == {"value": -0.5, "low": -0.5, "high": -0.5}
-    shortcuts = found["shortcuts"]
+    assert found.degraded["grey scale inverted"].auroc.value == 0.5
+    assert found.degraded["grey scale inverted"].change == Estimate(-0.5, -0.5, -0.5)
+    shortcuts = found.shortcuts
     # 8 % of 60 pixels are 5: the spot in rows 4 to 8 is cut, not gone.
-    assert shortcuts["border of 8% blackened"]["auroc"]["value"] == 1
-    assert shortcuts[stress.WITHOUT_METAL]["images"] == 10
+    assert shortcuts["border of 8% blackened"].auroc.value == 1
+    assert shortcuts[stress.WITHOUT_METAL].images == 10
+    assert set(to_plain(shortcuts[stress.WITHOUT_METAL])) == {"auroc", "images"}
     # Without its spot a fractured image is all background, darker than any other: where the box of another is
     # covered, the dimmer spot is gone, or left.
-    left = shortcuts[stress.BOXES_COVERED]["auroc"]["value"]
+    left = shortcuts[stress.BOXES_COVERED].auroc.value
     assert left < 0.5
-    assert found["pointing"]["images"] == 6
-    assert found["pointing"]["within_box"]["model"]["value"] == 1
-    assert found["pointing"]["within_box"]["centre"]["value"] == pytest.approx(5 / 6)
+    assert found.pointing is not None
+    assert found.pointing.images == 6
+    assert found.pointing.within_box.model.value == 1
+    assert found.pointing.within_box.centre.value == pytest.approx(5 / 6)
 
 
-def test_a_model_without_a_map_plays_no_game(subject: stress.Subject) -> None:
+def test_a_model_without_a_map_plays_no_game(tested: stress.TestedModel) -> None:
     class Blind(Brightest):
         def predict_many(self, images: Sequence[Grey]) -> Iterator[Any]:
             for answer in super().predict_many(images):
                 yield SimpleNamespace(probability=answer.probability, heatmap=None, reason="")
 
-    found = stress.stress(stress.Subject(Blind(), subject.part, subject.images))  # type: ignore[arg-type]
-    assert found["pointing"] is None
-    assert "Pointing game" not in stress.tables_of(found)
+    found = stress.stress(replace(tested, classifier=Blind()))  # type: ignore[arg-type]
+    assert found.pointing is None
+    assert to_plain(found)["pointing"] is None
+    assert "Pointing game" not in tables_of(found)
 
 
-def test_worst_and_tables(subject: stress.Subject) -> None:
-    found = stress.stress(subject)
-    name, estimate = stress.worst(found)
+def test_worst_and_tables(tested: stress.TestedModel) -> None:
+    found = stress.stress(tested)
+    name, estimate = worst(found)
     assert (name, estimate.value) == ("grey scale inverted", 0.5)
-    text = stress.tables_of(found)
+    text = tables_of(found)
     assert "| unchanged | 1.000 [1.000, 1.000] | |" in text
     assert "| grey scale inverted | 0.500 [0.500, 0.500] | -0.500 [-0.500, -0.500] |" in text
     assert "within the box itself for 1.000" in text
-    both = stress.side_by_side({"a": found, "b": found}).splitlines()
+    both = side_by_side({"a": found, "b": found}).splitlines()
     assert both[0] == "| images | a | b |"
     assert "| unchanged | 1.000 [1.000, 1.000] | 1.000 [1.000, 1.000] |" in both
     assert "| grey scale inverted | 0.500 [0.500, 0.500] | 0.500 [0.500, 0.500] |" in both
@@ -215,7 +223,7 @@ def test_command(
     write_bones: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    study: Callable[..., tuple[int, str, str]],
 ) -> None:
     monkeypatch.setattr(stress, "RESAMPLES", 50)
     root = write_bones(tmp_path / "bones", 3, splits=("train", "val"))
@@ -226,12 +234,12 @@ def test_command(
     ]
     splits.write_text("path,label,split,group\n" + "\n".join(rows) + "\n")
     output = tmp_path / "stress.json"
-    monkeypatch.setattr(sys, "argv", ["stress", "--data", str(root), "--splits", str(splits), "-o", str(output)])
-    stress.main()
+    code, out, _ = study("stress", "--data", root, "--splits", splits, "-o", output)
+    assert code == 0
     found = json.loads(output.read_text())
     assert found["split"] == "val"
     assert set(found["degraded"]) == set(DEGRADED)
     # Neither boxes nor metal are known here.
     assert set(found["shortcuts"]) == set(COVERED)
     assert str(tmp_path) not in output.read_text()
-    assert capsys.readouterr().out == stress.tables_of(found)
+    assert out == tables_of(from_plain(Stress, found, ""))

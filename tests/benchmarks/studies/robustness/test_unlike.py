@@ -1,7 +1,6 @@
 """What a model takes for no radiograph: counts, and the pictures that it is shown."""
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import ModelInfo, embed_info
 from fracture_edge.suitability import Limits, measure
+from train.json_records import from_plain
 
 Grey = npt.NDArray[np.uint8]
 
@@ -31,11 +31,11 @@ def test_flagged_counts_doubted_pictures_only(
     broken.write_bytes(b"\x89PNG\r\n\x1a\n")
     with FractureClassifier(model) as classifier:
         found = unlike.flagged(classifier, [*good, np.invert(good[0]), good[1] // 8, np.invert(good[2]), broken])
-    assert (found["images"], found["flagged"]) == (9, 3)
-    assert found["share"]["value"] == pytest.approx(1 / 3)
+    assert (found.images, found.flagged) == (9, 3)
+    assert found.share.value == pytest.approx(1 / 3)
     # Wilson's interval of 3 in 9 as scipy and Newcombe's formula give it.
-    assert (found["share"]["low"], found["share"]["high"]) == pytest.approx((0.1206, 0.6458), abs=1e-4)
-    assert found["reasons"] == {
+    assert (found.share.low, found.share.high) == pytest.approx((0.1206, 0.6458), abs=1e-4)
+    assert found.reasons == {
         "not_like_training_images: mostly bright": 2,
         "low_image_quality: too dark": 1,
     }
@@ -66,7 +66,7 @@ def test_command(
     write_bones: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    study: Callable[..., tuple[int, str, str]],
 ) -> None:
     root = write_bones(tmp_path / "bones", 3, splits=("train", "val"))
     splits = tmp_path / "splits.csv"
@@ -77,15 +77,15 @@ def test_command(
     splits.write_text("path,label,split,group\n" + "\n".join(rows) + "\n")
     monkeypatch.setattr(unlike, "DRAWN_EACH", 2)
     output = tmp_path / "unlike.json"
-    arguments = ["--data", str(root), "--splits", str(splits), "--photographs", str(root / "val" / "fractured")]
-    monkeypatch.setattr(sys, "argv", ["unlike", *arguments, "-o", str(output)])
-    unlike.main()
+    arguments = ["--data", root, "--splits", splits, "--photographs", root / "val" / "fractured"]
+    code, out, _ = study("unlike", *arguments, "-o", output)
+    assert code == 0
     result = json.loads(output.read_text())
     assert result["rows"]["validation radiographs"]["images"] == 6
     assert result["rows"]["photographs"]["images"] == 3
     assert result["rows"]["drawn: noise"]["share"]["value"] == 1
     assert str(tmp_path) not in output.read_text()
-    assert capsys.readouterr().out.strip() == unlike.table_of(result).strip()
+    assert out.strip() == unlike.table_of(from_plain(unlike.Unlike, result, "")).strip()
 
 
 def test_photographs_of_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,54 @@
+"""The runs that stand beside the reference's figures, and the commands that make them."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+_NOTEBOOK = "fracture-edge train {model} --recipe notebook --data notebook_set"
+_CORRECTED = "fracture-edge train {model} --data fracatlas --splits benchmarks/results/fracatlas-splits.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One line of the table.
+
+    Attributes:
+        model: Name of the architecture.
+        what: Recipe, data and split, in words.
+        command: Trains it.
+    """
+
+    model: str
+    what: str
+    command: str
+
+
+#: Of the runs that show what the split does: as many epochs as on the set's own split.
+LONG = "custom_cnn-notebook-grouped-long"
+
+
+def _runs() -> dict[str, Run]:
+    runs = {}
+    for model in ("vgg16", "resnet50", "custom_cnn"):
+        runs[f"{model}-notebook-own"] = Run(
+            model, "`notebook` on notebook_set, its own leaking split", _NOTEBOOK.format(model=model)
+        )
+        if model == "custom_cnn":
+            runs[f"{model}-notebook-grouped"] = Run(
+                model,
+                "`notebook` on notebook_set, grouped split",
+                "fracture-edge data split notebook_set --out grouped.csv && "
+                + _NOTEBOOK.format(model=model)
+                + " --splits grouped.csv",
+            )
+            runs[LONG] = Run(
+                model,
+                "the same, never stopped early, the last epoch kept",
+                _NOTEBOOK.format(model=model) + " --splits grouped.csv --set patience=0 --set keep=last",
+            )
+        runs[f"{model}-corrected"] = Run(
+            model, "`corrected` on FracAtlas, grouped split", _CORRECTED.format(model=model)
+        )
+    return runs
+
+
+RUNS: MappingProxyType[str, Run] = MappingProxyType(_runs())

@@ -1,0 +1,72 @@
+"""Every stored result is a record of its study: what is read is what would be written."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.speed.device_cost import DeviceCost
+from benchmarks.studies.cost.formats import ModelFormats
+from benchmarks.studies.cost.training_speed import TrainingSpeed
+from benchmarks.studies.documents.results import EMBEDDED_RUN, RESULTS, read_run, read_stored, row_of
+from benchmarks.studies.edge_model.cross_validated import Network
+from benchmarks.studies.edge_model.frozen_features import FrozenFeatures
+from benchmarks.studies.edge_model.learning_curve import Curve
+from benchmarks.studies.edge_model.reproduction import Reproduced
+from benchmarks.studies.edge_model.run_log import LoggedRun
+from benchmarks.studies.processors.comparison import Emulation
+from benchmarks.studies.robustness.stress_result import Stress
+from benchmarks.studies.robustness.unlike import Unlike
+from fracture_edge.errors import FractureEdgeError
+from train.json_records import from_plain, read_json, to_plain
+
+KINDS: dict[str, Any] = {
+    "ablations.json": list[Network],
+    "folds.json": list[Network],
+    "edge-runs.json": list[LoggedRun],
+    "device-cost.json": DeviceCost,
+    "frozen-features*.json": FrozenFeatures,
+    "learning-curve*.json": Curve,
+    "stress-*.json": Stress,
+    "training-speed*.json": TrainingSpeed,
+    "emulation/*.json": Emulation,
+    "formats/*.json": ModelFormats,
+    "reproduction/*.json": Reproduced,
+    "unlike/*.json": Unlike,
+}
+FILES = {path: kind for pattern, kind in KINDS.items() for path in sorted(RESULTS.glob(pattern))}
+#: Fields that files of older versions lack.
+ADDED = {"variant", "deep_evidence", "onednn", "threads"}
+
+
+def _without_added(written: Any, stored: Any) -> Any:
+    """What would be written, without the fields that the stored file is too old to have."""
+    if isinstance(stored, dict):
+        return {
+            name: _without_added(value, stored.get(name))
+            for name, value in written.items()
+            if name in stored or name not in ADDED
+        }
+    if isinstance(stored, list):
+        return [_without_added(*pair) for pair in zip(written, stored, strict=True)]
+    return written
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(RESULTS).as_posix())
+def test_a_stored_result_would_be_written_again_as_it_is(path: Path) -> None:
+    stored = read_json(path)
+    written = json.loads(json.dumps(to_plain(from_plain(FILES[path], stored, path.name))))
+    assert _without_added(written, stored) == stored
+
+
+def test_all_stored_results_have_a_record() -> None:
+    runs = {path for path in RESULTS.glob("*.json") if "schema_version" in read_json(path)}
+    assert set(RESULTS.rglob("*.json")) == FILES.keys() | runs
+
+
+def test_what_cannot_be_read_is_named() -> None:
+    with pytest.raises(FractureEdgeError, match=r"folds\.json: .*Stress"):
+        read_stored(Stress, "folds.json")
+    with pytest.raises(FractureEdgeError, match="has no row 'edge/none'"):
+        row_of(read_run(EMBEDDED_RUN), "edge/none")
