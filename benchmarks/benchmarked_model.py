@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from benchmarks.result import ModelDescription, TrainingSummary
+from benchmarks.records.result import ModelDescription, TrainingSummary
 from benchmarks.rows import BenchmarkRow
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError

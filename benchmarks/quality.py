@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.measured_row import Confusion, PairedChange, Quality, Subgroup, Uncertain
+from benchmarks.records.measured_row import Confusion, PairedChange, Quality, Subgroup, Uncertain
 from fracture_edge.errors import FractureEdgeError
 from train.evaluation.metrics import UNDEFINED, auroc, confusion, evaluate, proportions
 from train.evaluation.paired import compare_pairs

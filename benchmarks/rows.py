@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.measured_row import Gate
+from benchmarks.records.measured_row import Gate
 from benchmarks.runtimes.runners import load_runner, runner_of
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.models import EMBEDDED as EMBEDDED_FILE

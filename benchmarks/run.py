@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.benchmarked_model import BenchmarkedModel, about_image, data_of, model_of
-from benchmarks.environment import Environment
-from benchmarks.measured_row import MeasuredRow
 from benchmarks.predictions import answers
 from benchmarks.quality import against, quality
-from benchmarks.result import RESULT_SCHEMA, BenchmarkData, BenchmarkResult, Run, Settings
+from benchmarks.records.environment import Environment
+from benchmarks.records.measured_row import MeasuredRow
+from benchmarks.records.result import RESULT_SCHEMA, BenchmarkData, BenchmarkResult, Run, Settings
 from benchmarks.rows import BenchmarkRow, rows_of
 from benchmarks.speed.speed import RowSpeed, SpeedOptions, Speeds, measure_speed
 from fracture_edge.errors import FractureEdgeError

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.records.result import BenchmarkResult, Run, read_result
 from benchmarks.report.html import html
 from benchmarks.report.markdown import markdown
 from benchmarks.report.predictions import predictions_path, read_predictions
-from benchmarks.result import BenchmarkResult, Run, read_result
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, atomic_write_text, refuse_overwrite
 from train.json_records import to_plain

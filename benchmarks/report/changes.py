@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.environment import Environment
-from benchmarks.measured_row import MeasuredRow, PairedChange
+from benchmarks.records.environment import Environment
+from benchmarks.records.measured_row import MeasuredRow, PairedChange
+from benchmarks.records.result import BenchmarkData, BenchmarkResult, ModelDescription, Settings, read_result
 from benchmarks.report.cells import Cell, Line, Table
 from benchmarks.report.predictions import Predictions, predictions_path, read_predictions
 from benchmarks.report.rows import measured, speed_of
 from benchmarks.report.tables import names_of, paired_cells
-from benchmarks.result import BenchmarkData, BenchmarkResult, ModelDescription, Settings, read_result
 from benchmarks.speed.latency import Percentiles
 from train.evaluation.formatting import NONE, markdown_cell, megabytes, milliseconds
 from train.evaluation.metrics import Estimate

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_curve
 
-from benchmarks.measured_row import MeasuredRow
+from benchmarks.records.measured_row import MeasuredRow
 from benchmarks.report.predictions import Predictions
 from benchmarks.report.rows import auroc, name_of
 from benchmarks.report.runtimes import NAMES

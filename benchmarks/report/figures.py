@@ -4,13 +4,13 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.measured_row import MeasuredRow, Subgroup
+from benchmarks.records.measured_row import MeasuredRow, Subgroup
+from benchmarks.records.result import BenchmarkResult, ModelDescription
 from benchmarks.report.labels import place_labels
 from benchmarks.report.pareto import front_rows
 from benchmarks.report.rows import auroc, measured, name_of, p50, quality_of
 from benchmarks.report.runtimes import NAMES
 from benchmarks.report.svg import GRID, INK, MUTED, SERIES, SURFACE, inline
-from benchmarks.result import BenchmarkResult, ModelDescription
 from train.evaluation.formatting import interval, megabytes, milliseconds
 
 MARKERS = {"onnxruntime": "o", "litert": "s", "openvino": "^", "keras": "D"}

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from benchmarks.measured_row import MeasuredRow
+from benchmarks.records.measured_row import MeasuredRow
+from benchmarks.records.result import BenchmarkResult
 from benchmarks.report import cells, curves, figures, prose, tables
 from benchmarks.report.pareto import front_rows
 from benchmarks.report.predictions import Predictions
 from benchmarks.report.recommend import best, recommend, representative
 from benchmarks.report.rows import auroc, measured, name_of, of_model, p50, quality_of
-from benchmarks.result import BenchmarkResult
 from fracture_edge.errors import FractureEdgeError
 from train.evaluation.formatting import interval, megabytes, milliseconds
 

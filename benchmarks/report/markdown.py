@@ -1,9 +1,9 @@
 """A run as Markdown."""
 
+from benchmarks.records.result import BenchmarkResult
 from benchmarks.report import prose, tables
 from benchmarks.report.recommend import best, recommend
 from benchmarks.report.rows import name_of, quality_of
-from benchmarks.result import BenchmarkResult
 from train.evaluation.formatting import markdown_cell
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from benchmarks.measured_row import MeasuredRow
+from benchmarks.records.measured_row import MeasuredRow
+from benchmarks.records.result import BenchmarkResult
 from benchmarks.report.rows import auroc, candidates, p50
-from benchmarks.result import BenchmarkResult
 
 Point = tuple[float, ...]
 

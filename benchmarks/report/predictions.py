@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.result import BenchmarkResult
+from benchmarks.records.result import BenchmarkResult
 from fracture_edge.errors import FractureEdgeError
 
 Floats = npt.NDArray[np.float64]

@@ -1,8 +1,8 @@
 """The sentences that both forms of a report share: on what, with what, and what the tables say."""
 
-from benchmarks.environment import Environment
+from benchmarks.records.environment import Environment
+from benchmarks.records.result import BenchmarkResult
 from benchmarks.report.rows import measured
-from benchmarks.result import BenchmarkResult
 from train.evaluation.formatting import counted
 from train.evaluation.metrics import Estimate
 

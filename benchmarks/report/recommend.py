@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from benchmarks.measured_row import MeasuredRow
+from benchmarks.records.measured_row import MeasuredRow
+from benchmarks.records.result import BenchmarkResult
 from benchmarks.report.pareto import coordinates
 from benchmarks.report.rows import auroc, candidates, measured, name_of, of_model
-from benchmarks.result import BenchmarkResult
 from train.evaluation.formatting import counted, interval, megabytes, milliseconds
 from train.evaluation.metrics import Estimate
 

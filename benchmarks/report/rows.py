@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from benchmarks.measured_row import MeasuredRow, Quality, Speed
-from benchmarks.result import BenchmarkResult
+from benchmarks.records.measured_row import MeasuredRow, Quality, Speed
+from benchmarks.records.result import BenchmarkResult
 from benchmarks.speed.latency import Percentiles
 from train.evaluation.metrics import UNDEFINED, Estimate
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from benchmarks.measured_row import MeasuredRow
+from benchmarks.records.measured_row import MeasuredRow
+from benchmarks.records.result import BenchmarkResult
 from benchmarks.report.rows import p50
-from benchmarks.result import BenchmarkResult
 
 #: ONNX int8 is held to at most this many times the latency of the fastest runtime.
 CLOSE = 1.15

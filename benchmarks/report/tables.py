@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from benchmarks.measured_row import MeasuredRow, PairedChange
+from benchmarks.records.measured_row import MeasuredRow, PairedChange
+from benchmarks.records.result import BenchmarkResult, TrainingSummary
 from benchmarks.report.cells import Cell, Line, Table, change, estimate, median, number, percentiles
 from benchmarks.report.rows import measured, p50, quality_of, speed_of
 from benchmarks.report.runtimes import duels
-from benchmarks.result import BenchmarkResult, TrainingSummary
 from train.evaluation.formatting import NONE, megabytes, milliseconds, probability
 from train.evaluation.metrics import UNDEFINED
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.environment import Environment
+from benchmarks.records.environment import Environment
 from benchmarks.speed import startup
 from benchmarks.speed.latency import Percentiles, rounds, summary
 from benchmarks.speed.ratio import Ratio, ratio

@@ -12,8 +12,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from benchmarks.measured_row import Speed
-from benchmarks.result import Harness, Settings
+from benchmarks.records.measured_row import Speed
+from benchmarks.records.result import Harness, Settings
 from benchmarks.rows import BenchmarkRow
 from benchmarks.runtimes.process import WorkerError, WorkerProcess
 from benchmarks.runtimes.stand_in import IDLE

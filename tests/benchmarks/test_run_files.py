@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.result import Run, read_result, result_of
+from benchmarks.records.result import Run, read_result, result_of
 from benchmarks.run_files import files_of, json_text, read_run, write_run
 from fracture_edge.errors import FractureEdgeError
 from train.json_records import to_plain

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.measured_row import MeasuredRow
-from benchmarks.result import Harness, ModelDescription, Run, result_of
+from benchmarks.records.measured_row import MeasuredRow
+from benchmarks.records.result import Harness, ModelDescription, Run, result_of
 from benchmarks.run import _is_measured, _taken_up, _without
 from benchmarks.speed.latency import Percentiles
 from fracture_edge.errors import FractureEdgeError

@@ -11,7 +11,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from benchmarks.environment import Environment
+from benchmarks.records.environment import Environment
 from benchmarks.runtimes.runners import Runner, runner_of
 from benchmarks.speed.latency import Percentiles, interleaved
 from fracture_edge.console import say

@@ -12,7 +12,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from benchmarks.environment import Environment
+from benchmarks.records.environment import Environment
 from benchmarks.runtimes.runners import runner_of
 from benchmarks.speed.latency import rounds, summary
 from benchmarks.speed.ratio import Ratio, ratio

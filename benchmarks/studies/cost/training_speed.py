@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import typer
 
-from benchmarks.environment import Environment
+from benchmarks.records.environment import Environment
 from train.architectures import ARCHITECTURES, build, set_trainable
 from train.data.batches import Batches
 from train.data.mixing import Mixing

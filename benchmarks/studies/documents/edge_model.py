@@ -1,6 +1,6 @@
 """Blocks of the documents about how `edge` was found and what it withstands."""
 
-from benchmarks.result import BenchmarkResult
+from benchmarks.records.result import BenchmarkResult
 from benchmarks.studies.documents.aims import Latency, Reached, table_of
 from benchmarks.studies.documents.results import (
     EMBEDDED_ELSEWHERE,

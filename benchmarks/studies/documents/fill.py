@@ -14,10 +14,10 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from benchmarks.records.result import BenchmarkResult
 from benchmarks.report import prose, tables
 from benchmarks.report.markdown import summary_table
 from benchmarks.report.recommend import recommend
-from benchmarks.result import BenchmarkResult
 from benchmarks.studies.cost import formats
 from benchmarks.studies.documents import devices, edge_model, policies
 from benchmarks.studies.documents.results import (

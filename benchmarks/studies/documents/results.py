@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks.measured_row import MeasuredRow, Quality
-from benchmarks.result import BenchmarkResult
-from benchmarks.result import read_result as read_benchmark
+from benchmarks.records.measured_row import MeasuredRow, Quality
+from benchmarks.records.result import BenchmarkResult
+from benchmarks.records.result import read_result as read_benchmark
 from fracture_edge.errors import FractureEdgeError
 from train.json_records import from_plain, read_json
 

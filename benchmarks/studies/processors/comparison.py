@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from benchmarks.environment import Environment
+from benchmarks.records.environment import Environment
 from benchmarks.studies.processors.emulator import Answer
 from fracture_edge.errors import FractureEdgeError
 

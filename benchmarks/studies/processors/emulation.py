@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.environment import Environment
+from benchmarks.records.environment import Environment
 from benchmarks.studies.processors.comparison import Emulated, Emulation, Native, compare
 from benchmarks.studies.processors.emulator import (
     DEFAULT_CPUS,

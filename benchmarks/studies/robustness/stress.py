@@ -21,7 +21,7 @@ import numpy as np
 import typer
 from tqdm import tqdm
 
-from benchmarks.environment import Environment
+from benchmarks.records.environment import Environment
 from benchmarks.studies.robustness.degradations import COVERED, DEGRADED, Grey, drawn_marks, without_boxes
 from benchmarks.studies.robustness.pointing import MARGIN, hit, hits_at_centre, peak
 from benchmarks.studies.robustness.stress_result import (

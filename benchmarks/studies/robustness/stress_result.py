@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.environment import Environment
+from benchmarks.records.environment import Environment
 from train.evaluation.formatting import interval, markdown_table
 from train.evaluation.metrics import UNDEFINED, Estimate
 

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.environment import Environment
+from benchmarks.records.environment import Environment
 from benchmarks.studies.robustness.non_radiographs import DRAWN, SPOILT, drawn
 from fracture_edge.batch.inputs import expand
 from fracture_edge.classifier import FractureClassifier

@@ -13,7 +13,7 @@ from scipy.special import expit, logit
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
 
-from benchmarks.measured_row import MeasuredRow
+from benchmarks.records.measured_row import MeasuredRow
 from benchmarks.report.predictions import Predictions
 from train.evaluation.metrics import Estimate, confusion, wilson
 from train.json_records import from_plain

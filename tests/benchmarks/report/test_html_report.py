@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.records.result import result_of
 from benchmarks.report.html import html
 from benchmarks.report.markdown import markdown
 from benchmarks.report.predictions import Predictions
-from benchmarks.result import result_of
 from benchmarks.run_files import write_report
 from fracture_edge.errors import FractureEdgeError
 

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.records.result import result_of
 from benchmarks.report.markdown import markdown, summary_table
-from benchmarks.result import result_of
 from fracture_edge.errors import FractureEdgeError
 from train.evaluation.formatting import markdown_cell, megabytes, milliseconds, probability
 

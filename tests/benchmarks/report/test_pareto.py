@@ -1,7 +1,7 @@
 from typing import Any
 
+from benchmarks.records.result import result_of
 from benchmarks.report.pareto import front, front_rows
-from benchmarks.result import result_of
 
 
 def test_front_of_hand_made_points() -> None:

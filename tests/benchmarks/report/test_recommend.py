@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.measured_row import MeasuredRow, PairedChange
+from benchmarks.records.measured_row import MeasuredRow, PairedChange
+from benchmarks.records.result import result_of
 from benchmarks.report.predictions import Predictions
 from benchmarks.report.recommend import DeviceLimits, choose, recommend, representative
-from benchmarks.result import result_of
 from train.evaluation.metrics import UNDEFINED, Estimate
 from train.evaluation.paired import McNemar
 

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.records.result import result_of
 from benchmarks.report.runtimes import duels, verdict
-from benchmarks.result import result_of
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.environment import Environment
-from benchmarks.measured_row import MeasuredRow
+from benchmarks.records.environment import Environment
+from benchmarks.records.measured_row import MeasuredRow
 from benchmarks.speed.latency import Percentiles
 from fracture_edge.errors import FractureEdgeError
 from train.evaluation.metrics import Estimate

@@ -1,0 +1,1 @@
+"""What RUN.json holds, as typed records."""
