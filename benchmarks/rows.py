@@ -9,7 +9,8 @@ from benchmarks.records.measured_row import Gate
 from benchmarks.runtimes.runners import load_runner, runner_of
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.models import EMBEDDED as EMBEDDED_FILE
-from train.artifacts import ExportEntry, read_manifest, sha256
+from train.artifacts import sha256
+from train.export_record import ExportEntry, read_manifest
 
 EMBEDDED = "embedded"
 MODEL_FILES = (".onnx", ".tflite")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from export.jobs import StepError
 from fracture_edge.console import say
-from train.artifacts import ExportEntry
+from train.export_record import ExportEntry
 
 #: How many of the most sensitive layers stay in float, try after try, when an int8 ONNX file fails the gate.
 FLOAT_LAYERS = (1, 2, 4, 8, 16)

@@ -99,7 +99,8 @@ def export(
     from export.recipes import METHODS, load_budgets, select
     from export.run import export_model
     from export.verify import verify as check
-    from train.artifacts import Compression, trained_models
+    from train.artifacts import trained_models
+    from train.export_record import Compression
 
     if verify is not None:
         _end(check(verify, data=data, budgets=load_budgets(budgets)), verb="holds")

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
-from train.artifacts import GateMetrics
 from train.evaluation.metrics import proportions
 from train.evaluation.paired import compare_pairs
+from train.export_record import GateMetrics
 
 Floats = npt.NDArray[np.floating[Any]]
 #: Of the intervals that are reported beside the changes; the bounds themselves are on the changes.

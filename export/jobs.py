@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from export.manifest import REJECTED
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import clear_temporaries
-from train.artifacts import MANIFEST
+from train.export_record import MANIFEST
 from train.json_records import from_plain
 
 Result = TypeVar("Result")

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from fracture_edge.files import atomic_path, flush_to_disk
-from train.artifacts import MANIFEST, ExportEntry, Manifest, read_manifest, sha256
+from train.artifacts import sha256
+from train.export_record import MANIFEST, ExportEntry, Manifest, read_manifest
 from train.json_records import write_record
 
 REJECTED = "rejected"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from export.recipes import METHODS, Budget, load_budgets
-from train.artifacts import Compression
+from train.export_record import Compression
 
 #: Training images drawn for the ranges of activations.
 CALIBRATION_IMAGES = 256

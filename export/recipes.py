@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from fracture_edge.errors import FractureEdgeError
-from train.artifacts import GateMetrics
+from train.export_record import GateMetrics
 
 Runtime = Literal["onnx", "tflite"]
 Precision = Literal["float32", "float16", "dynamic", "int8"]

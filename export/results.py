@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from train.artifacts import CalibrationImages
+from train.export_record import CalibrationImages
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,16 +16,8 @@ from export.results import Converted, Float32Onnx, Prepared, SensitiveLayers
 from fracture_edge._version import __version__, installed
 from fracture_edge.console import say
 from fracture_edge.files import refuse_overwrite
-from train.artifacts import (
-    ExportEntry,
-    GateMetrics,
-    PeakMemory,
-    Retraining,
-    TrainingRecord,
-    read_manifest,
-    read_record,
-    sha256,
-)
+from train.artifacts import TrainingRecord, read_record, sha256
+from train.export_record import ExportEntry, GateMetrics, PeakMemory, Retraining, read_manifest
 from train.json_records import to_plain
 from train.lock import alone
 

@@ -22,7 +22,7 @@ from export.recipes import RECIPES
 from export.results import Converted, Float32Onnx, Prepared, SensitiveLayers
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.machine import peak_memory_mb
-from train.artifacts import CalibrationImages, Compression, GateMetrics
+from train.export_record import CalibrationImages, Compression, GateMetrics
 from train.json_records import from_plain, to_plain
 
 FLOAT32_ONNX = "float32.onnx"

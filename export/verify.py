@@ -9,7 +9,8 @@ from export.options import CALIBRATION_IMAGES, Outcome
 from export.recipes import Budget, load_budgets
 from export.results import Prepared
 from fracture_edge.errors import FractureEdgeError
-from train.artifacts import ExportEntry, GateMetrics, read_manifest, read_record
+from train.artifacts import read_record
+from train.export_record import ExportEntry, GateMetrics, read_manifest
 from train.lock import alone
 
 

@@ -20,7 +20,7 @@ import train  # noqa: F401 -- before TensorFlow: it chooses the kernels
 from fracture_edge.modelfile import ModelInfo, embed_info
 from fracture_edge.policy import Policy
 from fracture_edge.preprocess import Preprocessing
-from train.artifacts import ExportEntry, GateMetrics, PeakMemory
+from train.export_record import ExportEntry, GateMetrics, PeakMemory
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOBODY = 65534

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from export.compression.prune_and_cluster import FineTuning, cluster, prune
 from export.keras_passes.factorise import factorise
-from train.artifacts import Compression
+from train.export_record import Compression
 
 #: Training images whose sums decide the directions that `export.keras_passes.factorise` keeps.
 FACTORISE_IMAGES = 1024

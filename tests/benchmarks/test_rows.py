@@ -10,7 +10,7 @@ from benchmarks import rows as module
 from benchmarks.rows import rows_of
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError, ModelError
-from train.artifacts import ExportEntry
+from train.export_record import ExportEntry
 from train.json_records import to_plain
 
 

@@ -15,9 +15,10 @@ from benchmarks.records.environment import Environment
 from benchmarks.runtimes.runners import Runner, runner_of
 from benchmarks.speed.latency import Percentiles, interleaved
 from fracture_edge.console import say
-from train.artifacts import CalibrationImages, Compression, read_manifest, read_record
+from train.artifacts import read_record
 from train.evaluation.formatting import interval, markdown_table
 from train.evaluation.metrics import Estimate
+from train.export_record import CalibrationImages, Compression, read_manifest
 from train.json_records import from_plain, read_json, to_plain, write_record
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
