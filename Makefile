@@ -13,6 +13,7 @@ MODELS ?= edge embedded
 DATA ?= fracatlas
 WEIGHTS ?= imagenet
 VGG16_WEIGHTS ?= imagenet
+MODEL_VERSION ?= 0.4
 LICENCE := "Apache-2.0; trained on FracAtlas (CC BY 4.0, Abedeen et al. 2023)"
 FIND_RADIOGRAPH := from pydicom.data import get_testdata_file as f; print(f("RG3_UNCR.dcm"))
 
@@ -46,7 +47,8 @@ SPLITS := benchmarks/results/fracatlas-splits.csv
 embedded: $(VENV)/ready
 	$(VENV)/bin/fracture-edge train edge --data $(DATA) --splits $(SPLITS) --weights $(WEIGHTS) --recipe robust \
 		--seed 0 --force
-	$(VENV)/bin/fracture-edge export edge --recipe onnx_int8_static_x86 --heatmap --force --licence $(LICENCE)
+	$(VENV)/bin/fracture-edge export edge --recipe onnx_int8_static_x86 --heatmap --force --licence $(LICENCE) \
+		--model-version $(MODEL_VERSION)
 	$(VENV)/bin/python -m export.embed artifacts/edge/edge-int8.onnx
 
 # Four networks on the same folds for ten epochs at most. It takes many hours on two cores; what is finished is kept,

@@ -72,6 +72,10 @@ def export(
     licence: Annotated[
         str, typer.Option(help="Goes into the files; FracAtlas's attribution if not given, for FracAtlas.")
     ] = "",
+    model_version: Annotated[
+        str,
+        typer.Option(help="Version of the weights, such as 1.2; shown by `info`, and part of `model` in records."),
+    ] = "",
     seed: Annotated[int, typer.Option(help="Seed of the draw of calibration images.")] = 0,
     verify: Annotated[
         Path | None,
@@ -129,6 +133,7 @@ def export(
         tune_epochs=tune_epochs,
         budgets=load_budgets(budgets),
         licence=licence,
+        version=model_version,
         force=force,
     )
     outcomes: list[Outcome] = []

@@ -17,6 +17,7 @@ def model_info(
     precision: str,
     versions: dict[str, str],
     licence: str = "",
+    version: str = "",
     typicality: Mapping[str, float] = MappingProxyType({}),
 ) -> ModelInfo:
     """The metadata of an exported file, from the training record. No path of the training machine is kept.
@@ -28,6 +29,7 @@ def model_info(
         versions: Of the tools that export.
         typicality: Of the output ``atypicality``, if the file has it.
         licence: Of the weights; FracAtlas's attribution when empty and the data were FracAtlas.
+        version: Version of the weights.
     """
     data = record.data
     return ModelInfo(
@@ -54,4 +56,5 @@ def model_info(
         versions=versions | record.versions,
         licence=licence or (FRACATLAS_ATTRIBUTION if data.layout == "fracatlas" else ""),
         created=record.created,
+        version=version,
     )

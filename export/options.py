@@ -25,6 +25,7 @@ class ExportOptions:
         tune_epochs: Of quantisation-aware training.
         budgets: By precision, and ``compressed``.
         licence: Of the weights, see `export.source.model_info`.
+        version: Version of the weights, such as ``0.3``; goes into the files.
         force: Whether existing files may be replaced.
     """
 
@@ -37,6 +38,7 @@ class ExportOptions:
     tune_epochs: int = 1
     budgets: Mapping[str, Budget] = field(default_factory=load_budgets)
     licence: str = ""
+    version: str = ""
     force: bool = False
 
 

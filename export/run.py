@@ -155,6 +155,7 @@ class ModelExport:
             precision=chosen.precision,
             versions=self.versions,
             licence=options.licence,
+            version=options.version,
             typicality=self._float32().typicality if chosen.runtime == "onnx" else {},
         )
         converted, conversion_mb = run_step(

@@ -85,8 +85,6 @@ class Recipe:
         frozen_norms: Whether the norms keep the statistics, scales and shifts that they come with.
         probe: Whether the head starts as a logistic regression on the features of the initial weights, see
             `train.trainer.linear_probe`; for `edge`.
-        probe_draws: How often the regression sees each training image augmented, beside the image as it is and,
-            where the augmentation has `flip_horizontal`, its mirror image.
         patience: Epochs without a better `monitor` before a phase stops; 0: it never stops early.
         monitor: ``val_auroc`` or ``val_loss``.
         keep: Which weights of a phase are kept: of its ``best`` epoch by `monitor`, or of its ``last``.
@@ -111,7 +109,6 @@ class Recipe:
     refit_norms: bool = False
     frozen_norms: bool = False
     probe: bool = False
-    probe_draws: int = 0
     patience: int = 5
     monitor: Literal["val_auroc", "val_loss"] = "val_auroc"
     keep: Literal["best", "last"] = "best"
@@ -127,7 +124,6 @@ class Recipe:
         _require("patience", self.patience, self.patience >= 0, "at least 0")
         _require("weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
         _require("localisation", self.localisation, self.localisation >= 0, "at least 0")
-        _require("probe_draws", self.probe_draws, self.probe_draws >= 0, "at least 0")
         if self.frozen_norms and self.refit_norms:
             raise RecipeError("recipe.refit_norms: must be false where frozen_norms is true")
         _require("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1")

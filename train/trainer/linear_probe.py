@@ -16,7 +16,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from fracture_edge.errors import FractureEdgeError
-from train.data.augment import Augmentation, draws
 from train.evaluation.predict import outputs
 
 #: Inverse strength of the L2 penalty on standardised features times their number, by the study `frozen-features`.
@@ -43,34 +42,26 @@ def fit_head(
         raise FractureEdgeError(f"recipe.probe: is for 'edge', '{model.name}' has no single layer to fit")
     features = np.concatenate([features_of(model, view) for view in views])
     kernel, bias = regress(features, np.tile(labels, len(features) // len(labels)), balanced=balanced)
-    cells = model.get_layer("cells_coarse" if "cells_coarse" in names else "cells")
+    cells = model.get_layer("cells")
     cell_kernel, cell_bias = cells.get_weights()
     cells.set_weights([np.zeros_like(cell_kernel), cell_bias])
     # All cells say the same now, which must not count twice.
     model.get_layer("pooled_evidence").set_weights([kernel[:, np.newaxis], bias - cell_bias])
 
 
-def views_of(
-    pixels: npt.NDArray[np.uint8], augmentation: Augmentation, count: int, *, seed: int
-) -> Iterator[npt.NDArray[np.uint8]]:
-    """What the head is fitted to: the images, their mirror images where training mirrors, and augmented ones.
-
-    A head that knows whole images only is wrong about what augmentation makes of them, and its corrections distort
-    the features from the first step on.
+def views_of(pixels: npt.NDArray[np.uint8], *, mirrored: bool) -> Iterator[npt.NDArray[np.uint8]]:
+    """Give what the head is fitted to: the images, and their mirror images where training mirrors.
 
     Args:
         pixels: Training images, uint8 [N, H, W, 1].
-        augmentation: Of the training to come.
-        count: Augmented copies of each image.
-        seed: Of the augmentation.
+        mirrored: Whether to give the mirror images too.
 
     Yields:
-        uint8 [N, H, W, 1], `count` times and once or twice more.
+        Images, uint8 [N, H, W, 1], once or twice.
     """
     yield pixels
-    if augmentation.flip_horizontal:
+    if mirrored:
         yield pixels[:, :, ::-1]
-    yield from draws(pixels, augmentation, count, seed=seed)
 
 
 def features_of(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:

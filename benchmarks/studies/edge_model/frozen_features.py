@@ -66,7 +66,7 @@ class FrozenFeatures:
         folds: Number of folds.
         seed: Seed of the folds and of the draw of a share.
         variant: Variant of the network.
-        deep_evidence: Whether features of earlier maps are among them.
+        deep_evidence: Whether features of earlier maps are among them, as in results of version 0.1.
         images: Number of images.
         fractured: Number of fractured ones.
         data_fingerprint: Checksum of the data.
@@ -137,7 +137,6 @@ def measure(
     sizes: Sequence[int],
     *,
     variant: str = "lite0",
-    deep_evidence: bool = False,
     folds: int = 5,
     seed: int = 0,
 ) -> FrozenFeatures:
@@ -149,7 +148,6 @@ def measure(
         weights: Initial weights of `edge`, see `train.weights.initialise`.
         sizes: Sides of the square input, in pixels.
         variant: An option of `edge`, see `train.architectures.edge.build`.
-        deep_evidence: Another one.
         folds: At least 3.
         seed: Of the folds and of the draw of a share.
 
@@ -160,7 +158,7 @@ def measure(
     pool = Pool(table, np.array(fold_numbers(table, folds, seed=seed)), seed)
     rows = []
     for size in sizes:
-        model = build("edge", size, size, variant=variant, deep_evidence=deep_evidence)
+        model = build("edge", size, size, variant=variant)
         initialise(model, weights)
         pixels = load_pixels(table, Preprocessing(size, size, "letterbox", "bicubic"))
         plain, mirrored = features_of(model, pixels), features_of(model, pixels[:, :, ::-1])
@@ -175,7 +173,6 @@ def measure(
         folds=folds,
         seed=seed,
         variant=variant,
-        deep_evidence=deep_evidence,
         images=len(table),
         fractured=sum(table.labels),
         data_fingerprint=fingerprint(table),
@@ -212,9 +209,6 @@ def frozen_features(
         typer.Option(help="Side of the input in pixels; may be repeated. 288 if not given."),
     ] = None,
     variant: Annotated[str, typer.Option(help="Of EfficientNet-Lite: lite0, lite1 or lite2.")] = "lite0",
-    deep_evidence: Annotated[
-        bool, typer.Option("--deep-evidence", help="Take features of earlier maps too, and maxima.")
-    ] = False,
     seed: Annotated[int, typer.Option(help="Of the folds and of the draw of a share.")] = 0,
 ) -> None:
     """Cross-validate a logistic regression on the features of ImageNet weights, and print the table.
@@ -223,6 +217,6 @@ def frozen_features(
     python -m benchmarks.studies frozen-features --data fracatlas --size 224 --size 288 -o frozen.json
     """  # noqa: D301
     quiet_tensorflow()
-    result = measure(data, splits, weights, size or [288], variant=variant, deep_evidence=deep_evidence, seed=seed)
+    result = measure(data, splits, weights, size or [288], variant=variant, seed=seed)
     write_record(output, result)
     print(table_of(result), end="")

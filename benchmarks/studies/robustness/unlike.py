@@ -22,7 +22,6 @@ from fracture_edge.batch.inputs import expand
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.images.image_file import ImageSource, load_image
-from fracture_edge.suitability import Doubt
 from train.cli.options import DataOption, SplitsOption
 from train.data.batches import fingerprint
 from train.data.dataset import ImageTable
@@ -46,7 +45,7 @@ class Flagged:
         images: Pictures that have an answer.
         flagged: Number of those that were doubted.
         share: Share of those, with Wilson's interval.
-        reasons: Counts by reason, the most frequent first.
+        reasons: Counts by `ReasonCode`, the most frequent first.
     """
 
     images: int
@@ -85,11 +84,8 @@ def flagged(classifier: FractureClassifier, pictures: Iterable[ImageSource]) -> 
         if not prediction.ok:
             continue
         images += 1
-        if prediction.reason.startswith(tuple(Doubt)):
-            # Without the figures, which differ from picture to picture.
-            doubt, _, words = prediction.reason.partition(": ")
-            kind = words.split(",")[0].split(" (")[0].lstrip("0123456789% ")
-            reasons[f"{doubt}: {kind}"] += 1
+        if prediction.reason_code and prediction.reason_code.is_about_picture:
+            reasons[prediction.reason_code] += 1
     count = reasons.total()
     return Flagged(images, count, wilson(count, images), dict(reasons.most_common()))
 

@@ -122,7 +122,6 @@ def test_the_recipe_itself_stays_as_it_is() -> None:
         ("augmentation=3", "recipe.augmentation: expected a table, got 3"),
         ("patience", "patience: expected key=value"),
         ("", ": expected key=value"),
-        ("probe_draws=-1", "recipe.probe_draws: must be at least 0, not -1"),
         ("patience=-1", "recipe.patience: must be at least 0, not -1"),
         ("phases.0.last_layers=-1", "recipe.phases.last_layers: must be at least 0, not -1"),
         ("phases.1.learning_rate=0", "recipe.phases.learning_rate: must be above 0, not 0.0"),

@@ -214,20 +214,6 @@ def test_no_weights_of_another_depth(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _error(model, "imagenet") == "no published weights have 3 blocks"
 
 
-def test_fewer_filters_at_the_top_are_the_first_published(edge: keras.Model, tmp_path: Path) -> None:
-    narrow = build("edge", 64, 64, filters=0.25, top_filters=400)
-    for model in (edge, narrow):
-        initialise(model, _save(tmp_path / "lite0.npz", _published()))
-    # 1280 and 400 filters at a quarter of the width.
-    for layer, count in (("top_conv", 1), ("top_norm", 4)):
-        found, whole = narrow.get_layer(layer).get_weights(), edge.get_layer(layer).get_weights()
-        assert [value.shape[-1] for value in found] == [100] * count
-        for value, other in zip(found, whole, strict=True):
-            np.testing.assert_array_equal(value, other[..., :100])
-    below = [model.get_layer("block15_project_norm") for model in (edge, narrow)]
-    np.testing.assert_array_equal(below[0].gamma, below[1].gamma)
-
-
 def test_missing_file(edge: keras.Model, tmp_path: Path) -> None:
     assert _error(edge, str(tmp_path / "gone.npz")) == f"{tmp_path / 'gone.npz'}: no such weights file"
     assert _error(edge, str(tmp_path)) == f"{tmp_path}: no such weights file"
