@@ -1,7 +1,7 @@
 # Two commands set everything up on a machine with Python 3.11 to 3.13, pip and make; each makes an
 # environment of its own.
 #   make demo   installs the device package and classifies a real radiograph
-#   make test   installs everything and runs the test suite
+#   make test   installs everything and runs the quick tests; make test-all the slow ones too
 #   make bench  measures the embedded model and makes the tables of the documents anew
 #   make embedded DATA=fracatlas WEIGHTS=weights.npz   trains the embedded model and puts it into the package
 #   make folds DATA=fracatlas WEIGHTS=weights.npz VGG16_WEIGHTS=vgg16.npz   cross-validates the four networks
@@ -17,14 +17,21 @@ MODEL_VERSION ?= 0.4
 LICENCE := "Apache-2.0; trained on FracAtlas (CC BY 4.0, Abedeen et al. 2023)"
 FIND_RADIOGRAPH := from pydicom.data import get_testdata_file as f; print(f("RG3_UNCR.dcm"))
 
-.PHONY: demo test endurance lint bench embedded folds curve clean
+.PHONY: demo test test-slow test-all endurance lint bench embedded folds curve clean
 
 demo: $(DEMO)/ready
 	$(DEMO)/bin/fracture-edge classify "$$($(DEMO)/bin/python -c '$(FIND_RADIOGRAPH)')"
 
 # Two at a time; tests of one file share its fixtures.
+PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 test: $(VENV)/ready
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+	$(PYTEST)
+
+# What takes minutes: training to the end, kill -9, conversions of whole networks, other backends, the wheel.
+test-slow: $(VENV)/ready
+	$(PYTEST) -m "slow and not endurance"
+
+test-all: test test-slow
 
 # What the suite tries a few times, many times: 50 kills, 4,000 predictions from 8 threads, 200,000 broken files.
 endurance: $(VENV)/ready

@@ -157,9 +157,11 @@ def _chosen(**flags: bool) -> list[str]:
 def _end(outcomes: Sequence[Any], *, verb: str) -> None:
     """Accepted files on stdout, a table of all on stderr where something failed, and the exit status."""
     failed = [outcome for outcome in outcomes if outcome.reason]
-    for outcome in outcomes:
-        if not outcome.reason:
-            print(outcome.path)
+    accepted = [outcome.path for outcome in outcomes if not outcome.reason]
+    for path in accepted:
+        print(path)
+    if accepted and verb == "written":
+        say(f"next: fracture-edge benchmark {accepted[0].parent.name} -o results.json")
     if not failed:
         return
     width = max(len(outcome.file) for outcome in outcomes)

@@ -94,6 +94,11 @@ def classify(paths: Sequence[Path], options: ClassifyOptions) -> int:
     overlays = None if options.heatmap is None else _overlays(classifier, options.heatmap, options.max_pixels)
     bar = sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())
     answered = 0
+    summary = None
+    if len(files) > 1:
+        from fracture_edge.batch.summary import Summary
+
+        summary = Summary()
 
     def predictions(wanted: Sequence[Wanted]) -> Iterator[Prediction]:
         nonlocal answered
@@ -101,6 +106,8 @@ def classify(paths: Sequence[Path], options: ClassifyOptions) -> int:
             whole = True
             for prediction in frames:
                 whole &= prediction.ok
+                if summary is not None:
+                    summary.add(prediction)
                 yield prediction
             answered += whole
 
@@ -121,6 +128,8 @@ def classify(paths: Sequence[Path], options: ClassifyOptions) -> int:
         _write(predictions(list(map(Wanted, files))), style, output, overlays, force=options.force)
     else:
         _print(predictions(list(map(Wanted, files))), style, overlays)
+    if summary is not None:
+        say(summary.text())
     if answered == len(files):
         return 0
     return EXIT_SOME_FAILED if answered else EXIT_FAILED

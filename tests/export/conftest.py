@@ -1,4 +1,4 @@
-import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,16 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+
+from train.artifacts import (
+    TRAINING_FILE,
+    TRAINING_SCHEMA,
+    ClassCounts,
+    TrainingData,
+    TrainingRecord,
+    ValidationMetrics,
+)
+from train.json_records import write_record
 
 SIDE = 48
 RECIPE = """
@@ -115,28 +125,49 @@ def oracle(tmp_path_factory: pytest.TempPathFactory, bone: Callable[..., Any]) -
         import csv
 
         write_splits(read_table(base / "data"), csv.writer(stream))
-    record = {
-        "schema_version": 1,
-        "model": "custom_cnn",
-        "threshold": 0.5,
-        "uncertain_low": 0.3,
-        "uncertain_high": 0.7,
-        "temperature": 1.0,
-        "intercept": 0.0,
-        "validation": {"auroc": 0.9},
-        "recipe_name": "oracle",
-        "recipe": {"preprocessing": preprocessing.to_dict(), "phases": [{"epochs": 1}]},
-        "seed": 0,
-        "epochs": 1,
-        "best_epoch": 1,
-        "initial_weights": "random",
-        "device": "CPU",
-        "precision": "float32",
-        "data": {"root": str(base / "data"), "layout": "split_folders", "fingerprint": "0" * 64},
-        "versions": {},
-        "created": "2026-01-01T00:00:00+00:00",
-    }
-    (folder / "training.json").write_text(json.dumps(record))
+    counts = Counter(zip((number < 200 for number in range(320)), labels.tolist(), strict=True))
+    record = TrainingRecord(
+        schema_version=TRAINING_SCHEMA,
+        model="custom_cnn",
+        positive_class="fractured",
+        parameters=model.count_params(),
+        threshold=0.5,
+        uncertain_low=0.3,
+        uncertain_high=0.7,
+        temperature=1.0,
+        intercept=0.0,
+        validation=ValidationMetrics(
+            images=120,
+            fractured=counts[False, True],
+            auroc=0.9,
+            balanced_accuracy=0.8,
+            log_loss=0.4,
+            uncertain_share=0.1,
+        ),
+        recipe_name="oracle",
+        recipe={"preprocessing": preprocessing.to_dict(), "phases": [{"epochs": 1}]},
+        seed=0,
+        epochs=1,
+        best_epoch=1,
+        seconds=1.0,
+        initial_weights="random",
+        device="CPU",
+        precision="float32",
+        backend="tensorflow",
+        data=TrainingData(
+            root=str(base / "data"),
+            layout="split_folders",
+            fingerprint="0" * 64,
+            images={
+                "train": ClassCounts(counts[True, True], counts[True, False]),
+                "val": ClassCounts(counts[False, True], counts[False, False]),
+                "test": ClassCounts(0, 0),
+            },
+        ),
+        versions={},
+        created="2026-01-01T00:00:00+00:00",
+    )
+    write_record(folder / TRAINING_FILE, record)
     return Oracle(base / "artifacts", 0.5)
 
 

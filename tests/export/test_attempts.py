@@ -9,7 +9,7 @@ import pytest
 from export.attempts import Attempts, attempt_int8_onnx
 from export.jobs import StepError
 from export.recipes import METHODS
-from train.artifacts import CalibrationImages, ExportEntry, PeakMemory
+from train.export_record import CalibrationImages, ExportEntry, PeakMemory
 
 BOUND = 0.015
 

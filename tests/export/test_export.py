@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +26,8 @@ from export.verify import verify
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import read_tflite_info
-from train.artifacts import read_manifest, sha256
+from train.artifacts import sha256
+from train.export_record import ExportEntry, read_manifest
 
 #: 120 validation images: one decision that flips is 0.8 %. The tiny network's 8 filters quantise more coarsely
 #: than a real one's, so the tests allow it more than the product allows.
@@ -45,7 +47,7 @@ def exported(oracle: Any, tmp_path_factory: pytest.TempPathFactory) -> SimpleNam
     options = ExportOptions(budgets=BUDGETS, calibration_images=200, methods=["minmax"])
     outcomes = export_model("custom_cnn", select(everything=True), artifacts=artifacts, options=options)
     folder = artifacts / "custom_cnn"
-    return SimpleNamespace(folder=folder, outcomes=outcomes, files=read_manifest(folder)["files"])
+    return SimpleNamespace(folder=folder, outcomes=outcomes, files=read_manifest(folder).files)
 
 
 def _pixels(exported: SimpleNamespace) -> Any:
@@ -64,19 +66,19 @@ def test_every_format_is_written_and_accepted(exported: SimpleNamespace) -> None
 def test_the_manifest_says_what_was_made_and_how(exported: SimpleNamespace, recipe: Any) -> None:
     file = recipe.file_name("custom_cnn")
     entry = exported.files[file]
-    assert entry["recipe"] == recipe.name
-    assert entry["sha256"] == hashlib.sha256((exported.folder / file).read_bytes()).hexdigest()
-    assert entry["bytes"] == (exported.folder / file).stat().st_size
-    assert entry["source_sha256"] == sha256(exported.folder / "model.keras")
-    assert entry["gate"]["images"] == 120
-    assert entry["broken"] == []
-    assert entry["seconds"] > 0
-    assert ("calibration" in entry) == (recipe.precision == "int8")
+    assert entry.recipe == recipe.name
+    assert entry.sha256 == hashlib.sha256((exported.folder / file).read_bytes()).hexdigest()
+    assert entry.bytes == (exported.folder / file).stat().st_size
+    assert entry.source_sha256 == sha256(exported.folder / "model.keras")
+    assert entry.gate.images == 120
+    assert entry.broken == []
+    assert entry.seconds > 0
+    assert (entry.calibration is not None) == (recipe.precision == "int8")
     if recipe.precision == "int8":
-        assert entry["calibration"]["images"] == 200
-        assert entry["calibration"]["seed"] == 0
+        assert entry.calibration.images == 200
+        assert entry.calibration.seed == 0
     if recipe.runtime == "onnx":
-        assert entry["opset"] == 17
+        assert entry.opset == 17
 
 
 @pytest.mark.parametrize("recipe", READY, ids=lambda recipe: recipe.name)
@@ -87,9 +89,9 @@ def test_a_file_answers_what_the_gate_saw(exported: SimpleNamespace, recipe: Any
     found = runner_of(exported.folder / file, threads=1).probabilities(_pixels(exported))
     model = keras.saving.load_model(exported.folder / "model.keras", compile=False)
     expected = np.asarray(model(_pixels(exported), training=False))[:, 0]
-    gate = exported.files[file]["gate"]
-    same = ((found >= gate["threshold"]) == (expected >= gate["threshold"])).mean()
-    assert same == pytest.approx(gate["same_decision"], abs=0.02)
+    gate = exported.files[file].gate
+    same = ((found >= gate.threshold) == (expected >= gate.threshold)).mean()
+    assert same == pytest.approx(gate.same_decision, abs=0.02)
     # float32 to the product's own bound; the others as far as three (float16) and two digits (int8) carry here.
     atol = {"float32": 1e-4, "float16": 5e-3}.get(recipe.precision, 0.15)
     np.testing.assert_allclose(found, expected, atol=atol)
@@ -108,13 +110,13 @@ def test_the_mean_answer_of_quantised_tflite_is_that_of_keras(exported: SimpleNa
 
 
 def test_float32_is_compared_on_the_training_images_too(exported: SimpleNamespace) -> None:
-    assert exported.files["custom_cnn-float32.onnx"]["gate"]["images_compared"] == 320
-    assert exported.files["custom_cnn-float32.tflite"]["gate"]["images_compared"] == 320
-    assert exported.files["custom_cnn-float32.onnx"]["gate"]["largest_difference"] < 1e-4
+    assert exported.files["custom_cnn-float32.onnx"].gate.images_compared == 320
+    assert exported.files["custom_cnn-float32.tflite"].gate.images_compared == 320
+    assert exported.files["custom_cnn-float32.onnx"].gate.largest_difference < 1e-4
 
 
 def test_int8_files_are_a_quarter_of_float32(exported: SimpleNamespace) -> None:
-    sizes = {name: entry["bytes"] for name, entry in exported.files.items()}
+    sizes = {name: entry.bytes for name, entry in exported.files.items()}
     # Metadata and scales weigh more in a tiny file: 0.27 is for real ones.
     assert sizes["custom_cnn-int8.onnx"] < 0.6 * sizes["custom_cnn-float32.onnx"]
     assert sizes["custom_cnn-int8.tflite"] < 0.6 * sizes["custom_cnn-float32.tflite"]
@@ -122,7 +124,7 @@ def test_int8_files_are_a_quarter_of_float32(exported: SimpleNamespace) -> None:
 
 
 def test_onnx_has_no_norms_and_no_transpose_but_the_inputs(exported: SimpleNamespace) -> None:
-    operators = exported.files["custom_cnn-float32.onnx"]["operators"]
+    operators = exported.files["custom_cnn-float32.onnx"].operators
     assert operators.get("Transpose", 0) <= 1
     assert operators["Conv"] == 3
     assert "BatchNormalization" not in operators
@@ -163,7 +165,7 @@ def test_both_kinds_of_file_carry_the_training_record(exported: SimpleNamespace)
     for file, entry in exported.files.items():
         path = exported.folder / file
         info = read_tflite_info(path) if path.suffix == ".tflite" else FractureClassifier(path).info
-        assert (info.name, info.precision) == (path.stem, entry["precision"])
+        assert (info.name, info.precision) == (path.stem, entry.precision)
         assert info.policy.threshold == record["threshold"]
         assert info.preprocessing.to_dict() == record["recipe"]["preprocessing"]
         assert info.training["fingerprint"] == record["data"]["fingerprint"]
@@ -181,7 +183,7 @@ def test_verify_holds_and_finds_what_was_changed(exported: SimpleNamespace, tmp_
     manifest = read_manifest(folder)
     (folder / "export.json").unlink()
     for file in files:
-        write_entry(folder, file, manifest["files"][file])
+        write_entry(folder, file, manifest.files[file])
     assert verify(folder, budgets=BUDGETS) == [Outcome(file, folder / file) for file in files]
     with (folder / files[0]).open("ab") as stream:
         stream.write(b"x")
@@ -198,14 +200,18 @@ def test_existing_files_are_kept(exported: SimpleNamespace) -> None:
     assert sha256(exported.folder / "custom_cnn-int8.onnx") == before
 
 
+@pytest.mark.slow
 def test_one_that_fails_the_gate_is_set_apart_after_retries_and_the_others_stay(
-    oracle: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    oracle: Any,
+    tmp_path: Path,
+    make_export_entry: Callable[..., ExportEntry],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     shutil.copytree(oracle.artifacts, tmp_path / "artifacts")
     folder = tmp_path / "artifacts" / "custom_cnn"
     # Accepted once, when the model was another: it must not pass for the one that is refused now.
     (folder / "custom_cnn-int8.onnx").write_bytes(b"before")
-    older = {"sha256": sha256(folder / "custom_cnn-int8.onnx"), "source_sha256": "0" * 64}
+    older = make_export_entry(sha256=sha256(folder / "custom_cnn-int8.onnx"), source_sha256="0" * 64)
     write_entry(folder, "custom_cnn-int8.onnx", older)
     # No quantisation gives the probabilities of float32.
     options = ExportOptions(budgets={**BUDGETS, "int8": Budget(largest_difference=1e-9)}, force=True)
@@ -215,9 +221,9 @@ def test_one_that_fails_the_gate_is_set_apart_after_retries_and_the_others_stay(
     assert outcomes[1].path == folder / "rejected" / "custom_cnn-int8.onnx"
     assert outcomes[1].reason.startswith("largest_difference ")
     assert not (folder / "custom_cnn-int8.onnx").exists()
-    assert "custom_cnn-int8.onnx" not in read_manifest(folder)["files"]
-    entry = read_manifest(folder)["files"]["rejected/custom_cnn-int8.onnx"]
-    assert entry["broken"] == [outcomes[1].reason]
+    assert "custom_cnn-int8.onnx" not in read_manifest(folder).files
+    entry = read_manifest(folder).files["rejected/custom_cnn-int8.onnx"]
+    assert entry.broken == [outcomes[1].reason]
     told = capsys.readouterr().err
     for method in ("minmax", "percentile", "entropy"):
         assert f"custom_cnn-int8.onnx: calibration {method}\n" in told
@@ -231,6 +237,7 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
         export_model("nosuch", select(), artifacts=tmp_path, options=ExportOptions())
 
 
+@pytest.mark.slow
 def test_embedding_fuses_the_graph_and_keeps_its_answers(trained: Path, tmp_path: Path) -> None:
     from export.embed import embed
 
@@ -283,6 +290,7 @@ def test_batch_is_dynamic_and_one_image_gives_what_a_batch_gives(exported: Simpl
         np.testing.assert_allclose(alone, together, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_files_tell_what_is_unlike_the_training_images(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path / "artifacts")
     free = ExportOptions(budgets={**BUDGETS, "int8": Budget()}, calibration_images=12, methods=["minmax"])
@@ -312,6 +320,7 @@ def _validation(folder: Path) -> Any:
     return read_source(folder).validation()
 
 
+@pytest.mark.slow
 def test_benchmark_judges_every_file(
     trained: Path, run_python: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path
 ) -> None:
@@ -323,8 +332,8 @@ def test_benchmark_judges_every_file(
     # What cannot be loaded stays in the tables, with its error.
     broken = folder / "edge-int8.onnx"
     broken.write_bytes(b"no model")
-    entry = read_manifest(folder)["files"][broken.name]
-    write_entry(folder, broken.name, {**entry, "sha256": sha256(broken), "bytes": broken.stat().st_size})
+    entry = read_manifest(folder).files[broken.name]
+    write_entry(folder, broken.name, replace(entry, sha256=sha256(broken), bytes=broken.stat().st_size))
     out = tmp_path / "run.json"
     command = ("-m", "fracture_edge", "benchmark", "--artifacts", tmp_path / "artifacts", "--no-openvino")
     done = run_python(*command, "--runs", 2, "--threads", 1, "-o", out)

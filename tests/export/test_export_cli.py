@@ -10,6 +10,7 @@ import export.run
 import export.verify
 from export.options import ExportOptions, Outcome
 from fracture_edge.errors import FractureEdgeError
+from train.export_record import Compression
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -48,7 +49,7 @@ def test_int8_of_all_that_are_trained(cli: Cli, asked: list[Any], tmp_path: Path
     assert out.splitlines()[0] == "edge/int8.onnx"
     assert len(out.splitlines()) == 6
     assert asked[0][2].methods == ("minmax", "percentile", "entropy")
-    assert err == ""
+    assert err == "next: fracture-edge benchmark edge -o results.json\n"
 
 
 def test_some_rejected_is_3_and_the_table_says_which(cli: Cli, asked: list[Any]) -> None:
@@ -56,6 +57,7 @@ def test_some_rejected_is_3_and_the_table_says_which(cli: Cli, asked: list[Any])
     assert code == 3
     assert out == "broken/float32.onnx\n"
     assert err.splitlines() == [
+        "next: fracture-edge benchmark broken -o results.json",
         "broken-float32.onnx  written",
         "broken-float16.onnx  same_decision 0.9, bound 0.97",
     ]
@@ -86,13 +88,13 @@ def test_options_reach_the_export(cli: Cli, asked: list[Any], tmp_path: Path) ->
     assert (options.methods, options.calibration_images, options.seed) == (("percentile",), 300, 4)
     assert (options.heatmap, options.force) == (True, True)
     assert options.budgets["int8"].same_decision == 0.5
-    assert options.compression == {"rank": 8, "sparsity": 0.8, "clusters": 16, "epochs": 2, "seed": 4}
+    assert options.compression == Compression(rank=8, sparsity=0.8, clusters=16, epochs=2, seed=4)
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--calibration", "guess"], 2, "there are auto, minmax, percentile, entropy"),
+        (["--calibration", "guess"], 2, "must be one of: auto, minmax, percentile, entropy"),
         (["--onnx", "--dynamic"], 2, "no format has all that is asked for"),
         (["--target", "z80"], 1, "no target 'z80'; there are x86, safe, arm64"),
         (["--recipe", "onnx_int4"], 1, "no recipe 'onnx_int4'"),

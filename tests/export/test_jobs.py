@@ -8,27 +8,28 @@ from pathlib import Path
 import pytest
 
 from export.jobs import StepError, run_step, working_folder
-from train.artifacts import MANIFEST
+from export.results import Converted, Prepared, SensitiveLayers
+from train.export_record import MANIFEST
 
 
 def test_a_step_that_refuses_says_why(tmp_path: Path) -> None:
     arguments = {"folder": "nowhere", "work": str(tmp_path), "data": None, "calibration_images": 1, "seed": 0}
-    arguments |= {"compression": {}, "training": False}
+    arguments |= {"compression": None, "training": False}
     with pytest.raises(
         StepError, match=r"^nowhere: no trained model here; `fracture-edge train nowhere` makes one$"
     ):
-        run_step("prepare", arguments)
+        run_step("prepare", arguments, Prepared)
 
 
 def test_a_step_that_raises_gives_its_last_line(tmp_path: Path) -> None:
     with pytest.raises(StepError, match=r"^sensitive failed: FileNotFoundError: .*calibration\.npy"):
-        run_step("sensitive", {"work": str(tmp_path), "file": "x.onnx"})
+        run_step("sensitive", {"work": str(tmp_path), "file": "x.onnx"}, SensitiveLayers)
 
 
 def test_arguments_may_be_longer_than_a_command_line(tmp_path: Path) -> None:
     # Linux takes 128 kB in one argument.
     with pytest.raises(StepError, match="sensitive failed: FileNotFoundError"):
-        run_step("sensitive", {"work": str(tmp_path), "file": "x" * 200_000})
+        run_step("sensitive", {"work": str(tmp_path), "file": "x" * 200_000}, SensitiveLayers)
 
 
 def test_a_step_that_is_killed_costs_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,14 +39,14 @@ def test_a_step_that_is_killed_costs_only_itself(tmp_path: Path, monkeypatch: py
     (tmp_path / "export" / "steps.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(StepError, match=r"^convert was killed by SIGKILL: out of memory\?$"):
-        run_step("convert", {"work": str(tmp_path)})
+        run_step("convert", {"work": str(tmp_path)}, Converted)
 
 
 def test_a_users_own_export_py_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "export.py").write_text("raise SystemExit('the wrong module')\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StepError, match="sensitive failed: FileNotFoundError"):
-        run_step("sensitive", {"work": str(tmp_path), "file": "x.onnx"})
+        run_step("sensitive", {"work": str(tmp_path), "file": "x.onnx"}, SensitiveLayers)
 
 
 def test_the_working_folder_lies_beside_the_models_and_goes(tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_the_working_folder_tidies_up_after_an_export_that_was_killed(tmp_path: 
 SLEEPER = """
 import os, sys, tempfile, time
 from pathlib import Path
-from benchmarks.runtimes.lifeline import die_with
+from benchmarks.runtimes.process import die_with
 import json
 job = json.loads(Path(sys.argv[1]).read_text())
 die_with(job["parent"])
@@ -94,7 +95,7 @@ def test_a_step_ends_with_the_export_and_leaves_nothing_elsewhere(
     (package / "__init__.py").write_text("")
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from export.jobs import run_step; "
-        "run_step('convert', {'work': sys.argv[2]})"
+        "from export.results import Converted; run_step('convert', {'work': sys.argv[2]}, Converted)"
     )
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (package.parent, repository))))
     monkeypatch.setenv("TMPDIR", str(elsewhere))

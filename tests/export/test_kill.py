@@ -17,7 +17,8 @@ import onnxruntime
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from train.artifacts import MANIFEST, read_manifest, sha256
+from train.artifacts import sha256
+from train.export_record import MANIFEST, ExportEntry, read_manifest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc which processes are left")
 
@@ -81,7 +82,7 @@ class Export:
         Returns:
             Whether it was still at work, and how many files it had reported.
         """
-        before = read_manifest(self.folder)["files"]
+        before = read_manifest(self.folder).files
         process = self.start()
         time.sleep(random.Random(seed).uniform(0, seconds))
         at_work = process.poll() is None
@@ -99,18 +100,18 @@ class Export:
         for file in before:
             _open(self.folder / file)
         # What was not reported may be new already, but then it is whole.
-        assert not [file for file in reported if after[file]["sha256"] == before.get(file, {}).get("sha256")]
+        assert not [file for file in reported if file in before and after[file].sha256 == before[file].sha256]
         # The next run clears them, so that there is never more than one run's.
         assert len(list(self.artifacts.glob(".*"))) <= 1
         assert len(list(self.folder.rglob(".*.tmp*"))) <= 1
         assert not [path for path in self.temporary.iterdir() if path.suffix != ".lock"]
         return at_work, len(reported)
 
-    def check(self, reported: Any) -> dict[str, Any]:
+    def check(self, reported: Any) -> dict[str, ExportEntry]:
         """The manifest's files: each is whole and opens, and those reported are among them."""
-        files: dict[str, Any] = read_manifest(self.folder)["files"]
+        files = read_manifest(self.folder).files
         for file, entry in files.items():
-            assert sha256(self.folder / file) == entry["sha256"], file
+            assert sha256(self.folder / file) == entry.sha256, file
             _open(self.folder / file)
         assert set(reported) <= set(files)
         return files

@@ -1,13 +1,28 @@
 import hashlib
 import json
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from export.manifest import drop_entry, gzip_bytes, put, stale, write_entry
 from fracture_edge.errors import FractureEdgeError
-from train.artifacts import read_manifest, sha256
+from train.artifacts import sha256
+from train.export_record import (
+    CalibrationImages,
+    Compression,
+    ExportEntry,
+    GateMetrics,
+    Manifest,
+    PeakMemory,
+    Retraining,
+    read_manifest,
+)
+from train.json_records import to_plain
+
+MakeEntry = Callable[..., ExportEntry]
 
 
 @pytest.fixture
@@ -17,31 +32,38 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _entry(folder: Path) -> dict[str, str]:
-    return {"sha256": sha256(folder / "a.onnx"), "source_sha256": sha256(folder / "model.keras")}
+@pytest.fixture
+def entry(folder: Path, make_export_entry: MakeEntry) -> ExportEntry:
+    """Entry of ``a.onnx``."""
+    return make_export_entry(sha256=sha256(folder / "a.onnx"), source_sha256=sha256(folder / "model.keras"))
 
 
 def test_sha256_of_a_file(folder: Path) -> None:
     assert sha256(folder / "a.onnx") == hashlib.sha256(b"file").hexdigest()
 
 
-def test_entries_are_added_and_replaced_one_by_one(folder: Path) -> None:
-    write_entry(folder, "b.onnx", {"bytes": 1})
-    write_entry(folder, "a.onnx", {"bytes": 2})
-    write_entry(folder, "b.onnx", {"bytes": 3})
+def test_entries_are_added_and_replaced_one_by_one(folder: Path, make_export_entry: MakeEntry) -> None:
+    first, second, third = (make_export_entry(bytes=size) for size in (1, 2, 3))
+    write_entry(folder, "b.onnx", first)
+    write_entry(folder, "a.onnx", second)
+    write_entry(folder, "b.onnx", third)
     manifest = json.loads((folder / "export.json").read_text())
-    assert manifest["files"] == {"a.onnx": {"bytes": 2}, "b.onnx": {"bytes": 3}}
+    # JSON has no tuples.
+    assert manifest["files"] == json.loads(json.dumps({"a.onnx": to_plain(second), "b.onnx": to_plain(third)}))
+    assert {name: values["bytes"] for name, values in manifest["files"].items()} == {"a.onnx": 2, "b.onnx": 3}
     assert (manifest["model"], manifest["positive_class"]) == (folder.name, "fractured")
-    assert read_manifest(folder) == manifest
+    assert read_manifest(folder) == Manifest(
+        manifest["schema_version"], folder.name, "fractured", {"a.onnx": second, "b.onnx": third}
+    )
 
 
-def test_a_dropped_entry_takes_its_file_with_it(folder: Path) -> None:
-    write_entry(folder, "a.onnx", {"bytes": 2})
+def test_a_dropped_entry_takes_its_file_with_it(folder: Path, entry: ExportEntry) -> None:
+    write_entry(folder, "a.onnx", entry)
     drop_entry(folder, "b.onnx")
     assert (folder / "a.onnx").exists()
     drop_entry(folder, "a.onnx")
     assert not (folder / "a.onnx").exists()
-    assert read_manifest(folder)["files"] == {}
+    assert read_manifest(folder).files == {}
 
 
 def test_a_file_without_an_entry_can_be_dropped(folder: Path) -> None:
@@ -50,17 +72,17 @@ def test_a_file_without_an_entry_can_be_dropped(folder: Path) -> None:
     assert not (folder / "export.json").exists()
 
 
-def _made(folder: Path) -> tuple[Path, dict[str, str]]:
+def _made(folder: Path, make_entry: MakeEntry) -> tuple[Path, ExportEntry]:
     made = folder / "made.onnx"
     made.write_bytes(b"better")
-    return made, {"sha256": sha256(made)}
+    return made, make_entry(sha256=sha256(made))
 
 
-def test_a_file_and_its_entry_are_put_in_place(folder: Path) -> None:
-    made, entry = _made(folder)
+def test_a_file_and_its_entry_are_put_in_place(folder: Path, make_export_entry: MakeEntry) -> None:
+    made, entry = _made(folder, make_export_entry)
     put(folder, "rejected/b.onnx", made, entry)
     assert (folder / "rejected" / "b.onnx").read_bytes() == b"better"
-    assert read_manifest(folder)["files"] == {"rejected/b.onnx": entry}
+    assert read_manifest(folder).files == {"rejected/b.onnx": entry}
     assert not made.exists()
 
 
@@ -79,10 +101,16 @@ class Killed(BaseException):
     ],
 )
 def test_killed_at_any_moment_no_entry_describes_another_file(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, renames: int, there: bytes, named: bool
+    folder: Path,
+    entry: ExportEntry,
+    make_export_entry: MakeEntry,
+    monkeypatch: pytest.MonkeyPatch,
+    renames: int,
+    there: bytes,
+    named: bool,
 ) -> None:
-    write_entry(folder, "a.onnx", _entry(folder))
-    made, entry = _made(folder)
+    write_entry(folder, "a.onnx", entry)
+    made, better = _made(folder, make_export_entry)
     left, replace = [None] * renames, Path.replace
 
     def replace_or_die(path: Path, target: Path) -> Path:
@@ -93,14 +121,13 @@ def test_killed_at_any_moment_no_entry_describes_another_file(
 
     monkeypatch.setattr(Path, "replace", replace_or_die)
     with pytest.raises(Killed) if renames < 3 else nullcontext():
-        put(folder, "a.onnx", made, entry)
+        put(folder, "a.onnx", made, better)
     assert (folder / "a.onnx").read_bytes() == there
-    files = read_manifest(folder)["files"]
-    assert [entry["sha256"] for entry in files.values()] == [hashlib.sha256(there).hexdigest()] * named
+    files = read_manifest(folder).files
+    assert [entry.sha256 for entry in files.values()] == [hashlib.sha256(there).hexdigest()] * named
 
 
-def test_what_does_not_hold_any_more_is_said(folder: Path) -> None:
-    entry = _entry(folder)
+def test_what_does_not_hold_any_more_is_said(folder: Path, entry: ExportEntry) -> None:
     assert stale(folder, "a.onnx", entry) == ""
     (folder / "model.keras").write_bytes(b"another")
     assert stale(folder, "a.onnx", entry) == "was exported from another model.keras"
@@ -118,6 +145,137 @@ def test_a_manifest_that_cannot_be_used_is_named(folder: Path, text: str, messag
     (folder / "export.json").write_text(text)
     with pytest.raises(FractureEdgeError, match=rf"export\.json: {message}"):
         read_manifest(folder)
+
+
+def _written_before(**changes: Any) -> dict[str, Any]:
+    """An entry as it was written before entries were typed: a float32 ONNX file, or with what is changed."""
+    entry = {
+        "recipe": "onnx_float32",
+        "precision": "float32",
+        "source_sha256": "1" * 64,
+        "sha256": "2" * 64,
+        "bytes": 6_000_000,
+        "gzip_bytes": 5_500_000,
+        "heatmap": True,
+        "opset": 17,
+        "operators": {"Conv": 50, "Sigmoid": 1},
+        "peak_memory_mb": {"conversion": 900, "gate": 300},
+        "gate": {
+            "images": 342,
+            "fractured": 59,
+            "threshold": 0.25,
+            "largest_difference": 2e-6,
+            "mean_difference": 1e-7,
+            "same_decision": 1.0,
+            "sensitivity_keras": 0.8,
+            "sensitivity_exported": 0.81,
+            "specificity_keras": 0.7,
+            "specificity_exported": 0.71,
+            "auroc_keras": 0.9,
+            "auroc_exported": 0.91,
+            "auroc_change": 0.01,
+            "sensitivity_change": 0.02,
+            "intervals": {"auroc_change": [-0.01, 0.03], "sensitivity_change": [0, 0.04]},
+        },
+        "budget": "float32",
+        "broken": [],
+        "versions": {"fracture-edge": "0.9.0", "onnx": "1.17.0"},
+        "seconds": 12.5,
+        "created": "2026-01-02T03:04:05+00:00",
+    }
+    return entry | changes
+
+
+def test_a_manifest_of_the_version_before_is_read(folder: Path) -> None:
+    int8 = _written_before(
+        recipe="onnx_int8_static_x86",
+        precision="int8",
+        heatmap=False,
+        budget="int8",
+        broken=["same_decision 0.9, bound 0.97"],
+        calibration={"images": 256, "seed": 3, "fingerprint": "4" * 64, "method": "entropy"},
+        float_layers=["stem_conv", "top_conv"],
+    )
+    float32 = _written_before()
+    float32["gate"]["images_compared"] = 598
+    retrained = _written_before(
+        recipe="tflite_int8_qat",
+        precision="int8",
+        heatmap=False,
+        budget="compressed",
+        compression={"rank": 64, "sparsity": 0.8, "epochs": 2, "seed": 5},
+        retrained={"epochs": 2, "seed": 5},
+    )
+    # TFLite has no version of operators.
+    del retrained["opset"]
+    files = {"edge-float32.onnx": float32, "edge-qat.tflite": retrained, "rejected/edge-int8.onnx": int8}
+    written = {"schema_version": 2, "model": "edge", "positive_class": "fractured", "files": files}
+    (folder / "export.json").write_text(json.dumps(written))
+
+    manifest = read_manifest(folder)
+    assert (manifest.schema_version, manifest.model, manifest.positive_class) == (2, "edge", "fractured")
+    assert list(manifest.files) == list(files)
+    found = manifest.files["edge-float32.onnx"]
+    assert found == ExportEntry(
+        recipe="onnx_float32",
+        precision="float32",
+        source_sha256="1" * 64,
+        sha256="2" * 64,
+        bytes=6_000_000,
+        gzip_bytes=5_500_000,
+        heatmap=True,
+        opset=17,
+        operators={"Conv": 50, "Sigmoid": 1},
+        peak_memory_mb=PeakMemory(conversion=900, gate=300),
+        gate=GateMetrics(
+            images=342,
+            fractured=59,
+            threshold=0.25,
+            largest_difference=2e-6,
+            mean_difference=1e-7,
+            same_decision=1.0,
+            sensitivity_keras=0.8,
+            sensitivity_exported=0.81,
+            specificity_keras=0.7,
+            specificity_exported=0.71,
+            auroc_keras=0.9,
+            auroc_exported=0.91,
+            auroc_change=0.01,
+            sensitivity_change=0.02,
+            intervals={"auroc_change": (-0.01, 0.03), "sensitivity_change": (0.0, 0.04)},
+            images_compared=598,
+        ),
+        budget="float32",
+        broken=[],
+        versions={"fracture-edge": "0.9.0", "onnx": "1.17.0"},
+        seconds=12.5,
+        created="2026-01-02T03:04:05+00:00",
+    )
+    assert (found.compression, found.retrained, found.calibration, found.float_layers) == (None, None, None, ())
+    found = manifest.files["rejected/edge-int8.onnx"]
+    assert (found.precision, found.budget, found.heatmap) == ("int8", "int8", False)
+    assert found.broken == ["same_decision 0.9, bound 0.97"]
+    assert found.calibration == CalibrationImages(256, 3, "4" * 64, "entropy")
+    assert found.float_layers == ("stem_conv", "top_conv")
+    assert found.gate.images_compared is None
+    found = manifest.files["edge-qat.tflite"]
+    assert found.compression == Compression(rank=64, sparsity=0.8, epochs=2, seed=5)
+    assert found.retrained == Retraining(epochs=2, seed=5)
+    assert (found.opset, found.calibration) == (None, None)
+
+    # What is written again has the same keys and values.
+    write_entry(folder, "edge-qat.tflite", found)
+    assert json.loads((folder / "export.json").read_text()) == written
+
+
+def test_a_missing_field_is_refused_with_the_files_name(folder: Path) -> None:
+    entry = _written_before()
+    del entry["gate"]["auroc_change"]
+    written = {"schema_version": 2, "model": "edge", "positive_class": "fractured", "files": {"a.onnx": entry}}
+    (folder / "export.json").write_text(json.dumps(written))
+    with pytest.raises(FractureEdgeError, match=r"export\.json: .*a\.onnx.*auroc_change") as caught:
+        read_manifest(folder)
+    assert str(caught.value).startswith(f"{folder / 'export.json'}: ")
 
 
 def test_gzip_counts_the_compressed_bytes(tmp_path: Path) -> None:

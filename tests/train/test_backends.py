@@ -18,6 +18,8 @@ from train.recipes.recipe import load_recipe
 from train.runs.options import RunOptions
 from train.runs.train_model import train_model
 
+pytestmark = pytest.mark.slow
+
 Python = Callable[..., subprocess.CompletedProcess[bytes]]
 
 #: Everything that is computed in other ways by another backend: decoupled decay, moving average, augmentation.

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from fracture_edge.console import say
 from train.cli.options import (
     ArtifactsOption,
     DataOption,
@@ -116,6 +117,9 @@ def train(
         from train.runs.train_model import train_model
 
         print(train_model(chosen, options))
+        say(
+            f"next: fracture-edge export {model}; fracture-edge evaluate {model}, the last look at the test split"
+        )
     else:
         from train.runs.cross_validation import cross_validate
 

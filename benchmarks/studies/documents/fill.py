@@ -19,7 +19,7 @@ from benchmarks.report import prose, tables
 from benchmarks.report.markdown import summary_table
 from benchmarks.report.recommend import recommend
 from benchmarks.studies.cost import formats
-from benchmarks.studies.documents import devices, edge_model, policies
+from benchmarks.studies.documents import devices, edge_model, overview, policies
 from benchmarks.studies.documents.results import (
     EMBEDDED_ROW,
     EMBEDDED_RUN,
@@ -51,7 +51,8 @@ DOCUMENTS = (
     ROOT / "docs" / "training.md",
     ROOT / "docs" / "device.md",
     ROOT / "docs" / "benchmarks.md",
-    ROOT / "docs" / "edge-model.md",
+    ROOT / "docs" / "lab-notes.md",
+    ROOT / "docs" / "results.md",
 )
 
 
@@ -155,6 +156,7 @@ def _stress() -> str:
 
 BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
     {
+        "overview": overview.overview,
         "benchmark": _benchmark,
         "card": _card,
         "startup": devices.startup,

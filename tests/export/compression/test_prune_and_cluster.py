@@ -90,6 +90,7 @@ def test_clustered_to_few_values_near_the_weights(
         np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.slow
 def test_same_seed_same_model(models: dict[str, keras.Model], images: tuple[Any, list[int]]) -> None:
     first, second = (prune(models["custom_cnn"], 0.5, FineTuning(*images, batch_size=8, seed=3)) for _ in range(2))
     for left, right in zip(first.get_weights(), second.get_weights(), strict=True):

@@ -61,6 +61,7 @@ def _trained(name: str, images: tuple[Any, list[int]], sureness: float, **option
     return model
 
 
+@pytest.mark.slow
 def test_folded_custom_cnn_is_int8_and_answers_as_before(
     images: tuple[Any, list[int]], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -115,6 +115,7 @@ def kill_watch(seed: int, films: list[Path], model: Path, start: Start, tmp_path
     return len(kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", [kill_classify, kill_watch])
 def test_a_few_kills(
     kill: Callable[..., int], films: list[Path], tiny_model: Path, start: Start, tmp_path: Path

@@ -212,7 +212,7 @@ def test_training_replaces_the_model_when_it_is_done(project: Path, cli: Cli) ->
 
 def test_tensorflow_does_not_call_several_models_a_loop_gone_wrong(run_python: Callable[..., Any]) -> None:
     code = (
-        "from fracture_edge.commands.options import quiet_tensorflow; quiet_tensorflow()\n"
+        "from train.quiet_tensorflow import quiet_tensorflow; quiet_tensorflow()\n"
         "import tensorflow as tf\n"
         "f = tf.function(lambda x: x)\n"
         "for number in range(9): f(number)\n"

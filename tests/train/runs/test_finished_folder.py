@@ -10,6 +10,7 @@ from fracture_edge.errors import FractureEdgeError
 from train.data.dataset import DataError
 from train.runs import train_model as run
 from train.runs.options import RunOptions
+from train.trainer import loop
 from train.trainer.callbacks import State
 
 Train = Callable[..., Path]
@@ -50,15 +51,17 @@ def test_an_existing_folder_is_refused(train_data: Path, train_tiny: Train, exis
     assert [path.name for path in existing.parent.iterdir()] == ["custom_cnn"]
 
 
-@pytest.mark.parametrize("step", ["loop.fit", "draw_training", "write_record", "judge"])
+@pytest.mark.parametrize("step", ["loop.fit", "draw_training", "write_record", "evaluate_predictions"])
 def test_an_interruption_leaves_the_old_folder_whole(
     train_data: Path, train_tiny: Train, existing: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    if step != "loop.fit":
-        monkeypatch.setattr(run.loop, "fit", _one_epoch)
-        if step == "judge":
+    if step == "loop.fit":
+        monkeypatch.setattr(loop, "fit", _interrupt)
+    else:
+        monkeypatch.setattr(loop, "fit", _one_epoch)
+        if step == "evaluate_predictions":
             monkeypatch.setattr(run, "draw_training", lambda *_, **__: None)
-    monkeypatch.setattr(f"train.runs.train_model.{step}", _interrupt)
+        monkeypatch.setattr(run, step, _interrupt)
     with pytest.raises(KeyboardInterrupt):
         train_tiny(train_data, "custom_cnn", existing.parent, force=True)
     assert _is_untouched(existing)
@@ -70,7 +73,7 @@ def test_an_interruption_leaves_the_old_folder_whole(
 def test_a_resumed_run_must_be_the_same_run(
     train_data: Path, train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run.loop, "fit", _cut_off)
+    monkeypatch.setattr(loop, "fit", _cut_off)
     with pytest.raises(KeyboardInterrupt):
         train_tiny(train_data, "custom_cnn", tmp_path, seed=3)
     start = r"\.custom_cnn\.unfinished: was started with another "
@@ -91,7 +94,7 @@ def test_a_resumed_run_must_be_the_same_run(
 def test_a_resumed_run_needs_the_same_images(
     train_data: Path, train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run.loop, "fit", _cut_off)
+    monkeypatch.setattr(loop, "fit", _cut_off)
     with pytest.raises(KeyboardInterrupt):
         train_tiny(train_data, "custom_cnn", tmp_path)
     splits = tmp_path / "splits.csv"

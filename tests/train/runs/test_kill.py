@@ -13,6 +13,8 @@ import keras
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 RECIPE = """
 architecture = "custom_cnn"
 batch_size = 4

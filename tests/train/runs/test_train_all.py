@@ -18,7 +18,8 @@ from fracture_edge.preprocess import Preprocessing
 from train import weights
 from train.architectures import build, edge
 from train.data.dataset import read_table
-from train.evaluation.compare import METRICS, compare_models, table
+from train.evaluation.compare import METRICS, Comparison, compare_models, table
+from train.json_records import from_plain, to_plain
 from train.recipes import recipe as recipes
 from train.recipes.recipe import Recipe, recipe_of
 from train.runs import train_all as every
@@ -138,7 +139,7 @@ def _check_comparison(out: Path, split: str) -> None:
         assert result["data"] == evaluation["data"]
         assert result["trivial_baseline"] == evaluation["trivial_baseline"]
     text = (out / f"comparison-{split}.md").read_text(encoding="utf-8")
-    assert text == table(result)
+    assert text == table(from_plain(Comparison, result, "comparison"))
     assert text.splitlines()[0] == (
         f"{split} split: 16 images of 16 groups, 8 fractured (the positive class); thresholds frozen on validation"
     )
@@ -161,13 +162,14 @@ def test_both_models_and_their_comparison(trained: Trained) -> None:
     assert {path.name for path in trained.out.iterdir()} == {
         *MODELS, "comparison-val.json", "comparison-val.md", "comparison-val.png"
     }  # fmt: skip
-    assert trained.outcomes.comparison == _json(trained.out / "comparison-val.json")
+    assert trained.outcomes.comparison is not None
+    assert to_plain(trained.outcomes.comparison) == _json(trained.out / "comparison-val.json")
     _check_comparison(trained.out, "val")
     # Each by its own weights.
     initial = [_json(trained.out / model / "training.json")["initial_weights"] for model in MODELS]
     assert initial == ["custom_cnn.keras", "edge.keras"]
-    rows = trained.outcomes.comparison["models"]
-    assert rows[0]["metrics"] != rows[1]["metrics"]
+    rows = trained.outcomes.comparison.models
+    assert rows[0].metrics != rows[1].metrics
 
 
 def test_one_that_fails_does_not_stop_the_others(

@@ -19,6 +19,8 @@ from train.evaluation.operating_points import AIMS, choose_threshold, draw_band
 from train.recipes.recipe import load_recipe, override
 from train.runs import train_model as run
 from train.runs.options import RunOptions
+from train.trainer import loop
+from train.trainer import train_once as once
 
 FILES = {
     "model.keras", "training.json",
@@ -186,19 +188,19 @@ def test_a_probed_run_starts_from_the_training_images(
     def fit(model: keras.Model, views: Iterable[np.ndarray], labels: list[int], **how: bool) -> None:
         asked.append((model.name, list(views), labels, how))
 
-    monkeypatch.setattr(run, "fit_head", fit)
+    monkeypatch.setattr(once, "fit_head", fit)
     recipe = tmp_path / "probed.toml"
     recipe.write_text("probe = true\n" + (train_data / "custom_cnn.toml").read_text())
     changed = override(
         load_recipe("custom_cnn", str(recipe)),
-        settings=[f"augmentation.flip_horizontal={mirrored}".lower(), "probe_draws=2"],
+        settings=[f"augmentation.flip_horizontal={mirrored}".lower()],
     )
     places = {"data": train_data / "data", "splits": train_data / "splits.csv", "out": tmp_path / "out"}
     run.train_model(changed, RunOptions(**places, recipe_name=str(recipe)))
     ((name, (pixels, *others), labels, how),) = asked
     table = read_splits(train_data / "data", train_data / "splits.csv").where("train")
     assert (name, list(labels)) == ("custom_cnn", list(table.labels))
-    assert (how, len(others)) == ({"balanced": True}, 3 if mirrored else 2)
+    assert (how, len(others)) == ({"balanced": True}, 1 if mirrored else 0)
     np.testing.assert_array_equal(pixels[0], Preprocessing(32, 32).load(table.file(table.items[0])))
 
 
@@ -221,7 +223,7 @@ def test_the_seed_decides_weights_and_order(
         starts.append((model.get_weights()[0].tobytes(), training.order.tobytes()))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run.loop, "fit", stop)
+    monkeypatch.setattr(loop, "fit", stop)
     for seed in (3, 3, 4):
         with pytest.raises(KeyboardInterrupt):
             train_tiny(train_data, "custom_cnn", tmp_path, seed=seed)

@@ -9,6 +9,7 @@ from fracture_edge.preprocess import Preprocessing
 from train.architectures import build, set_trainable
 from train.data.augment import Augmentation
 from train.data.batches import Batches
+from train.evaluation.predict import predict
 from train.recipes.recipe import Phase, Recipe
 from train.trainer import loop
 from train.trainer.callbacks import COLUMNS, History, Progress, best_of, rows_of
@@ -50,10 +51,6 @@ def test_head_of_edge() -> None:
     assert _trained(model) == {"cells", "pooled_evidence", "probability"}
     set_trainable(model, "all")
     assert _trained(model) == {layer.name for layer in model.layers if layer.weights}
-    fine = build("edge", 32, 32, filters=0.25, fine_cells=True)
-    set_trainable(fine, "head")
-    parts = {f"cells_{part}_{kind}" for part in ("lateral", "context", "depthwise") for kind in ("conv", "norm")}
-    assert _trained(fine) == {*parts, "cells_coarse", "cells_correction", "pooled_evidence", "probability"}
 
 
 def test_frozen_layers_stay_as_they_are(cnn: keras.Model, tmp_path: Path) -> None:
@@ -131,7 +128,7 @@ def test_class_weights_reach_the_loss(cnn: keras.Model) -> None:
     images, labels = _bytes(10), [0, 0, 1, 0, 0, 1, 0, 0, 1, 0]
     trainer = loop.with_augmentation(cnn, _recipe(), seed=0)
     loop.compile_phase(trainer, _recipe(), Phase(1, 1e-3), steps=2)
-    p = loop.predict(cnn, images)
+    p = predict(cnn, images)
     losses = -np.log(np.where(labels, p, 1 - p))
     for weights in (None, {0: 0.25, 1: 4.0}):
         batches = Batches(images, labels, batch_size=4, weights=weights)
@@ -146,7 +143,7 @@ def test_label_smoothing_reaches_the_loss(cnn: keras.Model) -> None:
     recipe = _recipe(label_smoothing=0.2)
     trainer = loop.with_augmentation(cnn, recipe, seed=0)
     loop.compile_phase(trainer, recipe, Phase(1, 1e-3), steps=1)
-    p = loop.predict(cnn, _bytes(2))
+    p = predict(cnn, _bytes(2))
     found = trainer.evaluate(_bytes(2), np.array([[0.0], [1.0]]), verbose=0, return_dict=True)["loss"]
     targets = np.array([0.1, 0.9])
     assert found == pytest.approx(np.mean(-targets * np.log(p) - (1 - targets) * np.log(1 - p)), rel=1e-4)
@@ -219,7 +216,7 @@ def test_history_file_and_best_row(tmp_path: Path) -> None:
 
 def test_predict(cnn: keras.Model) -> None:
     images = _bytes(5)
-    found = loop.predict(cnn, images, batch_size=2)
+    found = predict(cnn, images, batch_size=2)
     assert (found.dtype, found.shape) == (np.float64, (5,))
     np.testing.assert_allclose(found, np.asarray(cnn(images))[:, 0], atol=1e-6)
 
@@ -229,7 +226,7 @@ def test_no_batch_has_a_size_of_its_own(
     cnn: keras.Model, count: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    predict = cnn.predict_on_batch
-    monkeypatch.setattr(cnn, "predict_on_batch", lambda images: asked.append(len(images)) or predict(images))
-    assert loop.predict(cnn, _bytes(count), batch_size=2).shape == (count,)
+    answer = cnn.predict_on_batch
+    monkeypatch.setattr(cnn, "predict_on_batch", lambda images: asked.append(len(images)) or answer(images))
+    assert predict(cnn, _bytes(count), batch_size=2).shape == (count,)
     assert asked == sizes

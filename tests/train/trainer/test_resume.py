@@ -126,6 +126,7 @@ def die_after_commit(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return arm
 
 
+@pytest.mark.slow
 def test_the_uninterrupted_run(whole: tuple[keras.Model, History, list[int]]) -> None:
     _, history, iterations = whole
     assert [(row["epoch"], row["phase"]) for row in history.rows] == [(1, 1), (2, 1), (3, 2), (4, 2), (5, 2)]
@@ -134,6 +135,7 @@ def test_the_uninterrupted_run(whole: tuple[keras.Model, History, list[int]]) ->
     assert len({row["val_loss"] for row in history.rows}) == EPOCHS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [2, 7, 14])
 def test_cut_off_within_an_epoch(whole: tuple[keras.Model, History, list[int]], step: int, tmp_path: Path) -> None:
     # In the first epoch, the first of phase 2, and the last.
@@ -148,6 +150,7 @@ def test_cut_off_within_an_epoch(whole: tuple[keras.Model, History, list[int]], 
     assert steps.iterations == whole[2][STEPS * done :]
 
 
+@pytest.mark.slow
 def test_cut_off_before_the_commit(whole: tuple[keras.Model, History, list[int]], tmp_path: Path) -> None:
     epoch = 2
     # History and weights of the epoch are written by then, but do not count.
@@ -160,6 +163,7 @@ def test_cut_off_before_the_commit(whole: tuple[keras.Model, History, list[int]]
     assert len(steps.iterations) == STEPS * (EPOCHS - epoch + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [2, 5])
 def test_cut_off_after_the_commit(
     whole: tuple[keras.Model, History, list[int]],
@@ -184,6 +188,7 @@ def test_cut_off_after_the_commit(
     assert len(steps.iterations) == STEPS * (EPOCHS - epoch)
 
 
+@pytest.mark.slow
 def test_cut_off_within_the_commit_of_a_phases_first_epoch(
     whole: tuple[keras.Model, History, list[int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +208,7 @@ def test_cut_off_within_the_commit_of_a_phases_first_epoch(
     _same(_fit(tmp_path, FULL, Steps()), whole[:2])
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_history(whole: tuple[keras.Model, History, list[int]], tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         _fit(tmp_path, FULL, Steps(STEPS + 1), seed=6)
@@ -216,6 +222,7 @@ def stopped_early(tmp_path_factory: pytest.TempPathFactory) -> tuple[keras.Model
     return _fit(tmp_path_factory.mktemp("early") / "run", FAST, Steps())
 
 
+@pytest.mark.slow
 def test_early_stopping(stopped_early: tuple[keras.Model, History]) -> None:
     losses = [row["val_loss"] for row in stopped_early[1].rows]
     # Two epochs after the best one; none before had two worse ones behind it.
@@ -223,6 +230,7 @@ def test_early_stopping(stopped_early: tuple[keras.Model, History]) -> None:
     assert losses.index(min(losses)) == len(losses) - 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [1, 0])
 def test_early_stopping_is_decided_alike(
     missing: int,

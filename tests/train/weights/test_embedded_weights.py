@@ -12,7 +12,7 @@ from scipy.special import logit
 
 from fracture_edge.classifier import FractureClassifier
 from train.architectures import build
-from train.runs import train_model as run
+from train.trainer import loop
 from train.weights import WeightsError, initialise
 from train.weights.embedded import refit_norms
 
@@ -60,6 +60,7 @@ def test_it_answers_as_the_embedded_model(
     assert np.corrcoef(logit(found), logit(expected))[0, 1] > 0.9
 
 
+@pytest.mark.slow
 def test_refitted_norms_change_nothing(edge: keras.Model, pixels: np.ndarray) -> None:
     before = _answers(edge, pixels)
     norms = [layer for layer in edge.layers if isinstance(layer, keras.layers.BatchNormalization)]
@@ -88,6 +89,7 @@ def test_refitted_norms_change_nothing(edge: keras.Model, pixels: np.ndarray) ->
     np.testing.assert_allclose(_answers(edge, pixels), before, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_training_run_refits_the_norms(
     train_data: Path, train_tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,7 +99,7 @@ def test_a_training_run_refits_the_norms(
         started.append(model)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run.loop, "fit", stop)
+    monkeypatch.setattr(loop, "fit", stop)
     # The embedded weights are those of a network of full width, whatever the size of its input.
     recipe = (train_data / "edge.toml").read_text()
     own = train_data.parent / f"{train_data.name}-wide"
@@ -131,9 +133,8 @@ def test_another_width() -> None:
     assert message == "the embedded model has no convolution left of the shape (3, 3, 1, 8) of stem_conv"
 
 
-def test_another_kind_of_cells(edge: keras.Model) -> None:
-    kinds = {layer.name for layer in edge.layers}
-    other = build("edge", 64, 64, fine_cells="cells_correction" not in kinds)
+def test_another_number_of_convolutions() -> None:
+    other = build("edge", 64, 64, variant="lite1")
     assert re.fullmatch(
         r"the embedded model has \d+ convolutions, this one \d+: take the options of the recipe finetune",
         _error(other),

@@ -29,6 +29,7 @@ RECIPE = Recipe(
 )
 
 
+@pytest.mark.slow
 def test_speed_of_a_tiny_network() -> None:
     # Of an odd number of values the median is one of them, rounded or not.
     result = training_speed(RECIPE, Device("CPU", 1, "float32"), batches=2, rounds=3)

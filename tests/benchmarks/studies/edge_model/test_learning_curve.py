@@ -16,6 +16,8 @@ from train.evaluation.predictions import groups_of
 from train.json_records import to_plain
 from train.recipes.recipe import load_recipe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def table() -> ImageTable:
