@@ -94,7 +94,8 @@ def test_the_test_images_are_those_of_the_split_file(run: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "least"), [("README.md", 8), ("docs/training.md", 8), ("docs/benchmarks.md", 4)]
+    ("document", "least"),
+    [("README.md", 10), ("docs/training.md", 8), ("docs/benchmarks.md", 4), ("docs/reproduction.md", 1)],
 )
 def test_every_command_and_option_shown_exists(
     document: str, least: int, repository: Path, cli: Callable[..., tuple[int, str, str]]
