@@ -9,9 +9,9 @@ from fracture_edge.console import say
 from train.export_record import ExportEntry
 
 #: How many of the most sensitive layers stay in float, try after try, when an int8 ONNX file fails the gate.
-FLOAT_LAYERS = (1, 2, 4, 8, 16)
+FLOAT_LAYER_COUNTS = (1, 2, 4, 8, 16)
 #: Calibrations of int8 ONNX that are made in any case, to keep the one nearest to the Keras model.
-ALWAYS_TRIED = 2
+MIN_CALIBRATIONS = 2
 
 
 class Attempts:
@@ -93,7 +93,7 @@ def attempt_int8_onnx(
 ) -> None:
     """Try calibrations, and layers in float32 if the gate refuses all of them.
 
-    Which calibration suits a network cannot be told beforehand: at least `ALWAYS_TRIED` are made, further ones
+    Which calibration suits a network cannot be told beforehand: at least `MIN_CALIBRATIONS` are made, further ones
     only while none passes.
 
     Args:
@@ -102,14 +102,14 @@ def attempt_int8_onnx(
         sensitive: Names the layers of an int8 file, the one that quantisation disturbs most first.
     """
     for count, method in enumerate(methods):
-        if count < ALWAYS_TRIED or not attempts.passed:
+        if count < MIN_CALIBRATIONS or not attempts.passed:
             attempts.make(method)
     if not attempts.entries or attempts.passed:
         return
     calibration = attempts.best.calibration
     best = calibration.method if calibration else methods[0]
     layers = sensitive(attempts.best_file)
-    for count in FLOAT_LAYERS:
+    for count in FLOAT_LAYER_COUNTS:
         if count <= len(layers) and not attempts.passed:
             attempts.make(best, layers[:count])
 

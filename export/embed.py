@@ -13,7 +13,7 @@ import onnx
 import onnxruntime as ort
 
 import fracture_edge.models
-from export.onnx_passes.storage import own_zero_points
+from export.onnx_passes.storage import unshare_zero_points
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.doctor import known_answers
 from fracture_edge.errors import FractureEdgeError
@@ -41,7 +41,7 @@ def embed(source: Path, folder: Path) -> Path:
     """
     name, data, _ = read_model(source)
     model = onnx.load_model_from_string(data)
-    own_zero_points(model)
+    unshare_zero_points(model)
     # Not those of the package: wider sums, where this processor needs them, would be stored with the file.
     options = ort.SessionOptions()
     options.log_severity_level = 3
@@ -54,7 +54,7 @@ def embed(source: Path, folder: Path) -> Path:
         if info.name != EMBEDDED:
             raise FractureEdgeError(f"{source}: the embedded model is '{EMBEDDED}', this is '{info.name}'")
         model = onnx.load(fused)
-    own_zero_points(model)
+    unshare_zero_points(model)
     target = folder / f"{info.name}.onnx"
     with atomic_path(target) as temporary:
         onnx.save(model, temporary)

@@ -40,7 +40,7 @@ def put(folder: Path, file: str, made: Path, entry: ExportEntry) -> None:
     write_entry(folder, file, entry)
 
 
-def drop_entry(folder: Path, file: str) -> None:
+def delete_file(folder: Path, file: str) -> None:
     """Forget a file, and delete it; nothing happens where there is none."""
     _forget(folder, file)
     (folder / file).unlink(missing_ok=True)
@@ -57,7 +57,7 @@ def _write(folder: Path, manifest: Manifest) -> None:
     write_record(folder / MANIFEST, manifest)
 
 
-def stale(folder: Path, file: str, entry: ExportEntry) -> str:
+def stale_reason(folder: Path, file: str, entry: ExportEntry) -> str:
     """What does not hold any more of one entry, in words; empty when file and source are those recorded."""
     path = folder / file
     if not path.is_file():

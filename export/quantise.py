@@ -23,7 +23,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from export.onnx_passes.bias_correction import correct_biases
-from export.onnx_passes.float_layers import keep_from_quantising
+from export.onnx_passes.float_layers import protect_float_layers
 from export.onnx_passes.graph import shapes_of
 from export.onnx_passes.input_normalisation import dequantise_input, normalisation_nodes
 from export.onnx_passes.storage import as_float_biases, as_uint8_weights
@@ -80,7 +80,7 @@ def quantise(
         )
         model = onnx.load(target)
         dequantise_input(model)
-        keep_from_quantising(model, keep_float)
+        protect_float_layers(model, keep_float)
         # The zero points of weights are 0 throughout and stay all the same: where onnxruntime is asked for wider
         # sums (`fracture_edge.session`) it makes up those that are left out, of the wrong shape for a layer that
         # it does not fuse, and the file fails.

@@ -94,8 +94,8 @@ def _recipes() -> dict[str, Format]:
     return {name: Format(name, **values) for name, values in _read().items() if name != "budgets"}
 
 
-RECIPES: MappingProxyType[str, Format] = MappingProxyType(_recipes())
-TARGETS = tuple(recipe.target for recipe in RECIPES.values() if recipe.target)
+FORMATS: MappingProxyType[str, Format] = MappingProxyType(_recipes())
+TARGETS = tuple(recipe.target for recipe in FORMATS.values() if recipe.target)
 
 
 def load_budgets(path: Path | None = None) -> dict[str, Budget]:
@@ -147,13 +147,13 @@ def select(
     Raises:
         FractureEdgeError: An unknown name or target.
     """
-    if unknown := sorted(set(names) - set(RECIPES)):
-        raise FractureEdgeError(f"no recipe '{unknown[0]}'; there are {', '.join(RECIPES)}")
+    if unknown := sorted(set(names) - set(FORMATS)):
+        raise FractureEdgeError(f"no recipe '{unknown[0]}'; there are {', '.join(FORMATS)}")
     if target not in TARGETS:
         raise FractureEdgeError(f"no target '{target}'; there are {', '.join(TARGETS)}")
     if names:
-        return [recipe for recipe in RECIPES.values() if recipe.name in names]
-    ready = [recipe for recipe in RECIPES.values() if not recipe.retrained]
+        return [recipe for recipe in FORMATS.values() if recipe.name in names]
+    ready = [recipe for recipe in FORMATS.values() if not recipe.retrained]
     if everything:
         return ready
     usual_only = not runtimes and not precisions

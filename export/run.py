@@ -8,7 +8,7 @@ from pathlib import Path
 
 from export.attempts import Attempts, attempt_int8_onnx
 from export.jobs import StepError, run_step, working_folder
-from export.manifest import REJECTED, drop_entry, gzip_bytes, put, stale, summary
+from export.manifest import REJECTED, delete_file, gzip_bytes, put, stale_reason, summary
 from export.metadata import model_info
 from export.options import ExportOptions, Outcome
 from export.recipes import Format
@@ -114,24 +114,24 @@ class ModelExport:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         if entry.broken:
-            self._drop_stale(target.name)
+            self._delete_stale(target.name)
             target = self.folder / REJECTED / target.name
         put(self.folder, target.relative_to(self.folder).as_posix(), temporary, entry)
         if not entry.broken:
-            drop_entry(self.folder, f"{REJECTED}/{target.name}")
+            delete_file(self.folder, f"{REJECTED}/{target.name}")
         say(summary(target.name, entry))
         reason = "; ".join(entry.broken)
         if reason:
             say(f"{target.name}: REJECTED, {reason}; it lies in {target.parent}")
         return Outcome(target.name, target, reason)
 
-    def _drop_stale(self, file: str) -> None:
+    def _delete_stale(self, file: str) -> None:
         """Remove a file of an earlier training, or of unknown origin: it would pass for the one just refused."""
         before = read_manifest(self.folder).files.get(file)
-        if before and not stale(self.folder, file, before):
+        if before and not stale_reason(self.folder, file, before):
             return
         if before or (self.folder / file).exists():
-            drop_entry(self.folder, file)
+            delete_file(self.folder, file)
             say(f"{file}: the file that lay there is removed, it is not one of this training")
 
     def _best(self, chosen: Format, path: Path) -> ExportEntry:

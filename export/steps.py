@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.runtimes.process import die_with
-from export.recipes import RECIPES
+from export.recipes import FORMATS
 from export.results import Converted, Float32Onnx, Prepared, SensitiveLayers
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.machine import peak_memory_mb
@@ -64,11 +64,11 @@ def prepare(
         calibration=predict(model, calibration),
     )
     if compression or training:
-        from export.compression.compress import compressed
+        from export.compression.compress import compress
 
         pixels, labels = source.training()
         if compression:
-            model = compressed(model, pixels, labels, from_plain(Compression, compression, "compression"))
+            model = compress(model, pixels, labels, from_plain(Compression, compression, "compression"))
         if training:
             np.savez(target / "training.npz", pixels=pixels, labels=labels)
     model.save(target / "model.keras")
@@ -113,7 +113,7 @@ def convert(
     from export.operators import operators
     from fracture_edge.modelfile import ModelInfo, embed_info
 
-    chosen, float32, path = RECIPES[recipe], Path(work) / FLOAT32_ONNX, Path(target)
+    chosen, float32, path = FORMATS[recipe], Path(work) / FLOAT32_ONNX, Path(target)
     if chosen.retrained:
         from export.compression.prune_and_cluster import FineTuning
         from export.compression.qat import quantisation_aware
@@ -122,14 +122,14 @@ def convert(
         tuning = FineTuning(images["pixels"], images["labels"].tolist(), epochs=epochs, seed=seed)
         path.write_bytes(quantisation_aware(_model(work, heatmap=False), tuning))
     elif chosen.runtime == "tflite":
-        from export.keras_passes.recentre_bias import recentre
+        from export.keras_passes.recentre_bias import recentre_bias
         from export.to_tflite import to_tflite
 
         model, images = _model(work, heatmap=heatmap), np.load(Path(work) / "calibration.npy")
         to_tflite(model, path, chosen, images)
         if chosen.precision in ("int8", "dynamic"):
             embed_info(path, ModelInfo.from_json(info), path)
-            recentre(model, path, images)
+            recentre_bias(model, path, images)
             to_tflite(model, path, chosen, images)
     elif chosen.precision == "float32":
         path.write_bytes(float32.read_bytes())
@@ -145,12 +145,12 @@ def convert(
         quantise(float32, path, images, chosen, method=method, keep_float=keep_float, ranges=ranges)
     described, about = operators(path), ModelInfo.from_json(info)
     if about.typicality:
-        about = replace(about, typicality={**about.typicality, "threshold": _usual_distance(path, work)})
+        about = replace(about, typicality={**about.typicality, "threshold": _typicality_threshold(path, work)})
     embed_info(path, about, path)
     return described
 
 
-def _usual_distance(path: Path, work: str) -> float:
+def _typicality_threshold(path: Path, work: str) -> float:
     """The limit of ``atypicality`` for one file: what is quantised, pruned or clustered has other features."""
     from fracture_edge.modelfile import ATYPICALITY_NAME, INPUT_NAME
     from fracture_edge.session import open_session
@@ -184,7 +184,7 @@ def compare_with_keras(
     if not np.isfinite(validation).all():
         raise FractureEdgeError("gives no number for some of the validation images")
     metrics = compare(labels, groups, reference["validation"], validation, threshold)
-    if RECIPES[recipe].precision == "float32":
+    if FORMATS[recipe].precision == "float32":
         source = np.concatenate([reference["validation"], reference["calibration"]])
         apart = differences(source, np.concatenate([validation, found("calibration")]))
         metrics = replace(
@@ -222,10 +222,10 @@ def _model(work: str, *, heatmap: bool) -> Any:
     _keras()
     import keras
 
-    from export.keras_passes.fold_batch_norms import fold_norms
+    from export.keras_passes.fold_batch_norms import fold_batch_norms
     from export.keras_passes.heatmap import with_heatmap
 
-    model = fold_norms(keras.saving.load_model(Path(work) / "model.keras", compile=False))
+    model = fold_batch_norms(keras.saving.load_model(Path(work) / "model.keras", compile=False))
     return with_heatmap(model) if heatmap else model
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from export.jobs import StepError, run_step, working_folder
-from export.manifest import stale
+from export.manifest import stale_reason
 from export.options import CALIBRATION_IMAGES, Outcome
 from export.recipes import Budget, load_budgets
 from export.results import Prepared
@@ -34,7 +34,7 @@ def verify(
     files = {file: entry for file, entry in manifest.files.items() if not entry.broken}
     if not files:
         raise FractureEdgeError(f"{folder}: nothing exported here; `fracture-edge export {folder.name}` does")
-    reasons = {file: stale(folder, file, entry) for file, entry in files.items()}
+    reasons = {file: stale_reason(folder, file, entry) for file, entry in files.items()}
     with alone(folder), working_folder(folder.parent, folder.name) as work:
         # The first entry with a calibration knows its images; float32 is compared on those too.
         drawn = next((entry.calibration for entry in files.values() if entry.calibration), None)

@@ -14,7 +14,7 @@ from train.export_record import Compression
 FACTORISE_IMAGES = 1024
 
 
-def compressed(
+def compress(
     model: keras.Model, pixels: npt.NDArray[np.uint8], labels: Sequence[int], compression: Compression
 ) -> keras.Model:
     """Factorise, prune and cluster a network, as far as each is asked for.

@@ -183,7 +183,7 @@ def fine_tune(
         raise FractureEdgeError(f"{what}: fine-tuning diverged; a smaller learning rate may help")
 
 
-def freeze_norms(network: tf_keras.Model) -> None:
+def freeze_batch_norms(network: tf_keras.Model) -> None:
     """Keep scale and statistics of all norms: those taken with dropout do not fit (`train.trainer.batch_norm`)."""
     for layer in network.layers:
         if isinstance(layer, tf_keras.layers.BatchNormalization):
@@ -207,7 +207,7 @@ def _compress(
     some = tuning.pixels[:8]
     twin = to_twin(model)
     check_twin(model, twin, some)
-    freeze_norms(twin)
+    freeze_batch_norms(twin)
     wrapped = tf_keras.models.clone_model(
         twin, clone_function=lambda layer: wrap(layer) if layer.name in names else layer
     )

@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
-from export.compression.prune_and_cluster import FineTuning, fine_tune, freeze_norms
+from export.compression.prune_and_cluster import FineTuning, fine_tune, freeze_batch_norms
 from export.compression.tf_keras_twin import check_twin, to_twin
 from export.keras_passes.fold_batch_norms import follows_linear, layer_inputs
 from fracture_edge.errors import FractureEdgeError
@@ -46,11 +46,11 @@ def quantisation_aware(model: keras.Model, tuning: FineTuning) -> bytes:
         FractureEdgeError: A norm that does not follow a convolution, another layer that
             tensorflow-model-optimization refuses, or fine-tuning that diverged.
     """
-    _refuse_loose_norms(model)
+    _refuse_unfused_batch_norms(model)
     tf_keras.utils.set_random_seed(tuning.seed)
     twin = to_twin(model)
     check_twin(model, twin, tuning.pixels[:8])
-    freeze_norms(twin)
+    freeze_batch_norms(twin)
     normalised = twin.get_layer("normalise").output
     # Without `grey_levels`, which only makes bytes float32.
     front = tf_keras.Model(twin.get_layer("grey_levels").output, normalised, name="front")
@@ -67,7 +67,7 @@ def quantisation_aware(model: keras.Model, tuning: FineTuning) -> bytes:
         return bytes(converter.convert())
 
 
-def _refuse_loose_norms(model: keras.Model) -> None:
+def _refuse_unfused_batch_norms(model: keras.Model) -> None:
     inputs = layer_inputs(model)
     for layer in model.layers:
         norm = isinstance(layer, keras.layers.BatchNormalization)

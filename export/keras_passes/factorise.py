@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import layers
 
-from export.keras_passes.fold_batch_norms import fold_norms
+from export.keras_passes.fold_batch_norms import fold_batch_norms
 from fracture_edge.errors import FractureEdgeError
 
 #: Of a unit, relative to the most important one: bounds what float32 rounding is multiplied by.
@@ -64,12 +64,12 @@ def factorise(model: keras.Model, pixels: npt.NDArray[np.uint8], rank: int) -> k
 
     factorised = keras.models.clone_model(model, call_function=call)
     kernel, bias = hidden.get_weights()
-    sums = _sums(model, pixels)
+    sums = _pre_activations(model, pixels)
     mean, importance = sums.mean(axis=0), _importance(model, sums + bias)
     weighted = (sums - mean) * importance
     # All eigenvectors are there even where there are fewer images than units; ascending.
     squares, vectors = np.linalg.eigh(weighted.T @ weighted)
-    spread, directions = _spread(squares[::-1][:rank]), vectors[:, ::-1][:, :rank]
+    spread, directions = _factor_scales(squares[::-1][:rank]), vectors[:, ::-1][:, :rank]
     down, up = importance[:, np.newaxis] * directions / spread, spread[:, np.newaxis] * directions.T / importance
     small = kernel @ down.astype(kernel.dtype)
     # Weights of the size they had: float16 and a learning rate are made for these.
@@ -82,7 +82,9 @@ def factorise(model: keras.Model, pixels: npt.NDArray[np.uint8], rank: int) -> k
     return factorised
 
 
-def _sums(model: keras.Model, pixels: npt.NDArray[np.uint8], batch_size: int = 32) -> npt.NDArray[np.float64]:
+def _pre_activations(
+    model: keras.Model, pixels: npt.NDArray[np.uint8], batch_size: int = 32
+) -> npt.NDArray[np.float64]:
     """What ``hidden`` sums up for each image, without bias and activation, [N, units]."""
     hidden = model.get_layer(HIDDEN)
     features, kernel = keras.Model(model.input, hidden.input), hidden.get_weights()[0]
@@ -90,7 +92,7 @@ def _sums(model: keras.Model, pixels: npt.NDArray[np.uint8], batch_size: int = 3
     return np.concatenate([features.predict_on_batch(batch) @ kernel for batch in batches]).astype(np.float64)
 
 
-def _spread(squares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _factor_scales(squares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """What each factor is divided by, [rank], for the sums of squares of the factors, descending.
 
     The first vary a hundred times as much as the last. In int8, with one range for all, the last would be lost;
@@ -103,7 +105,7 @@ def _spread(squares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _importance(model: keras.Model, activations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Root mean square of the log-odds' derivative by what enters each unit's ReLU, [units]."""
     # The norm between them, if any, is within the kernel of a folded model.
-    weights = np.abs(fold_norms(model).get_layer("probability").get_weights()[0][:, 0].astype(np.float64))
+    weights = np.abs(fold_batch_norms(model).get_layer("probability").get_weights()[0][:, 0].astype(np.float64))
     importance = weights * np.sqrt((activations > 0).mean(axis=0))
     # A unit that does nothing must still be divided by.
     return np.maximum(importance, max(LEAST_IMPORTANCE * float(importance.max()), _TINY))

@@ -19,7 +19,7 @@ from fracture_edge.errors import FractureEdgeError
 _Floats = npt.NDArray[np.floating[Any]]
 
 
-def fold_norms(model: keras.Model) -> keras.Model:
+def fold_batch_norms(model: keras.Model) -> keras.Model:
     """Fold every batch norm that stands behind an activation into the next Conv2D or Dense layer.
 
     Between the two may lie Dropout, Flatten and MaxPooling2D, the last only if the norm's scale is negative in

@@ -48,7 +48,7 @@ def with_heatmap(model: keras.Model) -> keras.Model:
     producers = {id(layer.output): layer for layer in model.layers}
     last = producers.get(id(model.output))
     if not isinstance(last, layers.Dense) or last.activation is not activations.sigmoid:
-        raise _not_understood(last)
+        raise _unsupported(last)
     features, weights = _channel_weights(producers, last.input, None, _array(last.kernel).T)
     return _with_map(model, ops.maximum(_weighted_sum(features, weights), 0.0))
 
@@ -87,7 +87,7 @@ def _channel_weights(
         case layers.Add():
             branches = [_channel_weights(producers, term, units, matrix) for term in layer.input]
             if len({id(features) for features, _ in branches}) > 1:
-                raise _not_understood(layer)
+                raise _unsupported(layer)
             return branches[0][0], sum(weights for _, weights in branches)
         case layers.Flatten():
             by_position = matrix.reshape(len(matrix), -1, layer.input.shape[-1])
@@ -98,10 +98,10 @@ def _channel_weights(
             # The gradient belongs to one position, and is the same at whichever: its sum is that of an average.
             cells = producers.get(id(layer.input))
             if cells is None or not _is_linear_pointwise(cells):
-                raise _not_understood(cells)
+                raise _unsupported(cells)
             return cells.input, _product(units, matrix @ _array(cells.kernel)[0, 0].T)
         case _:
-            raise _not_understood(layer)
+            raise _unsupported(layer)
     return _channel_weights(producers, layer.input, units, matrix)
 
 
@@ -134,6 +134,6 @@ def _array(variable: keras.Variable) -> _Matrix:
     return np.asarray(ops.convert_to_numpy(variable))
 
 
-def _not_understood(layer: layers.Layer | None) -> FractureEdgeError:
+def _unsupported(layer: layers.Layer | None) -> FractureEdgeError:
     what = "what is in front of it" if layer is None else f"layer '{layer.name}' ({type(layer).__name__})"
     return FractureEdgeError(f"no heat map for this network: {what} has no known gradient; export it without one")

@@ -26,7 +26,7 @@ _EPSILON = 1e-7
 _LARGEST = 20.0
 
 
-def recentre(model: keras.Model, file: Path, images: npt.NDArray[np.uint8]) -> None:
+def recentre_bias(model: keras.Model, file: Path, images: npt.NDArray[np.uint8]) -> None:
     """Take from the last bias of `model` what `file`, made of it, shifts; then it is to be converted again.
 
     Args:
@@ -42,10 +42,10 @@ def recentre(model: keras.Model, file: Path, images: npt.NDArray[np.uint8]) -> N
     # A heat map may be the model's other output.
     wanted = predict(keras.Model(model.input, layer.output), images)
     kernel, bias = layer.get_weights()
-    layer.set_weights([kernel, bias - np.float32(shift_of(wanted, found))])
+    layer.set_weights([kernel, bias - np.float32(log_odds_shift(wanted, found))])
 
 
-def shift_of(wanted: _Floats, found: _Floats) -> float:
+def log_odds_shift(wanted: _Floats, found: _Floats) -> float:
     """What has to be added to the log-odds of `wanted` for the mean probability of `found`.
 
     The mean of probabilities, not of log-odds: that of a file which answers in 8 bits has no log-odds at its ends.
