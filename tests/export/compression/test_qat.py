@@ -94,7 +94,7 @@ def test_edge_runs_with_its_log_odds_in_float(images: tuple[Any, list[int]]) -> 
 
 def test_norms_that_were_not_folded_are_refused(images: tuple[Any, list[int]]) -> None:
     model = build("custom_cnn", 32, 32, filters=(4, 6, 8), units=8)
-    with pytest.raises(FractureEdgeError, match="norm 'norm1' does not follow a convolution directly"):
+    with pytest.raises(FractureEdgeError, match="batch norm 'norm1' does not directly follow a convolution"):
         quantisation_aware(model, FineTuning(*images))
 
 
