@@ -107,7 +107,7 @@ def export(
     from train.export_record import Compression
 
     if verify is not None:
-        _end(check(verify, data=data, budgets=load_budgets(budgets)), verb="holds")
+        _end(check(verify, data=data, budgets=load_budgets(budgets)), verb="verified")
         return
     if calibration not in ("auto", *METHODS):
         raise typer.BadParameter(f"--calibration {calibration}: must be one of: auto, {', '.join(METHODS)}")
@@ -119,7 +119,7 @@ def export(
         everything=everything,
     )
     if not formats:
-        raise typer.BadParameter("no format has all that is asked for; see export/recipes.toml")
+        raise typer.BadParameter("no format matches all of these options; see export/recipes.toml")
     compression = None
     if (factorise, prune, cluster) != (None, None, None):
         compression = Compression(rank=factorise, sparsity=prune, clusters=cluster, epochs=tune_epochs, seed=seed)

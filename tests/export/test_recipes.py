@@ -41,9 +41,9 @@ def test_selections_narrow_one_another() -> None:
 
 
 def test_what_does_not_exist_is_named_with_what_does() -> None:
-    with pytest.raises(FractureEdgeError, match=r"no recipe 'onnx_int4'; there are onnx_float32, "):
+    with pytest.raises(FractureEdgeError, match=r"unknown format 'onnx_int4'; must be one of: onnx_float32, "):
         select(names=["onnx_int4"])
-    with pytest.raises(FractureEdgeError, match=r"no target 'z80'; there are x86, safe, arm64"):
+    with pytest.raises(FractureEdgeError, match=r"unknown target 'z80'; must be one of: x86, safe, arm64"):
         select(target="z80")
     assert METHODS == ("minmax", "percentile", "entropy")
 
@@ -67,8 +67,8 @@ def test_budgets_of_ones_own_replace_a_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[int4]\n", "no budget 'int4'; there are float32, float16, dynamic, int8, compressed"),
-        ("[int8]\nauroc = 1\n", "int8.auroc is no figure; there are largest_difference, "),
+        ("[int4]\n", "unknown budget 'int4'; must be one of: float32, float16, dynamic, int8, compressed"),
+        ("[int8]\nauroc = 1\n", "unknown metric 'int8.auroc'; must be one of: largest_difference, "),
         ('[int8]\nsame_decision = "much"\n', "int8.same_decision must be a number"),
         ("[int8\n", "cannot be read"),
     ],
