@@ -58,8 +58,8 @@ def quantisation_aware(model: keras.Model, tuning: FineTuning) -> bytes:
     front = tf_keras.Model(twin.get_layer("grey_levels").output, normalised, name="front")
     body = tf_keras.Model(normalised, twin.output, name="probability")
     quantised = _quantise(body)
-    drawn = np.sort(np.random.default_rng(tuning.seed).permutation(len(tuning.pixels))[:_RANGE_IMAGES])
-    _set_ranges(quantised, twin, tuning.pixels[drawn])
+    sampled = np.sort(np.random.default_rng(tuning.seed).permutation(len(tuning.pixels))[:_RANGE_IMAGES])
+    _set_ranges(quantised, twin, tuning.pixels[sampled])
     shape = model.input_shape[1:]
     fine_tune(_joined(front, quantised, shape, None), tuning, what="quantisation-aware training")
     converter = tf.lite.TFLiteConverter.from_keras_model(_joined(front, quantised, shape, 1))

@@ -47,11 +47,11 @@ def fold_batch_norms(model: keras.Model) -> keras.Model:
         return arguments[0] if layer.name in removed else layer(*arguments, **options)
 
     folded = keras.models.clone_model(model, clone_function=clone, call_function=call)
-    norm_of = {target: norm for norm, target in targets.items()}
+    batch_norm_of = {target: batch_norm for batch_norm, target in targets.items()}
     for layer in folded.layers:
         weights = model.get_layer(layer.name).get_weights()
-        if layer.name in norm_of:
-            weights = _fold(weights, *_scale_and_shift(model.get_layer(norm_of[layer.name])))
+        if layer.name in batch_norm_of:
+            weights = _fold(weights, *_scale_and_shift(model.get_layer(batch_norm_of[layer.name])))
         layer.set_weights(weights)
     return folded
 
@@ -87,12 +87,14 @@ def _targets(model: keras.Model) -> dict[str, str]:
         for source in sources:
             following[source].append(name)
     found = {}
-    for norm in model.layers:
-        if not isinstance(norm, layers.BatchNormalization) or follows_linear(model, inputs[norm.name][0]):
+    for batch_norm in model.layers:
+        if not isinstance(batch_norm, layers.BatchNormalization) or follows_linear(
+            model, inputs[batch_norm.name][0]
+        ):
             continue
-        target = _target(model, norm, following)
+        target = _target(model, batch_norm, following)
         if target is not None:
-            found[norm.name] = target
+            found[batch_norm.name] = target
     return found
 
 
@@ -103,9 +105,9 @@ def follows_linear(model: keras.Model, source: str) -> bool:
     return linear and layer.activation is keras.activations.linear
 
 
-def _target(model: keras.Model, norm: layers.Layer, following: dict[str, list[str]]) -> str | None:
-    ascending = bool((_scale_and_shift(norm)[0] >= 0).all())
-    layer = norm
+def _target(model: keras.Model, batch_norm: layers.Layer, following: dict[str, list[str]]) -> str | None:
+    ascending = bool((_scale_and_shift(batch_norm)[0] >= 0).all())
+    layer = batch_norm
     # The batch norm must be kept if its output is also used elsewhere or is an output of the model.
     while len(following[layer.name]) == 1 and all(layer.output is not output for output in model.outputs):
         layer = model.get_layer(following[layer.name][0])
@@ -124,10 +126,10 @@ def _target(model: keras.Model, norm: layers.Layer, following: dict[str, list[st
     return None
 
 
-def _scale_and_shift(norm: layers.BatchNormalization) -> tuple[_Floats, _Floats]:
+def _scale_and_shift(batch_norm: layers.BatchNormalization) -> tuple[_Floats, _Floats]:
     """Return scale and shift of a batch norm at inference, y = scale * x + shift, float64 [channels] each."""
-    weights = dict(zip((weight.name for weight in norm.weights), norm.get_weights(), strict=True))
-    deviation = np.sqrt(weights["moving_variance"].astype(np.float64) + norm.epsilon)
+    weights = dict(zip((weight.name for weight in batch_norm.weights), batch_norm.get_weights(), strict=True))
+    deviation = np.sqrt(weights["moving_variance"].astype(np.float64) + batch_norm.epsilon)
     scale = weights.get("gamma", 1.0) / deviation
     return scale, weights.get("beta", 0.0) - weights["moving_mean"] * scale
 

@@ -45,21 +45,21 @@ def recentre_bias(model: keras.Model, file: Path, images: npt.NDArray[np.uint8])
     layer.set_weights([kernel, bias - np.float32(log_odds_shift(wanted, found))])
 
 
-def log_odds_shift(wanted: _Floats, found: _Floats) -> float:
-    """Compute the shift of the log-odds of `wanted` that makes its mean probability equal that of `found`.
+def log_odds_shift(reference: _Floats, quantised: _Floats) -> float:
+    """Compute the shift of the log-odds of `reference` that makes its mean probability equal that of `quantised`.
 
     The mean is over probabilities, not log-odds, because 8-bit outputs include 0, whose log-odds are infinite.
 
     Args:
-        wanted: P(fractured) from the float model, [N].
-        found: P(fractured) from the quantised file on the same images, [N].
+        reference: P(fractured) from the float model, [N].
+        quantised: P(fractured) from the quantised file on the same images, [N].
 
     Returns:
-        The shift in log-odds; 0 if no shift within 20 has that mean, as when all probabilities of `found` are 0 or
-        all are 1.
+        The shift in log-odds; 0 if no shift within 20 has that mean, as when all probabilities of `quantised` are
+        0 or all are 1.
     """
-    log_odds = logit(np.clip(np.asarray(wanted, np.float64), _EPSILON, 1 - _EPSILON))
-    mean = float(np.mean(found, dtype=np.float64))
+    log_odds = logit(np.clip(np.asarray(reference, np.float64), _EPSILON, 1 - _EPSILON))
+    mean = float(np.mean(quantised, dtype=np.float64))
 
     def surplus(shift: float) -> float:
         return float(expit(log_odds + shift).mean()) - mean

@@ -42,8 +42,8 @@ class _Chain:
     def zero_point(self) -> int | None:
         """Byte that represents 0; ``None`` if no byte does."""
         found = -self.offset / self.scale if self.scale else -1.0
-        whole = round(found)
-        return whole if abs(found - whole) < _TOLERANCE and 0 <= whole <= 255 else None
+        nearest = round(found)
+        return nearest if abs(found - nearest) < _TOLERANCE and 0 <= nearest <= 255 else None
 
 
 def normalisation_nodes(model: onnx.ModelProto) -> list[str]:
