@@ -1,3 +1,3 @@
-"""Export: from ``artifacts/<model>/model.keras`` to the files that devices run. Needs the `[export]` extra."""
+"""Export of ``artifacts/<model>/model.keras`` to the files that devices run. Requires the `[export]` extra."""
 
-import train  # noqa: F401 -- before TensorFlow: it chooses the kernels
+import train  # noqa: F401 -- must be imported before TensorFlow: it selects the kernels

@@ -1,4 +1,4 @@
-"""Attempts at one exported file: which ones are made, and which one is kept."""
+"""Make several attempts at one exported file and keep the best."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -8,28 +8,29 @@ from export.jobs import StepError
 from fracture_edge.console import say
 from train.export_record import ExportEntry
 
-#: How many of the most sensitive layers stay in float, try after try, when an int8 ONNX file fails the gate.
-FLOAT_LAYERS = (1, 2, 4, 8, 16)
-#: Calibrations of int8 ONNX that are made in any case, to keep the one nearest to the Keras model.
-ALWAYS_TRIED = 2
+#: Numbers of the most sensitive layers that stay in float32, in successive attempts, when an int8 ONNX file fails
+#: the gate.
+FLOAT_LAYER_COUNTS = (1, 2, 4, 8, 16)
+#: Minimum number of calibration methods tried for int8 ONNX, to keep the file closest to the Keras model.
+MIN_CALIBRATIONS = 2
 
 
 class Attempts:
-    """Attempts at one file. Makes them one by one and keeps the best so far beside the final path.
+    """Attempts at one file, made one by one; the best file so far is kept beside the final path.
 
     Attributes:
         path: Path that each attempt is written to.
-        entries: Entries of the attempts that made a file, in order.
-        failures: Errors of the others, in order.
+        entries: Entries of the attempts that produced a file, in order.
+        failures: Errors of the failed attempts, in order.
     """
 
     def __init__(self, path: Path, make: Callable[[str, Sequence[str]], ExportEntry]) -> None:
-        """Begin without an attempt.
+        """Start without attempts.
 
         Args:
             path: Path of the file.
-            make: Writes `path` by a method of calibration, with the named layers in float32, and describes it;
-                raises StepError where it cannot.
+            make: Function that takes a calibration method and the names of the layers to keep in float32, writes
+                `path` and returns its entry; raises StepError if it fails.
         """
         self.path, self._make = path, make
         self._kept = path.with_suffix(".best")
@@ -38,28 +39,33 @@ class Attempts:
 
     @property
     def best(self) -> ExportEntry:
-        """Entry of the best attempt: one that the gate accepts, and of these the nearest to the Keras model."""
+        """Entry of the best attempt: one that the gate accepts, if any, with the least mean difference."""
         return max(self.entries, key=_rank)
 
     @property
     def passed(self) -> bool:
-        """Whether the gate accepts any attempt."""
+        """Whether the gate accepts at least one attempt."""
         return any(not entry.broken for entry in self.entries)
 
     @property
     def best_file(self) -> Path:
-        """Path of the best attempt's file, until `finish`."""
+        """Path of the best attempt's file until `finish` is called."""
         return self._kept
 
     def make(self, method: str, float_layers: Sequence[str] = ()) -> None:
-        """Make one more attempt; an error counts as a failure and stops nothing."""
+        """Make one more attempt; a StepError is recorded as a failure and not raised.
+
+        Args:
+            method: Calibration method.
+            float_layers: Names of the layers to keep in float32.
+        """
         count = len(float_layers)
         what = f"{count} layer{'s' * (count > 1)} in float32" if count else f"calibration {method}"
         say(f"{self.path.name}: {what}")
         try:
             entry = self._make(method, float_layers)
         except StepError as error:
-            # The histograms of a calibration cannot be made of every network: activations may be constant.
+            # Histogram calibration does not work for every network: activations may be constant.
             say(f"{self.path.name}: {error}")
             self.failures.append(error)
             return
@@ -75,11 +81,11 @@ class Attempts:
         """Move the best attempt's file to its path.
 
         Returns:
-            Entry of the best attempt, with the peak memory of all of them: only the first attempt with a
-            calibration goes through the images, the next ones know the ranges.
+            Entry of the best attempt, with the highest peak memory of all attempts: only the first attempt with a
+            calibration method runs the images, the next ones reuse the ranges.
 
         Raises:
-            StepError: There is no file; the first error.
+            StepError: No attempt produced a file; the error of the first attempt is raised.
         """
         if not self.entries:
             raise self.failures[0]
@@ -91,25 +97,25 @@ class Attempts:
 def attempt_int8_onnx(
     attempts: Attempts, methods: Sequence[str], sensitive: Callable[[Path], Sequence[str]]
 ) -> None:
-    """Try calibrations, and layers in float32 if the gate refuses all of them.
+    """Try calibration methods, then keep sensitive layers in float32 if the gate rejects all attempts.
 
-    Which calibration suits a network cannot be told beforehand: at least `ALWAYS_TRIED` are made, further ones
-    only while none passes.
+    Which calibration method suits a network is not known in advance: at least `MIN_CALIBRATIONS` are tried,
+    further ones only while no attempt passes.
 
     Args:
         attempts: Attempts to add to.
-        methods: Methods of calibration, in this order.
-        sensitive: Names the layers of an int8 file, the one that quantisation disturbs most first.
+        methods: Calibration methods, in the order in which they are tried.
+        sensitive: Function that returns the names of the layers of an int8 file, most sensitive first.
     """
     for count, method in enumerate(methods):
-        if count < ALWAYS_TRIED or not attempts.passed:
+        if count < MIN_CALIBRATIONS or not attempts.passed:
             attempts.make(method)
     if not attempts.entries or attempts.passed:
         return
     calibration = attempts.best.calibration
     best = calibration.method if calibration else methods[0]
     layers = sensitive(attempts.best_file)
-    for count in FLOAT_LAYERS:
+    for count in FLOAT_LAYER_COUNTS:
         if count <= len(layers) and not attempts.passed:
             attempts.make(best, layers[:count])
 

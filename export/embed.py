@@ -1,6 +1,6 @@
-"""Make an exported model the embedded one: `python -m export.embed artifacts/edge/edge-int8.onnx`.
+"""Install an exported model as the embedded model: `python -m export.embed artifacts/edge/edge-int8.onnx`.
 
-Run it in a checkout; it writes the model file and its SHA-256 into ``fracture_edge/models``.
+Run it in a checkout; it writes the model file, its SHA-256 and its known answers to ``fracture_edge/models``.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import onnx
 import onnxruntime as ort
 
 import fracture_edge.models
-from export.onnx_passes.storage import own_zero_points
+from export.onnx_passes.storage import unshare_zero_points
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.doctor import known_answers
 from fracture_edge.errors import FractureEdgeError
@@ -24,25 +24,25 @@ from fracture_edge.session import read_info
 
 
 def embed(source: Path, folder: Path) -> Path:
-    """Write a model file, its graph optimised ahead of time, its checksum and its known answers beside it.
+    """Optimise the graph of a model file ahead of time and write it with its checksum and known answers.
 
-    Fused quantised operators load faster than QDQ pairs, which every single `classify` feels. The level is the
-    highest whose result does not depend on the processor; probabilities stay the same.
+    Fused quantised operators load faster than QDQ pairs, which shortens every `classify`. The optimisation level
+    is the highest whose result does not depend on the processor; probabilities stay the same.
 
     Args:
-        source: An ``.onnx`` file of `fracture-edge export`, or an embedded one, to make it anew.
-        folder: Where the embedded model lies.
+        source: Path of an ``.onnx`` file written by `fracture-edge export`, or of an embedded one to write again.
+        folder: Folder of the embedded model.
 
     Returns:
-        The embedded file.
+        Path of the embedded file.
 
     Raises:
-        FractureEdgeError: The file does not load, or is of another name than the embedded model.
+        FractureEdgeError: The file does not load, or its model name is not that of the embedded model.
     """
     name, data, _ = read_model(source)
     model = onnx.load_model_from_string(data)
-    own_zero_points(model)
-    # Not those of the package: wider sums, where this processor needs them, would be stored with the file.
+    unshare_zero_points(model)
+    # Not the package's session options: wider sums, if this processor needs them, would be stored in the file.
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
@@ -54,7 +54,7 @@ def embed(source: Path, folder: Path) -> Path:
         if info.name != EMBEDDED:
             raise FractureEdgeError(f"{source}: the embedded model is '{EMBEDDED}', this is '{info.name}'")
         model = onnx.load(fused)
-    own_zero_points(model)
+    unshare_zero_points(model)
     target = folder / f"{info.name}.onnx"
     with atomic_path(target) as temporary:
         onnx.save(model, temporary)
@@ -68,7 +68,7 @@ def embed(source: Path, folder: Path) -> Path:
 
 
 def main() -> None:
-    """Embed the file named on the command line."""
+    """Embed the file given on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("model", type=Path)
     print(embed(parser.parse_args().model, Path(fracture_edge.models.__file__).parent))

@@ -1,4 +1,4 @@
-"""The gate: what an exported file loses against its Keras source, measured by the runtime that will run it."""
+"""Gate: compare an exported file, run by its own runtime, with the Keras model that it was exported from."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,8 @@ from train.evaluation.paired import compare_pairs
 from train.export_record import GateMetrics
 
 Floats = npt.NDArray[np.floating[Any]]
-#: Of the intervals that are reported beside the changes; the bounds themselves are on the changes.
+#: Number of bootstrap resamples for the reported intervals; the bounds of the gate apply to the changes
+#: themselves.
 RESAMPLES = 1000
 
 
@@ -25,16 +26,19 @@ def compare(
     *,
     resamples: int = RESAMPLES,
 ) -> GateMetrics:
-    """Compare the probabilities of two forms of one model on the same labelled images.
+    """Compare the predictions of the Keras model and an exported file on the same labelled images.
 
     Args:
-        labels: 0 or 1, N.
-        groups: What belongs together, N names.
+        labels: Labels, 0 or 1, [N].
+        groups: Group name of each image, [N]; images that belong together share one, and the bootstrap resamples
+            groups.
         reference: P(fractured) from Keras, [N].
         exported: P(fractured) from the exported file, [N].
-        threshold: The frozen threshold.
-        resamples: Of the paired bootstrap, which draws groups.
+        threshold: Frozen threshold on P(fractured).
+        resamples: Number of resamples of the paired bootstrap.
 
+    Returns:
+        Metrics of both on the images, their differences and changes.
     """
     before, after = np.asarray(reference, np.float64), np.asarray(exported, np.float64)
     found = compare_pairs(labels, groups, before, after, threshold, resamples=resamples)

@@ -1,6 +1,6 @@
-"""Steps of an export in processes of their own: one that dies or runs out of memory costs only itself.
+"""Run the steps of an export in separate processes, so that a crash or lack of memory affects only one step.
 
-They end with the export, and write into its working folder only, temporary files included.
+The processes end with the export and write only to its working folder, including temporary files.
 """
 
 import json
@@ -25,45 +25,46 @@ Result = TypeVar("Result")
 
 
 class StepError(FractureEdgeError):
-    """A step failed; the text says why."""
+    """Error of a step; the message gives the reason."""
 
 
 def run_step(
     step: str, arguments: Mapping[str, Any], kind: type[Result], *, quiet: bool = True
 ) -> tuple[Result, int]:
-    """Run a step of `export.steps` and wait for it.
+    """Run a step of `export.steps` in a process and wait for it.
 
     Args:
         step: Name of the function.
-        arguments: Its arguments, as JSON can hold them; ``work`` is the working folder.
-        kind: Class of its result.
-        quiet: Keep what it writes to stderr for the error message; converters talk much.
+        arguments: Arguments of the function, serialisable as JSON; ``work`` is the working folder.
+        kind: Class of the result.
+        quiet: Capture stderr, of which the last line is used in the error message; converters write much to it.
 
     Returns:
-        What it returned, and the peak memory of its process in MB (10^6 bytes).
+        The result of the step, and the peak memory of its process in MB (10^6 bytes).
 
     Raises:
-        StepError: It raised, or was killed.
+        StepError: The step raised an error or was killed.
     """
     with tempfile.TemporaryDirectory(prefix="step-", dir=arguments["work"]) as folder:
         result, job = Path(folder) / "result.json", Path(folder) / "job.json"
-        # A file, because one argument of a command may hold 128 kB only: labels and groups of 3,000 images.
+        # A file, because Linux limits a command-line argument to 128 kB, too little for labels and groups of 3,000
+        # images.
         task = {"step": step, "arguments": dict(arguments), "result": str(result), "parent": os.getpid()}
         job.write_text(json.dumps(task), encoding="utf-8")
-        # -P: a file called export.py where the user stands must not hide the package.
+        # -P: a file named export.py in the current folder must not hide the package.
         done = subprocess.run(  # noqa: S603
             [sys.executable, "-P", "-m", "export.steps", str(job)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE if quiet else None,
-            # Converters leave temporary files as large as the model when they are killed.
+            # Killed converters leave temporary files as large as the model.
             env=os.environ | {"TMPDIR": folder},
             check=False,
         )
         if result.is_file():
-            answer = json.loads(result.read_text(encoding="utf-8"))
-            if "error" in answer:
-                raise StepError(answer["error"])
-            return from_plain(kind, answer["result"], step), answer["peak_memory_mb"]
+            reply = json.loads(result.read_text(encoding="utf-8"))
+            if "error" in reply:
+                raise StepError(reply["error"])
+            return from_plain(kind, reply["result"], step), reply["peak_memory_mb"]
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
         hint = ": out of memory?" if name == "SIGKILL" else ""
@@ -74,10 +75,17 @@ def run_step(
 
 @contextmanager
 def working_folder(artifacts: Path, name: str) -> Iterator[Path]:
-    """A hidden folder beside the models: on their disk, so that a finished file is moved in one step.
+    """Create a hidden working folder beside the models, and remove it at the end.
 
-    What an export that was killed left there, and among the model's files, goes; whoever calls holds the lock on
-    the model.
+    It is on the disk of the models, so that a finished file can be moved in one step. Remains of killed exports,
+    there and among the model's files, are removed; the caller must hold the lock on the model.
+
+    Args:
+        artifacts: Folder of all artefacts.
+        name: Name of the model.
+
+    Yields:
+        Path of the working folder.
     """
     for left in artifacts.glob(f".{name}.export-*"):
         shutil.rmtree(left, ignore_errors=True)

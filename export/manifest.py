@@ -1,4 +1,4 @@
-"""``export.json``: what was made of a model, how, and what the gate found; and whether it still holds."""
+"""Manifest ``export.json``: write its entries with the files they describe, and check that they still match."""
 
 import gzip
 import io
@@ -15,33 +15,33 @@ REJECTED = "rejected"
 
 
 def write_entry(folder: Path, file: str, entry: ExportEntry) -> None:
-    """Add what is known of one file, or replace it; entries of other files stay."""
+    """Add or replace the entry of one file; entries of other files are kept."""
     manifest = read_manifest(folder)
     _write(folder, replace(manifest, files=dict(sorted((manifest.files | {file: entry}).items()))))
 
 
 def put(folder: Path, file: str, made: Path, entry: ExportEntry) -> None:
-    """Move a finished file to its place, over the one that may lie there, and add its entry.
+    """Move a finished file to its final path, replacing an existing file, and add its entry.
 
-    While the one file takes the place of the other it has no entry: at whatever moment the process is killed,
-    every entry describes the file that lies there.
+    The file has no entry while it is being replaced: whenever the process is killed, every entry describes the
+    file that exists.
 
     Args:
-        folder: ``artifacts/<model>``.
-        file: Its name there, as in the manifest.
-        made: The finished file; it is gone afterwards.
-        entry: What is known of it.
+        folder: Folder of the model, ``artifacts/<model>``.
+        file: Path of the file within `folder`, as in the manifest.
+        made: Path of the finished file, which is moved.
+        entry: Entry of the file.
     """
     with atomic_path(folder / file) as place:
         shutil.move(made, place)
-        # Now rather than without an entry: for a large file it takes seconds.
+        # Flush while the entry still exists: for a large file it takes seconds.
         flush_to_disk(place)
         _forget(folder, file)
     write_entry(folder, file, entry)
 
 
-def drop_entry(folder: Path, file: str) -> None:
-    """Forget a file, and delete it; nothing happens where there is none."""
+def delete_file(folder: Path, file: str) -> None:
+    """Delete a file and its entry, if they exist."""
     _forget(folder, file)
     (folder / file).unlink(missing_ok=True)
 
@@ -57,8 +57,14 @@ def _write(folder: Path, manifest: Manifest) -> None:
     write_record(folder / MANIFEST, manifest)
 
 
-def stale(folder: Path, file: str, entry: ExportEntry) -> str:
-    """What does not hold any more of one entry, in words; empty when file and source are those recorded."""
+def stale_reason(folder: Path, file: str, entry: ExportEntry) -> str:
+    """Return why an entry no longer matches the file or its source; an empty string if it does.
+
+    Args:
+        folder: Folder of the model, ``artifacts/<model>``.
+        file: Path of the file within `folder`.
+        entry: Entry of the file.
+    """
     path = folder / file
     if not path.is_file():
         return "is missing"
@@ -70,7 +76,7 @@ def stale(folder: Path, file: str, entry: ExportEntry) -> str:
 
 
 def gzip_bytes(path: Path) -> int:
-    """Size after gzip, as a download or a packed image would have it."""
+    """Compute the size after gzip in bytes, as in a download or a compressed image."""
     buffer = io.BytesIO()
     with path.open("rb") as stream, gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=6, mtime=0) as packed:
         shutil.copyfileobj(stream, packed)
@@ -78,7 +84,7 @@ def gzip_bytes(path: Path) -> int:
 
 
 def summary(name: str, entry: ExportEntry) -> str:
-    """One line on a file, for the person who waits."""
+    """Format the metrics of a file as one line for the console."""
     gate = entry.gate
     low, high = gate.intervals["auroc_change"]
     text = (

@@ -1,4 +1,4 @@
-"""What an exported file says about itself."""
+"""Metadata of exported files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,15 +20,15 @@ def model_info(
     version: str = "",
     typicality: Mapping[str, float] = MappingProxyType({}),
 ) -> ModelInfo:
-    """The metadata of an exported file, from the training record. No path of the training machine is kept.
+    """Build the metadata of an exported file from the training record, without paths of the training machine.
 
     Args:
-        record: ``training.json``.
-        name: The file's name without its suffix.
-        precision: Of the file.
-        versions: Of the tools that export.
-        typicality: Of the output ``atypicality``, if the file has it.
-        licence: Of the weights; FracAtlas's attribution when empty and the data were FracAtlas.
+        record: Training record of the model, ``training.json``.
+        name: File name without its suffix.
+        precision: Precision of the file.
+        versions: Versions of the export tools.
+        typicality: Threshold and share of false alarms of the output ``atypicality``; empty if the file has none.
+        licence: Licence of the weights; FracAtlas's attribution if empty and the model was trained on FracAtlas.
         version: Version of the weights.
     """
     data = record.data

@@ -1,4 +1,4 @@
-"""Operators of an exported file: their version, and the number of each kind."""
+"""Count the operators of an exported file."""
 
 from collections import Counter
 from pathlib import Path
@@ -10,14 +10,14 @@ from export.results import Converted
 
 
 def operators(path: Path) -> Converted:
-    """Count the operators of an ``.onnx`` or ``.tflite`` file by kind."""
+    """Count the operators of an ``.onnx`` or ``.tflite`` file by kind, and read the opset version of ONNX."""
     if path.suffix == ".onnx":
         model = onnx.load(path)
         opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
         return Converted(_counted(node.op_type for node in model.graph.node), opset)
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    # Without delegates, so that the file's own operators are listed.
+    # Without delegates, which would replace the operators of the file.
     plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     interpreter = Interpreter(model_path=str(path), experimental_op_resolver_type=plain)
     return Converted(_counted(entry["op_name"] for entry in interpreter._get_ops_details()))

@@ -1,4 +1,4 @@
-"""How to export, and what became of one format."""
+"""Options of an export, and the outcome of one format."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,25 +7,25 @@ from pathlib import Path
 from export.recipes import METHODS, Budget, load_budgets
 from train.export_record import Compression
 
-#: Training images drawn for the ranges of activations.
+#: Number of training images sampled for the ranges of the activations.
 CALIBRATION_IMAGES = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions:
-    """How to export.
+    """Options of an export.
 
     Attributes:
-        methods: Calibrations of int8 ONNX, of `export.recipes.METHODS`, tried in this order.
-        calibration_images: Training images drawn for the ranges of activations.
-        seed: Of the draw, and of fine-tuning after compression.
-        data: The data folder, where it is not the one of the training run any more.
-        heatmap: Whether files get a heat map as second output, where their format can hold it.
+        methods: Calibration methods of int8 ONNX, from `export.recipes.METHODS`, tried in this order.
+        calibration_images: Number of training images sampled for the ranges of the activations.
+        seed: Random seed for sampling the calibration images and for fine-tuning.
+        data: Path of the data folder if it has moved since training, otherwise ``None``.
+        heatmap: Whether files get a heat map as second output, if their format supports it.
         compression: Compression before the export; ``None`` without any.
-        tune_epochs: Of quantisation-aware training.
-        budgets: By precision, and ``compressed``.
-        licence: Of the weights, see `export.source.model_info`.
-        version: Version of the weights, such as ``0.3``; goes into the files.
+        tune_epochs: Number of epochs of quantisation-aware training.
+        budgets: Budgets of the gate by precision, and by ``compressed``.
+        licence: Licence of the weights, see `export.metadata.model_info`.
+        version: Version of the weights, such as ``0.3``; written into the files.
         force: Whether existing files may be replaced.
     """
 
@@ -44,12 +44,12 @@ class ExportOptions:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one format.
+    """Outcome of one format.
 
     Attributes:
-        file: Its name.
-        path: Where it lies; ``None`` when nothing was made.
-        reason: Why it is not accepted; empty when it is.
+        file: Name of the file.
+        path: Path of the file; ``None`` if none was written.
+        reason: Reason for the failure or rejection; empty if the file is accepted.
     """
 
     file: str

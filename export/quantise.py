@@ -1,7 +1,7 @@
 """Static int8 quantisation of an ONNX model: per channel, QDQ, calibrated with training images, biases corrected.
 
-Static because dynamic quantisation of convolutions is slower and less accurate; per channel because depthwise
-convolutions have kernels of very different size; QDQ because every onnxruntime backend understands it.
+Static because dynamic quantisation of convolutions is slower and less accurate; per channel because the kernels of
+depthwise convolutions differ widely in magnitude; QDQ because every onnxruntime backend supports it.
 """
 
 import logging
@@ -23,7 +23,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from export.onnx_passes.bias_correction import correct_biases
-from export.onnx_passes.float_layers import keep_from_quantising
+from export.onnx_passes.float_layers import protect_float_layers
 from export.onnx_passes.graph import shapes_of
 from export.onnx_passes.input_normalisation import dequantise_input, normalisation_nodes
 from export.onnx_passes.storage import as_float_biases, as_uint8_weights
@@ -33,7 +33,8 @@ from fracture_edge.modelfile import ATYPICALITY_NAME, INPUT_NAME
 _METHODS = dict(
     zip(METHODS, (CalibrationMethod.MinMax, CalibrationMethod.Percentile, CalibrationMethod.Entropy), strict=True)
 )
-#: Images whose intermediate tensors are held at a time: at 224x224 VGG16 has 0.1 GB of them for each image.
+#: Number of images whose intermediate tensors are held in memory at a time; VGG16 at 224x224 needs 0.1 GB per
+#: image.
 CHUNK = 4
 
 
@@ -41,7 +42,7 @@ def quantise(
     source: Path,
     target: Path,
     images: npt.NDArray[np.uint8],
-    recipe: Format,
+    chosen: Format,
     *,
     method: str = "minmax",
     keep_float: Sequence[str] = (),
@@ -50,16 +51,17 @@ def quantise(
     """Quantise a float32 ONNX file.
 
     Args:
-        source: The float32 file.
-        target: The int8 file to write.
+        source: Path of the float32 file.
+        target: Path of the int8 file to write.
         images: Training images for the ranges of the activations, uint8 [N, H, W, 1].
-        recipe: An int8 recipe of runtime ``onnx``.
-        method: One of `export.recipes.METHODS`.
-        keep_float: Names of nodes that stay float32, beside those of `single_channel_nodes`.
-        ranges: Where the ranges of the activations are kept for the next call, of whatever recipe, with the same
-            source, images and method.
+        chosen: Format of the file; its precision is int8 and its runtime ``onnx``.
+        method: Calibration method, one of `export.recipes.METHODS`.
+        keep_float: Names of additional nodes that stay float32, besides those of `single_channel_nodes`,
+            `typicality_nodes` and `export.onnx_passes.input_normalisation.normalisation_nodes`.
+        ranges: Path of a cache of the activation ranges; reused by later calls with the same source, images and
+            method, whatever their format.
     """
-    # onnxruntime's tools log advice that is followed here already.
+    # onnxruntime's tools log advice that this module already follows.
     logging.getLogger().setLevel(logging.ERROR)
     with TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
@@ -70,29 +72,34 @@ def quantise(
             _Images(images),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            activation_type=QuantType.QUInt8 if recipe.activations == "uint8" else QuantType.QInt8,
+            activation_type=QuantType.QUInt8 if chosen.activations == "uint8" else QuantType.QInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=_METHODS[method],
             nodes_to_exclude=[*_always_float(onnx.load(prepared)), *keep_float],
             calibration_cache_path=ranges,
-            # The histogram methods would hold every tensor of every image otherwise.
+            # Otherwise the histogram methods would hold every tensor of every image in memory.
             extra_options={"CalibStridedMinMax": min(CHUNK, len(images))},
         )
         model = onnx.load(target)
         dequantise_input(model)
-        keep_from_quantising(model, keep_float)
-        # The zero points of weights are 0 throughout and stay all the same: where onnxruntime is asked for wider
-        # sums (`fracture_edge.session`) it makes up those that are left out, of the wrong shape for a layer that
-        # it does not fuse, and the file fails.
+        protect_float_layers(model, keep_float)
+        # The zero points of weights are all 0 but are kept: with wider sums (`fracture_edge.session`) onnxruntime
+        # would create missing ones, in the wrong shape for a layer that it does not fuse, and the file would fail
+        # to load.
         as_float_biases(model)
         correct_biases(model, prepared, images)
-    if recipe.weights == "uint8":
+    if chosen.weights == "uint8":
         as_uint8_weights(model)
     onnx.save(model, target)
 
 
 def prepare(source: Path, target: Path) -> None:
-    """Fold batch norms and shapes, as quantisation wants it."""
+    """Fold batch norms and infer shapes, as quantisation requires.
+
+    Args:
+        source: Path of the float32 file.
+        target: Path of the prepared float32 file to write.
+    """
     # Symbolic shape inference fails on a dynamic batch.
     quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
 
@@ -102,7 +109,7 @@ def _always_float(model: onnx.ModelProto) -> list[str]:
 
 
 def typicality_nodes(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes that serve the output ``atypicality`` alone: a distance is no matter for 8 bits."""
+    """Return the names of the nodes used only for the output ``atypicality``, a distance too fine for 8 bits."""
     makers = {name: node for node in model.graph.node for name in node.output}
 
     def ancestors(outputs: Iterable[str]) -> set[str]:
@@ -120,12 +127,12 @@ def typicality_nodes(model: onnx.ModelProto) -> list[str]:
 
 
 def single_channel_nodes(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes whose output has one channel: log-odds and probability, and the grey input.
+    """Return the names of the nodes whose output has one channel: log-odds, probability and the grey input.
 
-    They stay float32. They cost nothing, and in 8 bits a probability could only take 256 values.
+    They stay float32: they cost almost no time, and in 8 bits a probability could take only 256 values.
 
     Args:
-        model: With inferred shapes; channels are the second axis.
+        model: Model with inferred shapes; the second axis is the channel axis.
     """
     shapes = shapes_of(model.graph)
     return [
@@ -136,10 +143,10 @@ def single_channel_nodes(model: onnx.ModelProto) -> list[str]:
 
 
 class _Images(CalibrationDataReader):
-    """Hands out images one by one, within a range that onnxruntime sets chunk by chunk."""
+    """Reader of calibration images, one by one, within a range that onnxruntime sets chunk by chunk."""
 
     def __init__(self, images: npt.NDArray[np.uint8]) -> None:
-        # onnxruntime wants whole chunks.
+        # onnxruntime requires complete chunks.
         self._images = images[: len(images) - len(images) % min(CHUNK, len(images))]
         self.set_range(0, len(self._images))
 
@@ -147,10 +154,10 @@ class _Images(CalibrationDataReader):
         return len(self._images)
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """Begin a chunk."""
+        """Start a chunk."""
         self._rows = iter(range(start_index, end_index))
 
     def get_next(self) -> dict[str, Any] | None:
-        """The next input, or ``None`` at the end of the chunk."""
+        """Return the next input, or ``None`` at the end of the chunk."""
         row = next(self._rows, None)
         return None if row is None else {INPUT_NAME: self._images[row : row + 1]}

@@ -1,4 +1,4 @@
-"""The formats and the budgets as data: ``recipes.toml``, and which of them a command line asks for."""
+"""Export formats and budgets, read from ``recipes.toml``, and the selection of formats."""
 
 import tomllib
 from collections.abc import Sequence
@@ -13,25 +13,25 @@ from train.export_record import GateMetrics
 
 Runtime = Literal["onnx", "tflite"]
 Precision = Literal["float32", "float16", "dynamic", "int8"]
-#: Where int8 ONNX takes the ranges of activations from, in the order in which they are tried.
+#: Calibration methods of int8 ONNX for the ranges of the activations, in the order in which they are tried.
 METHODS = ("minmax", "percentile", "entropy")
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One format. The keys are explained in ``recipes.toml``.
+    """Export format, a table of ``recipes.toml``.
 
     Attributes:
-        name: Such as ``onnx_int8_static_x86``.
-        runtime: What runs it.
-        precision: Of weights and activations.
-        ending: Of the file's name.
-        usual: Made when nothing is selected.
-        target: int8 ONNX: the kind of processor.
-        activations: int8 ONNX: ``uint8`` or ``int8``.
-        weights: int8 ONNX: how they are stored, ``int8`` or ``uint8``; the same values.
-        interface: int8 TFLite: ``float`` or ``integer``.
-        retrained: Whether the network is trained further for it; made only when named.
+        name: Name of the format, such as ``onnx_int8_static_x86``.
+        runtime: Runtime that runs the file.
+        precision: Precision of weights and activations.
+        ending: Ending of the file name.
+        usual: Whether the format is exported by default.
+        target: Kind of processor, for int8 ONNX.
+        activations: Type of the activations, ``uint8`` or ``int8``, for int8 ONNX.
+        weights: Type of the stored weights, ``int8`` or ``uint8``, with the same values, for int8 ONNX.
+        interface: Types of input and output, ``float`` or ``integer``, for int8 TFLite.
+        retrained: Whether the network is trained further for this format; exported only when selected by name.
     """
 
     name: str
@@ -47,24 +47,24 @@ class Format:
 
     @property
     def calibrated(self) -> bool:
-        """Whether it needs training images for the ranges of the activations."""
+        """Whether the format needs training images for the ranges of the activations."""
         return self.precision == "int8" and not self.retrained
 
     def file_name(self, model: str) -> str:
-        """Name of the file made of `model`, such as ``edge-int8.onnx``."""
+        """Return the name of the file exported from `model`, such as ``edge-int8.onnx``."""
         return f"{model}-{self.ending}"
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Bounds of the figures of `export.gate`; ``None`` where there is none.
+    """Bounds of the metrics of `export.gate`; ``None`` for a metric without a bound.
 
     Attributes:
-        largest_difference: Of the probabilities, at most.
-        mean_difference: Likewise.
-        same_decision: Share of equal decisions, at least.
-        auroc_change: Exported less Keras, at least.
-        sensitivity_change: Likewise.
+        largest_difference: Upper bound of the largest absolute difference of probability.
+        mean_difference: Upper bound of the mean absolute difference of probability.
+        same_decision: Lower bound of the share of equal decisions, 0 to 1.
+        auroc_change: Lower bound of the change of AUROC, exported minus Keras.
+        sensitivity_change: Lower bound of the change of sensitivity, exported minus Keras.
     """
 
     largest_difference: float | None = None
@@ -74,11 +74,11 @@ class Budget:
     sensitivity_change: float | None = None
 
     def broken(self, metrics: GateMetrics) -> list[str]:
-        """Name the bounds that `metrics` break, in words."""
+        """Return a description of each bound that `metrics` violate."""
         broken = []
         for entry in fields(self):
             bound, value = getattr(self, entry.name), getattr(metrics, entry.name)
-            # Written so that NaN breaks a bound.
+            # Written so that NaN violates the bound.
             if bound is not None and not (
                 value <= bound if entry.name.endswith("_difference") else value >= bound
             ):
@@ -90,22 +90,27 @@ def _read() -> dict[str, Any]:
     return tomllib.loads(resources.files("export").joinpath("recipes.toml").read_text(encoding="utf-8"))
 
 
-def _recipes() -> dict[str, Format]:
+def _formats() -> dict[str, Format]:
     return {name: Format(name, **values) for name, values in _read().items() if name != "budgets"}
 
 
-RECIPES: MappingProxyType[str, Format] = MappingProxyType(_recipes())
-TARGETS = tuple(recipe.target for recipe in RECIPES.values() if recipe.target)
+#: Formats by name.
+FORMATS: MappingProxyType[str, Format] = MappingProxyType(_formats())
+#: Kinds of processors of int8 ONNX files.
+TARGETS = tuple(entry.target for entry in FORMATS.values() if entry.target)
 
 
 def load_budgets(path: Path | None = None) -> dict[str, Budget]:
-    """The budgets by precision, and ``compressed``.
+    """Read the budgets of all precisions, and that of compressed models.
 
     Args:
-        path: A TOML file whose tables replace the shipped ones of the same name.
+        path: Path of a TOML file whose tables replace the shipped ones of the same name.
+
+    Returns:
+        The budgets by precision, and by ``compressed`` for compressed and retrained models.
 
     Raises:
-        FractureEdgeError: It cannot be read, or names a precision or a figure that does not exist.
+        FractureEdgeError: The file cannot be read, or contains an unknown table or metric.
     """
     budgets = {name: Budget(**bounds) for name, bounds in _read()["budgets"].items()}
     if path is None:
@@ -116,11 +121,13 @@ def load_budgets(path: Path | None = None) -> dict[str, Budget]:
         raise FractureEdgeError(f"{path}: cannot be read ({error})") from error
     for name, bounds in ours.items():
         if name not in budgets or not isinstance(bounds, dict):
-            raise FractureEdgeError(f"{path}: no budget '{name}'; there are {', '.join(budgets)}")
+            raise FractureEdgeError(f"{path}: unknown budget '{name}'; must be one of: {', '.join(budgets)}")
         known = [entry.name for entry in fields(Budget)]
         for key, bound in bounds.items():
             if key not in known:
-                raise FractureEdgeError(f"{path}: {name}.{key} is no figure; there are {', '.join(known)}")
+                raise FractureEdgeError(
+                    f"{path}: unknown metric '{name}.{key}'; must be one of: {', '.join(known)}"
+                )
             if isinstance(bound, bool) or not isinstance(bound, int | float):
                 raise FractureEdgeError(f"{path}: {name}.{key} must be a number")
         budgets[name] = Budget(**bounds)
@@ -135,32 +142,36 @@ def select(
     target: str = "x86",
     everything: bool = False,
 ) -> list[Format]:
-    """The recipes that a command line asks for, in the order of ``recipes.toml``.
+    """Select formats by name or by runtime, precision and target, in the order of ``recipes.toml``.
 
     Args:
-        names: Of recipes, in full; nothing else is made then.
-        runtimes: ``onnx``, ``tflite``; both when empty.
-        precisions: Of the files; all when empty but for `runtimes`, the usual ones when both are empty.
+        names: Full names of formats; if given, exactly these are selected.
+        runtimes: Runtimes, ``onnx`` and ``tflite``; both if empty.
+        precisions: Precisions of the files; all if empty and `runtimes` are given. If both are empty, the usual
+            formats are selected.
         target: Kind of processor of int8 ONNX files.
-        everything: All recipes, for all targets, but those that need further training.
+        everything: Select all formats for all targets, except those that need further training.
+
+    Returns:
+        The selected formats; empty if none matches.
 
     Raises:
-        FractureEdgeError: An unknown name or target.
+        FractureEdgeError: A name or the target is unknown.
     """
-    if unknown := sorted(set(names) - set(RECIPES)):
-        raise FractureEdgeError(f"no recipe '{unknown[0]}'; there are {', '.join(RECIPES)}")
+    if unknown := sorted(set(names) - set(FORMATS)):
+        raise FractureEdgeError(f"unknown format '{unknown[0]}'; must be one of: {', '.join(FORMATS)}")
     if target not in TARGETS:
-        raise FractureEdgeError(f"no target '{target}'; there are {', '.join(TARGETS)}")
+        raise FractureEdgeError(f"unknown target '{target}'; must be one of: {', '.join(TARGETS)}")
     if names:
-        return [recipe for recipe in RECIPES.values() if recipe.name in names]
-    ready = [recipe for recipe in RECIPES.values() if not recipe.retrained]
+        return [entry for entry in FORMATS.values() if entry.name in names]
+    ready = [entry for entry in FORMATS.values() if not entry.retrained]
     if everything:
         return ready
     usual_only = not runtimes and not precisions
     return [
-        recipe
-        for recipe in ready
-        if (not runtimes or recipe.runtime in runtimes)
-        and (not precisions or recipe.precision in precisions)
-        and (recipe.target == target if recipe.target else recipe.usual or not usual_only)
+        entry
+        for entry in ready
+        if (not runtimes or entry.runtime in runtimes)
+        and (not precisions or entry.precision in precisions)
+        and (entry.target == target if entry.target else entry.usual or not usual_only)
     ]

@@ -1,4 +1,4 @@
-"""Results of the steps of an export, as they come back from their processes."""
+"""Results of the steps of an export, returned from their processes."""
 
 from dataclasses import dataclass, field
 
@@ -7,12 +7,12 @@ from train.export_record import CalibrationImages
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Images of an export.
+    """Result of reading the images of an export.
 
     Attributes:
         labels: Labels of the validation images, 0 or 1.
         groups: Groups of the validation images.
-        calibration: Training images for the ranges of activations.
+        calibration: Training images for the ranges of the activations.
     """
 
     labels: list[int]
@@ -22,11 +22,11 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Float32Onnx:
-    """The float32 ONNX file that all other ONNX files are made of.
+    """Result of writing the float32 ONNX file that all other ONNX files are derived from.
 
     Attributes:
-        typicality: ``threshold`` of the output ``atypicality`` and its share of ``false_alarms``; empty where the
-            model was trained without typicality.
+        typicality: Threshold of the output ``atypicality`` and its share of false alarms, as ``threshold`` and
+            ``false_alarms``; empty if the model was trained without typicality.
     """
 
     typicality: dict[str, float] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Converted:
 
     Attributes:
         operators: Number of operators by kind.
-        opset: Version of ONNX's operators; ``None`` for TFLite.
+        opset: Version of the ONNX operator set; ``None`` for TFLite.
     """
 
     operators: dict[str, int]
@@ -47,6 +47,6 @@ class Converted:
 
 @dataclass(frozen=True, slots=True)
 class SensitiveLayers:
-    """Names of the layers, the one that quantisation disturbs most first."""
+    """Names of the layers with weights, the one with the most quantisation noise first."""
 
     nodes: list[str]

@@ -1,4 +1,4 @@
-"""`fracture-edge export`: from ``artifacts/<model>/`` to files in every format, checked, and ``export.json``."""
+"""Export the models of ``artifacts/<model>/`` to files, check them against Keras, and write ``export.json``."""
 
 import time
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from export.attempts import Attempts, attempt_int8_onnx
 from export.jobs import StepError, run_step, working_folder
-from export.manifest import REJECTED, drop_entry, gzip_bytes, put, stale, summary
+from export.manifest import REJECTED, delete_file, gzip_bytes, put, stale_reason, summary
 from export.metadata import model_info
 from export.options import ExportOptions, Outcome
 from export.recipes import Format
@@ -21,7 +21,7 @@ from train.export_record import ExportEntry, GateMetrics, PeakMemory, Retraining
 from train.json_records import to_plain
 from train.lock import alone
 
-#: Fewer calibration images than this are said aloud: the ranges of rare activations are missed.
+#: Number of calibration images below which a warning is printed: the ranges of rare activations are missed.
 FEW_IMAGES = 200
 _TOOLS = ("onnx", "onnxruntime", "tf2onnx", "ai-edge-litert", "keras", "tensorflow", "numpy", "pillow")
 
@@ -29,19 +29,20 @@ _TOOLS = ("onnx", "onnxruntime", "tf2onnx", "ai-edge-litert", "keras", "tensorfl
 def export_model(
     name: str, formats: Sequence[Format], *, artifacts: Path, options: ExportOptions
 ) -> list[Outcome]:
-    """Export one model in several formats; one that fails does not stop the others.
+    """Export one model in several formats; a format that fails does not stop the others.
 
     Args:
-        name: Name of the model; its folder in `artifacts`.
+        name: Name of the model, and of its folder in `artifacts`.
         formats: Formats to export.
         artifacts: Folder of all artefacts.
-        options: How to export.
+        options: Options of the export.
 
     Returns:
-        An outcome for each format, in order.
+        The outcome of each format, in order.
 
     Raises:
-        FractureEdgeError: No such trained model, its data cannot be read, or a file exists already.
+        FractureEdgeError: There is no such trained model, its data cannot be read, or a file already exists and
+            `options` do not allow replacing it.
     """
     folder = artifacts / name
     record = read_record(folder)
@@ -75,15 +76,15 @@ def export_model(
 
 @dataclass
 class ModelExport:
-    """Export of one model: all its formats are made in one working folder.
+    """Export of one model, whose formats share one working folder.
 
     Attributes:
         folder: Folder of the model.
         work: Working folder of the steps.
-        stem: Beginning of the files' names.
+        stem: First part of the file names.
         record: Training record of the model.
-        prepared: Result of the first step.
-        options: How to export.
+        prepared: Result of the step ``prepare``.
+        options: Options of the export.
     """
 
     folder: Path
@@ -98,7 +99,11 @@ class ModelExport:
         self._float32_onnx: Float32Onnx | StepError | None = None
 
     def produce(self, chosen: Format) -> Outcome:
-        """Make one file, hold it to the gate, and put it where it belongs."""
+        """Export one format: convert, compare with Keras, and move the file to its final or rejected path.
+
+        Returns:
+            The outcome of the format; a failed step is reported in it and not raised.
+        """
         started = time.monotonic()
         target = self.folder / chosen.file_name(self.stem)
         temporary = self.work / target.name
@@ -114,28 +119,28 @@ class ModelExport:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         if entry.broken:
-            self._drop_stale(target.name)
+            self._delete_stale(target.name)
             target = self.folder / REJECTED / target.name
         put(self.folder, target.relative_to(self.folder).as_posix(), temporary, entry)
         if not entry.broken:
-            drop_entry(self.folder, f"{REJECTED}/{target.name}")
+            delete_file(self.folder, f"{REJECTED}/{target.name}")
         say(summary(target.name, entry))
         reason = "; ".join(entry.broken)
         if reason:
-            say(f"{target.name}: REJECTED, {reason}; it lies in {target.parent}")
+            say(f"{target.name}: REJECTED, {reason}; moved to {target.parent}")
         return Outcome(target.name, target, reason)
 
-    def _drop_stale(self, file: str) -> None:
-        """Remove a file of an earlier training, or of unknown origin: it would pass for the one just refused."""
+    def _delete_stale(self, file: str) -> None:
+        """Delete an older file, or one of unknown origin: it could be mistaken for the rejected one."""
         before = read_manifest(self.folder).files.get(file)
-        if before and not stale(self.folder, file, before):
+        if before and not stale_reason(self.folder, file, before):
             return
         if before or (self.folder / file).exists():
-            drop_entry(self.folder, file)
-            say(f"{file}: the file that lay there is removed, it is not one of this training")
+            delete_file(self.folder, file)
+            say(f"{file}: removed the existing file, which was not exported from this training")
 
     def _best(self, chosen: Format, path: Path) -> ExportEntry:
-        """Convert and compare with Keras; int8 ONNX in several attempts, of which the best is kept."""
+        """Convert and compare with Keras; for int8 ONNX make several attempts and keep the best."""
         if chosen.runtime != "onnx" or not chosen.calibrated:
             return self._attempt(chosen, path, "minmax", ())
         attempts = Attempts(path, lambda method, layers: self._attempt(chosen, path, method, layers))
@@ -162,7 +167,7 @@ class ModelExport:
             "convert",
             {
                 "work": str(self.work),
-                "recipe": chosen.name,
+                "format_name": chosen.name,
                 "target": str(path),
                 "info": info.to_json(),
                 "heatmap": heatmap,
@@ -177,7 +182,7 @@ class ModelExport:
             "compare_with_keras",
             {
                 "work": str(self.work),
-                "recipe": chosen.name,
+                "format_name": chosen.name,
                 "file": str(path),
                 "labels": self.prepared.labels,
                 "groups": self.prepared.groups,
@@ -205,13 +210,17 @@ class ModelExport:
             retrained=Retraining(options.tune_epochs, options.seed) if chosen.retrained else None,
             calibration=replace(self.prepared.calibration, method=method) if chosen.calibrated else None,
             float_layers=tuple(float_layers),
-            # Set when the best attempt is known.
+            # Set once the best attempt is known.
             seconds=0.0,
             created="",
         )
 
     def _float32(self) -> Float32Onnx:
-        """Make the float32 ONNX file that all other ONNX files are made of, once; its failure is that of all."""
+        """Write the float32 ONNX file that all other ONNX files are derived from, once.
+
+        Raises:
+            StepError: The conversion failed, in this call or an earlier one.
+        """
         if isinstance(self._float32_onnx, StepError):
             raise StepError(str(self._float32_onnx))
         if self._float32_onnx is None:

@@ -1,4 +1,4 @@
-"""Which layers lose most by quantisation, found with onnxruntime's debugging tools for QDQ models."""
+"""Rank layers by their sensitivity to quantisation, with onnxruntime's debugging tools for QDQ models."""
 
 import math
 from collections.abc import Mapping
@@ -16,25 +16,25 @@ from export.quantise import prepare
 from fracture_edge.modelfile import INPUT_NAME
 
 _WITH_WEIGHTS = ("Conv", "MatMul", "Gemm")
-#: Share of all weights that may stay in float: with 2 % of them at full size and the rest at a quarter, a file
-#: still has less than 0.27 of its float32 size.
+#: Largest share of all weights that may stay in float32: with 2 % of them at full size and the rest at a quarter,
+#: a file is still smaller than 0.27 of its float32 size.
 FLOAT_SHARE = 0.02
 
 
 def most_sensitive(float_model: Path, int8_model: Path, images: npt.NDArray[np.uint8]) -> list[str]:
-    """Names of the layers with weights, the one that quantisation disturbs most first.
+    """Return the names of the layers with weights, the most sensitive to quantisation first.
 
-    A layer's disturbance is the ratio of quantisation noise to signal in its input and in its weights, added:
-    both are gone when the layer stays in float.
+    The sensitivity of a layer is the sum of the noise-to-signal power ratios of its quantised input and of its
+    quantised weights; both become 0 when the layer stays in float32.
 
     Args:
-        float_model: The float32 ``.onnx`` file.
-        int8_model: The QDQ file made of it.
+        float_model: Path of the float32 ``.onnx`` file.
+        int8_model: Path of the QDQ file quantised from it.
         images: A few training images, uint8 [N, H, W, 1]; all their activations are held in memory.
 
     Returns:
-        Node names of the float model as `export.quantise.prepare` leaves it; layers that together have more than
-        `FLOAT_SHARE` of all weights are passed over.
+        Node names of the float model after `export.quantise.prepare`. Layers are skipped if they would raise the
+        share of all weights above `FLOAT_SHARE`.
     """
     with TemporaryDirectory() as folder:
         prepared, signed = Path(folder) / "prepared.onnx", Path(folder) / "signed.onnx"
@@ -45,7 +45,7 @@ def most_sensitive(float_model: Path, int8_model: Path, images: npt.NDArray[np.u
         onnx.save(quantised, signed)
         activations = _activation_noise(prepared, signed, images, Path(folder))
         matches = qdq_loss_debug.create_weight_matching(str(prepared), str(signed))
-        # Scalars and biases are matched too; the ratio is not defined for the first and not asked of the others.
+        # Scalars and biases are matched too, but the ratio is undefined for scalars and not needed for biases.
         kernels = {name: match for name, match in matches.items() if np.ndim(match["dequantized"]) > 1}
         weights = {name: _noise(decibel) for name, decibel in qdq_loss_debug.compute_weight_error(kernels).items()}
         graph = onnx.load(prepared).graph
@@ -56,14 +56,14 @@ def most_sensitive(float_model: Path, int8_model: Path, images: npt.NDArray[np.u
             sum(sizes.get(name, 0) for name in node.input),
         )
         for node in graph.node
-        # A layer without quantised weights is in float already.
+        # A layer without quantised weights is already in float32.
         if node.op_type in _WITH_WEIGHTS and any(name in weights for name in node.input)
     }
     return _within(scores, FLOAT_SHARE * sum(sizes.values()))
 
 
 def _within(scores: Mapping[str, tuple[float, int]], most: float) -> list[str]:
-    """Names by falling score, leaving out each whose size would bring the sum of sizes above `most`."""
+    """Return names by descending score, skipping each whose size would raise the sum of sizes above `most`."""
     chosen: list[str] = []
     total = 0
     for name, (_, size) in sorted(scores.items(), key=lambda item: -item[1][0]):
@@ -90,5 +90,5 @@ def _activation_noise(
 
 
 def _noise(decibel: float) -> float:
-    """Noise power by signal power of a signal-to-noise ratio in decibel."""
+    """Convert a signal-to-noise ratio in decibels to noise power divided by signal power."""
     return float(10 ** (-decibel / 10))

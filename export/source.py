@@ -1,4 +1,4 @@
-"""A trained model's images: what it is calibrated with and judged on."""
+"""Training and validation images of a trained model, for calibration and evaluation."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -18,12 +18,12 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The images of a training run, by the split file that it left.
+    """Images of a training run, read with its split file.
 
     Attributes:
-        preprocessing: As the model wants it.
-        train: The training split.
-        val: The validation split. There is no way to the test split here.
+        preprocessing: Preprocessing of the model.
+        train: Training split.
+        val: Validation split. The test split is deliberately not accessible here.
     """
 
     preprocessing: Preprocessing
@@ -36,36 +36,39 @@ class Source:
         return groups_of(self.val)
 
     def validation(self) -> Pixels:
-        """The validation images, uint8 [N, H, W, 1]."""
+        """Read the validation images, uint8 [N, H, W, 1]."""
         return load_pixels(self.val, self.preprocessing, label="reading val")
 
     def training(self) -> tuple[Pixels, list[int]]:
-        """All training images, uint8 [N, H, W, 1], and their labels."""
+        """Read all training images, uint8 [N, H, W, 1], and their labels, 0 or 1, [N]."""
         return load_pixels(self.train, self.preprocessing, label="reading train"), self.train.labels
 
     def calibration(self, count: int, seed: int) -> tuple[Pixels, str]:
-        """Training images drawn for the ranges of activations, and a SHA-256 over their paths.
+        """Sample training images for the ranges of the activations.
 
         Args:
-            count: At most; all of the split where it has fewer.
-            seed: Of the draw.
+            count: Number of images; all of the split if it has fewer.
+            seed: Random seed for sampling the images.
+
+        Returns:
+            The images, uint8 [N, H, W, 1], and the SHA-256 of their paths.
         """
         rows = np.random.default_rng(seed).permutation(len(self.train))[:count]
-        drawn = replace(self.train, items=tuple(self.train.items[row] for row in sorted(rows.tolist())))
-        names = "\n".join(item.path for item in drawn)
-        pixels = load_pixels(drawn, self.preprocessing, label="reading calibration")
+        sample = replace(self.train, items=tuple(self.train.items[row] for row in sorted(rows.tolist())))
+        names = "\n".join(item.path for item in sample)
+        pixels = load_pixels(sample, self.preprocessing, label="reading calibration")
         return pixels, hashlib.sha256(names.encode()).hexdigest()
 
 
 def read_source(folder: Path, *, data: Path | None = None) -> Source:
-    """The images that the model in `folder` was trained and validated on.
+    """Return the training and validation splits of the model in `folder`.
 
     Args:
-        folder: ``artifacts/<model>``.
-        data: The data folder, where it is not the one of the training run any more.
+        folder: Folder of the model, ``artifacts/<model>``.
+        data: Path of the data folder if it has moved since training.
 
     Raises:
-        FractureEdgeError: No trained model there, or its data cannot be read.
+        FractureEdgeError: The folder has no trained model, or its data cannot be read.
     """
     record = read_record(folder)
     table = read_splits(data or Path(record.data.root), folder / "splits.csv")

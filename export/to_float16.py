@@ -1,4 +1,4 @@
-"""float32 ONNX to float16: half the size; on CPUs onnxruntime computes in float32 all the same."""
+"""Convert a float32 ONNX model to float16: half the size; on CPUs onnxruntime still computes in float32."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 
 
 def to_float16(source: Path, target: Path) -> None:
-    """Write a copy with float16 weights; input and outputs keep their types.
+    """Write a copy of a file with float16 weights; input and outputs keep their types.
 
     Args:
-        source: A float32 ``.onnx`` file.
-        target: The float16 file.
+        source: Path of the float32 ``.onnx`` file.
+        target: Path of the float16 file to write.
     """
     model = OnnxModel(convert_float_to_float16(onnx.load(source), keep_io_types=True))
-    # The converter puts its casts where there is room, ONNX wants them before they are used.
+    # The converter appends its casts in any order, but ONNX requires nodes before their consumers.
     model.topological_sort()
     onnx.checker.check_model(model.model, full_check=True)
     onnx.save(model.model, target)

@@ -1,7 +1,7 @@
-"""Keras to TFLite with TensorFlow's converter: one image at a time, grey levels in, probability out.
+"""Convert a Keras model to TFLite with TensorFlow's converter, for a batch of one image.
 
-ai-edge-quantizer (0.10, static int8, its own ranges and percentiles) was tried on `edge` in its place: its file
-decided otherwise than Keras on far more validation images, and was no smaller.
+ai-edge-quantizer (0.10, static int8, its own ranges and percentiles) was tried on `edge` as an alternative: its
+file made decisions different from Keras on far more validation images, and was no smaller.
 """
 
 import io
@@ -19,48 +19,48 @@ from fracture_edge.modelfile import INPUT_NAME
 from train.architectures import after_grey_levels
 
 
-def to_tflite(model: keras.Model, target: Path, recipe: Format, calibration: npt.NDArray[np.uint8]) -> None:
-    """Convert a model and write it, without metadata yet.
+def to_tflite(model: keras.Model, target: Path, chosen: Format, calibration: npt.NDArray[np.uint8]) -> None:
+    """Convert a model and write the TFLite file, without metadata.
 
-    The input is ``image`` [1, H, W, 1]: uint8, but float32 grey levels 0 to 255 for int8 with a float interface.
+    The input is ``image`` [1, H, W, 1]: uint8, or float32 grey levels 0 to 255 for int8 with a float interface.
 
     Args:
-        model: As saved by training; Keras must run on TensorFlow.
-        target: The ``.tflite`` file.
-        recipe: A recipe of runtime ``tflite``.
-        calibration: Training images, uint8 [N, H, W, 1]; only int8 needs them.
+        model: Model as saved by training; the Keras backend must be TensorFlow.
+        target: Path of the ``.tflite`` file to write.
+        chosen: Format of the file; its runtime is ``tflite``.
+        calibration: Training images for the representative dataset, uint8 [N, H, W, 1]; used for int8 only.
     """
-    converter = tf.lite.TFLiteConverter.from_keras_model(_one_image(model, quantised=recipe.calibrated))
-    if recipe.precision != "float32":
+    converter = tf.lite.TFLiteConverter.from_keras_model(_one_image(model, quantised=chosen.calibrated))
+    if chosen.precision != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if recipe.precision == "float16":
+    if chosen.precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if recipe.calibrated:
+    if chosen.calibrated:
 
         def representative() -> Iterator[list[npt.NDArray[np.float32]]]:
             for row in range(len(calibration)):
                 image = calibration[row : row + 1].astype(np.float32)
                 if row == 0:
-                    # Two corners black and white: the input's range is 0 to 255, and an integer interface takes
-                    # the bytes of an image as they are, whatever the brightest training image is.
+                    # One black and one white corner: the range of the input becomes 0 to 255, so that an integer
+                    # interface takes the bytes of an image unchanged, whatever the brightest training image is.
                     image[0, 0, 0], image[0, -1, -1] = 0.0, 255.0
                 yield [image]
 
         converter.representative_dataset = representative
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        if recipe.interface == "integer":
+        if chosen.interface == "integer":
             converter.inference_input_type = tf.uint8
             converter.inference_output_type = tf.int8
-    # The converter tells of every variable it saves, on stdout.
+    # The converter prints every variable that it saves to stdout.
     with redirect_stdout(io.StringIO()):
         target.write_bytes(converter.convert())
 
 
 def _one_image(model: keras.Model, *, quantised: bool) -> keras.Model:
-    """The model for a batch of one: with all shapes known LiteRT plans memory and threads ahead."""
+    """Build the model for a batch of one: with fixed shapes LiteRT plans memory and threads in advance."""
     image = keras.Input(
         model.input_shape[1:], batch_size=1, dtype="float32" if quantised else "uint8", name=INPUT_NAME
     )
-    # The converter quantises from the first float tensor on: an int8 model has no cast before it.
+    # The converter quantises from the first float tensor on, so an int8 model must not start with a cast.
     body = after_grey_levels(model) if quantised else model
     return keras.Model(image, body(image), name=model.name)

@@ -1,10 +1,10 @@
-"""`fracture-edge export --verify`: whether exported files are still what the manifest says, and still good."""
+"""Verification of exported files against their manifest, `fracture-edge export --verify`."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from export.jobs import StepError, run_step, working_folder
-from export.manifest import stale
+from export.manifest import stale_reason
 from export.options import CALIBRATION_IMAGES, Outcome
 from export.recipes import Budget, load_budgets
 from export.results import Prepared
@@ -17,35 +17,37 @@ from train.lock import alone
 def verify(
     folder: Path, *, data: Path | None = None, budgets: Mapping[str, Budget] | None = None
 ) -> list[Outcome]:
-    """Check every file of a manifest again: checksums, source, and the gate's figures by running it.
+    """Check every accepted file of a manifest again: its checksum, its source, and the gate by running it.
 
     Args:
-        folder: ``artifacts/<model>``.
-        data: The data folder, where it is not the one of the training run any more.
-        budgets: By precision, and ``compressed``; the shipped ones when ``None``.
+        folder: Folder of the model, ``artifacts/<model>``.
+        data: Path of the data folder if it has moved since training.
+        budgets: Budgets by precision, and by ``compressed``; the shipped ones if ``None``.
 
     Returns:
-        An outcome for each accepted file; a reason says what does not hold.
+        An outcome for each accepted file, with the reason if the check fails.
 
     Raises:
-        FractureEdgeError: No model or no manifest there, or its data cannot be read.
+        FractureEdgeError: The folder has no model or no exported files, or the data cannot be read.
     """
     record, manifest = read_record(folder), read_manifest(folder)
     files = {file: entry for file, entry in manifest.files.items() if not entry.broken}
     if not files:
-        raise FractureEdgeError(f"{folder}: nothing exported here; `fracture-edge export {folder.name}` does")
-    reasons = {file: stale(folder, file, entry) for file, entry in files.items()}
+        raise FractureEdgeError(
+            f"{folder}: no exported files here; `fracture-edge export {folder.name}` makes them"
+        )
+    reasons = {file: stale_reason(folder, file, entry) for file, entry in files.items()}
     with alone(folder), working_folder(folder.parent, folder.name) as work:
-        # The first entry with a calibration knows its images; float32 is compared on those too.
-        drawn = next((entry.calibration for entry in files.values() if entry.calibration), None)
+        # The first entry with a calibration records its images; float32 files are compared on those too.
+        calibration = next((entry.calibration for entry in files.values() if entry.calibration), None)
         prepared, _ = run_step(
             "prepare",
             {
                 "folder": str(folder),
                 "work": str(work),
                 "data": str(data) if data else None,
-                "calibration_images": drawn.images if drawn else CALIBRATION_IMAGES,
-                "seed": drawn.seed if drawn else 0,
+                "calibration_images": calibration.images if calibration else CALIBRATION_IMAGES,
+                "seed": calibration.seed if calibration else 0,
                 "compression": None,
                 "training": False,
             },
@@ -69,7 +71,7 @@ def _compared_again(
 ) -> str:
     arguments = {
         "work": str(work),
-        "recipe": entry.recipe,
+        "format_name": entry.recipe,
         "file": str(path),
         "labels": prepared.labels,
         "groups": prepared.groups,

@@ -65,7 +65,7 @@ class PeakMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compression:
-    """Compression of a network before export, see `export.compression.compress.compressed`.
+    """Compression of a network before export, see `export.compression.compress.compress`.
 
     Attributes:
         rank: Rank of the factorised dense layers.

@@ -10,24 +10,24 @@ from export.compression.prune_and_cluster import FineTuning, cluster, prune
 from export.keras_passes.factorise import factorise
 from train.export_record import Compression
 
-#: Training images whose sums decide the directions that `export.keras_passes.factorise` keeps.
+#: Number of training images for the principal directions of `export.keras_passes.factorise`.
 FACTORISE_IMAGES = 1024
 
 
-def compressed(
+def compress(
     model: keras.Model, pixels: npt.NDArray[np.uint8], labels: Sequence[int], compression: Compression
 ) -> keras.Model:
-    """Factorise, prune and cluster a network, as far as each is asked for.
+    """Factorise, prune and cluster a model, each only if it is requested.
 
     Args:
         model: Model as saved by training; not changed.
         pixels: Training images, uint8 [N, H, W, 1].
-        labels: Labels of these, 0 or 1.
-        compression: What to do; see `export.keras_passes.factorise.factorise`,
+        labels: Labels of the training images, 0 or 1, [N].
+        compression: Requested operations and their parameters, see `export.keras_passes.factorise.factorise`,
             `export.compression.prune_and_cluster.prune` and `cluster`.
 
     Returns:
-        The new network.
+        The compressed model.
     """
     if compression.rank is not None:
         rows = np.sort(np.random.default_rng(compression.seed).permutation(len(pixels))[:FACTORISE_IMAGES])

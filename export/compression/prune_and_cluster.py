@@ -1,8 +1,8 @@
-"""Pruning and weight clustering: kernels that compress well, with a short fine-tuning.
+"""Prune or cluster the weights of a model and fine-tune it briefly.
 
-Neither makes a file smaller by itself, nor a runtime faster: zeros and repeated values are stored like any others.
-They count after gzip, for a download or a packed file system. Sources: Zhu and Gupta, "To prune, or not to prune"
-(2017); Han et al., "Deep Compression" (ICLR 2016), section 3.
+Neither makes the file smaller or inference faster by itself: zeros and repeated values are stored like any others.
+They reduce the size after gzip, for a download or a compressed file system. Sources: Zhu and Gupta, "To prune, or
+not to prune" (2017); Han et al., "Deep Compression" (ICLR 2016), section 3.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,25 +20,26 @@ from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
 from train.data.batches import class_weights
 
-#: Smaller kernels are left alone: they weigh nothing.
+#: Minimum number of weights of a kernel that is compressed; smaller ones hardly contribute to the size.
 FEWEST_WEIGHTS = 1000
-#: Weights that the centroids of a kernel are fitted to.
+#: Number of weights sampled from a kernel to fit its centroids.
 _SAMPLE = 100_000
-#: tfmot counts the weights to keep in float32, which rounds large kernels by a few.
+#: Tolerance of the reached sparsity: tfmot computes the number of weights to keep in float32, which is off by a
+#: few for large kernels.
 _FLOAT32_STEP = 2.0**-22
 
 
 @dataclass(frozen=True, slots=True)
 class FineTuning:
-    """On what and how a network is trained further.
+    """Data and parameters of fine-tuning.
 
     Attributes:
         pixels: Images of the training split, uint8 [N, H, W, 1].
-        labels: 0 or 1, N of them.
-        epochs: At least 1.
-        batch_size: Images at once.
-        learning_rate: Of Adam.
-        seed: Of order, dropout and whatever else is drawn.
+        labels: Labels, 0 or 1, [N].
+        epochs: Number of epochs, at least 1.
+        batch_size: Number of images in a batch.
+        learning_rate: Learning rate of Adam.
+        seed: Random seed for shuffling, dropout and other sampling.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -53,21 +54,21 @@ def prune(model: keras.Model, sparsity: float, tuning: FineTuning) -> keras.Mode
     """Set the smallest weights of each large kernel to zero and fine-tune the others.
 
     Args:
-        model: From ``image`` uint8 [N, H, W, 1] to ``probability`` [N, 1]; not changed.
+        model: Model from ``image`` uint8 [N, H, W, 1] to ``probability`` [N, 1]; not changed.
         sparsity: Share of zeros in each kernel of `compressible_layers`, above 0 and below 1.
-        tuning: How the others are fine-tuned.
+        tuning: Data and parameters of fine-tuning.
 
     Returns:
         A new model.
 
     Raises:
-        FractureEdgeError: A sparsity out of range, no kernel to prune, fine-tuning that diverged, or a kernel that
-            did not reach the sparsity.
+        FractureEdgeError: The sparsity is out of range, there is no kernel to prune, fine-tuning diverged, or a
+            kernel did not reach the sparsity.
     """
     if not 0 < sparsity < 1:
         raise FractureEdgeError(f"sparsity {sparsity}: give a share above 0 and below 1, such as 0.8")
-    # One decision at the first step, kept from then on: each further one would sort all weights again. With
-    # tfmot's own frequency of 100 steps a short fine-tuning prunes nothing at all.
+    # The weights are selected once, at the first step: each further selection would sort all weights again. With
+    # tfmot's default frequency of 100 steps a short fine-tuning prunes nothing at all.
     schedule = tfmot.sparsity.keras.ConstantSparsity(sparsity, begin_step=0, end_step=1, frequency=1)
     pruned = _compress(
         model,
@@ -89,31 +90,32 @@ def prune(model: keras.Model, sparsity: float, tuning: FineTuning) -> keras.Mode
 
 
 def cluster(model: keras.Model, clusters: int, tuning: FineTuning) -> keras.Model:
-    """Let each large kernel have few different values, and fine-tune those.
+    """Restrict each large kernel to a few distinct values and fine-tune these.
 
-    tfmot compares every weight with every value at every step: for 16 values that takes some 150 bytes a weight,
-    6 GB for the custom CNN. Factorise that first.
+    tfmot compares every weight with every value at every step: for 16 values that takes about 150 bytes per
+    weight, 6 GB for the custom CNN. Factorise the custom CNN first.
 
     Args:
-        model: From ``image`` uint8 [N, H, W, 1] to ``probability`` [N, 1]; not changed.
-        clusters: Most different values of each kernel of `compressible_layers`, 2 to 256. The zeros of a pruned
-            kernel become one value near zero.
-        tuning: How they are fine-tuned; its seed is that of the first values too.
+        model: Model from ``image`` uint8 [N, H, W, 1] to ``probability`` [N, 1]; not changed.
+        clusters: Maximum number of distinct values in each kernel of `compressible_layers`, 2 to 256. The zeros of
+        a
+            pruned kernel become one value near zero.
+        tuning: Data and parameters of fine-tuning; its seed is also used for the initial values.
 
     Returns:
         A new model.
 
     Raises:
-        FractureEdgeError: A number out of range, no kernel to cluster, fine-tuning that diverged, or a kernel with
-            more values.
+        FractureEdgeError: The number is out of range, there is no kernel to cluster, fine-tuning diverged, or a
+            kernel has more distinct values.
     """
     if not 2 <= clusters <= 256:
         raise FractureEdgeError(f"{clusters} clusters: give 2 to 256, such as 16")
 
     def wrap(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
         kernel, *others = layer.get_weights()
-        # tfmot draws its first values among the weights and leaves them there but for fine-tuning. Drawn among
-        # weights that have `clusters` different values, they are these.
+        # tfmot samples its initial values from the weights, and only fine-tuning changes them. If the weights have
+        # exactly `clusters` distinct values, these become the initial values.
         layer.set_weights([_nearest(kernel, _centroids(kernel, clusters, tuning.seed)), *others])
         return tfmot.clustering.keras.cluster_weights(layer, clusters)
 
@@ -132,10 +134,10 @@ def cluster(model: keras.Model, clusters: int, tuning: FineTuning) -> keras.Mode
 
 
 def compressible_layers(model: keras.Model) -> list[str]:
-    """Names of the Conv2D and Dense layers worth compressing.
+    """Return the names of the Conv2D and Dense layers worth compressing.
 
-    Not those with few weights, not depthwise convolutions, whose few weights all count, and not those with one
-    output, which are log-odds.
+    Excluded are layers with few weights, depthwise convolutions, whose few weights all matter, and layers with one
+    output, which compute log-odds.
     """
     return [
         layer.name
@@ -153,10 +155,16 @@ def fine_tune(
     what: str,
     callbacks: Sequence[tf_keras.callbacks.Callback] = (),
 ) -> None:
-    """Train a tf_keras network in place, with class weights; says on stderr how it goes.
+    """Train a tf_keras model in place with class weights; print the progress to stderr.
+
+    Args:
+        network: Model to train; changed in place.
+        tuning: Data and parameters of fine-tuning.
+        what: Name of the operation in messages.
+        callbacks: Additional callbacks.
 
     Raises:
-        FractureEdgeError: The loss was no number.
+        FractureEdgeError: The loss or a weight is NaN or infinite.
     """
 
     def report_epoch(epoch: int, logs: dict[str, float]) -> None:
@@ -178,13 +186,13 @@ def fine_tune(
         ],
         verbose=0,
     )
-    numbers = np.isfinite(history.history["loss"]).all()
-    if not numbers or not all(np.isfinite(weight).all() for weight in network.get_weights()):
+    finite = np.isfinite(history.history["loss"]).all()
+    if not finite or not all(np.isfinite(weight).all() for weight in network.get_weights()):
         raise FractureEdgeError(f"{what}: fine-tuning diverged; a smaller learning rate may help")
 
 
-def freeze_norms(network: tf_keras.Model) -> None:
-    """Keep scale and statistics of all norms: those taken with dropout do not fit (`train.trainer.batch_norm`)."""
+def freeze_batch_norms(network: tf_keras.Model) -> None:
+    """Freeze all batch norms: statistics taken with dropout do not fit (`train.trainer.batch_norm`)."""
     for layer in network.layers:
         if isinstance(layer, tf_keras.layers.BatchNormalization):
             layer.trainable = False
@@ -199,7 +207,7 @@ def _compress(
     what: str,
     callbacks: Sequence[tf_keras.callbacks.Callback] = (),
 ) -> keras.Model:
-    """To the twin, its compressible layers wrapped, fine-tuned, stripped, and back."""
+    """Fine-tune the tf_keras twin with its compressible layers wrapped, and copy the result back to Keras 3."""
     names = compressible_layers(model)
     if not names:
         raise FractureEdgeError(f"{model.name}: no kernel of {FEWEST_WEIGHTS} weights or more to compress")
@@ -207,7 +215,7 @@ def _compress(
     some = tuning.pixels[:8]
     twin = to_twin(model)
     check_twin(model, twin, some)
-    freeze_norms(twin)
+    freeze_batch_norms(twin)
     wrapped = tf_keras.models.clone_model(
         twin, clone_function=lambda layer: wrap(layer) if layer.name in names else layer
     )
@@ -219,7 +227,7 @@ def _compress(
 
 
 def _centroids(kernel: npt.NDArray[np.float32], clusters: int, seed: int) -> npt.NDArray[np.float32]:
-    """The values that stand best for the weights in the least-squares sense, ascending."""
+    """Compute the k-means centroids of a sample of the weights, ascending."""
     weights = kernel.ravel()[np.random.default_rng(seed).integers(kernel.size, size=_SAMPLE)]
     count = min(clusters, len(np.unique(weights)))
     fitted = KMeans(count, n_init=1, random_state=seed).fit(weights[:, np.newaxis])
@@ -227,5 +235,5 @@ def _centroids(kernel: npt.NDArray[np.float32], clusters: int, seed: int) -> npt
 
 
 def _nearest(kernel: npt.NDArray[np.float32], values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Each weight replaced by the nearest of the ascending `values`."""
+    """Replace each weight by the nearest of the ascending `values`."""
     return values[np.searchsorted((values[1:] + values[:-1]) / 2, kernel)]

@@ -1,7 +1,7 @@
-"""Quantisation-aware training: fine-tuning that feels the rounding of int8, and the TFLite file of it.
+"""Quantisation-aware training: fine-tune with simulated int8 rounding and convert to TFLite.
 
-After Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"
-(CVPR 2018), by tensorflow-model-optimization on the tf_keras twin.
+Method of Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference" (CVPR 2018), as implemented by tensorflow-model-optimization, applied to the tf_keras twin.
 """
 
 import contextlib
@@ -16,65 +16,67 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
-from export.compression.prune_and_cluster import FineTuning, fine_tune, freeze_norms
+from export.compression.prune_and_cluster import FineTuning, fine_tune, freeze_batch_norms
 from export.compression.tf_keras_twin import check_twin, to_twin
 from export.keras_passes.fold_batch_norms import follows_linear, layer_inputs
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import INPUT_NAME
 
-#: Images that the first ranges of the activations are taken from.
+#: Number of images for the initial ranges of the activations.
 _RANGE_IMAGES = 128
-#: Names of the variables, without ``_min`` and ``_max``, that hold the range of what a layer answers.
+#: Names, without ``_min`` and ``_max``, of the variables that hold the range of a layer's output.
 _RANGES = ("output", "post_activation", "quantize_layer")
 
 
 def quantisation_aware(model: keras.Model, tuning: FineTuning) -> bytes:
-    """Fine-tune `model` with int8 rounding and convert it.
+    """Fine-tune `model` with simulated int8 rounding and convert it to TFLite.
 
-    Everything between the normalised image and the last features is int8. The log-odds and the probability, which
-    have one channel, stay float32: in 8 bits a probability could take 256 values only.
+    All layers between the normalised image and the last features are int8. The log-odds and the probability, which
+    have one channel, stay float32: in 8 bits a probability could take only 256 values.
 
     Args:
-        model: From ``image`` uint8 [N, H, W, 1] to ``probability`` [N, 1]; not changed. The custom CNN after
-            `export.keras_passes.fold_batch_norms`.
-        tuning: How; its seed also draws the images for the first ranges.
+        model: Model from ``image`` uint8 [N, H, W, 1] to ``probability`` [N, 1]; not changed. The custom CNN must
+            have passed `export.keras_passes.fold_batch_norms`.
+        tuning: Data and parameters of fine-tuning; its seed also samples the images for the initial ranges.
 
     Returns:
-        A TFLite file: grey levels 0 to 255 as float32 [1, H, W, 1] in, P(fractured) float32 [1, 1] out.
+        Content of a TFLite file with input grey levels 0 to 255, float32 [1, H, W, 1], and output P(fractured),
+        float32 [1, 1].
 
     Raises:
-        FractureEdgeError: A norm that does not follow a convolution, another layer that
-            tensorflow-model-optimization refuses, or fine-tuning that diverged.
+        FractureEdgeError: A batch norm does not follow a convolution, tensorflow-model-optimization does not
+        support
+            a layer, or fine-tuning diverged.
     """
-    _refuse_loose_norms(model)
+    _refuse_unfused_batch_norms(model)
     tf_keras.utils.set_random_seed(tuning.seed)
     twin = to_twin(model)
     check_twin(model, twin, tuning.pixels[:8])
-    freeze_norms(twin)
+    freeze_batch_norms(twin)
     normalised = twin.get_layer("normalise").output
-    # Without `grey_levels`, which only makes bytes float32.
+    # Without `grey_levels`, which only converts bytes to float32.
     front = tf_keras.Model(twin.get_layer("grey_levels").output, normalised, name="front")
     body = tf_keras.Model(normalised, twin.output, name="probability")
     quantised = _quantise(body)
-    drawn = np.sort(np.random.default_rng(tuning.seed).permutation(len(tuning.pixels))[:_RANGE_IMAGES])
-    _set_ranges(quantised, twin, tuning.pixels[drawn])
+    sampled = np.sort(np.random.default_rng(tuning.seed).permutation(len(tuning.pixels))[:_RANGE_IMAGES])
+    _set_ranges(quantised, twin, tuning.pixels[sampled])
     shape = model.input_shape[1:]
     fine_tune(_joined(front, quantised, shape, None), tuning, what="quantisation-aware training")
     converter = tf.lite.TFLiteConverter.from_keras_model(_joined(front, quantised, shape, 1))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    # The converter tells on stdout where it saves what, and misses statistics that are in the graph itself.
+    # The converter prints its temporary paths to stdout, and warns of missing statistics that are in the graph.
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
         return bytes(converter.convert())
 
 
-def _refuse_loose_norms(model: keras.Model) -> None:
+def _refuse_unfused_batch_norms(model: keras.Model) -> None:
     inputs = layer_inputs(model)
     for layer in model.layers:
-        norm = isinstance(layer, keras.layers.BatchNormalization)
-        if norm and not follows_linear(model, inputs[layer.name][0]):
+        batch_norm = isinstance(layer, keras.layers.BatchNormalization)
+        if batch_norm and not follows_linear(model, inputs[layer.name][0]):
             raise FractureEdgeError(
-                f"{model.name}: norm '{layer.name}' does not follow a convolution directly; quantisation-aware "
-                "training needs it folded, or use int8 without it where it cannot be"
+                f"{model.name}: batch norm '{layer.name}' does not directly follow a convolution; "
+                "quantisation-aware training needs it folded; where it cannot be, use int8 without such training"
             )
 
 
@@ -95,9 +97,10 @@ def _quantise(body: tf_keras.Model) -> tf_keras.Model:
 
 
 def _set_ranges(quantised: tf_keras.Model, twin: tf_keras.Model, pixels: npt.NDArray[np.uint8]) -> None:
-    """Start the ranges of the activations from what real images give.
+    """Initialise the ranges of the activations from real images.
 
-    tfmot starts all at -6 to 6 and moves them by a thousandth a step, too slowly for a short fine-tuning.
+    tfmot initialises all ranges to -6 to 6 and moves them by a thousandth per step, too slowly for a short
+    fine-tuning.
     """
     variables: dict[str, dict[str, Any]] = {}
     for layer in quantised.layers:

@@ -1,7 +1,7 @@
-"""The same network in tf_keras, and back.
+"""Convert a Keras 3 model to an equal tf_keras model, its twin, and copy the weights back.
 
-tensorflow-model-optimization works on the legacy library tf_keras only; the networks are of Keras 3. A twin has
-the same layers under the same names with the same weights.
+tensorflow-model-optimization supports only the legacy library tf_keras, but the models are Keras 3 models. A twin
+has the same layers with the same names and weights.
 """
 
 from types import MappingProxyType
@@ -15,12 +15,13 @@ import tf_keras
 from export.keras_passes.fold_batch_norms import layer_inputs
 from fracture_edge.errors import FractureEdgeError
 
-#: Most that the probabilities of a network and its twin may differ: rounding, in another order of operations.
+#: Largest allowed difference between the probabilities of a model and its twin: rounding, as operations are
+#: ordered differently.
 TOLERANCE = 1e-5
 
 _CONVOLUTION = ("kernel_size", "strides", "padding", "dilation_rate", "activation", "use_bias")
 _POOLING = ("pool_size", "strides", "padding")
-#: What of a layer's configuration makes what it computes; both libraries use the same names for it.
+#: Configuration keys that determine what a layer computes, by class; both libraries use the same names.
 _KEPT: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {
         "Activation": ("activation",),
@@ -51,13 +52,13 @@ def to_twin(model: keras.Model) -> tf_keras.Model:
     """Build the tf_keras twin of `model`.
 
     Args:
-        model: From ``image`` uint8 [N, H, W, 1] to ``probability`` [N, 1], each layer used once.
+        model: Model from ``image`` uint8 [N, H, W, 1] to ``probability`` [N, 1] that uses each layer once.
 
     Returns:
-        A functional model in float32 with layers, names and weights of `model`.
+        A functional float32 model with the layers, names and weights of `model`.
 
     Raises:
-        FractureEdgeError: A layer of a class that is not known here.
+        FractureEdgeError: The class of a layer is not supported.
     """
     inputs = layer_inputs(model)
     tensors: dict[str, Any] = {}
@@ -84,11 +85,11 @@ def _twin_of(layer: keras.layers.Layer) -> tf_keras.layers.Layer:
 
 
 def from_twin(twin: tf_keras.Model, model: keras.Model) -> keras.Model:
-    """Move the weights of `twin` back into Keras 3.
+    """Copy the weights of `twin` into a Keras 3 model.
 
     Args:
-        twin: As built by `to_twin`, its weights changed since.
-        model: What it was built from; not changed.
+        twin: Model built by `to_twin`, possibly with changed weights.
+        model: Model that `twin` was built from; not changed.
 
     Returns:
         A clone of `model` with the weights of `twin`.
@@ -100,24 +101,24 @@ def from_twin(twin: tf_keras.Model, model: keras.Model) -> keras.Model:
 
 
 def check_twin(model: keras.Model, twin: tf_keras.Model, pixels: npt.NDArray[np.uint8]) -> float:
-    """Compare the answers of both: after `to_twin`, and after `from_twin`.
+    """Compare the predictions of a model and its twin, to check `to_twin` or `from_twin`.
 
     Args:
-        model: Of Keras 3.
-        twin: Of tf_keras.
+        model: Keras 3 model.
+        twin: tf_keras model.
         pixels: A few images, uint8 [N, H, W, 1].
 
     Returns:
         The largest absolute difference of probability.
 
     Raises:
-        FractureEdgeError: It is above `TOLERANCE`, or no number.
+        FractureEdgeError: The difference exceeds `TOLERANCE` or is NaN.
     """
     here, there = (np.asarray(network(pixels, training=False), np.float64) for network in (model, twin))
     difference = float(np.abs(here - there).max())
     if not difference <= TOLERANCE:
         raise FractureEdgeError(
             f"{model.name} and its tf_keras twin differ by {difference:.1e} in probability, more than "
-            f"{TOLERANCE:.0e}: weights were not moved rightly, or the network's log-odds are no numbers"
+            f"{TOLERANCE:.0e}: weights were not copied correctly, or the model's log-odds are NaN"
         )
     return difference

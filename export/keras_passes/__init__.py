@@ -1,1 +1,1 @@
-"""Rewrites of a Keras model before conversion, and of the bias after it."""
+"""Passes that rewrite a Keras model for export."""

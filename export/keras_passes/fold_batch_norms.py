@@ -1,9 +1,9 @@
-"""Batch norms that no converter fuses, folded exactly into the layer that follows.
+"""Fold batch norms that follow an activation into the next layer, which no converter does.
 
-Converters fold a norm into the convolution in front of it. Where an activation stands between the two, as in
-Conv(relu) - BatchNorm, they cannot, and int8 then quantises the norm as a multiplication and an addition of its
-own. The next convolution or Dense layer is linear and takes it up without approximation: with
-y = s x + t, W y + b = (W s) x + (b + W t).
+Converters fold a batch norm into the convolution before it. With an activation between the two, as in
+Conv(relu) - BatchNorm, they cannot, and int8 then quantises the batch norm as a separate multiplication and
+addition. The next convolution or Dense layer is linear and can absorb it exactly: with y = s x + t,
+W y + b = (W s) x + (b + W t).
 """
 
 from collections.abc import Iterator
@@ -19,20 +19,20 @@ from fracture_edge.errors import FractureEdgeError
 _Floats = npt.NDArray[np.floating[Any]]
 
 
-def fold_norms(model: keras.Model) -> keras.Model:
-    """Fold every batch norm that stands behind an activation into the next Conv2D or Dense layer.
+def fold_batch_norms(model: keras.Model) -> keras.Model:
+    """Fold every batch norm that follows an activation into the next Conv2D or Dense layer.
 
-    Between the two may lie Dropout, Flatten and MaxPooling2D, the last only if the norm's scale is negative in
-    no channel: only then is the largest of the scaled values the scaled largest. A Conv2D must have 'valid'
-    padding: padded zeros would have to be shifted too. A norm for which this does not hold stays as it is, and
-    so does one directly behind a linear convolution or Dense layer, which the converters fold themselves.
+    Dropout, Flatten and MaxPooling2D may lie between the two. MaxPooling2D is allowed only if no channel has a
+    negative scale, since only then scaling and taking the maximum commute. A Conv2D must have 'valid' padding,
+    because padded zeros would have to be shifted too. Other batch norms are kept, and so are those directly after
+    a linear convolution or Dense layer, which the converters fold themselves.
 
     Args:
-        model: From ``image`` uint8 [N, H, W, 1] to ``probability`` [N, 1].
+        model: Model from ``image`` uint8 [N, H, W, 1] to ``probability`` [N, 1].
 
     Returns:
-        A new model with the same layer names, without the folded norms and without Dropout, equal to `model` but
-        for rounding; `model` itself where there is nothing to fold.
+        A new model with the same layer names, without the folded batch norms and without Dropout, whose
+        predictions equal those of `model` except for rounding; `model` itself if there is nothing to fold.
     """
     targets = _targets(model)
     if not targets:
@@ -47,20 +47,20 @@ def fold_norms(model: keras.Model) -> keras.Model:
         return arguments[0] if layer.name in removed else layer(*arguments, **options)
 
     folded = keras.models.clone_model(model, clone_function=clone, call_function=call)
-    norm_of = {target: norm for norm, target in targets.items()}
+    batch_norm_of = {target: batch_norm for batch_norm, target in targets.items()}
     for layer in folded.layers:
         weights = model.get_layer(layer.name).get_weights()
-        if layer.name in norm_of:
-            weights = _fold(weights, *_scale_and_shift(model.get_layer(norm_of[layer.name])))
+        if layer.name in batch_norm_of:
+            weights = _fold(weights, *_scale_and_shift(model.get_layer(batch_norm_of[layer.name])))
         layer.set_weights(weights)
     return folded
 
 
 def layer_inputs(model: keras.Model) -> dict[str, list[str]]:
-    """Names of the layers whose outputs each layer of `model` takes, in the order of its arguments.
+    """Return the names of the input layers of each layer, in the order of its arguments.
 
     Raises:
-        FractureEdgeError: A layer is used twice.
+        FractureEdgeError: A layer is used more than once.
     """
     found = {}
     for entry in model.get_config()["layers"]:
@@ -80,33 +80,35 @@ def _sources(argument: Any) -> Iterator[str]:
 
 
 def _targets(model: keras.Model) -> dict[str, str]:
-    """For each norm that can be folded, the layer that takes it up."""
+    """Map the name of each batch norm that can be folded to that of the layer it is folded into."""
     inputs = layer_inputs(model)
     following: dict[str, list[str]] = {name: [] for name in inputs}
     for name, sources in inputs.items():
         for source in sources:
             following[source].append(name)
     found = {}
-    for norm in model.layers:
-        if not isinstance(norm, layers.BatchNormalization) or follows_linear(model, inputs[norm.name][0]):
+    for batch_norm in model.layers:
+        if not isinstance(batch_norm, layers.BatchNormalization) or follows_linear(
+            model, inputs[batch_norm.name][0]
+        ):
             continue
-        target = _target(model, norm, following)
+        target = _target(model, batch_norm, following)
         if target is not None:
-            found[norm.name] = target
+            found[batch_norm.name] = target
     return found
 
 
 def follows_linear(model: keras.Model, source: str) -> bool:
-    """Whether `source` is a convolution or Dense layer without activation: what follows can be fused into it."""
+    """Return whether `source` is a convolution or Dense layer without activation: converters fuse what follows."""
     layer = model.get_layer(source)
     linear = isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D | layers.Dense)
     return linear and layer.activation is keras.activations.linear
 
 
-def _target(model: keras.Model, norm: layers.Layer, following: dict[str, list[str]]) -> str | None:
-    ascending = bool((_scale_and_shift(norm)[0] >= 0).all())
-    layer = norm
-    # A value that is also used elsewhere, or answered, must keep its norm.
+def _target(model: keras.Model, batch_norm: layers.Layer, following: dict[str, list[str]]) -> str | None:
+    ascending = bool((_scale_and_shift(batch_norm)[0] >= 0).all())
+    layer = batch_norm
+    # The batch norm must be kept if its output is also used elsewhere or is an output of the model.
     while len(following[layer.name]) == 1 and all(layer.output is not output for output in model.outputs):
         layer = model.get_layer(following[layer.name][0])
         match layer:
@@ -124,18 +126,18 @@ def _target(model: keras.Model, norm: layers.Layer, following: dict[str, list[st
     return None
 
 
-def _scale_and_shift(norm: layers.BatchNormalization) -> tuple[_Floats, _Floats]:
-    """The norm at inference as y = scale * x + shift, float64 [channels] each."""
-    weights = dict(zip((weight.name for weight in norm.weights), norm.get_weights(), strict=True))
-    deviation = np.sqrt(weights["moving_variance"].astype(np.float64) + norm.epsilon)
+def _scale_and_shift(batch_norm: layers.BatchNormalization) -> tuple[_Floats, _Floats]:
+    """Return scale and shift of a batch norm at inference, y = scale * x + shift, float64 [channels] each."""
+    weights = dict(zip((weight.name for weight in batch_norm.weights), batch_norm.get_weights(), strict=True))
+    deviation = np.sqrt(weights["moving_variance"].astype(np.float64) + batch_norm.epsilon)
     scale = weights.get("gamma", 1.0) / deviation
     return scale, weights.get("beta", 0.0) - weights["moving_mean"] * scale
 
 
 def _fold(weights: list[_Floats], scale: _Floats, shift: _Floats) -> list[_Floats]:
-    """Kernel and bias of a layer that takes what the norm took, [..., in, out] and [out]."""
+    """Return kernel [..., in, out] and bias [out] of a layer with the batch norm before it folded in."""
     kernel, bias = weights[0], weights[1] if len(weights) > 1 else 0.0
-    # Flatten puts the channels of one position after those of the other.
+    # Flatten places the channels of one position after those of the previous position.
     positions = kernel.shape[-2] // len(scale)
     scale, shift = np.tile(scale, positions), np.tile(shift, positions)
     moved = (shift @ kernel).reshape(-1, kernel.shape[-1]).sum(axis=0)

@@ -1,12 +1,12 @@
-"""A heat map as second output of the graph: the network's own cells, or Grad-CAM in closed form.
+"""Add a heat map as second output of the graph: the network's cells, or Grad-CAM in closed form.
 
-A network with ``cells`` (see `train.architectures`) says itself, cell by cell, how likely a fracture is there.
+A network with a layer ``cells`` (see `train.architectures`) predicts the probability of a fracture for each cell.
 
-For the others it is Grad-CAM (Selvaraju et al., ICCV 2017), which weighs the channels of the last feature map
-with the gradient of the log-odds, averaged over all positions. Behind that map these networks only pool, multiply
-by matrices and apply ReLU, so that gradient can be written down: it is constant, or with a hidden layer a sum over
-its active units. The device needs no backward pass. The map is divided by its maximum in the end, so the sum over
-positions does in place of the average.
+For other networks the heat map is Grad-CAM (Selvaraju et al., ICCV 2017), which weights the channels of the last
+feature map by the gradient of the log-odds, averaged over all positions. After that map these networks only pool,
+multiply by matrices and apply ReLU, so the gradient has a closed form: it is constant, or with a hidden layer a
+sum over its active units. The device needs no backward pass. Since the map is divided by its maximum in the end,
+the sum over positions can replace the average.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from keras import activations, layers, ops
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import HEATMAP_NAME, OUTPUT_NAME
 
-#: Name of the layer of one logit per cell.
+#: Name of the layer with one logit per cell.
 CELLS = "cells"
 
 _Matrix = npt.NDArray[np.floating[Any]]
@@ -28,19 +28,19 @@ _Producers = Mapping[int, layers.Layer]
 
 
 def with_heatmap(model: keras.Model) -> keras.Model:
-    """Add the heat map to a classifier. All layers are shared; what it needs of the head's weights is copied.
+    """Add the heat map to a classifier. The layers are shared; weights of the head are copied into constants.
 
     Args:
-        model: From ``image`` to ``probability`` [N, 1]: an architecture of `train.architectures`, also with its
-            batch norms folded or its hidden layer factorised.
+        model: Model from ``image`` to ``probability`` [N, 1]: an architecture of `train.architectures`, also with
+            batch norms folded or the hidden layer factorised.
 
     Returns:
         A model from the same input to a dictionary of ``probability``, unchanged, and ``heatmap`` float32
-        [N, h, w] in 0 to 1, as large as the map of cells or the feature map that the head receives: the evidence
-        for a fracture at each position over the largest; 0 everywhere where nothing speaks for one.
+        [N, h, w], 0 to 1, of the size of the cells or of the last feature map: the evidence for a fracture at each
+        position divided by the maximum; 0 everywhere if no position has positive evidence.
 
     Raises:
-        FractureEdgeError: The head has a layer or an activation whose gradient is not known here.
+        FractureEdgeError: The head contains a layer or an activation without a known gradient.
     """
     cells = next((layer.output for layer in model.layers if layer.name == CELLS), None)
     if cells is not None:
@@ -48,7 +48,7 @@ def with_heatmap(model: keras.Model) -> keras.Model:
     producers = {id(layer.output): layer for layer in model.layers}
     last = producers.get(id(model.output))
     if not isinstance(last, layers.Dense) or last.activation is not activations.sigmoid:
-        raise _not_understood(last)
+        raise _unsupported(last)
     features, weights = _channel_weights(producers, last.input, None, _array(last.kernel).T)
     return _with_map(model, ops.maximum(_weighted_sum(features, weights), 0.0))
 
@@ -61,16 +61,16 @@ def _with_map(model: keras.Model, evidence: keras.KerasTensor) -> keras.Model:
 def _channel_weights(
     producers: _Producers, tensor: keras.KerasTensor, units: keras.KerasTensor | None, matrix: _Matrix
 ) -> tuple[keras.KerasTensor, Any]:
-    """Follow the gradient of the log-odds from a tensor of the head back to the feature map.
+    """Propagate the gradient of the log-odds from a tensor of the head back to the feature map.
 
     Args:
-        producers: The model's layers by the identity of their output.
-        tensor: [N, width]; its gradient is ``units @ matrix``.
-        units: The part of the gradient that depends on the image, [N, count]; ``None`` where none does.
-        matrix: The constant part, [count, width]; without `units` the count is 1.
+        producers: Layers of the model by the identity of their output.
+        tensor: Tensor of the head, [N, width]; its gradient is ``units @ matrix``.
+        units: Part of the gradient that depends on the image, [N, count]; ``None`` if the gradient is constant.
+        matrix: Constant part of the gradient, [count, width]; the count is 1 without `units`.
 
     Returns:
-        The feature map [N, h, w, K], and its gradient summed over positions, [N or 1, K].
+        The feature map [N, h, w, K] and its gradient summed over positions, [N or 1, K].
     """
     layer = producers.get(id(tensor))
     match layer:
@@ -87,7 +87,7 @@ def _channel_weights(
         case layers.Add():
             branches = [_channel_weights(producers, term, units, matrix) for term in layer.input]
             if len({id(features) for features, _ in branches}) > 1:
-                raise _not_understood(layer)
+                raise _unsupported(layer)
             return branches[0][0], sum(weights for _, weights in branches)
         case layers.Flatten():
             by_position = matrix.reshape(len(matrix), -1, layer.input.shape[-1])
@@ -95,20 +95,21 @@ def _channel_weights(
         case layers.GlobalAveragePooling2D():
             return layer.input, _product(units, matrix)
         case layers.GlobalMaxPooling2D():
-            # The gradient belongs to one position, and is the same at whichever: its sum is that of an average.
+            # The gradient is nonzero at one position only, and equal whichever it is: the sum over positions is
+            # the same as for average pooling.
             cells = producers.get(id(layer.input))
             if cells is None or not _is_linear_pointwise(cells):
-                raise _not_understood(cells)
+                raise _unsupported(cells)
             return cells.input, _product(units, matrix @ _array(cells.kernel)[0, 0].T)
         case _:
-            raise _not_understood(layer)
+            raise _unsupported(layer)
     return _channel_weights(producers, layer.input, units, matrix)
 
 
 def _weighted_sum(features: keras.KerasTensor, weights: Any) -> keras.KerasTensor:
-    """Sum over channels of [N, h, w, K] by weights [N or 1, K]: [N, h, w]."""
+    """Sum features [N, h, w, K] over channels with weights [N or 1, K]; returns [N, h, w]."""
     height, width, channels = features.shape[1:]
-    # In ONNX channels come first: there this transpose and the converter's own one cancel.
+    # ONNX is channels first: this transpose cancels with the one that the converter inserts.
     by_channel = ops.reshape(ops.transpose(features, (0, 3, 1, 2)), (-1, channels, height * width))
     return ops.reshape(ops.matmul(weights.reshape((-1, 1, channels)), by_channel), (-1, height, width))
 
@@ -134,6 +135,6 @@ def _array(variable: keras.Variable) -> _Matrix:
     return np.asarray(ops.convert_to_numpy(variable))
 
 
-def _not_understood(layer: layers.Layer | None) -> FractureEdgeError:
-    what = "what is in front of it" if layer is None else f"layer '{layer.name}' ({type(layer).__name__})"
+def _unsupported(layer: layers.Layer | None) -> FractureEdgeError:
+    what = "an unknown layer" if layer is None else f"layer '{layer.name}' ({type(layer).__name__})"
     return FractureEdgeError(f"no heat map for this network: {what} has no known gradient; export it without one")

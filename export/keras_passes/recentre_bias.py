@@ -1,9 +1,9 @@
-"""The last bias, moved so that a quantised file's mean answer is that of the float network again.
+"""Shift the output bias so that the quantised model's mean probability matches the float model's.
 
-What 8 bits shift adds up from layer to layer. TFLite's converter corrects none of it, and a threshold that was
-frozen for the float network then no longer lies where it should. The idea is that of bias correction (Nagel et
-al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, section 4.2), at the one
-place that every network has; `export.onnx_passes.bias_correction` does it layer by layer for ONNX.
+The shifts that int8 quantisation causes add up from layer to layer. TFLite's converter does not correct them, and
+a threshold that was chosen for the float model then no longer fits. The method is bias correction (Nagel et al.,
+"Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, section 4.2), applied to the
+output layer, which every network has; `export.onnx_passes.bias_correction` does it layer by layer for ONNX.
 """
 
 import os
@@ -20,47 +20,51 @@ from benchmarks.runtimes.runners import runner_of
 from train.evaluation.predict import predict
 
 _Floats = npt.NDArray[np.floating[Any]]
-#: Of probabilities: 8 bits answer 0 and 255/256 too, and the first has no log-odds.
+#: Distance from 0 and 1 to which probabilities are clipped: 8-bit outputs include 0, which has no log-odds.
 _EPSILON = 1e-7
-#: Of a shift, in log-odds: what no working file comes near.
+#: Largest shift that is searched, in log-odds; no working file comes near it.
 _LARGEST = 20.0
 
 
-def recentre(model: keras.Model, file: Path, images: npt.NDArray[np.uint8]) -> None:
-    """Take from the last bias of `model` what `file`, made of it, shifts; then it is to be converted again.
+def recentre_bias(model: keras.Model, file: Path, images: npt.NDArray[np.uint8]) -> None:
+    """Subtract from the output bias of `model` the shift of `file`; the model must then be converted again.
 
     Args:
-        model: Its last layer is a Dense one called ``probability``; changed in place.
-        file: With metadata of ours, for its runtime.
+        model: Model whose last layer is a Dense layer named ``probability``; changed in place.
+        file: Path of the quantised model file converted from `model`, with embedded metadata.
         images: Training images, uint8 [N, H, W, 1].
     """
     runner = runner_of(file, threads=os.cpu_count() or 1)
     found = runner.probabilities(images)
-    # The interpreter maps the file, which is about to be written again.
+    # The interpreter maps the file into memory, and the file is about to be overwritten.
     runner.close()
     layer = model.get_layer("probability")
-    # A heat map may be the model's other output.
+    # The model may have a heat map as second output.
     wanted = predict(keras.Model(model.input, layer.output), images)
     kernel, bias = layer.get_weights()
-    layer.set_weights([kernel, bias - np.float32(shift_of(wanted, found))])
+    layer.set_weights([kernel, bias - np.float32(log_odds_shift(wanted, found))])
 
 
-def shift_of(wanted: _Floats, found: _Floats) -> float:
-    """What has to be added to the log-odds of `wanted` for the mean probability of `found`.
+def log_odds_shift(reference: _Floats, quantised: _Floats) -> float:
+    """Compute the shift of the log-odds of `reference` that makes its mean probability equal that of `quantised`.
 
-    The mean of probabilities, not of log-odds: that of a file which answers in 8 bits has no log-odds at its ends.
+    The mean is over probabilities, not log-odds, because 8-bit outputs include 0, whose log-odds are infinite.
 
     Args:
-        wanted: P(fractured) from the float network, [N].
-        found: P(fractured) from the file on the same images, [N].
+        reference: P(fractured) from the float model, [N].
+        quantised: P(fractured) from the quantised file on the same images, [N].
+
+    Returns:
+        The shift in log-odds; 0 if no shift within 20 has that mean, as when all probabilities of `quantised` are
+        0 or all are 1.
     """
-    log_odds = logit(np.clip(np.asarray(wanted, np.float64), _EPSILON, 1 - _EPSILON))
-    mean = float(np.mean(found, dtype=np.float64))
+    log_odds = logit(np.clip(np.asarray(reference, np.float64), _EPSILON, 1 - _EPSILON))
+    mean = float(np.mean(quantised, dtype=np.float64))
 
     def surplus(shift: float) -> float:
         return float(expit(log_odds + shift).mean()) - mean
 
     if surplus(-_LARGEST) >= 0 or surplus(_LARGEST) <= 0:
-        # All answers are 0, or all are 1: no shift makes up for that.
+        # All probabilities are 0, or all are 1: no shift can correct that.
         return 0.0
     return float(brentq(surplus, -_LARGEST, _LARGEST))

@@ -1,1 +1,1 @@
-"""Rewrites of an ONNX graph."""
+"""Passes that rewrite an ONNX graph."""

@@ -1,9 +1,9 @@
-"""Biases that make up for what 8 bits shift: the mean of every channel becomes that of the float network again.
+"""Bias correction: restore the mean of every output channel that int8 quantisation has shifted.
 
-Rounding a kernel shifts what a channel gives by an amount that is much the same for all images, above all behind
-depthwise convolutions, whose kernels have few numbers. Such a shift can be taken off the bias for nothing (Nagel
-et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, section 4.2, with the
-means of calibration images in place of their closed form).
+Rounding a kernel shifts the output of a channel by nearly the same amount for all images, most of all in depthwise
+convolutions, whose kernels have few weights. Subtracting this shift from the bias costs nothing at inference
+(Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019, section 4.2,
+with means over calibration images in place of their closed form).
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from onnx import helper, numpy_helper
 from export.onnx_passes.graph import initializers, set_constant
 from fracture_edge.session import session_options
 
-#: Images that the means are taken of.
+#: Number of images for the channel means.
 IMAGES = 64
 
 _Floats = npt.NDArray[np.float64]
@@ -28,9 +28,9 @@ def correct_biases(model: onnx.ModelProto, source: Path, images: npt.NDArray[np.
     """Correct the biases of all quantised convolutions.
 
     Args:
-        model: A QDQ model with float biases, see `export.onnx_passes.storage.as_float_biases`; changed in place.
-        source: The float32 model that it was quantised from: its tensors have the same names.
-        images: Training images, uint8 [N, H, W, 1]; `IMAGES` of them are used.
+        model: QDQ model with float biases, see `export.onnx_passes.storage.as_float_biases`; changed in place.
+        source: Path of the float32 model that it was quantised from; its tensors have the same names.
+        images: Training images, uint8 [N, H, W, 1]; the first `IMAGES` are used.
     """
     images = images[:IMAGES]
     stored = initializers(model.graph)
@@ -42,23 +42,24 @@ def correct_biases(model: onnx.ModelProto, source: Path, images: npt.NDArray[np.
     float32 = onnx.load(source)
     before = _before_activation(float32)
     biases = {output: name for output, name in biases.items() if output in before}
-    # A bias that two layers share has no mean of its own.
+    # A bias shared by two layers cannot be corrected for both.
     names = list(biases.values())
     biases = {output: name for output, name in biases.items() if names.count(name) == 1}
     if not biases:
         return
-    wanted = _means(float32, [before[output] for output in biases], images)
-    # One after the other: a layer's correction changes what the next ones get.
+    wanted = _channel_means(float32, [before[output] for output in biases], images)
+    # One layer after the other: correcting a layer changes the inputs of the next ones.
     for output, name in biases.items():
-        shift = wanted[before[output]] - _means(model, [output], images)[output]
+        shift = wanted[before[output]] - _channel_means(model, [output], images)[output]
         values = numpy_helper.to_array(stored[name]) + shift
         set_constant(stored[name], values.astype(np.float32))
 
 
 def _before_activation(model: onnx.ModelProto) -> dict[str, str]:
-    """For every tensor of the float model the one that a convolution gives.
+    """Map each node's output in the float model to the tensor before its activation.
 
-    A quantised convolution has the name of the activation behind it, which its scale and zero point stand for.
+    The output of a quantised convolution has the name of the activation after it, which is merged into its scale
+    and zero point.
     """
     return {
         node.output[0]: node.input[0] if node.op_type in ("Relu", "Clip") else node.output[0]
@@ -66,19 +67,21 @@ def _before_activation(model: onnx.ModelProto) -> dict[str, str]:
     }
 
 
-def _means(model: onnx.ModelProto, tensors: Sequence[str], images: npt.NDArray[np.uint8]) -> dict[str, _Floats]:
-    """Mean of each channel of tensors [N, channels, h, w] over images and positions."""
+def _channel_means(
+    model: onnx.ModelProto, tensors: Sequence[str], images: npt.NDArray[np.uint8]
+) -> dict[str, _Floats]:
+    """Compute the mean of each channel of tensors [N, channels, h, w] over images and positions."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     del probe.graph.output[:]
     probe.graph.output.extend(
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in tensors
     )
-    # Those of the package: a sum that overflowed on this processor would go into the biases.
+    # The package's own session options: a sum that overflows on this processor would end up in the biases.
     options = session_options(None)
     session = ort.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
     sums = {name: np.zeros(1) for name in tensors}
-    # All tensors of a batch at a time would take gigabytes.
+    # One image at a time: all tensors of a batch would take gigabytes.
     for row in range(len(images)):
         found = session.run(list(tensors), {session.get_inputs()[0].name: images[row : row + 1]})
         for name, values in zip(tensors, found, strict=True):

@@ -1,8 +1,8 @@
-"""Layers that stay float32 in an int8 file, and that onnxruntime leaves as they are.
+"""Protect layers that stay float32 in an int8 file from being quantised by onnxruntime.
 
-onnxruntime, from 1.22 on, quantises a float layer between a DequantizeLinear and a QuantizeLinear when it opens a
-file, its kernel with one scale for all channels (its pass WeightBiasQuantization): a layer kept in float32 to come
-closer to Keras would be further off than before.
+onnxruntime, from 1.22 on, quantises a float layer between a DequantizeLinear and a QuantizeLinear when it loads a
+file, its kernel with one scale for all channels (optimisation pass WeightBiasQuantization). A layer kept in
+float32 to reduce the difference from Keras would then differ more than before.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from onnx import helper
 from export.onnx_passes.graph import add_constant, constants
 
 
-def keep_from_quantising(model: onnx.ModelProto, names: Sequence[str]) -> None:
-    """Put a Clip in front of float layers whose input is dequantised; it changes no value.
+def protect_float_layers(model: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Insert a Clip before float layers whose input is dequantised; its bounds leave all values unchanged.
 
     Args:
-        model: A QDQ model with zero points; changed in place.
-        names: Of the layers. Those whose input is no 8-bit tensor stay as they are.
+        model: QDQ model with zero points; changed in place.
+        names: Names of the layers; layers whose input is not an 8-bit tensor are left unchanged.
     """
     graph = model.graph
     stored = constants(graph)

@@ -1,4 +1,4 @@
-"""Reading and changing ONNX graphs: what every pass needs."""
+"""Helpers for reading and changing ONNX graphs, shared by all passes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +10,12 @@ from onnx import numpy_helper
 
 
 def initializers(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
-    """Get the stored tensors by name."""
+    """Return the stored tensors by name."""
     return {entry.name: entry for entry in graph.initializer}
 
 
 def constants(graph: onnx.GraphProto) -> dict[str, npt.NDArray[Any]]:
-    """Get the values of the stored tensors by name."""
+    """Return the values of the stored tensors by name."""
     return {entry.name: numpy_helper.to_array(entry) for entry in graph.initializer}
 
 
@@ -30,33 +30,33 @@ def add_constant(graph: onnx.GraphProto, name: str, value: npt.ArrayLike) -> str
 
 
 def set_constant(tensor: onnx.TensorProto, value: npt.NDArray[Any]) -> None:
-    """Replace the value of a stored tensor; its name stays."""
+    """Replace the value of a stored tensor and keep its name."""
     tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
 
 
 def consumers(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
-    """List the nodes that take a tensor."""
+    """Return the nodes that have a tensor as input."""
     return [node for node in graph.node if name in node.input]
 
 
 def replace_input(node: onnx.NodeProto, old: str, new: str) -> None:
-    """Have a node take another tensor in place of one."""
+    """Replace an input tensor of a node by another."""
     node.input[:] = [new if name == old else name for name in node.input]
 
 
 def is_output(graph: onnx.GraphProto, name: str) -> bool:
-    """Whether a tensor is an output of the graph."""
+    """Return whether a tensor is an output of the graph."""
     return any(output.name == name for output in graph.output)
 
 
 def shapes_of(graph: onnx.GraphProto) -> Mapping[str, list[int]]:
-    """Get the shapes of inputs, outputs and inferred tensors by name, 0 where a size is not known."""
+    """Return the shapes of inputs, outputs and inferred tensors by name; unknown sizes are 0."""
     infos = [*graph.input, *graph.value_info, *graph.output]
     return {info.name: [size.dim_value for size in info.type.tensor_type.shape.dim] for info in infos}
 
 
 def drop_unused_constants(graph: onnx.GraphProto) -> None:
-    """Remove the stored tensors that no node takes."""
+    """Remove the stored tensors that are not an input of any node."""
     used = {name for node in graph.node for name in node.input}
     kept = [entry for entry in graph.initializer if entry.name in used]
     del graph.initializer[:]

@@ -1,9 +1,9 @@
-"""The normalisation of grey bytes in an int8 graph, as what it is: their scale and zero point.
+"""Express the normalisation of the input image in an int8 graph as the scale and zero point of its bytes.
 
-A network that begins with (x - 127) / 128 reads bytes whose scale is 1/128 and whose zero point is 127. Quantised
-operator by operator, the same becomes a cast, a multiplication and an addition over the whole image, each with
-scales of its own: they round, and in onnxruntime took a third of the time of `edge`. One DequantizeLinear is exact
-and free, since the first convolution takes the bytes as they are; its padding is the zero point, which is 0.
+A network that begins with (x - 127) / 128 in effect reads bytes with scale 1/128 and zero point 127. Quantised
+operator by operator, this becomes a cast, a multiplication and an addition over the full image, each with its own
+scales: they round, and in onnxruntime took a third of the time of `edge`. One DequantizeLinear is exact and costs
+nothing, since the first convolution reads the bytes directly; its padding is the zero point, which represents 0.
 """
 
 from dataclasses import dataclass, field
@@ -16,21 +16,21 @@ from onnx import helper
 
 from export.onnx_passes.graph import add_constant, constants, consumers, drop_unused_constants, replace_input
 
-#: Operators that move numbers and do not change them.
+#: Operators that rearrange values without changing them.
 _MOVING = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze"})
-#: How far from a whole number a zero point may be found: float32 constants.
+#: Largest distance of a computed zero point from an integer; the constants are float32.
 _TOLERANCE = 1e-3
 
 
 @dataclass(slots=True)
 class _Chain:
-    """What follows the input one by one: x * scale + offset, and its moving nodes.
+    """Chain of nodes after the input that computes x * scale + offset and rearranges values.
 
     Attributes:
-        nodes: All of it.
-        scale: Of the bytes.
-        offset: Added to the scaled bytes.
-        end: Name of the last output.
+        nodes: Nodes of the chain, in order.
+        scale: Factor of the bytes.
+        offset: Number added to the scaled bytes.
+        end: Name of the last node's output.
     """
 
     end: str
@@ -40,28 +40,28 @@ class _Chain:
 
     @property
     def zero_point(self) -> int | None:
-        """The byte that stands for 0; ``None`` where no byte does."""
+        """Byte that represents 0; ``None`` if no byte does."""
         found = -self.offset / self.scale if self.scale else -1.0
-        whole = round(found)
-        return whole if abs(found - whole) < _TOLERANCE and 0 <= whole <= 255 else None
+        nearest = round(found)
+        return nearest if abs(found - nearest) < _TOLERANCE and 0 <= nearest <= 255 else None
 
 
 def normalisation_nodes(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes that scale and shift the input, where `dequantise_input` will replace them.
+    """Return the names of the nodes that scale and shift the input, if `dequantise_input` can replace them.
 
     Args:
-        model: In float32.
+        model: float32 model.
     """
     chain = _chain(model)
     return [] if chain.zero_point is None else [node.name for node in chain.nodes]
 
 
 def dequantise_input(model: onnx.ModelProto) -> None:
-    """Replace the normalisation in front of the first quantised layer by one DequantizeLinear.
+    """Replace the normalisation before the first quantised layer by one DequantizeLinear.
 
     Args:
-        model: A QDQ model whose `normalisation_nodes` were left in float32; changed in place. Left as it is where
-            the input is not normalised by one scale and one shift, as for networks of three channels.
+        model: QDQ model whose `normalisation_nodes` were left in float32; changed in place. Left unchanged if the
+            input is not normalised by one scale and one shift, as in networks with three input channels.
     """
     chain = _chain(model)
     zero_point = chain.zero_point
@@ -84,7 +84,7 @@ def dequantise_input(model: onnx.ModelProto) -> None:
             kept.append(node)
     made = [*kept, helper.make_node("DequantizeLinear", [bytes_in, "image_scale", "image_zero_point"], ["grey"])]
     if signed:
-        # The layer takes signed bytes: the same values, 128 lower.
+        # The layer reads signed bytes: the same values, 128 lower.
         add_constant(graph, "image_zero_point_signed", np.int8(zero_point - 128))
         ours = ["image_scale", "image_zero_point_signed"]
         quantise.input[:] = ["grey", *ours]
@@ -114,7 +114,7 @@ def _chain(model: onnx.ModelProto) -> _Chain:
 
 
 def _extend(chain: _Chain, node: onnx.NodeProto, stored: dict[str, npt.NDArray[Any]]) -> bool:
-    """Take one more node into account; whether it belongs to the chain."""
+    """Include a node's scale or offset in the chain; return whether the node belongs to it."""
     if node.op_type == "Cast" or (node.op_type in _MOVING and node.input[0] == chain.end):
         return True
     if node.op_type not in ("Mul", "Add") or chain.end not in node.input:

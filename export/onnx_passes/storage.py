@@ -1,4 +1,7 @@
-"""How an int8 ONNX file stores its numbers: the same arithmetic, fewer bytes, or safe on older processors."""
+"""Change how an int8 ONNX file stores biases, weights and zero points, without changing their values.
+
+The forms need fewer bytes, or avoid overflow on x86 processors without VNNI.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,15 +16,15 @@ from export.onnx_passes.graph import add_constant, drop_unused_constants, initia
 _UNSIGNED_ZERO = 128
 
 
-def own_zero_points(model: onnx.ModelProto) -> None:
-    """Give each fused layer a zero point of its own for its weights, where onnxruntime has let them share one.
+def unshare_zero_points(model: onnx.ModelProto) -> None:
+    """Give each fused layer its own weight zero point if onnxruntime has made layers share one.
 
-    On x86 without VNNI, where `fracture_edge.session` asks for wider sums, it stores int8 weights and their zero
-    points as uint8 when it opens a file, under a name made of the old one: a second layer with the same zero point
-    would take that name again, and the file would not open.
+    On x86 without VNNI, where `fracture_edge.session` requests wider sums, onnxruntime converts int8 weights and
+    their zero points to uint8 when it loads a file, and derives the new name from the old one: a second layer with
+    the same zero point would reuse that name, and the file would fail to load.
 
     Args:
-        model: With fused operators such as QLinearConv; changed in place. Other files stay as they are.
+        model: Model with fused operators such as QLinearConv; changed in place. Other models are left unchanged.
     """
     stored = initializers(model.graph)
     taken: set[str] = set()
@@ -35,15 +38,15 @@ def own_zero_points(model: onnx.ModelProto) -> None:
 
 
 def as_float_biases(model: onnx.ModelProto) -> None:
-    """Store the int32 biases of convolutions as the float32 numbers that they stand for.
+    """Store the int32 biases of convolutions as the float32 values that they represent.
 
-    onnxruntime, from 1.22 on, rounds them to the very same int32 when it fuses the layer; int32 with scales and
-    zero points of its own takes three times the bytes. It does so for convolutions only: a matrix product whose
-    bias is a float would run in float. (Quantising without biases would do it too, but then the scales of weights
-    are not widened where a bias would not fit into 32 bits.)
+    onnxruntime, from 1.22 on, rounds them to the same int32 values when it fuses the layer; int32 with its own
+    scales and zero points takes three times the bytes. It does so for convolutions only: a matrix product with a
+    float bias would run in float. (Quantising without biases would have the same effect, but then weight scales
+    are not widened where a bias does not fit into 32 bits.)
 
     Args:
-        model: A QDQ model; changed in place.
+        model: QDQ model; changed in place.
     """
     stored = initializers(model.graph)
     for node in _weight_nodes(model, stored, of_convolutions=True):
@@ -57,14 +60,14 @@ def as_float_biases(model: onnx.ModelProto) -> None:
 
 
 def as_uint8_weights(model: onnx.ModelProto) -> None:
-    """Store int8 weights as uint8 with zero point 128: the same values.
+    """Store int8 weights as uint8 with zero point 128; their values stay the same.
 
     x86 processors without VNNI multiply uint8 activations by int8 weights with an instruction that adds two
-    products in 16 bits and saturates; for uint8 weights onnxruntime widens to 16 bits first, and no sum is lost.
-    VNNI gains nothing from it and is slower.
+    products in 16 bits and saturates; for uint8 weights onnxruntime widens to 16 bits first, and no sum saturates.
+    With VNNI this has no benefit and is slower.
 
     Args:
-        model: A QDQ model; changed in place.
+        model: QDQ model; changed in place.
     """
     for node, scales in _shifted(model, np.dtype(np.int8), np.dtype(np.uint8), _UNSIGNED_ZERO):
         points = np.full(scales.shape, _UNSIGNED_ZERO, np.uint8)
@@ -73,10 +76,10 @@ def as_uint8_weights(model: onnx.ModelProto) -> None:
 
 
 def as_int8_weights(model: onnx.ModelProto) -> None:
-    """Undo `as_uint8_weights`.
+    """Store uint8 weights as int8 again; the inverse of `as_uint8_weights`.
 
     Args:
-        model: A QDQ model; changed in place.
+        model: QDQ model; changed in place.
     """
     for _ in _shifted(model, np.dtype(np.uint8), np.dtype(np.int8), -_UNSIGNED_ZERO):
         pass
@@ -86,7 +89,11 @@ def as_int8_weights(model: onnx.ModelProto) -> None:
 def _shifted(
     model: onnx.ModelProto, old: np.dtype[Any], new: np.dtype[Any], by: int
 ) -> Iterator[tuple[onnx.NodeProto, npt.NDArray[Any]]]:
-    """Move weights of one type by a number into another type; their nodes, without zero point, and scales."""
+    """Add a number to weights of one type and store them as another type.
+
+    Yields:
+        The node of each changed weight, its zero point removed, and its scales.
+    """
     stored = initializers(model.graph)
     for node in _weight_nodes(model, stored):
         weights = numpy_helper.to_array(stored[node.input[0]])
@@ -100,7 +107,7 @@ def _shifted(
 def _weight_nodes(
     model: onnx.ModelProto, stored: dict[str, onnx.TensorProto], *, of_convolutions: bool = False
 ) -> list[onnx.NodeProto]:
-    """The nodes that dequantise stored numbers; all of them, or those that only convolutions take."""
+    """Return the nodes that dequantise stored tensors: all, or only those that feed nothing but convolutions."""
     others = {name for node in model.graph.node if node.op_type != "Conv" for name in node.input}
     return [
         node

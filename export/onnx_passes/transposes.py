@@ -1,8 +1,8 @@
-"""Transposes that tf2onnx leaves in front of Dense layers, moved into their weights.
+"""Fold the transposes that tf2onnx inserts before Dense layers into the weights of those layers.
 
-Keras flattens feature maps as [N, h, w, K], ONNX convolves them as [N, K, h, w]. tf2onnx puts every image's map
-into Keras's order before it is flattened; the rows of the Dense layer's kernel can be put into ONNX's order once
-instead.
+Keras flattens feature maps as [N, h, w, K], ONNX convolves them as [N, K, h, w]. tf2onnx therefore transposes
+every feature map to the Keras order before flattening it. Reordering the rows of the Dense layer's kernel once has
+the same effect.
 """
 
 from collections.abc import Sequence
@@ -26,17 +26,17 @@ _TO_NHWC, _TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
 def fold_flatten_transposes(model: onnx.ModelProto) -> int:
-    """Remove the transposes between a feature map and a Dense layer that takes it flattened.
+    """Remove the transposes between a feature map and the Dense layer that receives it flattened.
 
-    Transpose(0, 2, 3, 1) - Reshape to [N, h w K] - MatMul with a constant becomes Reshape - MatMul, the rows of
-    the constant reordered. A Transpose(0, 3, 1, 2) of the same map, as in front of a heat map, goes with it. One
-    that anything else needs stays.
+    Transpose(0, 2, 3, 1) - Reshape to [N, h w K] - MatMul with a constant becomes Reshape - MatMul, with the rows
+    of the constant reordered. A Transpose(0, 3, 1, 2) of the same map, as before a heat map, is removed with it. A
+    transpose that another node uses is kept.
 
     Args:
-        model: As tf2onnx converts it; changed in place.
+        model: Model converted by tf2onnx; changed in place.
 
     Returns:
-        How many transposes were removed.
+        Number of removed transposes.
     """
     graph = model.graph
     shapes = shapes_of(shape_inference.infer_shapes(model).graph)
@@ -53,7 +53,7 @@ def fold_flatten_transposes(model: onnx.ModelProto) -> int:
 
 
 def _dense_behind(graph: onnx.GraphProto, reshape: onnx.NodeProto, shape: Sequence[int]) -> onnx.NodeProto | None:
-    """The MatMul with a constant kernel that alone takes a flattened feature map of `shape` [N, K, h, w]."""
+    """Return the MatMul with a constant kernel that is the only consumer of a flattened map [N, K, h, w]."""
     flat = reshape.output[0]
     takers = consumers(graph, flat)
     if reshape.op_type != "Reshape" or [node.op_type for node in takers] != ["MatMul"] or is_output(graph, flat):
@@ -65,7 +65,7 @@ def _dense_behind(graph: onnx.GraphProto, reshape: onnx.NodeProto, shape: Sequen
 
 
 def _reorder_rows(graph: onnx.GraphProto, dense: onnx.NodeProto, channels: int) -> None:
-    """Reorder the rows of a kernel from [h, w, K] to [K, h, w]; one that is used elsewhere too is copied."""
+    """Reorder the rows of a kernel from [h, w, K] to [K, h, w]; copy the kernel if other nodes use it."""
     name = dense.input[1]
     kernel = initializers(graph)[name]
     values = numpy_helper.to_array(kernel)
@@ -79,7 +79,7 @@ def _reorder_rows(graph: onnx.GraphProto, dense: onnx.NodeProto, channels: int) 
 
 def _remove_unused_transposes(graph: onnx.GraphProto) -> int:
     removed = 0
-    # From the end: a transpose may have been there for a later one only.
+    # From the end: a transpose may have been used by a later transpose only.
     for node in reversed(list(graph.node)):
         name = node.output[0]
         if node.op_type == "Transpose" and not consumers(graph, name) and not is_output(graph, name):

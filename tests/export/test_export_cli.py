@@ -95,9 +95,9 @@ def test_options_reach_the_export(cli: Cli, asked: list[Any], tmp_path: Path) ->
     ("arguments", "code", "message"),
     [
         (["--calibration", "guess"], 2, "must be one of: auto, minmax, percentile, entropy"),
-        (["--onnx", "--dynamic"], 2, "no format has all that is asked for"),
-        (["--target", "z80"], 1, "no target 'z80'; there are x86, safe, arm64"),
-        (["--recipe", "onnx_int4"], 1, "no recipe 'onnx_int4'"),
+        (["--onnx", "--dynamic"], 2, "no format matches all of these options"),
+        (["--target", "z80"], 1, "unknown target 'z80'; must be one of: x86, safe, arm64"),
+        (["--recipe", "onnx_int4"], 1, "unknown format 'onnx_int4'"),
         (["--prune", "1.5"], 2, "--prune"),
     ],
 )
@@ -119,4 +119,4 @@ def test_verify_says_what_does_not_hold(cli: Cli, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(export.verify, "verify", lambda folder, *, data, budgets: outcomes)
     code, out, err = cli("export", "--verify", tmp_path)
     assert (code, out) == (3, f"{tmp_path}/a.onnx\n")
-    assert err == "a.onnx  holds\nb.onnx  is missing\n"
+    assert err == "a.onnx  verified\nb.onnx  is missing\n"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from export.manifest import drop_entry, gzip_bytes, put, stale, write_entry
+from export.manifest import delete_file, gzip_bytes, put, stale_reason, write_entry
 from fracture_edge.errors import FractureEdgeError
 from train.artifacts import sha256
 from train.export_record import (
@@ -59,15 +59,15 @@ def test_entries_are_added_and_replaced_one_by_one(folder: Path, make_export_ent
 
 def test_a_dropped_entry_takes_its_file_with_it(folder: Path, entry: ExportEntry) -> None:
     write_entry(folder, "a.onnx", entry)
-    drop_entry(folder, "b.onnx")
+    delete_file(folder, "b.onnx")
     assert (folder / "a.onnx").exists()
-    drop_entry(folder, "a.onnx")
+    delete_file(folder, "a.onnx")
     assert not (folder / "a.onnx").exists()
     assert read_manifest(folder).files == {}
 
 
 def test_a_file_without_an_entry_can_be_dropped(folder: Path) -> None:
-    drop_entry(folder, "a.onnx")
+    delete_file(folder, "a.onnx")
     assert not (folder / "a.onnx").exists()
     assert not (folder / "export.json").exists()
 
@@ -128,13 +128,13 @@ def test_killed_at_any_moment_no_entry_describes_another_file(
 
 
 def test_what_does_not_hold_any_more_is_said(folder: Path, entry: ExportEntry) -> None:
-    assert stale(folder, "a.onnx", entry) == ""
+    assert stale_reason(folder, "a.onnx", entry) == ""
     (folder / "model.keras").write_bytes(b"another")
-    assert stale(folder, "a.onnx", entry) == "was exported from another model.keras"
+    assert stale_reason(folder, "a.onnx", entry) == "was exported from another model.keras"
     (folder / "a.onnx").write_bytes(b"damaged")
-    assert stale(folder, "a.onnx", entry) == "is not the file that was exported (SHA-256 differs)"
+    assert stale_reason(folder, "a.onnx", entry) == "is not the file that was exported (SHA-256 differs)"
     (folder / "a.onnx").unlink()
-    assert stale(folder, "a.onnx", entry) == "is missing"
+    assert stale_reason(folder, "a.onnx", entry) == "is missing"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from export.recipes import METHODS, RECIPES, Budget, load_budgets, select
+from export.recipes import FORMATS, METHODS, Budget, load_budgets, select
 from fracture_edge.errors import FractureEdgeError
 
 
@@ -11,13 +11,13 @@ def _names(**selection: object) -> list[str]:
 
 
 def test_every_format_has_a_file_name_of_its_own() -> None:
-    names = [recipe.file_name("edge") for recipe in RECIPES.values()]
+    names = [recipe.file_name("edge") for recipe in FORMATS.values()]
     assert len(set(names)) == len(names) == 11
-    assert RECIPES["onnx_int8_static_x86"].file_name("edge") == "edge-int8.onnx"
+    assert FORMATS["onnx_int8_static_x86"].file_name("edge") == "edge-int8.onnx"
 
 
 def test_targets_differ_in_what_processors_want() -> None:
-    wanted = {recipe.target: (recipe.activations, recipe.weights) for recipe in RECIPES.values() if recipe.target}
+    wanted = {recipe.target: (recipe.activations, recipe.weights) for recipe in FORMATS.values() if recipe.target}
     assert wanted == {"x86": ("uint8", "int8"), "safe": ("uint8", "uint8"), "arm64": ("int8", "int8")}
 
 
@@ -31,19 +31,19 @@ def test_selections_narrow_one_another() -> None:
     assert _names(precisions=["int8"], runtimes=["onnx"], target="safe") == ["onnx_int8_static_safe"]
     assert _names(precisions=["float16"]) == ["onnx_float16", "tflite_float16"]
     assert _names(runtimes=["tflite"]) == [
-        name for name in RECIPES if name.startswith("tflite") and "qat" not in name
+        name for name in FORMATS if name.startswith("tflite") and "qat" not in name
     ]
     assert _names(precisions=["dynamic"], runtimes=["onnx"]) == []
     # What must be trained further is made only when it is named.
-    assert _names(everything=True) == [name for name in RECIPES if name != "tflite_int8_qat"]
+    assert _names(everything=True) == [name for name in FORMATS if name != "tflite_int8_qat"]
     assert _names(names=["tflite_int8_qat"]) == ["tflite_int8_qat"]
     assert _names(names=["tflite_dynamic"], precisions=["int8"]) == ["tflite_dynamic"]
 
 
 def test_what_does_not_exist_is_named_with_what_does() -> None:
-    with pytest.raises(FractureEdgeError, match=r"no recipe 'onnx_int4'; there are onnx_float32, "):
+    with pytest.raises(FractureEdgeError, match=r"unknown format 'onnx_int4'; must be one of: onnx_float32, "):
         select(names=["onnx_int4"])
-    with pytest.raises(FractureEdgeError, match=r"no target 'z80'; there are x86, safe, arm64"):
+    with pytest.raises(FractureEdgeError, match=r"unknown target 'z80'; must be one of: x86, safe, arm64"):
         select(target="z80")
     assert METHODS == ("minmax", "percentile", "entropy")
 
@@ -53,7 +53,7 @@ def test_the_budgets_that_are_shipped() -> None:
     assert budgets["float32"] == Budget(largest_difference=1e-4)
     assert budgets["float16"].mean_difference == 0.005
     assert budgets["int8"] == Budget(same_decision=0.97, auroc_change=-0.01, sensitivity_change=-0.02)
-    assert {recipe.precision for recipe in RECIPES.values()} <= set(budgets)
+    assert {recipe.precision for recipe in FORMATS.values()} <= set(budgets)
 
 
 def test_budgets_of_ones_own_replace_a_table(tmp_path: Path) -> None:
@@ -67,8 +67,8 @@ def test_budgets_of_ones_own_replace_a_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[int4]\n", "no budget 'int4'; there are float32, float16, dynamic, int8, compressed"),
-        ("[int8]\nauroc = 1\n", "int8.auroc is no figure; there are largest_difference, "),
+        ("[int4]\n", "unknown budget 'int4'; must be one of: float32, float16, dynamic, int8, compressed"),
+        ("[int8]\nauroc = 1\n", "unknown metric 'int8.auroc'; must be one of: largest_difference, "),
         ('[int8]\nsame_decision = "much"\n', "int8.same_decision must be a number"),
         ("[int8\n", "cannot be read"),
     ],

@@ -117,9 +117,7 @@ def train(
         from train.runs.train_model import train_model
 
         print(train_model(chosen, options))
-        say(
-            f"next: fracture-edge export {model}; fracture-edge evaluate {model}, the last look at the test split"
-        )
+        say(f"next: fracture-edge export {model}; fracture-edge evaluate {model}, the last look at the test split")
     else:
         from train.runs.cross_validation import cross_validate
 

@@ -7,7 +7,7 @@ from ai_edge_litert import interpreter
 
 from export.compression.prune_and_cluster import FineTuning
 from export.compression.qat import quantisation_aware
-from export.keras_passes.fold_batch_norms import fold_norms
+from export.keras_passes.fold_batch_norms import fold_batch_norms
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build
 from train.data.batches import Batches
@@ -68,7 +68,7 @@ def test_folded_custom_cnn_is_int8_and_answers_as_before(
     model = _trained("custom_cnn", images, 0.2, filters=(4, 6, 8), units=8)
     pixels, labels = images
     expected = np.asarray(model(pixels, training=False))
-    blob = quantisation_aware(fold_norms(model), FineTuning(pixels, labels, batch_size=8))
+    blob = quantisation_aware(fold_batch_norms(model), FineTuning(pixels, labels, batch_size=8))
     found = _run(blob, pixels)
     # Steps of 1/256 in each of four layers.
     assert np.abs(found - expected).max() < 0.1
@@ -95,7 +95,7 @@ def test_edge_runs_with_its_log_odds_in_float(images: tuple[Any, list[int]]) -> 
 
 def test_norms_that_were_not_folded_are_refused(images: tuple[Any, list[int]]) -> None:
     model = build("custom_cnn", 32, 32, filters=(4, 6, 8), units=8)
-    with pytest.raises(FractureEdgeError, match="norm 'norm1' does not follow a convolution directly"):
+    with pytest.raises(FractureEdgeError, match="batch norm 'norm1' does not directly follow a convolution"):
         quantisation_aware(model, FineTuning(*images))
 
 

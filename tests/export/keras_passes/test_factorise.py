@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from export.keras_passes.factorise import LEAST_IMPORTANCE, factorise
-from export.keras_passes.fold_batch_norms import fold_norms
+from export.keras_passes.fold_batch_norms import fold_batch_norms
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build
 
@@ -81,7 +81,7 @@ def test_names_parameters_and_source(model: keras.Model, pixels: Any) -> None:
 
 
 def test_works_on_a_folded_model_and_is_folded_after(model: keras.Model, pixels: Any) -> None:
-    first, second = factorise(fold_norms(model), pixels, 4), fold_norms(factorise(model, pixels, 4))
+    first, second = factorise(fold_batch_norms(model), pixels, 4), fold_batch_norms(factorise(model, pixels, 4))
     assert [layer.name for layer in first.layers] == [layer.name for layer in second.layers]
     # The same directions from sums that differ by rounding.
     np.testing.assert_allclose(

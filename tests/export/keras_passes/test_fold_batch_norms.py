@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from export.keras_passes.fold_batch_norms import fold_norms, layer_inputs
+from export.keras_passes.fold_batch_norms import fold_batch_norms, layer_inputs
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build
 
@@ -42,7 +42,7 @@ def _answers(model: keras.Model, pixels: Any) -> Any:
 
 def test_custom_cnn_answers_the_same_without_norms_and_dropout(model: keras.Model, pixels: Any) -> None:
     before = _answers(model, pixels)
-    folded = fold_norms(model)
+    folded = fold_batch_norms(model)
     np.testing.assert_allclose(_answers(folded, pixels), before, atol=ROUNDING)
     assert before.std() > 100 * ROUNDING
     gone = (layers.BatchNormalization, layers.Dropout)
@@ -55,7 +55,7 @@ def test_custom_cnn_answers_the_same_without_norms_and_dropout(model: keras.Mode
 
 
 def test_first_layer_keeps_its_weights_and_the_next_takes_scale_and_shift(model: keras.Model) -> None:
-    folded = fold_norms(model)
+    folded = fold_batch_norms(model)
     for found, expected in zip(
         folded.get_layer("conv1").get_weights(), model.get_layer("conv1").get_weights(), strict=True
     ):
@@ -74,7 +74,7 @@ def test_norm_with_a_negative_scale_stays_only_where_pooling_follows(model: kera
         gamma, *others = model.get_layer(name).get_weights()
         gamma[1] = -gamma[1]
         model.get_layer(name).set_weights([gamma, *others])
-    folded = fold_norms(model)
+    folded = fold_batch_norms(model)
     norms = [layer.name for layer in folded.layers if isinstance(layer, layers.BatchNormalization)]
     assert norms == ["norm2"]
     np.testing.assert_allclose(_answers(folded, pixels), _answers(model, pixels), atol=ROUNDING)
@@ -97,7 +97,7 @@ def _small(padding: str = "valid", *, both: bool = False, bias: bool = True) -> 
 
 def test_a_convolution_without_bias_gets_one(pixels: Any) -> None:
     model = _small(bias=False)
-    folded = fold_norms(model)
+    folded = fold_batch_norms(model)
     assert folded.get_layer("second").use_bias
     some = pixels[:, :12, :12]
     np.testing.assert_allclose(_answers(folded, some), _answers(model, some), atol=ROUNDING)
@@ -105,13 +105,13 @@ def test_a_convolution_without_bias_gets_one(pixels: Any) -> None:
 
 def test_padded_convolution_and_branches_keep_their_norm() -> None:
     for model in (_small("same"), _small(both=True)):
-        assert fold_norms(model) is model
+        assert fold_batch_norms(model) is model
 
 
 @pytest.mark.parametrize("name", ["edge", "resnet50"])
 def test_norms_directly_behind_convolutions_are_left_to_the_converters(name: str) -> None:
     model = build(name, 32, 32, **({"filters": 0.25} if name == "edge" else {}))
-    assert fold_norms(model) is model
+    assert fold_batch_norms(model) is model
 
 
 def test_layer_inputs_are_named_in_order(model: keras.Model) -> None:

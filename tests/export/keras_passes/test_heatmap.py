@@ -11,10 +11,10 @@ import tensorflow as tf
 from keras import layers
 
 from export.keras_passes.factorise import factorise
-from export.keras_passes.fold_batch_norms import fold_norms
+from export.keras_passes.fold_batch_norms import fold_batch_norms
 from export.keras_passes.heatmap import with_heatmap
 from export.onnx_passes.transposes import fold_flatten_transposes
-from export.recipes import RECIPES
+from export.recipes import FORMATS
 from export.to_onnx import to_onnx
 from export.to_tflite import to_tflite
 from fracture_edge.errors import FractureEdgeError
@@ -121,7 +121,7 @@ def test_equals_the_cells_or_gradient_based_grad_cam(name: str) -> None:
 
 def test_equals_grad_cam_with_folded_norms_and_a_factorised_layer() -> None:
     model = _network("custom_cnn")
-    folded = fold_norms(model)
+    folded = fold_batch_norms(model)
     assert "hidden_norm" not in {layer.name for layer in folded.layers}
     _check(folded, _pixels(model))
     _check(factorise(folded, _pixels(model, 16), 5), _pixels(model))
@@ -179,7 +179,7 @@ def test_litert_gives_the_same_map(tmp_path: Path) -> None:
 
     model = _network("custom_cnn")
     pixels = _pixels(model)[:1]
-    to_tflite(with_heatmap(model), tmp_path / "map.tflite", RECIPES["tflite_float32"], pixels)
+    to_tflite(with_heatmap(model), tmp_path / "map.tflite", FORMATS["tflite_float32"], pixels)
     interpreter = Interpreter(model_path=str(tmp_path / "map.tflite"))
     interpreter.allocate_tensors()
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], pixels)

@@ -11,7 +11,7 @@ import pytest
 from scipy.special import expit, logit
 
 from export.keras_passes import recentre_bias as module
-from export.keras_passes.recentre_bias import recentre, shift_of
+from export.keras_passes.recentre_bias import log_odds_shift, recentre_bias
 
 RANDOM = np.random.default_rng(0)
 PROBABILITIES = expit(RANDOM.normal(-1.0, 2.0, 200))
@@ -21,19 +21,19 @@ PROBABILITIES = expit(RANDOM.normal(-1.0, 2.0, 200))
 def test_a_shift_is_found(shift: float) -> None:
     found = expit(logit(PROBABILITIES) + shift)
     # As far as the root is sought.
-    assert shift_of(PROBABILITIES, found) == pytest.approx(shift, abs=1e-9)
+    assert log_odds_shift(PROBABILITIES, found) == pytest.approx(shift, abs=1e-9)
 
 
 def test_answers_of_8_bits_that_end_at_0() -> None:
     found = np.floor(expit(logit(PROBABILITIES) - 1.0) * 256) / 256
     assert found.min() == 0
     # Cut off to steps of 1/256 they are lower by half a step on average, which is some hundredths in log-odds.
-    assert shift_of(PROBABILITIES, found) == pytest.approx(-1.0, abs=0.05)
+    assert log_odds_shift(PROBABILITIES, found) == pytest.approx(-1.0, abs=0.05)
 
 
 @pytest.mark.parametrize("answer", [0.0, 1.0])
 def test_a_file_that_always_answers_alike_is_left(answer: float) -> None:
-    assert shift_of(PROBABILITIES, np.full(len(PROBABILITIES), answer)) == 0.0
+    assert log_odds_shift(PROBABILITIES, np.full(len(PROBABILITIES), answer)) == 0.0
 
 
 @pytest.mark.parametrize("heatmap", [False, True])
@@ -59,7 +59,7 @@ def test_the_last_bias_takes_it(
         return SimpleNamespace(probabilities=answers, close=lambda: closed.append(True))
 
     monkeypatch.setattr(module, "runner_of", opened)
-    recentre(model, tmp_path / "file.tflite", pixels)
+    recentre_bias(model, tmp_path / "file.tflite", pixels)
     assert closed == [True]
     after = np.asarray(alone(pixels), np.float64)[:, 0]
     # float32.

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from export.onnx_passes.bias_correction import correct_biases
 from export.quantise import prepare, quantise
-from export.recipes import RECIPES
+from export.recipes import FORMATS
 from fracture_edge.session import session_options
 
 Pixels = npt.NDArray[np.uint8]
@@ -39,7 +39,7 @@ def _means(model: onnx.ModelProto, images: Pixels) -> dict[str, npt.NDArray[np.f
 def test_means_are_those_of_the_float_network(
     target: str, tiny_convolutions: Path, patches: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = RECIPES[f"onnx_int8_static_{target}"]
+    recipe = FORMATS[f"onnx_int8_static_{target}"]
     wanted = _means(onnx.load(tiny_convolutions), patches)
     quantise(tiny_convolutions, tmp_path / "corrected.onnx", patches, recipe)
     monkeypatch.setattr("export.quantise.correct_biases", lambda *_: None)
@@ -59,7 +59,7 @@ def test_only_biases_change(
     tiny_convolutions: Path, patches: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("export.quantise.correct_biases", lambda *_: None)
-    quantise(tiny_convolutions, tmp_path / "int8.onnx", patches, RECIPES["onnx_int8_static_x86"])
+    quantise(tiny_convolutions, tmp_path / "int8.onnx", patches, FORMATS["onnx_int8_static_x86"])
     prepare(tiny_convolutions, tmp_path / "prepared.onnx")
     model, before = onnx.load(tmp_path / "int8.onnx"), onnx.load(tmp_path / "int8.onnx")
     correct_biases(model, tmp_path / "prepared.onnx", patches)

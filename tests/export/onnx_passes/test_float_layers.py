@@ -10,7 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from export.quantise import quantise
-from export.recipes import RECIPES
+from export.recipes import FORMATS
 from fracture_edge.session import session_options
 
 Pixels = npt.NDArray[np.uint8]
@@ -33,7 +33,7 @@ def test_a_float_layer_is_not_quantised_when_the_file_is_opened(
     values = numpy_helper.to_array(kernel) * np.array([100, 1, 1, 1, 1, 1, 1, 1], np.float32).reshape(8, 1, 1, 1)
     kernel.CopyFrom(numpy_helper.from_array(values, "wd"))
     onnx.save(model, tiny_convolutions)
-    recipe = RECIPES[f"onnx_int8_static_{target}"]
+    recipe = FORMATS[f"onnx_int8_static_{target}"]
     monkeypatch.setattr("export.quantise.correct_biases", lambda *_: None)
     wanted = _answers(tiny_convolutions, patches)
 
@@ -42,7 +42,7 @@ def test_a_float_layer_is_not_quantised_when_the_file_is_opened(
         return float(np.abs(found - wanted).mean())
 
     quantise(tiny_convolutions, tmp_path / "kept.onnx", patches, recipe, keep_float=["deep"])
-    monkeypatch.setattr("export.quantise.keep_from_quantising", lambda *_: None)
+    monkeypatch.setattr("export.quantise.protect_float_layers", lambda *_: None)
     quantise(tiny_convolutions, tmp_path / "bare.onnx", patches, recipe, keep_float=["deep"])
     # The same file but for the Clip: without onnxruntime's pass no different.
     assert error("kept.onnx") == pytest.approx(error("bare.onnx", "WeightBiasQuantization"), rel=0.05)
@@ -51,7 +51,7 @@ def test_a_float_layer_is_not_quantised_when_the_file_is_opened(
 
 
 def test_the_clip_is_where_it_is_needed_only(tiny_convolutions: Path, patches: Pixels, tmp_path: Path) -> None:
-    recipe = RECIPES["onnx_int8_static_x86"]
+    recipe = FORMATS["onnx_int8_static_x86"]
     for name, kept in (("none.onnx", []), ("deep.onnx", ["deep"])):
         quantise(tiny_convolutions, tmp_path / name, patches, recipe, keep_float=kept)
     plain, deep = (onnx.load(tmp_path / name).graph for name in ("none.onnx", "deep.onnx"))

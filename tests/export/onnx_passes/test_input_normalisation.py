@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.onnx_passes.input_normalisation import normalisation_nodes
 from export.quantise import quantise
-from export.recipes import RECIPES
+from export.recipes import FORMATS
 from fracture_edge.session import session_options
 
 
@@ -82,7 +82,7 @@ def test_bytes_go_straight_into_the_convolution(
     target: str, images: npt.NDArray[np.uint8], tmp_path: Path
 ) -> None:
     source, int8 = _write(tmp_path / "float.onnx"), tmp_path / "int8.onnx"
-    quantise(source, int8, images, RECIPES[f"onnx_int8_static_{target}"])
+    quantise(source, int8, images, FORMATS[f"onnx_int8_static_{target}"])
     assert not {"Cast", "Mul", "Add"} & set(_operators(int8))
     stored = {entry.name: numpy_helper.to_array(entry) for entry in onnx.load(int8).graph.initializer}
     assert (float(stored["image_scale"]), int(stored["image_zero_point"])) == (1 / 128, 127)
@@ -101,7 +101,7 @@ def test_padding_is_what_zero_is_in_the_float_network(tmp_path: Path) -> None:
     images = np.full((4, 12, 10, 1), 127, np.uint8)
     noise = np.random.default_rng(0).integers(0, 256, (4, 12, 10, 1), np.uint8)
     source, int8 = _write(tmp_path / "float.onnx"), tmp_path / "int8.onnx"
-    quantise(source, int8, np.concatenate([images, noise]), RECIPES["onnx_int8_static_x86"])
+    quantise(source, int8, np.concatenate([images, noise]), FORMATS["onnx_int8_static_x86"])
     stored = {entry.name: numpy_helper.to_array(entry) for entry in onnx.load(source).graph.initializer}
     odds = np.maximum(stored["b"], 0) @ stored["w2"]
     np.testing.assert_allclose(_probabilities(int8, images)[:, 0], 1 / (1 + np.exp(-odds[0])), atol=4e-3)
@@ -110,7 +110,7 @@ def test_padding_is_what_zero_is_in_the_float_network(tmp_path: Path) -> None:
 def test_a_shift_that_no_byte_stands_for_is_computed(images: npt.NDArray[np.uint8], tmp_path: Path) -> None:
     source, int8 = _write(tmp_path / "float.onnx", shift=-0.9), tmp_path / "int8.onnx"
     assert normalisation_nodes(onnx.load(source)) == []
-    quantise(source, int8, images, RECIPES["onnx_int8_static_x86"])
+    quantise(source, int8, images, FORMATS["onnx_int8_static_x86"])
     assert "Add" in _operators(int8)
     np.testing.assert_allclose(_probabilities(int8, images), _probabilities(source, images), atol=8e-3)
 
@@ -119,5 +119,5 @@ def test_three_channels_are_left_as_they_are(images: npt.NDArray[np.uint8], tmp_
     source, int8 = _write(tmp_path / "float.onnx", channels=3), tmp_path / "int8.onnx"
     # Up to where the channels part there is a scale and no shift: byte 0 stands for 0.
     assert normalisation_nodes(onnx.load(source)) in ([], ["cast", "levels_times", "levels_plus", "scaled"])
-    quantise(source, int8, images, RECIPES["onnx_int8_static_x86"])
+    quantise(source, int8, images, FORMATS["onnx_int8_static_x86"])
     np.testing.assert_allclose(_probabilities(int8, images), _probabilities(source, images), atol=8e-3)

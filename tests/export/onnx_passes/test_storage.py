@@ -8,9 +8,9 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.onnx_passes.storage import as_float_biases, as_int8_weights, own_zero_points
+from export.onnx_passes.storage import as_float_biases, as_int8_weights, unshare_zero_points
 from export.quantise import quantise
-from export.recipes import RECIPES
+from export.recipes import FORMATS
 from export.sensitivity import most_sensitive
 from fracture_edge.session import session_options
 
@@ -62,7 +62,7 @@ def int8(tmp_path_factory: pytest.TempPathFactory, images: Any) -> Callable[[str
 
     def make(target: str) -> Path:
         path = folder / f"{target}.onnx"
-        quantise(folder / "float.onnx", path, images, RECIPES[f"onnx_int8_static_{target}"])
+        quantise(folder / "float.onnx", path, images, FORMATS[f"onnx_int8_static_{target}"])
         return path
 
     return make
@@ -141,14 +141,14 @@ def test_fused_layers_get_zero_points_of_their_own() -> None:
         nodes, "fused", [], [], [numpy_helper.from_array(np.array(value), name) for name, value in zeros.items()]
     )
     model = helper.make_model(graph)
-    own_zero_points(model)
+    unshare_zero_points(model)
     used = [node.input[5] for node in model.graph.node]
     assert (used[0], used[2], len(set(used))) == ("zero", "other", 4)
     stored = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
     assert [(stored[name].dtype, int(stored[name])) for name in used] == [(np.dtype(np.int8), 0)] * 4
     # Those of activations are shared as before; so are scales.
     assert {tuple(node.input[1:3]) for node in model.graph.node} == {("s", "zx")}
-    own_zero_points(model)
+    unshare_zero_points(model)
     assert [node.input[5] for node in model.graph.node] == used
 
 

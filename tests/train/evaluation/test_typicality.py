@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from export.keras_passes.fold_batch_norms import fold_norms
+from export.keras_passes.fold_batch_norms import fold_batch_norms
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build, edge
 from train.evaluation.typicality import (
@@ -105,7 +105,7 @@ def test_the_distance_survives_the_folding_of_norms() -> None:
     network = build("custom_cnn", 64, 64, filters=(4, 6, 8), units=10)
     network(_pixels(0, 8), training=True)
     fitted = measure_typicality(network, "custom_cnn", _pixels(0, 60), _pixels(1, 20), seed=0)
-    folded = fold_norms(network)
+    folded = fold_batch_norms(network)
     assert "dropout3" not in {layer.name for layer in folded.layers}
     images = _pixels(2, 6)
     whole, exported = (

@@ -252,14 +252,14 @@ def _write_sum(path: Path, side: int) -> Path:
 def quantised(tmp_path: Path, tiny_info: ModelInfo) -> Callable[[str], Path]:
     """The sum model in int8 for a target, calibrated with every grey level."""
     from export.quantise import quantise
-    from export.recipes import RECIPES
+    from export.recipes import FORMATS
 
     def make(target: str) -> Path:
         side = tiny_info.preprocessing.height
         levels = np.linspace(0, 255, 8).astype(np.uint8)
         images = np.broadcast_to(levels[:, None, None, None], (8, side, side, 1))
         path = tmp_path / f"{target}.onnx"
-        quantise(_write_sum(tmp_path / "float32.onnx", side), path, images, RECIPES[f"onnx_int8_static_{target}"])
+        quantise(_write_sum(tmp_path / "float32.onnx", side), path, images, FORMATS[f"onnx_int8_static_{target}"])
         embed_info(path, tiny_info, path)
         return path
 
