@@ -11,7 +11,7 @@ from export.results import Prepared
 from fracture_edge.errors import FractureEdgeError
 from train.artifacts import read_record
 from train.export_record import ExportEntry, GateMetrics, read_manifest
-from train.lock import alone
+from train.lock import exclusive_lock
 
 
 def verify(
@@ -35,7 +35,7 @@ def verify(
     if not files:
         raise FractureEdgeError(f"{folder}: nothing exported here; `fracture-edge export {folder.name}` does")
     reasons = {file: stale(folder, file, entry) for file, entry in files.items()}
-    with alone(folder), working_folder(folder.parent, folder.name) as work:
+    with exclusive_lock(folder), working_folder(folder.parent, folder.name) as work:
         # The first entry with a calibration knows its images; float32 is compared on those too.
         drawn = next((entry.calibration for entry in files.values() if entry.calibration), None)
         prepared, _ = run_step(

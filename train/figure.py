@@ -13,7 +13,7 @@ _DPI = 130
 
 
 @contextmanager
-def picture(path: Path, *, width: float, height: float, title: str) -> Iterator[Any]:
+def saved_figure(path: Path, *, width: float, height: float, title: str) -> Iterator[Any]:
     """Yield a figure; on success it is written to `path` as PNG, in one step.
 
     Args:

@@ -14,7 +14,7 @@ from fracture_edge.errors import FractureEdgeError
 
 
 @contextmanager
-def alone(target: Path) -> Iterator[None]:
+def exclusive_lock(target: Path) -> Iterator[None]:
     """Hold the lock on `target`; it is let go when the process ends, however it ends.
 
     Raises:

@@ -75,12 +75,12 @@ def split(
     """
     from fracture_edge.files import refuse_overwrite
     from train.data.dataset import SPLITS, read_table
-    from train.data.splits import draw, write_split_file
+    from train.data.splits import make_splits, write_split_file
 
     if not force:
         refuse_overwrite(out)
     table = read_table(folder)
-    division = draw(table, fractions=fractions, seed=seed)
+    division = make_splits(table, fractions=fractions, seed=seed)
     write_split_file(division.table, out, force=force)
     for path, detail in division.unreadable:
         say(f"left out, cannot be read: {path} ({detail})")

@@ -87,10 +87,10 @@ def train(
     my_folder
     """
     quiet_tensorflow()
-    from train.recipes.recipe import load_recipe, override, usual_recipe
+    from train.recipes.recipe import default_recipe, load_recipe, override
     from train.runs.options import RunOptions
 
-    name = recipe or usual_recipe(model, weights)
+    name = recipe or default_recipe(model, weights)
     chosen = override(
         load_recipe(model, name),
         epochs=epochs,

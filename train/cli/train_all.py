@@ -67,13 +67,13 @@ def train_all(
         raise typer.BadParameter("--models names none")
     quiet_tensorflow()
     from train.evaluation.compare import table
-    from train.recipes.recipe import load_recipe, override, usual_recipe
+    from train.recipes.recipe import default_recipe, load_recipe, override
     from train.runs.options import RunOptions
     from train.runs.train_all import train_all as train_each
     from train.runs.train_all import weights_of
 
     starts = weights_of(weights or (), names)
-    recipe_names = {name: recipe or usual_recipe(name, starts.get(name)) for name in names}
+    recipe_names = {name: recipe or default_recipe(name, starts.get(name)) for name in names}
     outcomes = train_each(
         {
             name: override(load_recipe(name, chosen), epochs=epochs, settings=settings or ())

@@ -59,12 +59,12 @@ def tune(
     Example: fracture-edge tune edge --recipe probed --data fracatlas --splits splits.csv --trials 30 --epochs 5
     """
     quiet_tensorflow()
-    from train.recipes.recipe import load_recipe, override, usual_recipe
+    from train.recipes.recipe import default_recipe, load_recipe, override
     from train.recipes.search_space import load_space
     from train.runs.options import RunOptions
     from train.runs.tune import tune as search
 
-    name = recipe or usual_recipe(model, weights)
+    name = recipe or default_recipe(model, weights)
     chosen = override(load_recipe(model, name), epochs=epochs, settings=settings or ())
     options = RunOptions(
         data=data,

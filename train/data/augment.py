@@ -137,7 +137,7 @@ class RandomGreyLevels(_RandomLayer):
         return ops.clip(levels, 0.0, 255.0)
 
 
-def draws(
+def augmented_copies(
     pixels: npt.NDArray[np.uint8], limits: Augmentation, count: int, *, seed: int, batch_size: int = 64
 ) -> Iterator[npt.NDArray[np.uint8]]:
     """Augmented copies of all images, one set after the other.

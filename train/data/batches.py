@@ -96,7 +96,7 @@ class Batches(keras.utils.PyDataset):
         *,
         batch_size: int,
         masks: npt.NDArray[np.uint8] | None = None,
-        answers: npt.NDArray[np.float64] | None = None,
+        predictions: npt.NDArray[np.float64] | None = None,
         share: float = 0.0,
         weights: dict[int, float] | None = None,
         seed: int | None = None,
@@ -111,8 +111,8 @@ class Batches(keras.utils.PyDataset):
             labels: 0 or 1, N of them.
             batch_size: Images per batch; the last batch may be smaller.
             masks: uint8 [N, H, W, 1], given to the network as a second channel.
-            answers: P(fractured) by teachers, [N], see `train.data.soft_targets.soften`.
-            share: Of these answers in the targets.
+            predictions: P(fractured) by teachers, [N], see `train.data.soft_targets.soften`.
+            share: Of these predictions in the targets.
             weights: Weight of each class in the loss; all 1 when ``None``.
             seed: Shuffle with this seed; keep the order when ``None``.
             mixing: Blends the images of a batch.
@@ -125,7 +125,7 @@ class Batches(keras.utils.PyDataset):
         super().__init__(workers=2 if mixing is None else 1, **kwargs)
         self.pixels = pixels
         self.masks = masks
-        known = labels if answers is None else answers
+        known = labels if predictions is None else predictions
         targets, self.weights = soften(labels, known, share, weights or {0: 1.0, 1: 1.0})
         self.targets = targets[:, np.newaxis]
         self.batch_size = batch_size

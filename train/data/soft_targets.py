@@ -10,9 +10,9 @@ from keras import ops
 
 
 def soften(
-    labels: Sequence[int], answers: npt.ArrayLike, share: float, weight_of: Mapping[int, float]
+    labels: Sequence[int], predictions: npt.ArrayLike, share: float, weight_of: Mapping[int, float]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Blend labels with a teacher's answers, before the classes are weighed.
+    """Blend labels with a teacher's predictions, before the classes are weighed.
 
     The loss of an image becomes ``1 - share`` of that of its label and ``share`` of what is expected under the
     teacher's answer (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, at temperature 1). It is
@@ -21,21 +21,21 @@ def soften(
 
     Args:
         labels: 0 or 1, N of them.
-        answers: P(fractured) by the teacher, [N].
-        share: Of the answers, 0 to 1.
+        predictions: P(fractured) by the teacher, [N].
+        share: Of the predictions, 0 to 1.
         weight_of: Weight of each class in the loss.
 
     Returns:
         Targets and weights, [N] each.
     """
-    probability = (1 - share) * np.asarray(labels, np.float64) + share * np.asarray(answers, np.float64)
+    probability = (1 - share) * np.asarray(labels, np.float64) + share * np.asarray(predictions, np.float64)
     product = weight_of[1] * probability
     weights = product + weight_of[0] * (1 - probability)
     return (product / weights).astype(np.float32), weights.astype(np.float32)
 
 
 class SoftAccuracy(keras.metrics.BinaryAccuracy):
-    """Share of answers on the same side of 0.5 as the target."""
+    """Share of predictions on the same side of 0.5 as the target."""
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Count a batch, see `keras.metrics.BinaryAccuracy`."""

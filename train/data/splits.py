@@ -21,7 +21,7 @@ _MOST_FOLDS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Division:
+class SplitResult:
     """Splits, and what was left out of them.
 
     Attributes:
@@ -35,14 +35,14 @@ class Division:
     conflicting: tuple[str, ...]
 
 
-def divide(
+def assign_splits(
     table: ImageTable,
     scans: Sequence[Scan],
     links: Links,
     *,
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
     seed: int = 0,
-) -> Division:
+) -> SplitResult:
     """Draw train, validation and test splits.
 
     Unreadable images and images whose copies disagree on the label are left out. Stratified by class and
@@ -64,7 +64,7 @@ def divide(
     usable = [k for k, scan in enumerate(scans) if scan.ok and k not in conflicting]
     split_of_row = _draw(table, usable, fold_counts, seed)
     items = tuple(replace(item, split=split_of_row.get(k, "")) for k, item in enumerate(table))
-    return Division(
+    return SplitResult(
         replace(table, items=items), unreadable, tuple(table.items[k].path for k in sorted(conflicting))
     )
 
@@ -145,7 +145,7 @@ def _require_both_classes(table: ImageTable, split_of_row: dict[int, str], fold_
             raise DataError(f"{table.root}: too few groups, the {split} split would lack a class")
 
 
-def divided_table(data: Path, splits: Path | None, *, seed: int = 0) -> ImageTable:
+def read_table_with_splits(data: Path, splits: Path | None, *, seed: int = 0) -> ImageTable:
     """Read a data folder with its splits.
 
     Args:
@@ -174,7 +174,7 @@ def divided_table(data: Path, splits: Path | None, *, seed: int = 0) -> ImageTab
         if {"train", "val"} <= own:
             say("splits: the folder's own; `fracture-edge data audit` tells whether they leak")
         else:
-            table = draw(table, seed=seed).table
+            table = make_splits(table, seed=seed).table
             say("splits: drawn here, grouped and stratified; give --splits to choose them")
     for split in ("train", "val"):
         if missing := {0, 1} - set(table.where(split).labels):
@@ -183,7 +183,7 @@ def divided_table(data: Path, splits: Path | None, *, seed: int = 0) -> ImageTab
     return table
 
 
-def pool_of(data: Path, splits: Path | None) -> ImageTable:
+def cross_validation_table(data: Path, splits: Path | None) -> ImageTable:
     """The images to cross-validate over, with groups: without the test images where a split file names some.
 
     Args:
@@ -194,7 +194,7 @@ def pool_of(data: Path, splits: Path | None) -> ImageTable:
         DataError: The folder or the split file is wrong.
     """
     if splits is None:
-        table = draw(read_table(data)).table
+        table = make_splits(read_table(data)).table
         return replace(table, items=tuple(item for item in table if item.split))
     table = read_splits(data, splits)
     items = tuple(item for item in table if item.split != "test")
@@ -202,11 +202,13 @@ def pool_of(data: Path, splits: Path | None) -> ImageTable:
     return replace(table, items=items)
 
 
-def draw(table: ImageTable, *, fractions: tuple[float, float, float] = (0.7, 0.1, 0.2), seed: int = 0) -> Division:
-    """Draw grouped, stratified splits of all readable images, see `train.data.splits.divide`."""
+def make_splits(
+    table: ImageTable, *, fractions: tuple[float, float, float] = (0.7, 0.1, 0.2), seed: int = 0
+) -> SplitResult:
+    """Draw grouped, stratified splits of all readable images, see `train.data.splits.assign_splits`."""
     scans = scan(table)
     links = find_links(table, scans)
-    return divide(with_groups(table, links), scans, links, fractions=fractions, seed=seed)
+    return assign_splits(with_groups(table, links), scans, links, fractions=fractions, seed=seed)
 
 
 def scan(table: ImageTable) -> list[Scan]:

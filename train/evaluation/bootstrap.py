@@ -22,7 +22,7 @@ _AT_ONCE = 250
 _EDGES = np.arange(1, 10) / 10
 
 
-def draws(labels: Array, groups: Sequence[str], *, resamples: int, seed: int) -> Iterator[Floats]:
+def resample_weights(labels: Array, groups: Sequence[str], *, resamples: int, seed: int) -> Iterator[Floats]:
     """Draw as many groups as there are, with replacement; draws without both classes are drawn again.
 
     Args:
@@ -61,7 +61,7 @@ def resampled(
 
     Args:
         statistics: Takes weights, [draws, N]; gives values by name, [draws].
-        labels: As in `draws`, like the rest.
+        labels: As in `resample_weights`, like the rest.
         groups: Group of each image.
         resamples: Number of draws.
         seed: Of the draws.
@@ -69,7 +69,7 @@ def resampled(
     Returns:
         The values of all draws by name, [resamples].
     """
-    parts = [statistics(weights) for weights in draws(labels, groups, resamples=resamples, seed=seed)]
+    parts = [statistics(weights) for weights in resample_weights(labels, groups, resamples=resamples, seed=seed)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -83,9 +83,9 @@ def mean(values: Floats, weights: Floats) -> Floats:
     return (weights @ values) / weights.sum(axis=1)
 
 
-def f1(called: Array, truth: Array, weights: Floats) -> Floats:
+def f1(predicted: Array, truth: Array, weights: Floats) -> Floats:
     """F1, 2 TP / (2 TP + FP + FN), of two boolean arrays, [N]."""
-    return 2 * (weights @ (called & truth)) / (weights @ called + weights @ truth)
+    return 2 * (weights @ (predicted & truth)) / (weights @ predicted + weights @ truth)
 
 
 def calibration_error(truth: Array, scores: Floats, weights: Floats) -> Floats:
@@ -131,9 +131,9 @@ class Roc:
 
     def average_precision(self) -> Floats:
         """Precision at each score, weighted by the recall it adds."""
-        hits, called = self.hits[:, 1:], (self.hits + self.alarms)[:, 1:]
-        # Before the first drawn image nothing is called, and no recall added.
-        precision = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
+        hits, predicted = self.hits[:, 1:], (self.hits + self.alarms)[:, 1:]
+        # Before the first drawn image nothing is predicted, and no recall added.
+        precision = np.divide(hits, predicted, out=np.zeros_like(hits), where=predicted > 0)
         return (np.diff(self.hits, axis=1) * precision).sum(axis=1) / self.hits[:, -1]
 
     def sensitivity(self, *, false_positive_rate: float) -> Floats:

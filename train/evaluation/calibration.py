@@ -37,7 +37,7 @@ class Calibration:
         kernel, bias = layer.get_weights()
         layer.set_weights([kernel / self.temperature, bias / self.temperature + self.intercept])
 
-    def undone(self, probabilities: Floats) -> Floats:
+    def inverse(self, probabilities: Floats) -> Floats:
         """Uncalibrated probabilities of calibrated ones."""
         return np.asarray(expit((_log_odds(probabilities) - self.intercept) * self.temperature))
 

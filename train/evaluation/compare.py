@@ -13,7 +13,7 @@ from train.artifacts import read_record
 from train.evaluation.formatting import interval
 from train.evaluation.metrics import Estimate
 from train.evaluation.record import EvaluatedData, EvaluationRecord, read_evaluation
-from train.figure import COLOURS, picture
+from train.figure import COLOURS, saved_figure
 from train.json_records import write_record
 
 METRICS = ("auroc", "accuracy", "precision", "recall", "specificity", "f1")
@@ -131,7 +131,7 @@ def _plot(result: Comparison, path: Path) -> None:
         f"{result.split} split, {data.images} images, {data.fractured} fractured (the positive class); "
         "95 % intervals"
     )
-    with picture(path, width=3.6 * 3, height=6, title=title) as figure:
+    with saved_figure(path, width=3.6 * 3, height=6, title=title) as figure:
         for axes, metric in zip(figure.subplots(2, 3).flat, METRICS, strict=True):
             estimates = [row.metrics[metric] for row in result.models]
             values = np.array([estimate.value for estimate in estimates])

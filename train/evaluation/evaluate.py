@@ -17,7 +17,7 @@ from train.data.dataset import ImageTable
 from train.evaluation.baseline import trivial_baseline
 from train.evaluation.calibration import Calibration, Floats
 from train.evaluation.metrics import Estimate, auroc, confusion, evaluate
-from train.evaluation.plots import draw_confusion, draw_curves, draw_reliability
+from train.evaluation.plots import plot_confusion, plot_reliability, plot_roc_pr
 from train.evaluation.predictions import Predictions, groups_of, write_predictions
 from train.evaluation.record import (
     EVALUATION_SCHEMA,
@@ -59,7 +59,7 @@ def evaluate_model(folder: Path, split: str, *, data: Path | None = None) -> Eva
         raise FractureEdgeError(f"{folder / 'splits.csv'}: the {split} split lacks a class")
     model = keras.saving.load_model(folder / "model.keras", compile=False)
     calibrated = predict(model, load_pixels(part, record.preprocessing, label=f"reading {split}"))
-    raw = Calibration(record.temperature, record.intercept).undone(calibrated)
+    raw = Calibration(record.temperature, record.intercept).inverse(calibrated)
     predictions = Predictions(raw, calibrated)
     write_predictions(part, predictions, folder / f"predictions-{split}.csv")
     return evaluate_predictions(folder, split, table, predictions)
@@ -110,9 +110,9 @@ def evaluate_predictions(
         folder / f"{split}-report.txt", f"{title}\nthreshold {threshold:.4f} on P(fractured)\n\n{report}"
     )
     write_record(evaluation_file(folder, split), result)
-    draw_confusion(part.labels, predicted, folder / f"{split}-confusion.png", title=title)
-    draw_curves(part.labels, predictions.calibrated, threshold, folder / f"{split}-roc-pr.png", title=title)
-    draw_reliability(part.labels, predictions, folder / f"{split}-reliability.png", title=title)
+    plot_confusion(part.labels, predicted, folder / f"{split}-confusion.png", title=title)
+    plot_roc_pr(part.labels, predictions.calibrated, threshold, folder / f"{split}-roc-pr.png", title=title)
+    plot_reliability(part.labels, predictions, folder / f"{split}-reliability.png", title=title)
     return result
 
 

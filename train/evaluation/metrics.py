@@ -102,15 +102,15 @@ def evaluate(
     truth, scores = np.asarray(labels) == 1, np.asarray(probabilities, np.float64)
     if truth.all() or not truth.any():
         return found | dict.fromkeys(_RESAMPLED, UNDEFINED)
-    called = scores >= threshold
+    predicted = scores >= threshold
 
     def statistics(weights: Floats) -> Mapping[str, Floats]:
         curve = Roc.of(truth, scores, weights)
-        sensitivity = bootstrap.share(called, truth, weights)
-        specificity = bootstrap.share(~called, ~truth, weights)
+        sensitivity = bootstrap.share(predicted, truth, weights)
+        specificity = bootstrap.share(~predicted, ~truth, weights)
         return {
             "balanced_accuracy": (sensitivity + specificity) / 2,
-            "f1": bootstrap.f1(called, truth, weights),
+            "f1": bootstrap.f1(predicted, truth, weights),
             "auroc": curve.area(),
             "average_precision": curve.average_precision(),
             "brier": bootstrap.mean((scores - truth) ** 2, weights),
@@ -119,8 +119,8 @@ def evaluate(
         }
 
     values = {
-        "balanced_accuracy": balanced_accuracy_score(truth, called),
-        "f1": f1_score(truth, called),
+        "balanced_accuracy": balanced_accuracy_score(truth, predicted),
+        "f1": f1_score(truth, predicted),
         "auroc": roc_auc_score(truth, scores),
         "average_precision": average_precision_score(truth, scores),
         "brier": brier_score_loss(truth, scores),
@@ -174,12 +174,12 @@ def auroc(
 def confusion(labels: Sequence[int], probabilities: Floats, threshold: float | Floats) -> dict[str, int]:
     """True and false positives and negatives at `threshold`."""
     truth = np.asarray(labels) == 1
-    called = np.asarray(probabilities) >= threshold
+    predicted = np.asarray(probabilities) >= threshold
     return {
-        "true_positive": int((called & truth).sum()),
-        "false_positive": int((called & ~truth).sum()),
-        "true_negative": int((~called & ~truth).sum()),
-        "false_negative": int((~called & truth).sum()),
+        "true_positive": int((predicted & truth).sum()),
+        "false_positive": int((predicted & ~truth).sum()),
+        "true_negative": int((~predicted & ~truth).sum()),
+        "false_negative": int((~predicted & truth).sum()),
     }
 
 

@@ -68,7 +68,7 @@ def fit_operating_points(labels: Sequence[int], probabilities: Floats) -> dict[s
         "screening": _keeping(labels, probabilities, sensitivity=_KEPT),
         "specific": _keeping(labels, probabilities, specificity=_KEPT),
     }
-    return {name: asdict(draw_band(labels, probabilities, thresholds[name], aim)) for name, aim in AIMS.items()}
+    return {name: asdict(fit_band(labels, probabilities, thresholds[name], aim)) for name, aim in AIMS.items()}
 
 
 def choose_threshold(labels: Sequence[int], probabilities: Floats) -> float:
@@ -110,7 +110,7 @@ def _just_below(score: float, probabilities: Floats) -> float:
     return (score + float(below.max())) / 2 if below.size else score
 
 
-def draw_band(labels: Sequence[int], probabilities: Floats, threshold: float, aim: Aim) -> OperatingPoint:
+def fit_band(labels: Sequence[int], probabilities: Floats, threshold: float, aim: Aim) -> OperatingPoint:
     """Draw the band around a threshold that leaves the fewest images undecided and keeps the aim on the others.
 
     Where no band keeps it, the one that comes closest to it.

@@ -42,7 +42,7 @@ class Differences(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class PairedComparison:
     """What became of a source's probabilities in another form; changes are other less source.
 
     Attributes:
@@ -77,7 +77,7 @@ def compare_pairs(
     *,
     resamples: int = 2000,
     seed: int = 0,
-) -> Comparison:
+) -> PairedComparison:
     """Compare the probabilities of two forms of one model, image by image.
 
     Args:
@@ -95,17 +95,17 @@ def compare_pairs(
     """
     truth = np.asarray(labels) == 1
     before, after = np.asarray(source, np.float64), np.asarray(other, np.float64)
-    called_before, called_after = before >= threshold, after >= threshold
+    predicted_before, predicted_after = before >= threshold, after >= threshold
     apart = differences(before, after)
     changes = _changes(truth, groups, before, after, threshold, resamples=resamples, seed=seed)
-    return Comparison(
-        agreement=float((called_before == called_after).mean()),
+    return PairedComparison(
+        agreement=float((predicted_before == predicted_after).mean()),
         largest_difference=apart.largest,
         mean_difference=apart.mean,
         auroc_change=changes["auroc_change"],
         sensitivity_change=changes["sensitivity_change"],
         specificity_change=changes["specificity_change"],
-        mcnemar=mcnemar(called_before == truth, called_after == truth),
+        mcnemar=mcnemar(predicted_before == truth, predicted_after == truth),
     )
 
 

@@ -139,7 +139,7 @@ def _require(key: str, value: float, right: bool, wanted: str) -> None:
         raise RecipeError(f"recipe.{key}: must be {wanted}, not {value}")
 
 
-def usual_recipe(model: str, weights: str | None = None) -> str:
+def default_recipe(model: str, weights: str | None = None) -> str:
     """Name of the recipe that is taken where none is asked for.
 
     For ``edge`` that of the embedded model, ``robust``. It makes a head of its own and keeps the norms of

@@ -14,7 +14,7 @@ from fracture_edge.modelfile import POSITIVE_CLASS
 from train.data.batches import fingerprint
 from train.data.dataset import DataError, ImageTable
 from train.data.pixel_store import PixelStore
-from train.data.splits import fold_numbers, pool_of
+from train.data.splits import cross_validation_table, fold_numbers
 from train.device import Device, prepare
 from train.evaluation.evaluate import metrics_of
 from train.evaluation.formatting import interval
@@ -28,9 +28,9 @@ from train.evaluation.record import (
     PooledMetrics,
     SplitMetrics,
 )
-from train.figure import COLOURS, picture
+from train.figure import COLOURS, saved_figure
 from train.json_records import write_record
-from train.lock import alone
+from train.lock import exclusive_lock
 from train.recipes.recipe import Recipe
 from train.runs.options import RunOptions, tensorboard
 from train.runs.run_folder import check_target, open_folder, publish
@@ -87,9 +87,9 @@ def cross_validate(recipe: Recipe, options: RunOptions, *, folds: int) -> Path:
     target = options.out / f"{recipe.architecture}-folds"
     weights = recipe.weights if options.weights is None else options.weights
     check_target(target, resume=options.resume, force=options.force)
-    with alone(target):
+    with exclusive_lock(target):
         device = prepare(options.precision, distribute=options.distribute)
-        pool = pool_of(options.data, options.splits)
+        pool = cross_validation_table(options.data, options.splits)
         numbers = fold_numbers(pool, folds, seed=options.seed)
         for fold in range(folds):
             if set(_part(pool, numbers, {fold}).labels) != {0, 1}:
@@ -158,7 +158,7 @@ def _round(
     fold = Fold(
         number,
         test_part,
-        Predictions(outcome.calibration.undone(calibrated), calibrated),
+        Predictions(outcome.calibration.inverse(calibrated), calibrated),
         point.threshold,
         len(outcome.history.rows),
         outcome.seconds,
@@ -241,7 +241,7 @@ def _plot(result: CrossValidationRecord, path: Path) -> None:
     """Plot AUROC, recall and specificity of every fold and pooled, with their intervals."""
     names = [*(str(entry.fold) for entry in result.folds), "pooled"]
     title = f"{result.model}: {len(result.folds)} folds, fractured is the positive class (95 % intervals)"
-    with picture(path, width=10, height=3.8, title=title) as figure:
+    with saved_figure(path, width=10, height=3.8, title=title) as figure:
         for axes, metric in zip(
             figure.subplots(1, 3, sharey=True), ("auroc", "recall", "specificity"), strict=True
         ):

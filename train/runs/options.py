@@ -15,7 +15,7 @@ class RunOptions:
 
     Attributes:
         data: The data folder.
-        splits: The split file; see `train.data.splits.divided_table` for ``None``.
+        splits: The split file; see `train.data.splits.read_table_with_splits` for ``None``.
         out: Folder of all artefacts; every run gets a folder of its own in it.
         weights: Initial weights, see `train.weights.initialise`; the recipe's when ``None``.
         recipe_name: Goes into the record.

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from train.data.augment import draws
+from train.data.augment import augmented_copies
 from train.data.dataset import SPLITS, ImageTable
-from train.figure import COLOURS, picture
+from train.figure import COLOURS, saved_figure
 from train.recipes.recipe import Recipe
 from train.trainer.callbacks import EpochRow, History
 
@@ -21,16 +21,16 @@ SAMPLES, COPIES = 4, 5
 _CURVES = {"loss": "loss", "accuracy": "accuracy", "auroc": "AUROC"}
 
 
-def draw_training(
+def plot_training(
     folder: Path, table: ImageTable, store: "PixelStore", history: History, recipe: Recipe, *, seed: int
 ) -> None:
     """Draw ``curves.png``, ``classes.png`` and ``samples.png`` into `folder`."""
-    draw_curves(history.rows, folder / "curves.png", title=f"{recipe.architecture}: training")
-    draw_classes(table, folder / "classes.png")
-    draw_samples(table.where("train"), store, recipe, folder / "samples.png", seed=seed)
+    plot_history(history.rows, folder / "curves.png", title=f"{recipe.architecture}: training")
+    plot_classes(table, folder / "classes.png")
+    plot_samples(table.where("train"), store, recipe, folder / "samples.png", seed=seed)
 
 
-def draw_curves(rows: Sequence[EpochRow], path: Path, *, title: str) -> None:
+def plot_history(rows: Sequence[EpochRow], path: Path, *, title: str) -> None:
     """Draw loss, accuracy and AUROC of training and validation over the epochs of all phases.
 
     The loss of training images is measured under augmentation and dropout, so it may lie above that of
@@ -38,7 +38,7 @@ def draw_curves(rows: Sequence[EpochRow], path: Path, *, title: str) -> None:
     """
     epochs = [row["epoch"] for row in rows]
     starts = [row["epoch"] for before, row in itertools.pairwise(rows) if row["phase"] != before["phase"]]
-    with picture(path, width=12, height=3.8, title=title) as figure:
+    with saved_figure(path, width=12, height=3.8, title=title) as figure:
         for axes, (name, label) in zip(figure.subplots(1, len(_CURVES)), _CURVES.items(), strict=True):
             axes.plot(epochs, [row[name] for row in rows], ".-", color=COLOURS[0], label="training")
             axes.plot(epochs, [row[f"val_{name}"] for row in rows], ".-", color=COLOURS[1], label="validation")
@@ -50,9 +50,9 @@ def draw_curves(rows: Sequence[EpochRow], path: Path, *, title: str) -> None:
         figure.axes[0].legend(fontsize="small")
 
 
-def draw_classes(table: ImageTable, path: Path) -> None:
+def plot_classes(table: ImageTable, path: Path) -> None:
     """Draw how many images of each class every split has."""
-    with picture(path, width=5.5, height=3.8, title="images of each class") as figure:
+    with saved_figure(path, width=5.5, height=3.8, title="images of each class") as figure:
         axes = figure.subplots()
         for label, (name, colour) in enumerate(zip(("not fractured", "fractured"), COLOURS, strict=True)):
             counts = [table.where(split).labels.count(label) for split in SPLITS]
@@ -63,7 +63,7 @@ def draw_classes(table: ImageTable, path: Path) -> None:
         axes.legend()
 
 
-def draw_samples(part: ImageTable, store: "PixelStore", recipe: Recipe, path: Path, *, seed: int) -> None:
+def plot_samples(part: ImageTable, store: "PixelStore", recipe: Recipe, path: Path, *, seed: int) -> None:
     """Draw some training images of both classes as the network gets them, and augmented."""
     random = np.random.default_rng(seed)
     chosen = []
@@ -72,9 +72,9 @@ def draw_samples(part: ImageTable, store: "PixelStore", recipe: Recipe, path: Pa
         chosen += sorted(random.permutation(rows)[:SAMPLES].tolist())
     items = tuple(part.items[row] for row in chosen)
     pixels = store.of(ImageTable(part.root, part.layout, items))
-    columns = [pixels, *draws(pixels, recipe.augmentation, COPIES, seed=seed)]
+    columns = [pixels, *augmented_copies(pixels, recipe.augmentation, COPIES, seed=seed)]
     title = "samples: as the network gets them (left), and augmented for training"
-    with picture(path, width=1.5 * len(columns) + 1, height=1.5 * len(items) + 0.6, title=title) as figure:
+    with saved_figure(path, width=1.5 * len(columns) + 1, height=1.5 * len(items) + 0.6, title=title) as figure:
         grid = figure.subplots(len(items), len(columns), squeeze=False)
         for row, item in enumerate(items):
             for column, images in enumerate(columns):

@@ -14,7 +14,7 @@ from train.artifacts import TRAINING_SCHEMA, ClassCounts, TrainingData, Training
 from train.data.dataset import SPLITS, ImageTable
 from train.device import Device
 from train.evaluation.calibration import Calibration, Floats
-from train.evaluation.operating_points import AIMS, DEFAULT, choose_threshold, draw_band, fit_operating_points
+from train.evaluation.operating_points import AIMS, DEFAULT, choose_threshold, fit_band, fit_operating_points
 from train.recipes.recipe import Recipe
 
 _PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "scikit-learn")
@@ -104,7 +104,7 @@ def operating_point(labels: Sequence[int], probabilities: Floats, *, chosen: boo
     """Choose threshold and uncertain band on these validation images, or take 0.5 without a band."""
     if not chosen:
         return Policy.at(0.5)
-    point = draw_band(labels, probabilities, choose_threshold(labels, probabilities), AIMS[DEFAULT])
+    point = fit_band(labels, probabilities, choose_threshold(labels, probabilities), AIMS[DEFAULT])
     return Policy(point.threshold, point.uncertain_low, point.uncertain_high)
 
 

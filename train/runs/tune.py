@@ -18,11 +18,11 @@ from fracture_edge.files import atomic_write_text
 from train.data.batches import fingerprint
 from train.data.dataset import join_tables
 from train.data.pixel_store import PixelStore
-from train.data.splits import divided_table
+from train.data.splits import read_table_with_splits
 from train.device import prepare
 from train.evaluation.predictions import write_rows
-from train.figure import COLOURS, picture
-from train.lock import alone
+from train.figure import COLOURS, saved_figure
+from train.lock import exclusive_lock
 from train.recipes.recipe import Recipe
 from train.recipes.search_space import Range, apply, check_space
 from train.recipes.tables import plain_values
@@ -79,9 +79,9 @@ def tune(
     if options.resume and not (folder / "study.db").exists():
         raise FractureEdgeError(f"{folder}: no search to resume; leave --resume out to start one")
     weights = recipe.weights if options.weights is None else options.weights
-    with alone(folder):
+    with exclusive_lock(folder):
         device = prepare(options.precision, distribute=options.distribute)
-        table = divided_table(options.data, options.splits, seed=options.seed)
+        table = read_table_with_splits(options.data, options.splits, seed=options.seed)
         settings = run_settings(
             recipe,
             seed=options.seed,
@@ -214,7 +214,7 @@ def _draw(path: Path, trials: Sequence[optuna.trial.FrozenTrial], keys: Sequence
     columns = min(4, len(keys) + 1)
     lines = math.ceil((len(keys) + 1) / columns)
     title = f"{name}: validation AUROC of {len(trials)} whole trials"
-    with picture(path, width=3.2 * columns, height=2.8 * lines, title=title) as figure:
+    with saved_figure(path, width=3.2 * columns, height=2.8 * lines, title=title) as figure:
         axes = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
         values = [trial.value for trial in trials]
         axes[0].plot([trial.number + 1 for trial in trials], values, "o", color=COLOURS[0])

@@ -19,7 +19,7 @@ from train.data.batches import Batches
 BATCHES = 20
 
 
-class RefitNorms(keras.callbacks.Callback):
+class RefitBatchNorms(keras.callbacks.Callback):
     """Takes the norms' statistics anew at the end of every epoch's training, before validation."""
 
     def __init__(self, network: keras.Model, training: Batches) -> None:
@@ -58,7 +58,7 @@ def _norms_only_in_training(layer: Any, *arguments: Any, **options: Any) -> Any:
 
 
 @contextmanager
-def fused_norms(model: keras.Model) -> Iterator[None]:
+def fused_batch_norms(model: keras.Model) -> Iterator[None]:
     """While this is open the batch norms of `model` run fused when they train; on other backends nothing changes.
 
     Args:

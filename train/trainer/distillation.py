@@ -1,7 +1,7 @@
 """Distillation from cross-fitted teachers: soft targets from networks that have not seen the image.
 
 A network that was trained on an image mostly repeats its label. So the training images are divided into folds,
-whole groups at a time; for each fold a teacher is trained on the others, and answers for the images of that fold
+whole groups at a time; for each fold a teacher is trained on the others, and predictions for the images of that fold
 (cross-fitting: Dao et al., "Knowledge Distillation as Semiparametric Inference", ICLR 2021). The student then
 learns from all images, each with its label and with what a network thinks of it that does not know that label.
 """
@@ -23,7 +23,7 @@ from train.recipes.recipe import Distillation, Recipe
 from train.trainer.callbacks import FOLD_FILE, clear_state
 
 #: What the teachers said of each training image, in the folder of the run.
-ANSWERS_FILE = "teachers.csv"
+TEACHERS_FILE = "teachers.csv"
 
 #: Trains one teacher on the first table in a folder of its own. P(fractured) of each image of the second, [N], and
 #: the seconds that it took.
@@ -31,16 +31,16 @@ TrainTeacher = Callable[[Recipe, ImageTable, ImageTable, Path], tuple[npt.NDArra
 
 
 @dataclass(frozen=True, slots=True)
-class Teaching:
+class TeacherPredictions:
     """What the teachers of a run know.
 
     Attributes:
-        answers: P(fractured) of each training image by the teacher that has not seen it, [N].
-        auroc: Of these answers.
+        predictions: P(fractured) of each training image by the teacher that has not seen it, [N].
+        auroc: Of these predictions.
         seconds: That the teachers took.
     """
 
-    answers: npt.NDArray[np.float64]
+    predictions: npt.NDArray[np.float64]
     auroc: float
     seconds: float
 
@@ -48,14 +48,16 @@ class Teaching:
 def teacher_recipe(recipe: Recipe) -> Recipe:
     """How a teacher is trained: as its student, in phases of its own where the recipe has them.
 
-    Its answers are always calibrated: as soft targets they must be probabilities.
+    Its predictions are always calibrated: as soft targets they must be probabilities.
     """
     phases = recipe.distillation.phases or recipe.phases
     return replace(recipe, phases=phases, calibrate=True, distillation=Distillation())
 
 
-def cross_fit(recipe: Recipe, part: ImageTable, *, folder: Path, seed: int, train: TrainTeacher) -> Teaching:
-    """Train the teachers of `recipe` and collect their answers; what is finished in `folder` is taken from there.
+def cross_fit(
+    recipe: Recipe, part: ImageTable, *, folder: Path, seed: int, train: TrainTeacher
+) -> TeacherPredictions:
+    """Train the teachers of `recipe` and collect their predictions; what is finished in `folder` is taken from there.
 
     Args:
         recipe: Of the student; its `distillation` says how many teachers there are.
@@ -69,7 +71,7 @@ def cross_fit(recipe: Recipe, part: ImageTable, *, folder: Path, seed: int, trai
     """
     folds = recipe.distillation.folds
     numbers = np.array(fold_numbers(part, folds, seed=seed))
-    answers, seconds = np.zeros(len(part)), 0.0
+    predictions, seconds = np.zeros(len(part)), 0.0
     for number in range(folds):
         place = folder / f"teacher-{number + 1}"
         done = place / FOLD_FILE
@@ -80,14 +82,14 @@ def cross_fit(recipe: Recipe, part: ImageTable, *, folder: Path, seed: int, trai
             atomic_write_text(done, json.dumps({"answers": given.tolist(), "seconds": took}))
             clear_state(place)
         left = json.loads(done.read_text(encoding="utf-8"))
-        answers[numbers == number] = left["answers"]
+        predictions[numbers == number] = left["answers"]
         seconds += left["seconds"]
     rows = [
         (item.path, item.label, item.group, number + 1, f"{answer:.6f}")
-        for item, number, answer in zip(part, numbers, answers, strict=True)
+        for item, number, answer in zip(part, numbers, predictions, strict=True)
     ]
-    write_rows(folder / ANSWERS_FILE, ("path", "label", "group", "teacher", "probability"), rows)
-    return Teaching(answers, float(roc_auc_score(part.labels, answers)), round(seconds, 1))
+    write_rows(folder / TEACHERS_FILE, ("path", "label", "group", "teacher", "probability"), rows)
+    return TeacherPredictions(predictions, float(roc_auc_score(part.labels, predictions)), round(seconds, 1))
 
 
 def _where(part: ImageTable, wanted: npt.NDArray[np.bool_]) -> ImageTable:

@@ -12,7 +12,7 @@ from train.data.augment import RandomAffine, RandomGreyLevels
 from train.data.batches import Batches
 from train.data.soft_targets import SoftAccuracy, SoftAuroc
 from train.recipes.recipe import Phase, Recipe
-from train.trainer.batch_norm import RefitNorms, fused_norms
+from train.trainer.batch_norm import RefitBatchNorms, fused_batch_norms
 from train.trainer.callbacks import (
     Commit,
     History,
@@ -60,7 +60,7 @@ def fit(
     history = History(folder / "history.csv", state)
     trainer = with_augmentation(model, recipe, seed, masks=training.has_masks)
     total = sum(phase.epochs for phase in recipe.phases)
-    with fused_norms(model):
+    with fused_batch_norms(model):
         for number, phase in enumerate(recipe.phases):
             if state and number < state.phase:
                 continue
@@ -90,7 +90,7 @@ def fit(
                         Progress(history, total),
                         SaveState(history, folder),
                         *average,
-                        *([RefitNorms(model, training)] if recipe.refit_norms else []),
+                        *([RefitBatchNorms(model, training)] if recipe.refit_norms else []),
                         *callbacks,
                         Commit(history, recipe, model, folder),
                     ],

@@ -23,10 +23,10 @@ from train.evaluation.predictions import Predictions
 from train.recipes.recipe import Recipe
 from train.trainer import loop
 from train.trainer.callbacks import History, State
-from train.trainer.distillation import Teaching, cross_fit
+from train.trainer.distillation import TeacherPredictions, cross_fit
 from train.trainer.linear_probe import fit_head, views_of
 from train.weights import initialise
-from train.weights.embedded import refit_norms
+from train.weights.embedded import refit_batch_norms
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Outcome:
     initial_weights: str
     calibration: Calibration
     validation: Predictions
-    teaching: Teaching | None
+    teaching: TeacherPredictions | None
 
     @property
     def seconds(self) -> float:
@@ -105,7 +105,7 @@ def train_once(
     # The state of a run that was cut off brings all of this along.
     anew = State.read(folder) is None
     if weights == "embedded" and anew:
-        refit_norms(model, pixels, seed=seed)
+        refit_batch_norms(model, pixels, seed=seed)
     if recipe.probe and anew:
         say(f"fitting the head to the features of {len(pixels)} images")
         views = views_of(pixels, mirrored=recipe.augmentation.flip_horizontal)
@@ -121,7 +121,7 @@ def train_once(
         train_part.labels,
         batch_size=recipe.batch_size,
         masks=masks,
-        answers=teaching.answers if teaching else None,
+        predictions=teaching.predictions if teaching else None,
         share=recipe.distillation.share,
         weights=balance,
         seed=seed,

@@ -60,7 +60,9 @@ def load(model: keras.Model) -> str:
     return f"embedded model ({EMBEDDED})"
 
 
-def refit_norms(model: keras.Model, pixels: npt.NDArray[np.uint8], *, images: int = 256, seed: int = 0) -> None:
+def refit_batch_norms(
+    model: keras.Model, pixels: npt.NDArray[np.uint8], *, images: int = 256, seed: int = 0
+) -> None:
     """Give every batch norm the statistics of `pixels` without changing what the network computes.
 
     A folded norm has mean 0 and variance 1, whatever its inputs are; trained on, it would at once normalise by

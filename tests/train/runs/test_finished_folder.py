@@ -50,14 +50,14 @@ def test_an_existing_folder_is_refused(train_data: Path, train_tiny: Train, exis
     assert [path.name for path in existing.parent.iterdir()] == ["custom_cnn"]
 
 
-@pytest.mark.parametrize("step", ["loop.fit", "draw_training", "write_record", "judge"])
+@pytest.mark.parametrize("step", ["loop.fit", "plot_training", "write_record", "judge"])
 def test_an_interruption_leaves_the_old_folder_whole(
     train_data: Path, train_tiny: Train, existing: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     if step != "loop.fit":
         monkeypatch.setattr(run.loop, "fit", _one_epoch)
         if step == "judge":
-            monkeypatch.setattr(run, "draw_training", lambda *_, **__: None)
+            monkeypatch.setattr(run, "plot_training", lambda *_, **__: None)
     monkeypatch.setattr(f"train.runs.train_model.{step}", _interrupt)
     with pytest.raises(KeyboardInterrupt):
         train_tiny(train_data, "custom_cnn", existing.parent, force=True)

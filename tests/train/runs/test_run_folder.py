@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fracture_edge.errors import FractureEdgeError
-from train.lock import alone
+from train.lock import exclusive_lock
 from train.runs.run_folder import check_target, open_folder, publish, unfinished
 from train.trainer.callbacks import State
 
@@ -139,16 +139,16 @@ def test_other_settings_are_refused(target: Path, change: dict[str, object], dif
 
 
 def test_one_run_at_a_time(target: Path) -> None:
-    with alone(target):
+    with exclusive_lock(target):
         with (
             pytest.raises(FractureEdgeError, match=r"artifacts/edge: another run is at work on it"),
-            alone(target),
+            exclusive_lock(target),
         ):
             pytest.fail("two at once")
         # Another model has another lock.
-        with alone(target.with_name("vgg16")):
+        with exclusive_lock(target.with_name("vgg16")):
             pass
-    with alone(target):
+    with exclusive_lock(target):
         pass
     # The lock is not kept there.
     assert not target.parent.exists()
@@ -156,8 +156,8 @@ def test_one_run_at_a_time(target: Path) -> None:
 
 def test_a_killed_process_lets_go(target: Path, repository: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from train.lock import alone\n"
-        "with alone(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)"
+        "import sys, time; from pathlib import Path; from train.lock import exclusive_lock\n"
+        "with exclusive_lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)"
     )
     environment = {**os.environ, "PYTHONPATH": os.fspath(repository), "TF_CPP_MIN_LOG_LEVEL": "3"}
     process = subprocess.Popen(
@@ -167,11 +167,11 @@ def test_a_killed_process_lets_go(target: Path, repository: Path) -> None:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"held\n"
-            with pytest.raises(FractureEdgeError, match="another run is at work on it"), alone(target):
+            with pytest.raises(FractureEdgeError, match="another run is at work on it"), exclusive_lock(target):
                 pytest.fail("two at once")
         finally:
             process.send_signal(signal.SIGKILL)
-    with alone(target):
+    with exclusive_lock(target):
         pass
 
 

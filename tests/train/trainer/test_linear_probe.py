@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.preprocess import Preprocessing
 from train.architectures import build, edge
-from train.data.augment import Augmentation, draws
+from train.data.augment import Augmentation, augmented_copies
 from train.data.batches import Batches
 from train.recipes.recipe import Phase, Recipe, load_recipe, override
 from train.recipes.tables import RecipeError
@@ -71,7 +71,7 @@ def test_what_the_head_is_fitted_to(pixels: np.ndarray) -> None:
     plain, mirrored, *drawn = views_of(pixels, limits, 2, seed=3)
     np.testing.assert_array_equal(plain, pixels)
     np.testing.assert_array_equal(mirrored, pixels[:, :, ::-1])
-    expected = list(draws(pixels, limits, 2, seed=3))
+    expected = list(augmented_copies(pixels, limits, 2, seed=3))
     assert len(drawn) == 2
     for found, wanted in zip(drawn, expected, strict=True):
         np.testing.assert_array_equal(found, wanted)

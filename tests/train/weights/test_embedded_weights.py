@@ -14,7 +14,7 @@ from fracture_edge.classifier import FractureClassifier
 from train.architectures import build
 from train.runs import train_model as run
 from train.weights import WeightsError, initialise
-from train.weights.embedded import refit_norms
+from train.weights.embedded import refit_batch_norms
 
 BONES = 10
 
@@ -67,7 +67,7 @@ def test_refitted_norms_change_nothing(edge: keras.Model, pixels: np.ndarray) ->
     for norm in norms:
         np.testing.assert_array_equal(norm.moving_mean.numpy(), 0.0)
         np.testing.assert_allclose(norm.moving_variance.numpy(), 1 - norm.epsilon, rtol=1e-6)
-    refit_norms(edge, pixels, images=4, seed=2)
+    refit_batch_norms(edge, pixels, images=4, seed=2)
     # Four float32 roundings for each of 49 layers.
     np.testing.assert_allclose(_answers(edge, pixels), before, atol=1e-5)
 
@@ -84,7 +84,7 @@ def test_refitted_norms_change_nothing(edge: keras.Model, pixels: np.ndarray) ->
         assert (norm.moving_variance.numpy() >= 0).all()
 
     # A second time from other images: still the same network.
-    refit_norms(edge, pixels, images=4, seed=3)
+    refit_batch_norms(edge, pixels, images=4, seed=3)
     np.testing.assert_allclose(_answers(edge, pixels), before, atol=1e-5)
 
 
