@@ -34,18 +34,18 @@ CLASSES = ("not fractured", "fractured")
 
 
 def evaluate_model(folder: Path, split: str, *, data: Path | None = None) -> EvaluationRecord:
-    """Evaluate a trained model on one of its splits, and leave metrics and plots beside it.
+    """Evaluate a trained model on one of its splits and write metrics and plots into its folder.
 
     Args:
-        folder: ``artifacts/<model>``.
+        folder: Folder of the model, ``artifacts/<model>``.
         split: ``val`` or ``test``.
-        data: Data folder, where it is not the one of the training run any more.
+        data: Data folder; that of the training run when ``None``.
 
     Returns:
-        What ``evaluation-SPLIT.json`` holds.
+        Contents of ``evaluation-SPLIT.json``.
 
     Raises:
-        FractureEdgeError: No trained model here, or the split lacks a class.
+        FractureEdgeError: The folder has no trained model, or the split lacks a class.
     """
     import keras
 
@@ -71,13 +71,13 @@ def evaluate_predictions(
     """Write ``evaluation-SPLIT.json``, ``SPLIT-report.txt`` and the plots of one split.
 
     Args:
-        folder: Folder with ``training.json``, whose threshold is used.
-        split: Split that `predictions` belong to.
+        folder: Folder of the model, with ``training.json``, whose threshold is used.
+        split: Split of the predictions.
         table: All images with their splits.
         predictions: Predictions for the images of `split`, in the table's order.
 
     Returns:
-        What ``evaluation-SPLIT.json`` holds.
+        Contents of ``evaluation-SPLIT.json``.
     """
     record = read_record(folder)
     part = table.where(split)

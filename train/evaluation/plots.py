@@ -1,4 +1,4 @@
-"""Pictures of a model's answers on one split: confusion matrix, ROC and PR curves, reliability."""
+"""Plots of a model's predictions on one split: confusion matrix, ROC and PR curves, reliability diagram."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def plot_confusion(labels: Sequence[int], predicted: npt.NDArray[np.int_], path: Path, *, title: str) -> None:
-    """Counts and shares of each true class."""
+    """Plot the confusion matrix: counts, and shares of each true class."""
     counts = confusion_matrix(labels, predicted, labels=[0, 1])
     shares = counts / counts.sum(axis=1, keepdims=True)
     names = ["not fractured", "fractured"]
@@ -31,7 +31,7 @@ def plot_confusion(labels: Sequence[int], predicted: npt.NDArray[np.int_], path:
         axes = figure.subplots()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.set(xticks=[0, 1], yticks=[0, 1], xticklabels=names, yticklabels=names)
-        axes.set(xlabel="predicted", ylabel="is")
+        axes.set(xlabel="predicted", ylabel="true")
         for row in range(2):
             for column in range(2):
                 share = shares[row, column]
@@ -46,7 +46,7 @@ def plot_confusion(labels: Sequence[int], predicted: npt.NDArray[np.int_], path:
 
 
 def plot_roc_pr(labels: Sequence[int], probabilities: Floats, threshold: float, path: Path, *, title: str) -> None:
-    """ROC and precision-recall curve, with the operating point."""
+    """Plot ROC and precision-recall curve, with the operating point at `threshold`."""
     truth, predicted = np.asarray(labels) == 1, probabilities >= threshold
     sensitivity, false_alarms = float(predicted[truth].mean()), float(predicted[~truth].mean())
     point = {"marker": "o", "color": "black", "linestyle": "none", "label": f"threshold {threshold:.3f}"}
@@ -72,7 +72,7 @@ def plot_roc_pr(labels: Sequence[int], probabilities: Floats, threshold: float, 
 
 
 def plot_reliability(labels: Sequence[int], predictions: "Predictions", path: Path, *, title: str) -> None:
-    """Share of fractured images against the probability given, before and after calibration."""
+    """Plot reliability diagrams before and after calibration: share of fractured images against P(fractured)."""
     panels = {"before calibration": predictions.raw, "after calibration": predictions.calibrated}
     if np.array_equal(predictions.raw, predictions.calibrated):
         panels = {"not calibrated": predictions.raw}
@@ -85,8 +85,8 @@ def plot_reliability(labels: Sequence[int], predictions: "Predictions", path: Pa
             heights = np.full(len(scores), 0.3 / len(scores))
             axes.hist(scores, bins=np.linspace(0, 1, 21), weights=heights, color=COLOURS[0], alpha=0.35)
             axes.set_title(name, fontsize="medium")
-            axes.set(xlabel="P(fractured) given", xlim=(0, 1), ylim=(0, 1))
+            axes.set(xlabel="predicted P(fractured)", xlim=(0, 1), ylim=(0, 1))
             axes.set_aspect("equal")
             axes.grid(alpha=0.3)
         grid[0].set_ylabel("share of fractured images (95 % interval)")
-        figure.supxlabel("bars: how often a probability is given", fontsize="small")
+        figure.supxlabel("bars: histogram of the predicted probabilities", fontsize="small")
