@@ -205,7 +205,7 @@ def test_training_replaces_the_model_when_it_is_done(project: Path, cli: Cli) ->
     arguments = ("--data", project / "data", "--recipe", project / "tiny.toml", "--artifacts", artifacts)
     code, out, err = cli("train", "custom_cnn", *arguments, "--force")
     assert (code, out) == (0, f"{artifacts / 'custom_cnn'}\n"), err
-    assert "splits: drawn here, grouped and stratified; give --splits to choose them" in err
+    assert "splits: made now, grouped and stratified; give --splits to choose them" in err
     assert (artifacts / "custom_cnn/model.keras").read_bytes()[:2] == b"PK"
     assert sorted(path.name for path in artifacts.iterdir()) == ["custom_cnn"]
 

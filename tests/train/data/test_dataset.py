@@ -191,7 +191,10 @@ def test_splits_keep_metadata_and_sort_rows(tmp_path: Path, make_fracatlas: Call
         ),
         (HEADER + "fractured/1.png,0,train,a\n", "fractured/1.png: label '0', but its folder says 1"),
         (HEADER + "normal/2.png,yes,train,a\n", "normal/2.png: label 'yes', but its folder says 0"),
-        (HEADER + "normal/1.png,0,dev,a\n", "normal/1.png: split 'dev' is none of train, val, test"),
+        (
+            HEADER + "normal/1.png,0,dev,a\n",
+            "normal/1.png: split 'dev' is unknown; must be one of: train, val, test",
+        ),
         (
             HEADER + "fractured/1.png,1,train,g\nfractured/2.png,1,train,g\nnormal/1.png,0,test,g\n",
             "group g is in train and in test",

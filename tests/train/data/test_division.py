@@ -50,7 +50,7 @@ def test_the_folders_own_splits(
     table = read_table_with_splits(own, None)
     assert _counts(table) == {(split, label): 2 for split in ("train", "val", "test") for label in (0, 1)}
     assert table == read_table(own)
-    expected = "splits: the folder's own; `fracture-edge data audit` tells whether they leak\n"
+    expected = "splits: the folder's own; `fracture-edge data audit` checks them for leaks\n"
     assert capsys.readouterr().err == expected
 
 
@@ -75,7 +75,7 @@ def test_a_split_file_goes_before_the_folders_own_splits(tmp_path: Path, make_da
 
 def test_drawn_splits(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = read_table_with_splits(root, None, seed=3)
-    assert "splits: drawn here, grouped and stratified; give --splits to choose them\n" in capsys.readouterr().err
+    assert "splits: made now, grouped and stratified; give --splits to choose them\n" in capsys.readouterr().err
     # 70, 10 and 20 % of 20; a group of two may tip one over.
     counts = _counts(table)
     for label in (0, 1):
@@ -100,7 +100,7 @@ def test_a_lone_train_folder_is_divided(
         for n in range(20)
     }
     table = read_table_with_splits(make_dataset(tmp_path / "data", files), None)
-    assert "splits: drawn here" in capsys.readouterr().err
+    assert "splits: made now" in capsys.readouterr().err
     assert {item.split for item in table} == {"train", "val", "test"}
 
 

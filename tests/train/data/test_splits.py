@@ -126,10 +126,10 @@ def test_names_and_neighbours_may_disagree_on_the_label() -> None:
 @pytest.mark.parametrize(
     ("fractions", "message"),
     [
-        ((0.7, 0.2, 0.2), "three numbers of 0 or more that add up to 1"),
-        ((1.2, -0.1, -0.1), "three numbers of 0 or more that add up to 1"),
-        ((0.5, 0.5), "three numbers of 0 or more that add up to 1"),
-        ((0.701, 0.099, 0.2), "give them in hundredths"),
+        ((0.7, 0.2, 0.2), "must be three numbers of at least 0 that add up to 1"),
+        ((1.2, -0.1, -0.1), "must be three numbers of at least 0 that add up to 1"),
+        ((0.5, 0.5), "must be three numbers of at least 0 that add up to 1"),
+        ((0.701, 0.099, 0.2), "must be multiples of 0.01"),
     ],
 )
 def test_bad_fractions(fractions: tuple[float, ...], message: str) -> None:
