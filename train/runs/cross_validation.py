@@ -1,4 +1,4 @@
-"""`fracture-edge train --folds`: grouped, stratified cross-validation in one resumable folder."""
+"""Grouped, stratified cross-validation (`fracture-edge train --folds`), in one resumable folder."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -40,22 +40,22 @@ from train.trainer.callbacks import FOLD_FILE, clear_state
 from train.trainer.train_once import train_once
 
 _HEADER = ("path", "label", "group", "fold", "threshold", "raw", "probability")
-#: What a finished round says of itself in its own file, beside the predictions.
+#: Fields of a finished round in its ``fold.json``, beside the predictions.
 _KEPT = ("threshold", "epochs", "seconds", "initial_weights")
 
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """One round: its images, and what the model said of those that it had not seen.
+    """One round: a test fold and the predictions for it.
 
     Attributes:
-        number: Counted from 1.
-        part: The images tested on.
-        predictions: Of them.
-        threshold: Settled on the round's validation images.
-        epochs: Trained.
-        seconds: That they took.
-        initial_weights: What training started from, in words.
+        number: Number of the fold, counted from 1.
+        part: Test images.
+        predictions: Predictions for the test images.
+        threshold: Threshold on P(fractured), chosen on the round's validation images.
+        epochs: Number of epochs trained.
+        seconds: Duration of the training.
+        initial_weights: Initial weights, in words.
     """
 
     number: int
@@ -68,21 +68,21 @@ class Fold:
 
 
 def cross_validate(recipe: Recipe, options: RunOptions, *, folds: int) -> Path:
-    """Train `folds` models; each is tested on a fold that it has not seen, and chosen on another.
+    """Cross-validate a recipe.
 
-    Round k tests on fold k, settles epoch, calibration and threshold on fold k + 1, and trains on the rest. A
-    run that was cut off goes on with `RunOptions.resume`. The models are not kept.
+    Round k tests on fold k, chooses epoch, calibration and threshold on fold k + 1, and trains on the rest. An
+    interrupted run is continued with `RunOptions.resume`. The models are not kept.
 
     Args:
-        recipe: What to train and how.
-        options: Where to read and write, and how to run. Test images of a split file are left alone.
-        folds: At least 3.
+        recipe: Recipe to train.
+        options: Options of the run. The test images of a split file are not used.
+        folds: Number of folds, at least 3.
 
     Returns:
-        ``artifacts/<model>-folds``, with ``folds.json``, ``predictions.csv`` and ``folds.png``.
+        Path of ``artifacts/<model>-folds``, with ``folds.json``, ``predictions.csv`` and ``folds.png``.
 
     Raises:
-        FractureEdgeError: Anything wrong with data, splits, weights or folder; too few images for the folds.
+        FractureEdgeError: Data, splits, weights or folder are invalid, or there are too few images for the folds.
     """
     target = options.out / f"{recipe.architecture}-folds"
     weights = recipe.weights if options.weights is None else options.weights
@@ -129,7 +129,7 @@ def _round(
     folder: Path,
     weights: str,
 ) -> Fold:
-    """Train and test one round, or read what an earlier process left of it."""
+    """Train and test one round, or read the result of an earlier process."""
     folds = max(numbers) + 1
     test_part = _part(pool, numbers, {number - 1})
     place = folder / f"fold-{number}"

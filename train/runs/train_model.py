@@ -1,4 +1,4 @@
-"""`fracture-edge train`: from a data folder and splits to ``artifacts/<model>/`` with all evidence."""
+"""Training of one model (`fracture-edge train`): from a data folder and splits to ``artifacts/<model>``."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -29,17 +29,17 @@ from train.trainer.train_once import Outcome, train_once
 
 
 def train_model(recipe: Recipe, options: RunOptions) -> Path:
-    """Train one model and write its folder in one step, when everything is done.
+    """Train one model, evaluate it on validation, and put its folder in place when everything in it is complete.
 
     Args:
-        recipe: What to train and how.
-        options: Where to read and write, and how to run.
+        recipe: Recipe to train.
+        options: Options of the run.
 
     Returns:
-        The model's folder.
+        Path of the model's folder.
 
     Raises:
-        FractureEdgeError: Anything wrong with data, splits, weights or folder.
+        FractureEdgeError: Data, splits, weights or folder are invalid.
     """
     target, seed = options.out / recipe.architecture, options.seed
     weights = recipe.weights if options.weights is None else options.weights
@@ -86,7 +86,7 @@ def train_model(recipe: Recipe, options: RunOptions) -> Path:
 
 
 def run_settings(recipe: Recipe, **others: Any) -> dict[str, Any]:
-    """Everything that decides a run: what a resumed one must have in common with the one cut off."""
+    """Collect the settings that determine a run, which must be the same when it is resumed."""
     return {**others, "recipe": recipe.to_dict()}
 
 

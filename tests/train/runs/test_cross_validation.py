@@ -305,7 +305,7 @@ def test_an_unfinished_run_is_not_thrown_away(cut: Path, project: Path, cli: Cli
     before = left.read_bytes()
     code, out, err = cli(*_arguments(project, cut, "--folds", FOLDS))
     assert (code, out) == (1, "")
-    assert "--resume goes on with it, --force starts anew" in err
+    assert "--resume continues it, --force starts over" in err
     assert err.count("\n") == 1
     assert left.read_bytes() == before
 

@@ -59,9 +59,7 @@ def test_an_unfinished_run_is_not_lost_unasked(target: Path) -> None:
     folder = _half_done(target)
     with pytest.raises(FractureEdgeError) as caught:
         check_target(target, resume=False, force=False)
-    assert str(caught.value) == (
-        f"{folder} holds an unfinished run: --resume goes on with it, --force starts anew"
-    )
+    assert str(caught.value) == (f"{folder} holds an unfinished run: --resume continues it, --force starts over")
     check_target(target, resume=True, force=False)
     check_target(target, resume=False, force=True)
     assert State.read(folder) is not None
