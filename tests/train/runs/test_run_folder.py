@@ -139,7 +139,7 @@ def test_other_settings_are_refused(target: Path, change: dict[str, object], dif
 def test_one_run_at_a_time(target: Path) -> None:
     with exclusive_lock(target):
         with (
-            pytest.raises(FractureEdgeError, match=r"artifacts/edge: another run is at work on it"),
+            pytest.raises(FractureEdgeError, match=r"artifacts/edge: in use by another run"),
             exclusive_lock(target),
         ):
             pytest.fail("two at once")
@@ -165,7 +165,7 @@ def test_a_killed_process_lets_go(target: Path, repository: Path) -> None:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"held\n"
-            with pytest.raises(FractureEdgeError, match="another run is at work on it"), exclusive_lock(target):
+            with pytest.raises(FractureEdgeError, match="in use by another run"), exclusive_lock(target):
                 pytest.fail("two at once")
         finally:
             process.send_signal(signal.SIGKILL)

@@ -438,7 +438,7 @@ def test_wrong_models(trained: Trained, tmp_path: Path, cli: Cli, calls: list[tu
     arguments = ("train-all", "--data", trained.data, "--artifacts", tmp_path / "artifacts")
     code, out, err = cli(*arguments, "--models", "edge,alexnet")
     assert (code, out) == (1, "")
-    assert err.startswith("fracture-edge: no recipe 'corrected' for 'alexnet'; there are ")
+    assert err.startswith("fracture-edge: no recipe 'corrected' for 'alexnet'; must be one of: ")
     # Nothing was asked for: nothing was done, and that is no success.
     code, out, err = cli(*arguments, "--models", " , ")
     assert code != 0

@@ -135,6 +135,6 @@ def test_another_kind_of_cells(edge: keras.Model) -> None:
     kinds = {layer.name for layer in edge.layers}
     other = build("edge", 64, 64, fine_cells="cells_correction" not in kinds)
     assert re.fullmatch(
-        r"the embedded model has \d+ convolutions, this one \d+: take the options of the recipe finetune",
+        r"the embedded model has \d+ convolutions, this one \d+: use the options of the recipe finetune",
         _error(other),
     )
