@@ -31,8 +31,8 @@ def prepare(precision: str = "auto", *, distribute: bool = False) -> Device:
     """Choose device and precision for all models built afterwards.
 
     A GPU is used where the backend sees one, with memory allocated as needed. There the network computes in
-    float16 (weights and loss stay float32, the loss is scaled); on a CPU in float32. Whether XLA is used is left to
-    Keras: on a GPU where every layer supports it.
+    float16 (weights and loss stay float32, the loss is scaled); on a CPU in float32. Whether XLA is used is left
+    to Keras: on a GPU where every layer supports it.
 
     Args:
         precision: Precision, one of `Precision`.

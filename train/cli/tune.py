@@ -32,8 +32,8 @@ def tune(
     space: Annotated[
         Path | None,
         typer.Option(
-            help="Search space, a TOML file: for each key of the recipe low and high (and log), or choices. If not "
-            "given: learning rate, label smoothing, class balance and augmentation."
+            help="Search space, a TOML file: for each key of the recipe low and high (and log), or choices. If "
+            "not given: learning rate, label smoothing, class balance and augmentation."
         ),
     ] = None,
     recipe: Annotated[

@@ -177,8 +177,8 @@ def _read_fracatlas(root: Path) -> ImageTable:
         elif row["fractured"] != str(item.label):
             # The folder takes precedence: the one known case has a fracture box and is among the fractured images.
             notes.append(
-                f"{name} lies in {PurePosixPath(item.path).parent.name} but has fractured={row['fractured']} "
-                f"(fracture_count={row.get('fracture_count', '?')}) in dataset.csv; the folder is believed"
+                f"{name} is in {PurePosixPath(item.path).parent.name} but has fractured={row['fractured']} "
+                f"(fracture_count={row.get('fracture_count', '?')}) in dataset.csv; the folder's label is used"
             )
         items.append(replace(item, metadata=row))
     missing = set(metadata) - {PurePosixPath(item.path).name for item in items}

@@ -41,9 +41,9 @@ def resample_weights(labels: Array, groups: Sequence[str], *, resamples: int, se
     random = np.random.default_rng(seed)
     left = resamples
     while left:
-        drawn = random.integers(count, size=(_AT_ONCE, count))
-        drawn += count * np.arange(_AT_ONCE)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=_AT_ONCE * count).reshape(_AT_ONCE, count)
+        sampled = random.integers(count, size=(_AT_ONCE, count))
+        sampled += count * np.arange(_AT_ONCE)[:, None]
+        times = np.bincount(sampled.ravel(), minlength=_AT_ONCE * count).reshape(_AT_ONCE, count)
         weights = times[:, codes].astype(np.float64)
         fractured = weights @ labels
         weights = weights[(fractured > 0) & (fractured < weights.sum(axis=1))][:left]

@@ -128,9 +128,9 @@ def evaluate(
         "ece": bootstrap.calibration_error(truth, scores, np.ones((1, len(truth))))[0],
         "sensitivity_at_specificity_90": _sensitivity(truth, scores),
     }
-    drawn = bootstrap.resampled(statistics, truth, groups, resamples=resamples, seed=seed)
+    resampled = bootstrap.resampled(statistics, truth, groups, resamples=resamples, seed=seed)
     intervals = dict.fromkeys(values, percentile) | {"ece": basic}
-    return found | {name: intervals[name](float(value), drawn[name]) for name, value in values.items()}
+    return found | {name: intervals[name](float(value), resampled[name]) for name, value in values.items()}
 
 
 def _sensitivity(truth: npt.NDArray[np.bool_], scores: Floats) -> float:
@@ -170,14 +170,14 @@ def auroc(
     truth, scores = np.asarray(labels) == 1, np.asarray(probabilities, np.float64)
     if truth.all() or not truth.any():
         return UNDEFINED
-    drawn = bootstrap.resampled(
+    resampled = bootstrap.resampled(
         lambda weights: {"auroc": Roc.of(truth, scores, weights).area()},
         truth,
         groups,
         resamples=resamples,
         seed=seed,
     )
-    return percentile(float(roc_auc_score(truth, scores)), drawn["auroc"])
+    return percentile(float(roc_auc_score(truth, scores)), resampled["auroc"])
 
 
 def confusion(labels: Sequence[int], probabilities: Floats, threshold: float | Floats) -> dict[str, int]:
@@ -200,23 +200,23 @@ def wilson(successes: int, trials: int) -> Estimate:
     return Estimate(successes / trials, float(interval.low), float(interval.high))
 
 
-def percentile(value: float, drawn: Floats) -> Estimate:
+def percentile(value: float, samples: Floats) -> Estimate:
     """Compute the percentile interval: the 2.5 % and 97.5 % quantiles of the bootstrap values.
 
     The interval is widened to contain `value`, from which identical bootstrap values may differ by rounding.
     """
-    low, high = (float(point) for point in np.quantile(drawn, (0.025, 0.975)))
+    low, high = (float(point) for point in np.quantile(samples, (0.025, 0.975)))
     return Estimate(value, min(value, low), max(value, high))
 
 
-def basic(value: float, drawn: Floats) -> Estimate:
+def basic(value: float, samples: Floats) -> Estimate:
     """Compute the basic interval of a metric between 0 and 1: the percentiles reflected at the value.
 
     For metrics that resampling biases upwards (Davison and Hinkley, Bootstrap Methods, 1997, section 5.2). A
     calibration error sums absolute differences: chance raises it, in a bootstrap sample more than in the data, so
     that the percentiles lie above the true value where that is small.
     """
-    low, high = (float(point) for point in np.quantile(drawn, (0.025, 0.975)))
+    low, high = (float(point) for point in np.quantile(samples, (0.025, 0.975)))
     return Estimate(value, max(0.0, 2 * value - high), min(1.0, max(value, 2 * value - low)))
 
 

@@ -155,5 +155,5 @@ def _changes(
         return {name: after - before for name, (before, after) in zip(_CHANGES, pairs, strict=True)}
 
     values = statistics(np.ones((1, len(truth))))
-    drawn = bootstrap.resampled(statistics, truth, groups, resamples=resamples, seed=seed)
-    return {name: percentile(float(values[name][0]), drawn[name]) for name in _CHANGES}
+    resampled = bootstrap.resampled(statistics, truth, groups, resamples=resamples, seed=seed)
+    return {name: percentile(float(values[name][0]), resampled[name]) for name in _CHANGES}

@@ -134,8 +134,8 @@ def measure_typicality(
         seed: Random seed for sampling the training images.
     """
     extractor = keras.Model(model.input, described_features(model, architecture))
-    drawn = np.sort(np.random.default_rng(seed).permutation(len(training))[:MOST_IMAGES])
-    return fit_typicality(outputs(extractor, training[drawn]), outputs(extractor, validation))
+    sampled = np.sort(np.random.default_rng(seed).permutation(len(training))[:MOST_IMAGES])
+    return fit_typicality(outputs(extractor, training[sampled]), outputs(extractor, validation))
 
 
 def pooled_features(model: keras.Model, architecture: str) -> keras.KerasTensor:

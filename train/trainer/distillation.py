@@ -87,8 +87,8 @@ def cross_fit(
         predictions[numbers == number] = left["answers"]
         seconds += left["seconds"]
     rows = [
-        (item.path, item.label, item.group, number + 1, f"{answer:.6f}")
-        for item, number, answer in zip(part, numbers, predictions, strict=True)
+        (item.path, item.label, item.group, number + 1, f"{probability:.6f}")
+        for item, number, probability in zip(part, numbers, predictions, strict=True)
     ]
     write_rows(folder / TEACHERS_FILE, ("path", "label", "group", "teacher", "probability"), rows)
     return TeacherPredictions(predictions, float(roc_auc_score(part.labels, predictions)), round(seconds, 1))

@@ -98,8 +98,8 @@ def test_atlas_counts_and_notes(atlas: dict[str, Any]) -> None:
         73,
     )
     assert atlas["notes"] == [
-        f"{_name(4, 1)} lies in Fractured but has fractured=0 (fracture_count=1) in dataset.csv; "
-        "the folder is believed"
+        f"{_name(4, 1)} is in Fractured but has fractured=0 (fracture_count=1) in dataset.csv; "
+        "the folder's label is used"
     ]
     assert atlas["patient_id"] is False
     assert (atlas["leaks"], atlas["leaking"]) == (None, False)
@@ -188,7 +188,7 @@ def test_atlas_summary(atlas: dict[str, Any]) -> None:
         "  hardware: 23 of 24 images with it are fractured, 4 of 76 without",
     ):
         assert line in lines
-    assert any(line.startswith("  note: IMG0000034.jpg lies in Fractured") for line in lines)
+    assert any(line.startswith("  note: IMG0000034.jpg is in Fractured") for line in lines)
 
 
 @pytest.fixture(scope="module")
