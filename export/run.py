@@ -19,7 +19,7 @@ from fracture_edge.files import refuse_overwrite
 from train.artifacts import TrainingRecord, read_record, sha256
 from train.export_record import ExportEntry, GateMetrics, PeakMemory, Retraining, read_manifest
 from train.json_records import to_plain
-from train.lock import alone
+from train.lock import exclusive_lock
 
 #: Number of calibration images below which a warning is printed: the ranges of rare activations are missed.
 FEW_IMAGES = 200
@@ -52,7 +52,7 @@ def export_model(
         for chosen in formats:
             refuse_overwrite(folder / chosen.file_name(stem))
     read_manifest(folder)
-    with alone(folder), working_folder(artifacts, name) as work:
+    with exclusive_lock(folder), working_folder(artifacts, name) as work:
         say(f"{name}: reading images, predictions of the Keras model" + (", compressing" * bool(compression)))
         prepared, _ = run_step(
             "prepare",

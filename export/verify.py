@@ -11,7 +11,7 @@ from export.results import Prepared
 from fracture_edge.errors import FractureEdgeError
 from train.artifacts import read_record
 from train.export_record import ExportEntry, GateMetrics, read_manifest
-from train.lock import alone
+from train.lock import exclusive_lock
 
 
 def verify(
@@ -37,7 +37,7 @@ def verify(
             f"{folder}: no exported files here; `fracture-edge export {folder.name}` makes them"
         )
     reasons = {file: stale_reason(folder, file, entry) for file, entry in files.items()}
-    with alone(folder), working_folder(folder.parent, folder.name) as work:
+    with exclusive_lock(folder), working_folder(folder.parent, folder.name) as work:
         # The first entry with a calibration records its images; float32 files are compared on those too.
         calibration = next((entry.calibration for entry in files.values() if entry.calibration), None)
         prepared, _ = run_step(

@@ -1,6 +1,6 @@
-"""What lies in ``artifacts/<model>``: the models, and ``training.json`` as a typed record.
+"""Folders ``artifacts/<model>``: trained models, and ``training.json`` as a typed record.
 
-Imports nothing heavy, for all who evaluate, export or compare.
+Imports nothing heavy: evaluation, export and benchmarks use it.
 """
 
 import hashlib
@@ -66,7 +66,7 @@ class ValidationMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRecord:
-    """``training.json``: everything that later stages and a reader need to know of a training run.
+    """Record of a training run, ``training.json``, for later stages and for readers.
 
     Attributes:
         schema_version: Version of this format.
@@ -83,7 +83,7 @@ class TrainingRecord:
         validation: Metrics of the validation images.
         recipe_name: Name of the recipe, or path of its file.
         recipe: Recipe as it was trained, with what was overridden.
-        seed: Seed of initialisation, order and augmentation.
+        seed: Random seed of initialisation, order and augmentation.
         initial_weights: Initial weights, in words.
         data: Data of the run.
         epochs: Number of epochs trained.
@@ -137,7 +137,7 @@ class TrainingRecord:
 
     @property
     def planned_epochs(self) -> int:
-        """Most epochs that the recipe allows, all phases together."""
+        """Largest number of epochs that the recipe allows, all phases together."""
         return sum(int(phase["epochs"]) for phase in self.recipe["phases"])
 
 
@@ -145,7 +145,7 @@ def trained_models(artifacts: Path) -> list[str]:
     """List the models in `artifacts`: folders with a ``model.keras``, sorted.
 
     Raises:
-        FractureEdgeError: There is none.
+        FractureEdgeError: There are none.
     """
     found = sorted(path.parent.name for path in artifacts.glob("[!.]*/model.keras"))
     if not found:
@@ -157,7 +157,7 @@ def read_record(folder: Path) -> TrainingRecord:
     """Read ``training.json`` of a model's folder.
 
     Raises:
-        FractureEdgeError: It is not there, not readable, or of a newer schema.
+        FractureEdgeError: The file is missing, cannot be read, or has a newer schema.
     """
     path = folder / TRAINING_FILE
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""What the training runs on: device and precision, chosen without being told, and said."""
+"""Device and precision of the training."""
 
 import os
 import platform
@@ -14,12 +14,12 @@ Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where and how a network is trained.
+    """Device and precision that a network is trained with.
 
     Attributes:
         name: Device and backend, in words.
-        count: Devices that share a batch.
-        precision: Keras's dtype policy.
+        count: Number of devices that share a batch.
+        precision: Dtype policy of Keras.
     """
 
     name: str
@@ -28,21 +28,21 @@ class Device:
 
 
 def prepare(precision: str = "auto", *, distribute: bool = False) -> Device:
-    """Choose device and precision for all models built from now on.
+    """Choose device and precision for all models built afterwards.
 
-    A GPU is used where the backend sees one, with memory taken as it is needed. There the network computes in
-    float16 (weights and loss stay float32, the loss is scaled); on a CPU in float32. XLA is Keras's choice: on
-    a GPU where every layer supports it.
+    A GPU is used where the backend sees one, with memory allocated as needed. There the network computes in
+    float16 (weights and loss stay float32, the loss is scaled); on a CPU in float32. Whether XLA is used is left
+    to Keras: on a GPU where every layer supports it.
 
     Args:
-        precision: One of `Precision`.
-        distribute: Share every batch among all devices (JAX only).
+        precision: Precision, one of `Precision`.
+        distribute: Whether to share every batch among all devices (JAX only).
 
     Raises:
-        FractureEdgeError: An unknown precision, or a backend that does not distribute.
+        FractureEdgeError: The precision is unknown, or the backend does not support `distribute`.
     """
     if precision not in get_args(Precision):
-        raise FractureEdgeError(f"precision {precision!r} is none of {', '.join(get_args(Precision))}")
+        raise FractureEdgeError(f"precision: must be one of: {', '.join(get_args(Precision))}; not {precision!r}")
     backend = keras.backend.backend()
     if backend == "tensorflow":
         _grow_memory()
@@ -60,7 +60,7 @@ def prepare(precision: str = "auto", *, distribute: bool = False) -> Device:
 
 
 def devices_sharing() -> int:
-    """How many devices share a batch."""
+    """Return the number of devices that share a batch."""
     distribution = keras.distribution.distribution()
     return 1 if distribution is None else int(distribution.device_mesh.devices.size)
 
@@ -69,7 +69,7 @@ def _count(kind: str) -> int:
     try:
         return len(keras.distribution.list_devices(kind))
     except RuntimeError:
-        # JAX raises where there is no device of the kind.
+        # JAX raises if there is no device of the kind.
         return 0
 
 
@@ -80,7 +80,7 @@ def _torch_gpus() -> int:
 
 
 def _grow_memory() -> None:
-    """TensorFlow otherwise takes all memory of a GPU at once."""
+    """Let TensorFlow allocate GPU memory as needed; by default it allocates all of it at once."""
     import tensorflow as tf
 
     for gpu in tf.config.list_physical_devices("GPU"):

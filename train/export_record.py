@@ -1,6 +1,6 @@
-"""``export.json`` of a model as typed records: what was exported, how, and what the gate found.
+"""``export.json`` of a model as typed records: exported files, their settings, and the metrics of the gate.
 
-Imports nothing heavy, for all who export or benchmark.
+Imports nothing heavy: export and benchmarks use it.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ MANIFEST = "export.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateMetrics:
-    """What an exported file loses against its Keras source on the validation images.
+    """Metrics of an exported file against its Keras source on the validation images.
 
     Attributes:
         images: Number of validation images.
@@ -30,11 +30,11 @@ class GateMetrics:
         specificity_exported: Specificity of the file.
         auroc_keras: AUROC of the Keras model.
         auroc_exported: AUROC of the file.
-        auroc_change: AUROC of the file less that of the Keras model.
-        sensitivity_change: Sensitivity of the file less that of the Keras model.
+        auroc_change: AUROC of the file minus that of the Keras model.
+        sensitivity_change: Sensitivity of the file minus that of the Keras model.
         intervals: 95 % intervals of the changes, as lower and upper bound by name.
-        images_compared: Number of images that the differences are over, where there are more than the
-            validation images: float32 files are compared on the calibration images too.
+        images_compared: Number of images that the differences are computed on, if more than the validation images:
+            float32 files are compared on the calibration images too.
     """
 
     images: int
@@ -126,15 +126,15 @@ class ExportEntry:
     Attributes:
         recipe: Name of its format in ``recipes.toml``.
         precision: ``float32``, ``float16``, ``dynamic`` or ``int8``.
-        source_sha256: SHA-256 of the ``model.keras`` that it was made of.
+        source_sha256: SHA-256 of the ``model.keras`` that it was exported from.
         sha256: SHA-256 of the file.
         bytes: Size in bytes.
         gzip_bytes: Size after gzip.
         heatmap: Whether it has a heat map as second output.
         peak_memory_mb: Peak memory of its conversion and of the gate.
         gate: Metrics of the gate.
-        budget: Name of the bounds that it was held to.
-        broken: Bounds that it breaks, in words; empty when it is accepted.
+        budget: Name of the bounds that it was checked against.
+        broken: Bounds that it exceeds, in words; empty if it is accepted.
         versions: Versions of the tools.
         seconds: Duration of all its attempts.
         created: Time of completion, ISO 8601, UTC.
@@ -189,7 +189,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a model's folder; an empty one where there is none.
 
     Raises:
-        FractureEdgeError: It is not readable, or of another schema.
+        FractureEdgeError: The file cannot be read, or has another schema.
     """
     path = folder / MANIFEST
     if not path.is_file():

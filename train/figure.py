@@ -1,4 +1,4 @@
-"""Pictures with matplotlib, without its global state and without a display."""
+"""Plots with matplotlib, without its global state and without a display."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,20 +7,20 @@ from typing import Any
 
 from fracture_edge.files import atomic_path
 
-#: Colours that stay apart for colour-blind readers (Okabe and Ito): not fractured, fractured.
+#: Colours that colour-blind readers can distinguish (Okabe and Ito): not fractured, fractured.
 COLOURS = ("#0072B2", "#D55E00")
 _DPI = 130
 
 
 @contextmanager
-def picture(path: Path, *, width: float, height: float, title: str) -> Iterator[Any]:
-    """Yield a figure; on success it is written to `path` as PNG, in one step.
+def saved_figure(path: Path, *, width: float, height: float, title: str) -> Iterator[Any]:
+    """Yield a figure that is written to `path` as PNG, atomically, unless an exception is raised.
 
     Args:
-        path: Where it goes.
-        width: In inches.
-        height: In inches.
-        title: Above everything.
+        path: Path of the PNG file.
+        width: Width in inches.
+        height: Height in inches.
+        title: Title of the figure.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Records as JSON: dataclasses to plain values and back, checked by their types."""
+"""JSON records: conversion of dataclasses to plain values and back, with checks of their types."""
 
 import json
 from collections.abc import Callable
@@ -14,9 +14,9 @@ from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import write_json
 
 Record = TypeVar("Record")
-#: Fields that have their default are left out of the JSON, and may be missing when it is read.
+#: Fields with their default value are omitted from the JSON, and may be missing when it is read.
 _CONVERTER = cattrs.Converter(omit_if_default=True)
-#: Number of faults that a message names.
+#: Largest number of errors that a message names.
 _MOST_ERRORS = 3
 _ALWAYS = "written always"
 #: For `dataclasses.field`: the default is for files that lack the field, and is written like any other value.
@@ -38,32 +38,32 @@ _CONVERTER.register_unstructure_hook_factory(
 
 
 def register(kind: type[Record], plain: Callable[[Record], Any], record: Callable[[Any], Record]) -> None:
-    """Have a class written and read in a form of its own.
+    """Register a custom JSON form of a class.
 
     Args:
-        kind: The class.
-        plain: Makes plain values of an instance.
-        record: Makes an instance of plain values; may raise KeyError, TypeError or ValueError.
+        kind: Class to register.
+        plain: Function that converts an instance to plain values.
+        record: Function that creates an instance from plain values; may raise KeyError, TypeError or ValueError.
     """
     _CONVERTER.register_unstructure_hook(kind, plain)
     _CONVERTER.register_structure_hook(kind, lambda values, _: record(values))
 
 
 def to_plain(record: object) -> Any:
-    """Turn a dataclass into dictionaries, lists and numbers."""
+    """Convert a dataclass to dictionaries, lists and numbers."""
     return _CONVERTER.unstructure(record)
 
 
 def from_plain(kind: type[Record], values: object, source: str) -> Record:
-    """Turn plain values into a dataclass. Keys that it does not know are passed over.
+    """Convert plain values to a dataclass; unknown keys are ignored.
 
     Args:
         kind: Class of the record.
-        values: What `to_plain` made.
-        source: Name of the file, for the message.
+        values: Output of `to_plain`.
+        source: Name of the file, for error messages.
 
     Raises:
-        FractureEdgeError: A field is missing or of another type.
+        FractureEdgeError: A field is missing or has the wrong type.
     """
     try:
         return _CONVERTER.structure(values, kind)
@@ -77,7 +77,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        FractureEdgeError: It cannot be read, or is not JSON.
+        FractureEdgeError: The file cannot be read, or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -88,5 +88,5 @@ def read_json(path: Path) -> Any:
 
 
 def write_record(path: Path, record: object) -> None:
-    """Write a record as JSON in one step."""
+    """Write a record as JSON, atomically."""
     write_json(path, to_plain(record))

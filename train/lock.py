@@ -1,4 +1,4 @@
-"""One run at a time on one folder."""
+"""Lock that allows one run at a time on a folder."""
 
 import getpass
 import hashlib
@@ -14,19 +14,19 @@ from fracture_edge.errors import FractureEdgeError
 
 
 @contextmanager
-def alone(target: Path) -> Iterator[None]:
-    """Hold the lock on `target`; it is let go when the process ends, however it ends.
+def exclusive_lock(target: Path) -> Iterator[None]:
+    """Hold an exclusive lock on `target`; it is released when the process ends, even if it is killed.
 
     Raises:
-        FractureEdgeError: Another process holds it.
+        FractureEdgeError: Another process holds the lock.
     """
-    # Not beside the target: a lock file must stay when it is let go, and a run that fails leaves nothing there.
+    # Not beside the target: a lock file must stay after its release, and a run that fails leaves nothing there.
     name = hashlib.sha256(os.fsencode(target.resolve())).hexdigest()[:16]
     lock = FileLock(Path(tempfile.gettempdir()) / f"fracture-edge-{_user()}-{name}.lock", timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
-        raise FractureEdgeError(f"{target}: another run is at work on it") from error
+        raise FractureEdgeError(f"{target}: in use by another run") from error
     try:
         yield
     finally:
@@ -34,5 +34,5 @@ def alone(target: Path) -> Iterator[None]:
 
 
 def _user() -> str:
-    # A container may run as a number that no account has, for which there is no name.
+    # A container may run as a user id without an account, which has no name.
     return str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser()

@@ -1,4 +1,4 @@
-"""TensorFlow without its start-up chatter."""
+"""Import of TensorFlow without its start-up messages."""
 
 import os
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def quiet_tensorflow() -> None:
-    """Import TensorFlow, if Keras will run on it, without its start-up chatter on stderr.
+    """Import TensorFlow, if it is Keras's backend, without its start-up messages on stderr.
 
-    Its C++ parts write there before any level can be set: build options, and a search for GPUs. What goes
-    wrong later still shows, but for a warning of several functions where there are several models.
+    Its C++ code writes there before any log level can be set: build options, and a search for GPUs. Later messages
+    are shown, except a warning about retracing, which several models in one process cause.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
@@ -23,7 +23,7 @@ def quiet_tensorflow() -> None:
 
 
 def _no_retracing(record: Any) -> bool:
-    """TensorFlow counts the functions of all models together, and has each new one for a loop gone wrong."""
+    """Reject the warning about retracing: TensorFlow counts the functions of all models as retracing of one."""
     return "triggered tf.function retracing" not in record.getMessage()
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from benchmarks.speed.latency import Percentiles
 from train.evaluation.metrics import Estimate
-from train.evaluation.paired import Comparison, McNemar
+from train.evaluation.paired import McNemar, PairedComparison
 
 #: What the export said of a file.
 Gate = Literal["accepted", "rejected"]
@@ -79,7 +79,7 @@ class Quality:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedChange:
-    """A row against the one it was made from; see `train.evaluation.paired.Comparison`.
+    """A row against the one it was made from; see `train.evaluation.paired.PairedComparison`.
 
     Attributes:
         source: Id of the other row.
@@ -102,7 +102,7 @@ class PairedChange:
     mcnemar: McNemar
 
     @classmethod
-    def of(cls, source: str, found: Comparison) -> "PairedChange":
+    def of(cls, source: str, found: PairedComparison) -> "PairedChange":
         """Say of a comparison which row was the source."""
         return cls(
             source=source,

@@ -69,7 +69,9 @@ def test_the_precision_that_is_asked_for(precision: str) -> None:
 def test_unknown_precision() -> None:
     with pytest.raises(FractureEdgeError) as caught:
         prepare("float16")
-    assert str(caught.value) == ("precision 'float16' is none of auto, float32, mixed_float16, mixed_bfloat16")
+    assert str(caught.value) == (
+        "precision: must be one of: auto, float32, mixed_float16, mixed_bfloat16; not 'float16'"
+    )
     assert keras.config.dtype_policy().name == "float32"
 
 

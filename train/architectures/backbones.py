@@ -1,7 +1,7 @@
-"""The networks with a published backbone: `resnet50`, `vgg16`, `densenet121`, `efficientnetv2b0`.
+"""Networks with a published backbone: `resnet50`, `vgg16`, `densenet121`, `efficientnetv2b0`.
 
-The backbones are those of `keras.applications`, without their classifier, laid flat into the model (no model
-within a model) under Keras's own layer names. The head of the first two is the reference's.
+The backbones are those of `keras.applications`, without their classifier; their layers are part of the model
+itself (not a nested model), under Keras's own names. The head of the first two is the reference's.
 """
 
 from collections.abc import Callable
@@ -20,15 +20,15 @@ _Channels = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """A published feature extractor and how radiographs enter it.
+    """Published backbone, its input normalisation and its head.
 
     Attributes:
-        application: Builds it, see `keras.applications`.
-        scale: Factors of grey level 0 to 255 for the three channels.
-        offset: Added after that.
-        last: Name of its last layer.
-        flatten: The head flattens its features where it does not average them over the image.
-        units: Of the head's hidden layer; 0: there is none.
+        application: Function that builds the backbone, see `keras.applications`.
+        scale: Factors of the grey level, 0 to 255, for the three channels.
+        offset: Offsets of the three channels, added after scaling.
+        last: Name of the last layer of the backbone.
+        flatten: Whether the head flattens the features; otherwise it averages them over the image.
+        units: Number of units of the head's hidden layer; 0 for none.
     """
 
     application: Callable[..., keras.Model]
@@ -39,13 +39,13 @@ class Backbone:
     units: int = 256
 
 
-#: Of ImageNet, R, G, B in 0 to 1; Keras and PyTorch publish the same figures.
+#: Mean and standard deviation of ImageNet, R, G, B in 0 to 1; Keras and PyTorch publish the same values.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _STANDARDISED = (
     (1 / (255 * _DEVIATION[0]), 1 / (255 * _DEVIATION[1]), 1 / (255 * _DEVIATION[2])),
     (-_MEAN[0] / _DEVIATION[0], -_MEAN[1] / _DEVIATION[1], -_MEAN[2] / _DEVIATION[2]),
 )
-#: "caffe" preprocessing of `keras.applications`: B, G, R in 0 to 255 less their ImageNet means, not scaled.
+#: "caffe" preprocessing of `keras.applications`: B, G, R in 0 to 255 minus their ImageNet means, not scaled.
 _CAFFE = ((1.0, 1.0, 1.0), (-103.939, -116.779, -123.68))
 
 BACKBONES: MappingProxyType[str, Backbone] = MappingProxyType(
@@ -78,23 +78,23 @@ def build(
     ReLU, and the sigmoid.
 
     Args:
-        name: A key of `BACKBONES`.
-        height: Rows of the input; at least 32.
-        width: Columns of the input; likewise.
-        normalisation: ``backbone``: what its published weights expect; ``unit``: grey / 255, as the reference
-            notebook does for every network.
-        units: Of the hidden layer, where it is not the backbone's own; 0 leaves it out.
-        dropout: Share of the last features dropped while training.
+        name: Name of the backbone, a key of `BACKBONES`.
+        height: Height of the input in pixels, at least 32.
+        width: Width of the input in pixels, at least 32.
+        normalisation: ``backbone`` for what the published weights expect, ``unit`` for grey / 255, as in the
+            reference notebook for every network.
+        units: Number of units of the hidden layer, 0 for none; the backbone's default when ``None``.
+        dropout: Share of the last features dropped during training.
 
     Returns:
         A model from ``image`` uint8 [N, height, width, 1] to ``probability`` float32 [N, 1].
 
     Raises:
-        FractureEdgeError: An unknown normalisation, or an image too small for the backbone.
+        FractureEdgeError: The normalisation is unknown, or the image too small for the backbone.
     """
     backbone = BACKBONES[name]
     if normalisation not in ("backbone", "unit"):
-        raise FractureEdgeError(f"normalisation {normalisation!r} is none of 'backbone', 'unit'")
+        raise FractureEdgeError(f"normalisation: must be one of: 'backbone', 'unit'; not {normalisation!r}")
     image = keras.Input((height, width, 1), dtype="uint8", name="image")
     grey = layers.Rescaling(1.0, name="grey_levels", dtype="float32")(image)
     x = layers.Concatenate(name="three_channels", dtype="float32")([grey, grey, grey])
@@ -118,7 +118,7 @@ def build(
 
 
 def _name_paddings(image: keras.KerasTensor, features: keras.KerasTensor) -> None:
-    """DenseNet leaves its padding layers to Keras's global counter: number them within the model instead."""
+    """Number DenseNet's padding layers within the model: their default names depend on Keras's global counter."""
     paddings = [layer for layer in keras.Model(image, features).layers if isinstance(layer, layers.ZeroPadding2D)]
     for number, layer in enumerate(paddings, start=1):
         if layer.name.startswith("zero_padding2d"):

@@ -1,4 +1,4 @@
-"""`custom_cnn`: the reference's small convolutional network, 44.4 M parameters, 99.8 % in one Dense layer."""
+"""Network `custom_cnn`: the reference's small convolutional one, 44.4 M parameters, 99.8 % in one Dense layer."""
 
 import keras
 from keras import layers
@@ -19,19 +19,19 @@ def build(
     first convolution has its published shape.
 
     Args:
-        height: Rows of the input.
-        width: Columns of the input.
-        filters: Filters of the three convolutions; smaller ones for tests.
-        units: Units of the hidden Dense layer.
+        height: Height of the input in pixels.
+        width: Width of the input in pixels.
+        filters: Numbers of filters of the three convolutions; smaller ones for tests.
+        units: Number of units of the hidden Dense layer.
 
     Returns:
         A model from ``image`` uint8 [N, height, width, 1] to ``probability`` float32 [N, 1].
 
     Raises:
-        FractureEdgeError: Not three filters.
+        FractureEdgeError: `filters` does not have three numbers.
     """
     if len(filters) != 3:
-        raise FractureEdgeError(f"filters {list(filters)}: three numbers are needed")
+        raise FractureEdgeError(f"filters {list(filters)}: must be three numbers")
     image = keras.Input((height, width, 1), dtype="uint8", name="image")
     grey = layers.Rescaling(1.0, name="grey_levels", dtype="float32")(image)
     x = layers.Concatenate(name="three_channels", dtype="float32")([grey, grey, grey])

@@ -1,7 +1,7 @@
-"""`edge`: EfficientNet-Lite for one grey channel.
+"""Network `edge`: EfficientNet-Lite for one grey channel.
 
 EfficientNet-Lite (Google, 2020) is EfficientNet (Tan and Le, ICML 2019) without squeeze-and-excitation and
-with ReLU6 in place of swish, which makes it survive 8-bit quantisation. Lite0 has 4.6 M parameters with its
+with ReLU6 in place of swish, which makes it robust to 8-bit quantisation. Lite0 has 4.6 M parameters with its
 ImageNet classifier; without it, with a stem for one channel and a map of cells, 3.4 M.
 """
 
@@ -24,15 +24,15 @@ STAGES = (
 STEM_FILTERS, TOP_FILTERS = 32, 1280
 #: Factors of filters and repeats (Tan and Le, section 3.3). Lite keeps stem, top, and the stages of one block.
 VARIANTS = MappingProxyType({"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)})
-#: As in the published ImageNet model: (x - 127) / 128, and the batch norms' epsilon.
+#: Normalisation (x - 127) / 128 and epsilon of the batch norms, as in the published ImageNet model.
 MEAN, SCALE, EPSILON = 127.0, 128.0, 1e-3
 
 
 def stages_of(variant: str) -> tuple[tuple[int, int, int, int, int], ...]:
-    """`STAGES` with the repeats and filters of a variant.
+    """Scale repeats and filters of `STAGES` for a variant.
 
     Raises:
-        ValueError: No such variant.
+        ValueError: The variant is unknown.
     """
     if variant not in VARIANTS:
         raise ValueError(f"no variant {variant!r}; must be one of: {', '.join(VARIANTS)}")
@@ -61,19 +61,19 @@ def build(
     """Build the network.
 
     Args:
-        height: Rows of the input.
-        width: Columns of the input.
-        variant: A key of `VARIANTS`.
-        filters: Multiplies the number of filters (at least 4 stay); for tests.
-        dropout: Share of pooled features dropped while training.
-        drop_path: Probability that the last residual branch is dropped while training (stochastic depth,
+        height: Height of the input in pixels.
+        width: Width of the input in pixels.
+        variant: Name of the variant, a key of `VARIANTS`.
+        filters: Factor of the numbers of filters (at least 4 remain); for tests.
+        dropout: Share of pooled features dropped during training.
+        drop_path: Probability that the last residual branch is dropped during training (stochastic depth,
             Huang et al., ECCV 2016); it grows linearly from 0 at the first block.
 
     Returns:
         A model from ``image`` uint8 [N, height, width, 1] to ``probability`` float32 [N, 1].
 
     Raises:
-        ValueError: No such variant.
+        ValueError: The variant is unknown.
     """
     stages = stages_of(variant)
 
@@ -98,10 +98,10 @@ def build(
             )
             index += 1
     top = _convolution(x, scaled(TOP_FILTERS), 1, 1, "top")
-    # One logit per cell of the last feature map, trained on marked fractures where there are any. The
-    # image's log-odds are the strongest cell's plus a term of the pooled features: a fracture fills a cell
-    # or two, which an average over all of them drowns. The last layer only scales and shifts, which is
-    # where the calibration is folded in.
+    # One logit per cell of the last feature map, trained on boxes around fractures where there are any. The
+    # image's log-odds are the largest logit of a cell plus a term of the pooled features: a fracture fills a cell
+    # or two, whose signal is lost in an average over all of them. The last layer only scales and shifts; the
+    # calibration is folded into it.
     bias = keras.initializers.Constant(-3.0)
     cells = layers.Conv2D(1, 1, bias_initializer=bias, name="cells")(top)
     strongest = layers.GlobalMaxPooling2D(name="strongest_cell")(cells)
@@ -115,7 +115,7 @@ def build(
 
 
 def _by_eights(filters: float) -> int:
-    """The nearest multiple of 8, as the published networks have it: the next one where it is less than 90 %."""
+    """Round to the nearest multiple of 8, up where that is less than 90 %, as in the published networks."""
     rounded = max(8, int(filters + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * filters else rounded
 
@@ -139,7 +139,7 @@ def _block(
     drop: float,
     name: str,
 ) -> keras.KerasTensor:
-    """Inverted residual: expand, depthwise convolution, project (Sandler et al., CVPR 2018)."""
+    """Add an inverted residual: expand, depthwise convolution, project (Sandler et al., CVPR 2018)."""
     channels = x.shape[-1]
     y = _convolution(x, channels * expansion, 1, 1, f"{name}_expand") if expansion > 1 else x
     y = layers.DepthwiseConv2D(kernel, stride, "same", use_bias=False, name=f"{name}_depthwise_conv")(y)

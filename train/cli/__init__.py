@@ -1,1 +1,1 @@
-"""The commands that train: `data`, `train`, `train-all`, `tune`, `evaluate`."""
+"""Training commands: `data`, `train`, `train-all`, `tune`, `evaluate`."""

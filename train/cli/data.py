@@ -1,4 +1,4 @@
-"""`fracture-edge data audit` and `fracture-edge data split`."""
+"""Commands `fracture-edge data audit` and `fracture-edge data split`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,7 @@ FolderArgument = Annotated[Path, typer.Argument(help="FracAtlas, or class folder
 
 @app.callback()
 def _data() -> None:
-    """Look at a folder of labelled X-rays before anything is trained on it, and divide it without leaks.
+    """Audit a folder of labelled X-rays before training, and make splits without leaks.
 
     Layouts: FracAtlas as published, or class folders ('fractured', 'not fractured', 'normal' ...), optionally
     inside 'train', 'val' and 'test'.
@@ -25,12 +25,14 @@ def _data() -> None:
 @app.command()
 def audit(
     folder: FolderArgument,
-    splits: Annotated[Path | None, typer.Option(help="Check these splits, not the folder's own.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the whole report as JSON here too.")
+    splits: Annotated[
+        Path | None, typer.Option(help="Check the splits of this file, not the folder's own.")
     ] = None,
-    strict: Annotated[bool, typer.Option(help="Exit with 1 when splits leak.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the complete report as JSON.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the complete report to this JSON file, too.")
+    ] = None,
+    strict: Annotated[bool, typer.Option(help="Exit with status 1 if splits leak.")] = False,
     force: ForceOption = False,
 ) -> None:
     """Find broken files, copies, conflicting labels, leaks between splits, and shortcuts.
@@ -60,32 +62,32 @@ def audit(
 @app.command()
 def split(
     folder: FolderArgument,
-    out: Annotated[Path, typer.Option(help="The CSV file to write: path, label, split, group.")],
+    out: Annotated[Path, typer.Option(help="CSV file to write, with the columns path, label, split, group.")],
     fractions: Annotated[
         tuple[float, float, float], typer.Option(help="Shares of train, validation and test.")
     ] = (0.7, 0.1, 0.2),
-    seed: Annotated[int, typer.Option(help="Seed of the shuffling.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the shuffling.")] = 0,
     force: ForceOption = False,
 ) -> None:
-    """Draw splits that keep together what belongs together, stratified by class and body part.
+    """Make splits that keep related images together, stratified by class and body part.
 
-    Unreadable images and images whose copies carry different labels are left out, and named on stderr.
+    Unreadable images and images whose copies have different labels are left out, and listed on stderr.
 
     Example: fracture-edge data split fracatlas --out splits.csv
     """
     from fracture_edge.files import refuse_overwrite
     from train.data.dataset import SPLITS, read_table
-    from train.data.splits import draw, write_split_file
+    from train.data.splits import make_splits, write_split_file
 
     if not force:
         refuse_overwrite(out)
     table = read_table(folder)
-    division = draw(table, fractions=fractions, seed=seed)
+    division = make_splits(table, fractions=fractions, seed=seed)
     write_split_file(division.table, out, force=force)
     for path, detail in division.unreadable:
         say(f"left out, cannot be read: {path} ({detail})")
     for path in division.conflicting:
-        say(f"left out, its copies carry another label: {path}")
+        say(f"left out, its copies have another label: {path}")
     left_out = len(division.unreadable) + len(division.conflicting)
     print(f"{out}: {len(table) - left_out} images, {left_out} left out")
     for name in SPLITS:

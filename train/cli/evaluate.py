@@ -1,4 +1,4 @@
-"""`fracture-edge evaluate`."""
+"""Command `fracture-edge evaluate`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,13 +16,13 @@ def evaluate(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Trained models; several are compared.")],
     artifacts: ArtifactsOption = Path("artifacts"),
     split: Annotated[
-        str, typer.Option(help="test: the last look, when nothing is to be chosen any more; or val.")
+        str, typer.Option(help="test, for the final evaluation, when nothing is left to choose; or val.")
     ] = "test",
-    data: Annotated[Path | None, typer.Option(help="The data folder, if not that of the training.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data folder, if not that of the training.")] = None,
 ) -> None:
-    """Judge trained Keras models on a split: figures with 95 % intervals, report per class, pictures.
+    """Evaluate trained Keras models on a split: metrics with 95 % intervals, report per class, plots.
 
-    Written to the model's folder: evaluation-SPLIT.json, SPLIT-report.txt, SPLIT-confusion.png, SPLIT-roc-pr.png,
+    Files in the model's folder: evaluation-SPLIT.json, SPLIT-report.txt, SPLIT-confusion.png, SPLIT-roc-pr.png,
     SPLIT-reliability.png, predictions-SPLIT.csv. For exported formats and latency see `fracture-edge benchmark`.
 
     Example: fracture-edge evaluate vgg16 custom_cnn edge

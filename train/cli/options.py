@@ -1,28 +1,28 @@
-"""Options that several training commands share, so that they read alike."""
+"""Options shared by several training commands."""
 
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
 
-DataOption: TypeAlias = Annotated[Path, typer.Option("--data", help="The data folder.")]
+DataOption: TypeAlias = Annotated[Path, typer.Option("--data", help="Data folder.")]
 SplitsOption: TypeAlias = Annotated[
-    Path, typer.Option("--splits", help="As `fracture-edge data split` writes it.")
+    Path, typer.Option("--splits", help="Split file written by `fracture-edge data split`.")
 ]
 OptionalSplitsOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         "--splits",
-        help="As `fracture-edge data split` writes it. If not given: the folder's own train and val folders, or "
-        "grouped splits that are drawn on the way.",
+        help="Split file written by `fracture-edge data split`. If not given: the folder's own train and val "
+        "folders, or else new grouped splits.",
     ),
 ]
 ArtifactsOption: TypeAlias = Annotated[
     Path, typer.Option("--artifacts", help="Folder of all artefacts; each model has a folder of its own in it.")
 ]
-ForceOption: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace what is there already.")]
+ForceOption: TypeAlias = Annotated[bool, typer.Option("--force", help="Overwrite existing output.")]
 EpochsOption: TypeAlias = Annotated[
-    int | None, typer.Option("--epochs", min=1, help="Most epochs of every phase of the recipe.")
+    int | None, typer.Option("--epochs", min=1, help="Largest number of epochs of every phase of the recipe.")
 ]
 SetOption: TypeAlias = Annotated[
     list[str] | None,
@@ -33,7 +33,9 @@ SetOption: TypeAlias = Annotated[
         "--set phases.1.learning_rate=1e-6 (phases are counted from 0).",
     ),
 ]
-SeedOption: TypeAlias = Annotated[int, typer.Option("--seed", help="Seed of weights, order and augmentation.")]
+SeedOption: TypeAlias = Annotated[
+    int, typer.Option("--seed", help="Random seed of weights, order and augmentation.")
+]
 PrecisionOption: TypeAlias = Annotated[
     str,
     typer.Option(

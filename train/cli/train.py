@@ -1,4 +1,4 @@
-"""`fracture-edge train`."""
+"""Command `fracture-edge train`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -37,34 +37,36 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="notebook (as the reference), corrected, probed, finetune, lite2 and robust (edge only), scratch "
-            "(resnet50 only), or a .toml file. If not given: for edge robust, which makes the embedded model "
-            "(finetune with the weights of a whole network, such as embedded; corrected with none), for all "
-            "others corrected."
+            help="Recipe: notebook (as the reference), corrected, probed, finetune, lite2 and robust (edge only), "
+            "scratch (resnet50 only), or a .toml file. If not given: for edge robust, the recipe of the embedded "
+            "model (finetune with the weights of a complete network, such as embedded; corrected with none), for "
+            "all others corrected."
         ),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Initial weights: none, imagenet (published ones of the backbone), embedded (of the model that "
-            "ships with fracture-edge, for edge), or a file: .npz or .h5 of the backbone, .keras or .weights.h5 "
-            "of the whole network. The recipe's if not given."
+            help="Initial weights: none, imagenet (published ones of the backbone), embedded (those of the model "
+            "that ships with fracture-edge, for edge), or a file: .npz or .h5 of the backbone, .keras or "
+            ".weights.h5 of the complete network. The recipe's if not given."
         ),
     ] = None,
     epochs: EpochsOption = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Number of images per step.")] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="Of the first phase; those of later phases keep their ratio to it."),
+        typer.Option(help="Learning rate of the first phase; those of later phases keep their ratio to it."),
     ] = None,
-    image_size: Annotated[int | None, typer.Option(min=32, help="Rows and columns of the input.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=32, help="Height and width of the input in pixels.")
+    ] = None,
     settings: SetOption = None,
     folds: Annotated[
         int | None,
         typer.Option(
             min=3,
-            help="Cross-validate instead: train as many models, each tested on a part that it has not seen, and "
-            "write artifacts/MODEL-folds. With --splits its test images are left alone.",
+            help="Cross-validate instead, with this number of folds: train a model for each, test it on the fold, "
+            "and write artifacts/MODEL-folds. The test images of --splits are not used.",
         ),
     ] = None,
     seed: SeedOption = 0,
@@ -72,15 +74,15 @@ def train(
     distribute: DistributeOption = False,
     tensorboard: TensorBoardOption = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a run that was cut off, after its last whole epoch.")
+        bool, typer.Option("--resume", help="Continue an interrupted run after its last complete epoch.")
     ] = False,
     force: ForceOption = False,
 ) -> None:
-    """Train MODEL and write artifacts/MODEL: model.keras, training.json, history.csv, pictures and more.
+    """Train MODEL and write artifacts/MODEL: model.keras, training.json, history.csv, plots and more.
 
-    Probability, threshold and uncertain band are settled on the validation split; the test split is not
-    touched. The folder appears when everything in it is complete. A GPU is used where there is one. The
-    environment variable KERAS_BACKEND chooses tensorflow, jax or torch.
+    Calibration, threshold and uncertain band are chosen on the validation split; the test split is not used.
+    The folder appears when everything in it is complete. A GPU is used where there is one. The environment
+    variable KERAS_BACKEND chooses tensorflow, jax or torch.
 
     Example: fracture-edge train edge --data fracatlas --splits splits.csv --weights lite0.npz
 
@@ -88,10 +90,10 @@ def train(
     my_folder
     """
     quiet_tensorflow()
-    from train.recipes.recipe import load_recipe, override, usual_recipe
+    from train.recipes.recipe import default_recipe, load_recipe, override
     from train.runs.options import RunOptions
 
-    name = recipe or usual_recipe(model, weights)
+    name = recipe or default_recipe(model, weights)
     chosen = override(
         load_recipe(model, name),
         epochs=epochs,

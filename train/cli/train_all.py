@@ -1,4 +1,4 @@
-"""`fracture-edge train-all`."""
+"""Command `fracture-edge train-all`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -26,16 +26,18 @@ def train_all(
     data: DataOption,
     splits: OptionalSplitsOption = None,
     out: ArtifactsOption = Path("artifacts"),
-    models: Annotated[str, typer.Option(help="Names, separated by commas.")] = "resnet50,vgg16,custom_cnn,edge",
+    models: Annotated[
+        str, typer.Option(help="Names of the models, separated by commas.")
+    ] = "resnet50,vgg16,custom_cnn,edge",
     recipe: Annotated[
         str | None,
-        typer.Option(help="notebook (as the reference), corrected ...; as in `fracture-edge train` if not given."),
+        typer.Option(help="Recipe: notebook (as the reference), corrected ...; see `fracture-edge train`."),
     ] = None,
     weights: Annotated[
         list[str] | None,
         typer.Option(
             metavar="MODEL=WEIGHTS",
-            help="Initial weights of one model, as in `fracture-edge train`, where not its recipe's.",
+            help="Initial weights of one model, see `fracture-edge train`; the recipe's if not given.",
         ),
     ] = None,
     epochs: EpochsOption = None,
@@ -44,19 +46,19 @@ def train_all(
     precision: PrecisionOption = "auto",
     split: Annotated[
         str,
-        typer.Option(help="Compare on val, or on test: the last look, when nothing is to be chosen any more."),
+        typer.Option(help="Compare on val, or on test: the final evaluation, when nothing is left to choose."),
     ] = "val",
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where a run was cut off; finished models are left alone.")
+        bool, typer.Option("--resume", help="Continue an interrupted run; finished models are not trained again.")
     ] = False,
     force: ForceOption = False,
 ) -> None:
     """Train the reference's three models and edge, and compare them: table, JSON and bar charts.
 
-    Each gets its folder as `fracture-edge train` makes it. The comparison is printed and written to
+    Each has a folder like that of `fracture-edge train`. The comparison is printed and written to
     artifacts/comparison-SPLIT.md, .json and .png; fractured is the positive class.
 
-    Exit status: 0 all were trained, 1 none was, 3 some were not.
+    Exit status: 0 if all models were trained, 1 if none was, 3 if some were not.
 
     Example: fracture-edge train-all --data fracatlas --splits splits.csv --weights vgg16=vgg16.npz
     """
@@ -64,16 +66,16 @@ def train_all(
         raise typer.BadParameter("give --split val or --split test")
     names = [name.strip() for name in models.split(",") if name.strip()]
     if not names:
-        raise typer.BadParameter("--models names none")
+        raise typer.BadParameter("--models must name at least one model")
     quiet_tensorflow()
     from train.evaluation.compare import table
-    from train.recipes.recipe import load_recipe, override, usual_recipe
+    from train.recipes.recipe import default_recipe, load_recipe, override
     from train.runs.options import RunOptions
     from train.runs.train_all import train_all as train_each
     from train.runs.train_all import weights_of
 
     starts = weights_of(weights or (), names)
-    recipe_names = {name: recipe or usual_recipe(name, starts.get(name)) for name in names}
+    recipe_names = {name: recipe or default_recipe(name, starts.get(name)) for name in names}
     outcomes = train_each(
         {
             name: override(load_recipe(name, chosen), epochs=epochs, settings=settings or ())

@@ -1,4 +1,4 @@
-"""`fracture-edge tune`."""
+"""Command `fracture-edge tune`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,49 +22,51 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def tune(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="As in `fracture-edge train`.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Architecture, see `fracture-edge train`.")],
     data: DataOption,
     splits: OptionalSplitsOption = None,
     out: ArtifactsOption = Path("artifacts"),
-    trials: Annotated[int, typer.Option(min=1, help="In all, those of a resumed search included.")] = 20,
+    trials: Annotated[
+        int, typer.Option(min=1, help="Total number of trials, those of a resumed search included.")
+    ] = 20,
     space: Annotated[
         Path | None,
         typer.Option(
-            help="A TOML file: for each key of the recipe low and high (and log), or choices. If not given: "
-            "learning rate, label smoothing, class balance and augmentation."
+            help="Search space, a TOML file: for each key of the recipe low and high (and log), or choices. If "
+            "not given: learning rate, label smoothing, class balance and augmentation."
         ),
     ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="Where to start: a recipe's name or a .toml file; as in `fracture-edge train` if not given."
+            help="Recipe to start from, a name or a .toml file; as in `fracture-edge train` if not given."
         ),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="As in `fracture-edge train`; the recipe's if not given.")
+        str | None, typer.Option(help="Initial weights, see `fracture-edge train`; the recipe's if not given.")
     ] = None,
     epochs: EpochsOption = None,
     settings: SetOption = None,
     seed: SeedOption = 0,
     precision: PrecisionOption = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a search that was cut off.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted search.")] = False,
     force: ForceOption = False,
 ) -> None:
     """Search for the hyper-parameters with the greatest validation AUROC, with Optuna.
 
     The first trial is the recipe as it is; trials that fall behind are stopped early. The test split is not
-    touched. artifacts/MODEL-tune gets study.db, trials.csv, trials.png and best.toml, a recipe for
+    used. artifacts/MODEL-tune contains study.db, trials.csv, trials.png and best.toml, a recipe for
     `fracture-edge train --recipe`.
 
     Example: fracture-edge tune edge --recipe probed --data fracatlas --splits splits.csv --trials 30 --epochs 5
     """
     quiet_tensorflow()
-    from train.recipes.recipe import load_recipe, override, usual_recipe
+    from train.recipes.recipe import default_recipe, load_recipe, override
     from train.recipes.search_space import load_space
     from train.runs.options import RunOptions
     from train.runs.tune import tune as search
 
-    name = recipe or usual_recipe(model, weights)
+    name = recipe or default_recipe(model, weights)
     chosen = override(load_recipe(model, name), epochs=epochs, settings=settings or ())
     options = RunOptions(
         data=data,

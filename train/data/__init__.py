@@ -1,1 +1,1 @@
-"""Labelled images: finding, auditing, splitting, loading and augmenting them."""
+"""Data sets of labelled images: reading, auditing, splitting, loading and augmentation."""

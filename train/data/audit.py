@@ -1,4 +1,4 @@
-"""What is wrong with a data set, found without being told: broken files, copies, conflicts, leaks, shortcuts."""
+"""Audit of a data set: broken files, copies, conflicting labels, leaks between splits, shortcuts."""
 
 import io
 import re
@@ -18,21 +18,21 @@ from train.data.scan import Scan
 from train.data.shortcuts import metadata_shortcuts, trivial_shortcuts
 
 AUDIT_SCHEMA = 1
-#: Distances in file number over which labels are compared.
+#: Differences of file numbers over which labels are compared.
 _LAGS = (1, 2, 3, 5, 10)
 
 
 def audit(table: ImageTable, scans: Sequence[Scan], *, seed: int = 0) -> dict[str, Any]:
-    """Examine a data set.
+    """Audit a data set.
 
     Args:
-        table: The images, with the folder's own splits or those of a split file, where there are any.
-        scans: One per row.
-        seed: Of the grouped folds that the shortcuts are measured with.
+        table: Images, with the folder's own splits or those of a split file, where there are any.
+        scans: Scans of the images, one per row.
+        seed: Random seed of the grouped folds that shortcuts are evaluated on.
 
     Returns:
-        Plain values, ready for JSON. ``leaks`` is ``None`` when there are no splits; the data leak when
-        ``leaking`` is true.
+        Plain values, ready for JSON. ``leaks`` is ``None`` if there are no splits; ``leaking`` is true if a group
+        is in two splits.
     """
     links = find_links(table, scans)
     grouped = with_groups(table, links)
@@ -76,7 +76,7 @@ def _unreadable(table: ImageTable, scans: Sequence[Scan]) -> dict[str, Any]:
 
 
 def flat_bottom(data: bytes) -> float:
-    """Share of the height that a lenient decoder fills with one flat grey at the bottom of a cut-off image."""
+    """Compute the share of the height that a lenient decoder fills with flat grey below a truncated image."""
     previous = ImageFile.LOAD_TRUNCATED_IMAGES
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
@@ -86,7 +86,7 @@ def flat_bottom(data: bytes) -> float:
         return 1.0
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = previous
-    # The last started row of blocks may be half filled: half of a row in the fill colour counts.
+    # The last row of blocks may be partly decoded: a row counts as flat if over half of it has the fill colour.
     fill = np.median(pixels[-1])
     flat = (pixels == fill).mean(axis=1) > 0.5
     return float((len(flat) if flat.all() else np.argmin(flat[::-1])) / len(flat))
@@ -135,12 +135,12 @@ def _groups(grouped: ImageTable, links: Links) -> dict[str, Any]:
 
 
 def _sources(table: ImageTable, links: Links) -> dict[str, Any]:
-    """How many X-rays the names lead back to, and which of those turn out to be the same one."""
+    """Count the X-rays that the file names are derived from, and list those that are copies of one X-ray."""
     by_name = join(len(table), links.derived)
     by_all = join(len(table), links.all)
     merged: dict[int, set[int]] = defaultdict(set)
-    for name, whole in zip(by_name.tolist(), by_all.tolist(), strict=True):
-        merged[whole].add(name)
+    for name, group in zip(by_name.tolist(), by_all.tolist(), strict=True):
+        merged[group].add(name)
     example = {name: table.items[row].path for row, name in reversed(list(enumerate(by_name.tolist())))}
     return {
         "by_name": len(set(by_name.tolist())),
@@ -150,7 +150,10 @@ def _sources(table: ImageTable, links: Links) -> dict[str, Any]:
 
 
 def _neighbours(table: ImageTable) -> dict[str, Any] | None:
-    """P(fractured at number i + lag | fractured at i): far above the share of fractures means patients."""
+    """Estimate P(fractured at number i + lag | fractured at i).
+
+    Far above the share of fractured images it shows that neighbouring files are views of one patient.
+    """
     label_of: dict[int, int] = {}
     for item in table:
         digits = re.fullmatch(r"\D+(\d+)", PurePosixPath(item.path).stem)

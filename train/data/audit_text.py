@@ -1,15 +1,15 @@
-"""An audit as text for a person."""
+"""Text summary of an audit."""
 
 from collections.abc import Iterator
 from typing import Any
 
 _EXAMPLES = 5
-#: Fractures this many times as common next to a fracture mean that neighbours belong together.
+#: Fractures this many times as common next to a fracture as overall show that neighbouring files are related.
 _PATIENT_RATIO = 1.5
 
 
 def summary(report: dict[str, Any]) -> str:
-    """Write the findings of `train.data.audit.audit`, most important first within each part."""
+    """Format the findings of `train.data.audit.audit`, most important first within each part."""
     return "\n".join(_lines(report)) + "\n"
 
 
@@ -38,7 +38,7 @@ def _files(report: dict[str, Any]) -> Iterator[str]:
     kinds = ", ".join(f"{count} {status}" for status, count in bad["by_status"].items())
     yield f"  {kinds}: {bad['fractured']} fractured, {bad['not_fractured']} not; `data split` leaves them out"
     if not (bad["fractured"] and bad["not_fractured"]):
-        yield "  all of one class: the damage itself would tell the label"
+        yield "  all of one class: the damage itself would reveal the label"
     if flat := bad["lenient_flat_bottom"]:
         yield (
             f"  a lenient decoder would fill the bottom with flat grey: median {flat['median']:.0%} of the "
@@ -53,7 +53,7 @@ def _copies(report: dict[str, Any]) -> Iterator[str]:
     yield f"  {identical['groups']} groups of pixel-identical images ({identical['files']} files)"
     yield f"  {len(near)} near-identical pairs"
     conflicts = report["conflicting_labels"]
-    yield f"  {len(conflicts)} pictures whose copies carry different labels" + (":" if conflicts else "")
+    yield f"  {len(conflicts)} images whose copies have different labels" + (":" if conflicts else "")
     for conflict in conflicts[: 2 * _EXAMPLES]:
         yield f"    fractured: {_names(conflict['fractured'])}; not: {_names(conflict['not_fractured'])}"
 
@@ -61,13 +61,13 @@ def _copies(report: dict[str, Any]) -> Iterator[str]:
 def _belonging(report: dict[str, Any]) -> Iterator[str]:
     groups = report["groups"]
     yield ""
-    yield "What belongs together"
+    yield "Groups of related images"
     joined = ", ".join(groups["joined_by"]) or "nothing"
     yield f"  {groups['count']} groups, the largest of {groups['largest']} images (joined by: {joined})"
     if sources := groups["derived_from"]:
         yield (
-            f"  by their names, the {report['images']} files come from {sources['by_name']} X-rays, "
-            f"{sources['after_joining_copies']} when copies are joined"
+            f"  by their names, the {report['images']} files are derived from {sources['by_name']} X-rays, "
+            f"{sources['after_joining_copies']} when copies are merged"
         )
         for names in sources["same_picture"][:_EXAMPLES]:
             yield f"    one X-ray under several names: {_names(names)}"
@@ -98,7 +98,7 @@ def _leaks(report: dict[str, Any]) -> Iterator[str]:
             f"{same['not_fractured']} of {negatives} not"
         )
     yield (
-        "  LEAKING: what belongs together lies in two splits; figures on them measure memory"
+        "  LEAKING: related images are in two splits; metrics on them measure memorisation"
         if report["leaking"]
         else "  no leak found"
     )
@@ -107,7 +107,7 @@ def _leaks(report: dict[str, Any]) -> Iterator[str]:
 def _shortcuts(report: dict[str, Any]) -> Iterator[str]:
     shortcuts = report["shortcuts"]
     yield ""
-    yield "Shortcuts (what tells the label without looking at bone)"
+    yield "Shortcuts (predicting the label without looking at bone)"
     for row in shortcuts["metadata"]:
         yield (
             f"  {row['flag']}: {row['fractured']} of {row['images']} images with it are fractured, "

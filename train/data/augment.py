@@ -1,7 +1,7 @@
-"""Augmentation as Keras layers, for float32 grey levels 0 to 255; active while training only.
+"""Augmentation as Keras layers, for float32 grey levels 0 to 255; active during training only.
 
-Rotation, scaling, shifting and flipping are one affine transform with one interpolation: a chain of Keras's
-own layers would interpolate once each, and a fracture line is 1 to 3 pixels wide.
+Rotation, scaling, shifting and flipping are one affine transform with one interpolation: in a chain of Keras's
+own layers each would interpolate again, and a fracture line is 1 to 3 pixels wide.
 """
 
 import math
@@ -19,22 +19,22 @@ from fracture_edge.errors import FractureEdgeError
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """How much a training image may differ from its file. All zeros: not at all.
+    """Limits of the random augmentation of training images. With all at their defaults there is none.
 
     Attributes:
-        rotation: Largest angle in degrees, either way.
-        scale: Largest change of size; 0.2 draws factors between 1/1.2 and 1.2.
+        rotation: Largest angle in degrees, in either direction.
+        scale: Largest change of size; 0.2 samples factors between 1/1.2 and 1.2.
         shift: Largest shift as a share of the side.
-        flip_horizontal: Whether half of the images are mirrored.
-        flip_vertical: Whether half of the images are turned upside down.
-        contrast: Largest change of contrast about the image's mean; 0.2 draws between 1/1.2 and 1.2.
+        flip_horizontal: Whether half of the images are flipped left to right.
+        flip_vertical: Whether half of the images are flipped upside down.
+        contrast: Largest change of contrast about the image's mean; 0.2 samples factors between 1/1.2 and 1.2.
         brightness: Largest shift of all grey levels, as a share of 255.
-        gamma: Largest change of gamma; 0.2 draws exponents between 1/1.2 and 1.2.
-        noise: Largest standard deviation of white noise, as a share of 255; each image draws its own.
-        mixup: Alpha of MixUp (Zhang et al., ICLR 2018): images and labels of a batch are blended in pairs, by a
-            share drawn from Beta(alpha, alpha).
+        gamma: Largest change of gamma; 0.2 samples exponents between 1/1.2 and 1.2.
+        noise: Largest standard deviation of white noise, as a share of 255; sampled for each image.
+        mixup: Alpha of MixUp (Zhang et al., ICLR 2018): images and labels of a batch are blended in pairs, with a
+            weight sampled from Beta(alpha, alpha).
         cutmix: Alpha of CutMix (Yun et al., ICCV 2019), at most 1: a rectangle comes from another image, the label
-            follows in proportion to its area. With both, each batch gets one of the two, by chance.
+            follows in proportion to its area. With both, one of the two is chosen at random for each batch.
     """
 
     rotation: float = 0.0
@@ -58,7 +58,7 @@ class Augmentation:
 
 
 class _RandomLayer(keras.layers.Layer):
-    """Draws one number per image while training and passes images through unchanged otherwise."""
+    """Base of layers that sample one number per image during training and otherwise return images unchanged."""
 
     def __init__(self, augmentation: Augmentation, seed: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -69,7 +69,7 @@ class _RandomLayer(keras.layers.Layer):
         return keras.random.uniform((count,), low, high, seed=self.seeds)
 
     def _factor(self, count: Any, change: float) -> Any:
-        """Log-uniform between 1 / (1 + change) and 1 + change."""
+        """Sample factors log-uniformly between 1 / (1 + change) and 1 + change."""
         limit = math.log(1.0 + change)
         return ops.exp(self._between(count, -limit, limit))
 
@@ -83,10 +83,10 @@ class _RandomLayer(keras.layers.Layer):
 
 
 class RandomAffine(_RandomLayer):
-    """Rotate, scale, shift and flip in one bilinear resampling; what comes in from outside is black."""
+    """Random rotation, scaling, shift and flips in one bilinear resampling; outside the image is black."""
 
     def call(self, images: Any, training: bool = False) -> Any:
-        """Transform float32 [N, H, W, channels], all channels alike."""
+        """Transform images, float32 [N, H, W, channels], with the same transform for all channels."""
         if not training:
             return images
         limits = self.augmentation
@@ -113,10 +113,10 @@ class RandomAffine(_RandomLayer):
 
 
 class RandomGreyLevels(_RandomLayer):
-    """Change gamma, contrast and brightness and add noise; the result stays within 0 to 255."""
+    """Random gamma, contrast, brightness and noise; the result is clipped to 0 to 255."""
 
     def call(self, images: Any, training: bool = False) -> Any:
-        """Transform float32 [N, H, W, 1]."""
+        """Transform images, float32 [N, H, W, 1]."""
         if not training:
             return images
         limits = self.augmentation
@@ -137,20 +137,20 @@ class RandomGreyLevels(_RandomLayer):
         return ops.clip(levels, 0.0, 255.0)
 
 
-def draws(
+def augmented_copies(
     pixels: npt.NDArray[np.uint8], limits: Augmentation, count: int, *, seed: int, batch_size: int = 64
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    """Augmented copies of all images, one set after the other.
+    """Augment all images several times.
 
     Args:
-        pixels: uint8 [N, H, W, 1].
-        limits: How much may differ. MixUp and CutMix, which mix labels too, are left out.
-        count: Sets.
-        seed: Of all of them.
-        batch_size: Images augmented at a time, in float32.
+        pixels: Images, uint8 [N, H, W, 1].
+        limits: Augmentation. MixUp and CutMix are not applied: they mix labels too.
+        count: Number of augmented sets.
+        seed: Random seed of all sets.
+        batch_size: Number of images augmented at a time, in float32.
 
     Yields:
-        Rounded to whole grey levels, uint8 [N, H, W, 1].
+        A set of augmented images, rounded to integers, uint8 [N, H, W, 1].
     """
     affine = RandomAffine(limits, seed, dtype="float32")
     levels = RandomGreyLevels(limits, seed + 1, dtype="float32")

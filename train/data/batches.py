@@ -25,15 +25,15 @@ def load_pixels(
     """Decode and preprocess every image, on all cores.
 
     Args:
-        table: The images.
-        preprocessing: The same object that the exported model will carry.
-        label: What the progress bar says.
+        table: Images.
+        preprocessing: Preprocessing, the same as that of the exported model.
+        label: Label of the progress bar.
 
     Returns:
-        uint8 [N, height, width, 1]: 83 kB an image at 288 x 288, 0.3 GB for FracAtlas.
+        Images, uint8 [N, height, width, 1]: 83 kB per image at 288 x 288, 0.3 GB for FracAtlas.
 
     Raises:
-        DataError: An image cannot be read; the text names the first one and how many there are.
+        DataError: Images cannot be read; the message names the first one and their number.
     """
     pixels = np.empty((len(table), preprocessing.height, preprocessing.width, 1), np.uint8)
     failures: list[ImageError] = []
@@ -45,7 +45,7 @@ def load_pixels(
             failures.append(error)
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        # disable=None: a bar only where there is a terminal.
+        # disable=None: a bar only on a terminal.
         for _ in tqdm(pool.map(load, range(len(table))), label, len(table), unit="img", disable=None):
             pass
     if failures:
@@ -58,7 +58,7 @@ def load_pixels(
 
 
 def fingerprint(table: ImageTable) -> str:
-    """SHA-256 over path, label, split and content of every image, in the table's order."""
+    """Compute the SHA-256 of path, label, split and content of every image, in the table's order."""
     digest = hashlib.sha256()
     for item in table:
         content = hashlib.sha256(table.file(item).read_bytes()).hexdigest()
@@ -67,27 +67,27 @@ def fingerprint(table: ImageTable) -> str:
 
 
 def class_weights(labels: Sequence[int]) -> dict[int, float]:
-    """Weights that make both classes sum to the same, with a mean of 1 over the images."""
+    """Compute class weights that balance both classes, with a mean of 1 over the images."""
     counts = {label: list(labels).count(label) for label in (0, 1)}
     return {label: len(labels) / (2 * count) for label, count in counts.items()}
 
 
 def batch_multiple(batch_size: int, images: int, sharing: int) -> int:
-    """Of how many images a training batch holds a multiple, see `Batches`.
+    """Return the number that the sizes of training batches must be a multiple of, see `Batches`.
 
-    JAX compiles the network for each size of a batch, which takes it as long as many epochs: there all batches are
-    whole. Elsewhere only the devices that share a batch need equal parts.
+    JAX compiles the network for each batch size, which takes as long as many epochs: with JAX all batches are
+    full. With other backends only the devices that share a batch need equal parts.
 
     Args:
-        batch_size: Images per batch.
-        images: Of an epoch; fewer than a batch are one all the same.
-        sharing: Devices that share a batch.
+        batch_size: Number of images per batch.
+        images: Number of images per epoch; fewer than `batch_size` still form one batch.
+        sharing: Number of devices that share a batch.
     """
     return batch_size if keras.backend.backend() == "jax" and images >= batch_size else sharing
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of (pixels, labels, weights), shuffled and mixed by a seed and the number of the epoch."""
+    """Batches of (images, targets, weights), shuffled and mixed by a seed and the number of the epoch."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Batches(keras.utils.PyDataset):
         *,
         batch_size: int,
         masks: npt.NDArray[np.uint8] | None = None,
-        answers: npt.NDArray[np.float64] | None = None,
+        predictions: npt.NDArray[np.float64] | None = None,
         share: float = 0.0,
         weights: dict[int, float] | None = None,
         seed: int | None = None,
@@ -104,28 +104,28 @@ class Batches(keras.utils.PyDataset):
         multiple: int = 1,
         **kwargs: Any,
     ) -> None:
-        """Make batches.
+        """Create the batches.
 
         Args:
-            pixels: uint8 [N, H, W, 1].
-            labels: 0 or 1, N of them.
-            batch_size: Images per batch; the last batch may be smaller.
-            masks: uint8 [N, H, W, 1], given to the network as a second channel.
-            answers: P(fractured) by teachers, [N], see `train.data.soft_targets.soften`.
-            share: Of these answers in the targets.
+            pixels: Images, uint8 [N, H, W, 1].
+            labels: Labels, 0 or 1, [N].
+            batch_size: Number of images per batch; the last batch may be smaller.
+            masks: Masks of fractures, uint8 [N, H, W, 1], added to the images as a second channel.
+            predictions: P(fractured) by teacher models, [N], see `train.data.soft_targets.soften`.
+            share: Share of these predictions in the targets, 0 to 1.
             weights: Weight of each class in the loss; all 1 when ``None``.
-            seed: Shuffle with this seed; keep the order when ``None``.
-            mixing: Blends the images of a batch.
-            multiple: Batches hold a multiple of this number of images; what is left over of an epoch waits.
-            **kwargs: For `keras.utils.PyDataset`.
+            seed: Random seed of the shuffling; the order is kept when ``None``.
+            mixing: MixUp or CutMix of the images of a batch.
+            multiple: Number that the batch sizes are a multiple of; the remaining images of an epoch are skipped.
+            **kwargs: Further arguments of `keras.utils.PyDataset`.
         """
         # With several workers Keras prefetches by itself. With one it leaves that to tf.data, whose tuning thread
-        # is asleep when an epoch ends and holds it up until it wakes: for as long again as a short epoch took, a
-        # minute after a long one. Mixing draws from one stream of random numbers, so it must have one worker.
+        # is asleep when an epoch ends and delays it until it wakes: for as long again as a short epoch took, a
+        # minute after a long one. Mixing uses one stream of random numbers, so it must have one worker.
         super().__init__(workers=2 if mixing is None else 1, **kwargs)
         self.pixels = pixels
         self.masks = masks
-        known = labels if answers is None else answers
+        known = labels if predictions is None else predictions
         targets, self.weights = soften(labels, known, share, weights or {0: 1.0, 1: 1.0})
         self.targets = targets[:, np.newaxis]
         self.batch_size = batch_size
@@ -135,7 +135,7 @@ class Batches(keras.utils.PyDataset):
         self.start_epoch(0)
 
     def start_epoch(self, number: int) -> None:
-        """Draw the order of epoch `number`, counted from 0; without a seed it is always the same."""
+        """Shuffle for epoch `number`, counted from 0; without a seed the order is always the same."""
         self.order = np.arange(len(self.targets))
         if self.seed is not None:
             np.random.default_rng([self.seed, number]).shuffle(self.order)
@@ -160,5 +160,5 @@ class Batches(keras.utils.PyDataset):
 
     @property
     def has_masks(self) -> bool:
-        """Whether images come with a mask of the fractures as second channel."""
+        """Whether the images have a mask of the fractures as second channel."""
         return self.masks is not None

@@ -32,7 +32,7 @@ SPLIT_NAMES = MappingProxyType(
 )  # fmt: skip
 SPLITS = ("train", "val", "test")
 
-#: CC BY 4.0 asks for it wherever the data or what was made of them goes.
+#: Attribution that CC BY 4.0 requires with the data and anything derived from them.
 FRACATLAS_ATTRIBUTION = (
     'Trained on FracAtlas (CC BY 4.0): Abedeen et al., "FracAtlas: A Dataset for Fracture Classification, '
     'Localization and Segmentation of Musculoskeletal Radiographs", Scientific Data 10:521 (2023)'
@@ -43,19 +43,19 @@ _SPLIT_COLUMNS = ("path", "label", "split", "group")
 
 
 class DataError(FractureEdgeError):
-    """The data folder or a split file is not what it should be; the text names the file."""
+    """The data folder or a split file is missing or malformed; the message names the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image of the table.
+    """One image of a data set.
 
     Attributes:
-        path: Relative to the table's root, with forward slashes.
-        label: 1 fractured (the positive class), 0 not.
-        group: What must stay together in one split; empty until groups are made.
+        path: Path relative to the table's root, with forward slashes.
+        label: Label: 1 fractured (the positive class), 0 not fractured.
+        group: Name of the group of images that must be in the same split; empty until groups are made.
         split: ``train``, ``val``, ``test``, or empty.
-        metadata: What the data set says of the image (FracAtlas: the columns of ``dataset.csv``).
+        metadata: Metadata of the image in the data set (FracAtlas: the columns of ``dataset.csv``).
     """
 
     path: str
@@ -66,19 +66,19 @@ class Item:
 
     @property
     def body_part(self) -> str:
-        """``hand``, ``leg``, ``hip``, ``shoulder``, several joined by ``+``, or empty when not known."""
+        """Body part: ``hand``, ``leg``, ``hip``, ``shoulder``, several joined by ``+``, or empty if unknown."""
         return "+".join(part for part in _BODY_PARTS if self.metadata.get(part) == "1")
 
 
 @dataclass(frozen=True, slots=True)
 class ImageTable:
-    """All images of a data set, sorted by path.
+    """Images of a data set, sorted by path.
 
     Attributes:
-        root: The folder that the paths are relative to.
+        root: Folder that the paths are relative to.
         layout: ``fracatlas``, ``class_folders`` or ``split_folders``.
-        items: The images.
-        notes: What was odd while reading, in words.
+        items: Images.
+        notes: Irregularities found while reading, in words.
     """
 
     root: Path
@@ -93,24 +93,24 @@ class ImageTable:
         return iter(self.items)
 
     def file(self, item: Item) -> Path:
-        """Where the image of `item` lies."""
+        """Return the path of the image file of `item`."""
         return self.root / item.path
 
     def where(self, split: str) -> "ImageTable":
-        """The part of the table that belongs to `split`."""
+        """Return the part of the table that belongs to `split`."""
         return replace(self, items=tuple(item for item in self.items if item.split == split))
 
     @property
     def labels(self) -> list[int]:
-        """The labels, in the table's order."""
+        """Labels, 0 or 1, in the table's order."""
         return [item.label for item in self.items]
 
 
 def read_table(root: Path) -> ImageTable:
-    """Read a data folder in whichever layout it has.
+    """Read a data folder in any of the supported layouts.
 
     Raises:
-        DataError: No such folder, no known layout, or a class without images.
+        DataError: The folder does not exist or has no known layout, or a class has no images.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
@@ -122,7 +122,7 @@ def read_table(root: Path) -> ImageTable:
 
 
 def label_of_folder(name: str) -> int | None:
-    """1, 0, or ``None`` when `name` is no class folder's name."""
+    """Return the label, 0 or 1, that a folder name stands for; ``None`` if it is not the name of a class."""
     plain = re.sub(r"[\s_\-]+", "", name.lower())
     if plain in NEGATIVE_NAMES:
         return 0
@@ -175,10 +175,10 @@ def _read_fracatlas(root: Path) -> ImageTable:
             notes.append(f"{name} has no row in dataset.csv")
             row = {}
         elif row["fractured"] != str(item.label):
-            # The folder counts: the one known case has a fracture box and lies with the fractured.
+            # The folder takes precedence: the one known case has a fracture box and is among the fractured images.
             notes.append(
-                f"{name} lies in {PurePosixPath(item.path).parent.name} but has fractured={row['fractured']} "
-                f"(fracture_count={row.get('fracture_count', '?')}) in dataset.csv; the folder is believed"
+                f"{name} is in {PurePosixPath(item.path).parent.name} but has fractured={row['fractured']} "
+                f"(fracture_count={row.get('fracture_count', '?')}) in dataset.csv; the folder's label is used"
             )
         items.append(replace(item, metadata=row))
     missing = set(metadata) - {PurePosixPath(item.path).name for item in items}
@@ -194,11 +194,11 @@ def write_splits(table: ImageTable, stream: "csv.Writer") -> None:  # type: igno
 
 
 def read_splits(root: Path, splits: Path) -> ImageTable:
-    """Read a data folder divided as a split file says. Images that the file leaves out are left out.
+    """Read a data folder with the splits of a split file. Images that the file does not name are left out.
 
     Raises:
-        DataError: The file is missing or malformed, names images that are not there, disagrees with a
-            folder's label, or puts one group into two splits.
+        DataError: The file is missing or malformed, names images that do not exist or an image twice, has a
+            label that differs from the folder's, or puts one group into two splits.
     """
     table = read_table(root)
     known = {item.path: item for item in table}
@@ -228,7 +228,9 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
 
 def _item_of_row(item: Item, row: Mapping[str, str], splits: Path) -> Item:
     if row["split"] not in SPLITS:
-        raise DataError(f"{splits}: {item.path}: split {row['split']!r} is none of {', '.join(SPLITS)}")
+        raise DataError(
+            f"{splits}: {item.path}: split {row['split']!r} is unknown; must be one of: {', '.join(SPLITS)}"
+        )
     if row["label"] != str(item.label):
         raise DataError(f"{splits}: {item.path}: label {row['label']!r}, but its folder says {item.label}")
     return replace(item, split=row["split"], group=row["group"])
@@ -242,5 +244,5 @@ def _refuse_leak(items: list[Item], splits: Path) -> None:
 
 
 def join_tables(first: ImageTable, second: ImageTable) -> ImageTable:
-    """The images of both."""
+    """Concatenate the images of two tables with the same root."""
     return replace(first, items=(*first.items, *second.items))

@@ -1,14 +1,14 @@
-"""Which images belong together, so that no split can separate them.
+"""Grouping of related images, so that no split separates them.
 
 Images are joined when one of these holds, and the joins are transitive:
 
 * pixel-identical, whatever the file's encoding;
 * near-identical: perceptual hashes at most `HASH_DISTANCE` bits apart and thumbnails that correlate above
   `CORRELATION`;
-* derived from one picture by the file's name: same class and stem, where names carry marks of augmentation
-  or copying (``7-rotated1-rotated2 - Copy.jpg`` comes from ``7``);
-* FracAtlas: neighbouring numbers (a gap of at most `NEIGHBOUR_GAP`) of the same body part, which are views
-  of one patient more often than not: the data set carries no patient id.
+* derived from one image according to the file name: same class and stem, where names have suffixes of augmentation
+  or copying (``7-rotated1-rotated2 - Copy.jpg`` is derived from ``7``);
+* FracAtlas: neighbouring numbers (at most `NEIGHBOUR_GAP` apart) of the same body part, which are views of one
+  patient more often than not: the data set has no patient id.
 """
 
 import re
@@ -26,11 +26,13 @@ from scipy.sparse.csgraph import connected_components
 from train.data.dataset import ImageTable, Item
 from train.data.scan import Scan
 
-#: Correlation of 32x32 thumbnails above which two images count as one picture (as measured on FracAtlas,
-#: where it finds re-exported copies and no two patients).
+#: Correlation of 32x32 thumbnails above which two images count as copies (as measured on FracAtlas, where it finds
+#: re-exported copies and never two patients).
 CORRELATION = 0.985
-#: Bits of 64. Every pair above `CORRELATION` in FracAtlas is within 12; the hash only preselects.
+#: Largest Hamming distance of 64-bit hashes. Every pair above `CORRELATION` in FracAtlas is within 12; the hash
+#: only preselects candidates.
 HASH_DISTANCE = 12
+#: Largest difference of neighbouring FracAtlas numbers.
 NEIGHBOUR_GAP = 2
 
 _DERIVED = re.compile(
@@ -42,13 +44,13 @@ _BLOCK_ROWS = 2048
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Pairs of row numbers that belong together, by reason.
+    """Pairs of row numbers of related images, by reason.
 
     Attributes:
-        identical: Pixel-identical images.
-        near: Near-identical ones, not counting the identical.
-        derived: Same class and stem, names with marks of augmentation.
-        neighbours: Consecutive FracAtlas numbers of one body part.
+        identical: Pairs of pixel-identical images.
+        near: Pairs of near-identical images, without the identical ones.
+        derived: Pairs of the same class and stem, with suffixes of augmentation in their names.
+        neighbours: Pairs of neighbouring FracAtlas numbers of one body part.
     """
 
     identical: tuple[tuple[int, int], ...]
@@ -58,7 +60,7 @@ class Links:
 
     @property
     def all(self) -> Iterator[tuple[int, int]]:
-        """Every pair, whatever the reason."""
+        """All pairs, whatever the reason."""
         yield from self.identical
         yield from self.near
         yield from self.derived
@@ -66,13 +68,13 @@ class Links:
 
     @property
     def copies(self) -> Iterator[tuple[int, int]]:
-        """Pairs that show one picture and so must carry one label."""
+        """Pairs of copies of one image, which must have the same label."""
         yield from self.identical
         yield from self.near
 
 
 def find_links(table: ImageTable, scans: Sequence[Scan]) -> Links:
-    """Find what belongs together in `table`; `scans` has one entry per row."""
+    """Find the related images of `table`; `scans` has one entry per row."""
     identical = tuple(_chain(_by_key((k, scan.pixels) for k, scan in enumerate(scans) if scan.ok)))
     near = tuple(_near_identical(scans))
     derived = tuple(_chain(_derived_groups(table.items)))
@@ -88,7 +90,7 @@ def join(count: int, pairs: Iterable[tuple[int, int]]) -> npt.NDArray[np.int32]:
 
 
 def with_groups(table: ImageTable, links: Links) -> ImageTable:
-    """`table` with the group of every item set, named after the group's first file."""
+    """Return `table` with the group of every item set, named after the group's first file."""
     components = join(len(table), links.all)
     first: dict[int, str] = {}
     for component, item in zip(components.tolist(), table, strict=True):
@@ -100,7 +102,7 @@ def with_groups(table: ImageTable, links: Links) -> ImageTable:
 
 
 def original_stem(path: str) -> str:
-    """The file's stem without marks of copying and augmentation; equal to the stem when it has none."""
+    """Return the file's stem without suffixes of copying and augmentation."""
     stem = PurePosixPath(path).stem
     while (shorter := _DERIVED.sub("", stem)) and shorter != stem:
         stem = shorter
@@ -121,7 +123,7 @@ def _chain(groups: Iterable[list[int]]) -> Iterator[tuple[int, int]]:
 
 def _derived_groups(items: Sequence[Item]) -> list[list[int]]:
     groups = _by_key((row, (item.label, original_stem(item.path))) for row, item in enumerate(items))
-    # Equal plain names in two folders ("1.jpg" here and there) say nothing; a derived name does.
+    # Equal names without a suffix in two folders ("1.jpg" in both) are no evidence; a name with a suffix is.
     return [
         rows
         for rows in groups

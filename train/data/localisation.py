@@ -1,8 +1,7 @@
-"""Where the fracture is: FracAtlas's boxes as an auxiliary target for networks with a map of cell logits.
+"""Localisation targets: FracAtlas's fracture boxes as an auxiliary target for networks with a map of cell logits.
 
-An image label says little about a line of two pixels. Where the data set marks fractures, the network is
-also asked, cell by cell of a grid, whether a mark covers the cell. Marks are needed for
-training only.
+An image label says little about a line of two pixels. Where the data set has boxes around fractures, the network
+also learns for each cell of a grid whether a box covers it. Boxes are needed for training only.
 """
 
 import json
@@ -21,12 +20,12 @@ _COCO = "Annotations/COCO JSON/COCO_fracture_masks.json"
 
 
 class Marks(NamedTuple):
-    """Where the fractures of an image are.
+    """Bounding boxes of the fractures of an image.
 
     Attributes:
-        width: Of the image that the boxes are for, in pixels; the file may be larger or smaller.
-        height: Likewise.
-        boxes: Left, top, width and height of each.
+        width: Width in pixels of the image that was annotated; that of the file may differ.
+        height: Height in pixels of the image that was annotated.
+        boxes: Left, top, width and height of each box, in pixels.
     """
 
     width: int
@@ -35,13 +34,13 @@ class Marks(NamedTuple):
 
 
 def fracture_marks(root: Path) -> dict[str, Marks] | None:
-    """The boxes that a data set comes with.
+    """Read the fracture boxes of a data set.
 
     Args:
-        root: Of FracAtlas, as published.
+        root: Folder of FracAtlas, as published.
 
     Returns:
-        Marks by file name, for the images that have some; ``None`` when the data set marks none.
+        Boxes by file name, for the images that have some; ``None`` if the data set has no annotation file.
 
     Raises:
         DataError: The annotation file is malformed.
@@ -63,14 +62,15 @@ def fracture_marks(root: Path) -> dict[str, Marks] | None:
 
 
 def fracture_masks(table: ImageTable, preprocessing: Preprocessing) -> npt.NDArray[np.uint8] | None:
-    """Masks of the marked fractures in the frame of the model's input.
+    """Make masks of the fracture boxes in the geometry of the model's input.
 
     Args:
-        table: The images.
-        preprocessing: As used for the images.
+        table: Images.
+        preprocessing: Preprocessing of the images.
 
     Returns:
-        uint8 [N, height, width, 1], 255 inside a fracture's box; ``None`` when the data set marks none.
+        Masks, uint8 [N, height, width, 1], 255 inside a fracture box; ``None`` if the data set has no annotation
+        file.
 
     Raises:
         DataError: The annotation file is malformed.
@@ -78,17 +78,17 @@ def fracture_masks(table: ImageTable, preprocessing: Preprocessing) -> npt.NDArr
     marks = fracture_marks(table.root)
     if marks is None:
         return None
-    # The letterbox bars are no fracture, whatever their grey.
+    # The letterbox bars are not a fracture, whatever their grey level.
     framing = replace(preprocessing, pad=0)
     masks = np.zeros((len(table), preprocessing.height, preprocessing.width, 1), np.uint8)
     for row, item in enumerate(table):
         marked = marks.get(PurePosixPath(item.path).name)
         if item.label == 1 and marked is not None:
-            # Drawn in the published size and sent through the image's own preprocessing.
+            # Drawn at the annotated size, then preprocessed like the image.
             canvas = Image.new("L", (marked.width, marked.height))
             draw = ImageDraw.Draw(canvas)
             for left, top, width, height in marked.boxes:
-                # Pillow counts the far corner in.
+                # Pillow includes the far corner.
                 draw.rectangle((left, top, left + width - 1, top + height - 1), fill=255)
             masks[row] = framing(np.asarray(canvas))
     return masks

@@ -10,14 +10,14 @@ from train.data.augment import Augmentation
 
 
 class Mixing:
-    """Blends the images of a batch with one another, and their labels with them."""
+    """MixUp or CutMix of the images and labels of a batch."""
 
     def __init__(self, augmentation: Augmentation, seed: int) -> None:
-        """Make the layers.
+        """Create the layers.
 
         Args:
-            augmentation: Its ``mixup`` and ``cutmix``.
-            seed: Of all draws, together with the number of the epoch.
+            augmentation: Augmentation; ``mixup`` and ``cutmix`` are used.
+            seed: Random seed, used together with the number of the epoch.
         """
         self._layers: list[Any] = []
         if augmentation.mixup:
@@ -29,11 +29,11 @@ class Mixing:
 
     @classmethod
     def of(cls, augmentation: Augmentation, seed: int) -> "Mixing | None":
-        """The mixing that `augmentation` asks for; ``None`` when it asks for none."""
+        """Create the mixing of `augmentation`; ``None`` if both MixUp and CutMix are off."""
         return cls(augmentation, seed) if augmentation.mixup or augmentation.cutmix else None
 
     def start_epoch(self, number: int) -> None:
-        """Begin the draws of epoch `number`, counted from 0."""
+        """Seed the random numbers of epoch `number`, counted from 0."""
         self._random = np.random.default_rng([self._seed, number])
         for layer in self._layers:
             layer.generator.state.assign(self._random.integers(2**31, size=2, dtype=np.uint32))
@@ -43,16 +43,16 @@ class Mixing:
     ) -> tuple[npt.NDArray[Any], ...]:
         """Mix one batch.
 
-        The loss is linear in the target, so a blend of two examples that weigh differently has the blended
-        weight, and the target that the blended products of weight and target give.
+        The loss is linear in the target. A blend of two examples with different weights therefore has the blended
+        weight, and as target the blended product of weight and target, divided by the blended weight.
 
         Args:
-            images: uint8 [N, H, W, channels].
-            targets: [N, 1].
-            weights: [N].
+            images: Images, uint8 [N, H, W, channels].
+            targets: Targets, 0 to 1, [N, 1].
+            weights: Weights in the loss, [N].
 
         Returns:
-            Images (uint8), targets and weights in the same shapes.
+            Mixed images (uint8), targets and weights in the same shapes.
         """
         layer = self._layers[self._random.integers(len(self._layers))]
         products = np.stack([weights * targets[:, 0], weights], axis=1)

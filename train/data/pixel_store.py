@@ -1,4 +1,4 @@
-"""Images of a table, decoded once."""
+"""Decoded images of a table in memory."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,7 @@ from train.data.dataset import ImageTable
 
 
 class PixelStore:
-    """The images of a table, decoded once: uint8 in memory."""
+    """Decoded and preprocessed images of a table, uint8, in memory."""
 
     def __init__(self, table: ImageTable, preprocessing: Preprocessing) -> None:
         """Decode all images of `table`; see `train.data.batches.load_pixels`."""
@@ -18,5 +18,5 @@ class PixelStore:
         self._row = {item.path: row for row, item in enumerate(table)}
 
     def of(self, part: ImageTable) -> npt.NDArray[np.uint8]:
-        """The pixels of a part of the table, uint8 [N, height, width, 1]."""
+        """Return the images of a part of the table, uint8 [N, height, width, 1]."""
         return self._pixels[[self._row[item.path] for item in part]]

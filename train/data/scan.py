@@ -1,4 +1,4 @@
-"""What the audit and the grouping need to know of every file: looked at once, in parallel."""
+"""Scan of image files for the audit and the grouping: one pass over every file, in parallel."""
 
 import hashlib
 import os
@@ -15,31 +15,32 @@ from PIL import Image
 from fracture_edge.errors import ImageError, Status
 from fracture_edge.images.image_file import load_image
 
-#: Side of the thumbnails whose correlation tells near-identical images.
+#: Side in pixels of the thumbnails whose correlation identifies near-identical images.
 THUMBNAIL = 32
 #: Bits per side of the perceptual hash: 8 x 8 = 64 bits.
 HASH_SIDE = 8
 
+#: Grey levels up to which a pixel counts as black, and from which it counts as white.
 BLACK, WHITE = 8, 247
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """One file, looked at.
+    """Properties of one image file. All but status, detail and file size are 0, empty or ``None`` if unreadable.
 
     Attributes:
-        status: ``Status.OK``, or why the file cannot be used.
-        detail: The reason in words; empty when all is well.
-        file_bytes: Size of the file.
-        width: Columns; 0 when the image cannot be read.
-        height: Rows; likewise.
-        mean: Mean grey level.
+        status: ``Status.OK``, or why the file cannot be read.
+        detail: Reason in words; empty if the file can be read.
+        file_bytes: Size of the file in bytes.
+        width: Width in pixels.
+        height: Height in pixels.
+        mean: Mean grey level, 0 to 255.
         deviation: Standard deviation of the grey levels.
         black: Share of pixels at most `BLACK`.
         white: Share of pixels at least `WHITE`.
         pixels: SHA-256 of shape and grey values; equal for pixel-identical images, whatever their encoding.
-        thumbnail: float32 [32 * 32], zero mean and unit length, so that a dot product is a correlation.
-        hash: bool [64], perceptual hash (DCT), see `imagehash.phash`.
+        thumbnail: Thumbnail, float32 [32 * 32], zero mean and unit length, so that a dot product is a correlation.
+        hash: Perceptual hash (DCT), bool [64], see `imagehash.phash`.
     """
 
     status: Status
@@ -62,16 +63,16 @@ class Scan:
 
     @property
     def trivial_features(self) -> tuple[float, ...]:
-        """What a model should not be able to live on: size, brightness, contrast, share of black and white."""
+        """Size, brightness, contrast, share of black and of white: no model should get by on these."""
         return (self.width, self.height, self.mean, self.deviation, self.black, self.white)
 
 
 def scan_files(paths: list[Path], *, progress: Callable[[int], object] = lambda _: None) -> list[Scan]:
-    """Look at every file, on all cores. Pillow releases the interpreter's lock while it decodes.
+    """Scan files on all cores, in threads: Pillow releases the interpreter's lock while it decodes.
 
     Args:
-        paths: The files.
-        progress: Called with 1 after each file.
+        paths: Paths of the files.
+        progress: Callback, called with 1 after each file.
 
     Returns:
         One `Scan` per path, in order.
@@ -85,7 +86,7 @@ def scan_files(paths: list[Path], *, progress: Callable[[int], object] = lambda 
 
 
 def scan_file(path: Path) -> Scan:
-    """Look at one file; a file that cannot be read becomes a `Scan` with its status."""
+    """Scan one file; if it cannot be read, the status of the result says why."""
     try:
         grey = load_image(path)
     except ImageError as error:

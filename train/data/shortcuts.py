@@ -1,4 +1,4 @@
-"""How well the label can be told without looking at bone: what a model must beat, and what it may cheat with."""
+"""Shortcut tests: how well the label can be predicted without looking at bone, which a model must beat."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,12 +16,12 @@ from sklearn.preprocessing import StandardScaler
 from train.data.dataset import ImageTable
 from train.data.scan import THUMBNAIL, Scan
 
-#: The features of `Scan.trivial_features`, by name.
+#: Names of the features of `Scan.trivial_features`.
 TRIVIAL = ("width", "height", "mean", "deviation", "black", "white")
 FOLDS = 5
 _NEIGHBOUR_SIDE = 16
-#: A metadata flag counts as a shortcut when it is this common, this much more or less often fractured than
-#: the rest, and that surely.
+#: Criteria of a metadata shortcut: least number of images with and without the flag, least ratio of the shares of
+#: fractured images, largest p value.
 _LEAST_IMAGES, _LEAST_RATIO, _GREATEST_P = 20, 2.5, 1e-6
 
 
@@ -30,13 +30,13 @@ def trivial_shortcuts(table: ImageTable, scans: Sequence[Scan], *, seed: int = 0
 
     Args:
         table: Images with groups.
-        scans: One per row; unreadable images are left out.
-        seed: Of the folds and the forest.
+        scans: Scans of the images, one per row; unreadable images are left out.
+        seed: Random seed of the folds and the random forest.
 
     Returns:
         For ``trivial_features`` (a random forest) and ``nearest_neighbour`` (on 16x16 pixels): AUROC and
-        balanced accuracy over grouped folds, and the accuracy that the folder's own split into train and
-        test would report, where it has one. Empty when a class has fewer groups than folds.
+        balanced accuracy over grouped folds, and, where the folder has its own train and test splits, the accuracy
+        on that test split. Empty if a class has fewer groups than folds.
     """
     rows = [row for row, scan in enumerate(scans) if scan.ok]
     labels = np.array([table.items[row].label for row in rows])
@@ -48,7 +48,7 @@ def trivial_shortcuts(table: ImageTable, scans: Sequence[Scan], *, seed: int = 0
     features = np.array([scans[row].trivial_features for row in rows])
     nearest = make_pipeline(StandardScaler(), KNeighborsClassifier(1))
     return {
-        name: _judge(model, values, labels, folds, splits)
+        name: _evaluate(model, values, labels, folds, splits)
         for name, model, values in (
             ("trivial_features", _forest(seed), features),
             ("nearest_neighbour", nearest, np.stack([_small(scans[row]) for row in rows])),
@@ -59,16 +59,16 @@ def trivial_shortcuts(table: ImageTable, scans: Sequence[Scan], *, seed: int = 0
 def trivial_scores(
     table: ImageTable, scans: Sequence[Scan], split: str, *, seed: int = 0
 ) -> npt.NDArray[np.float64]:
-    """P(fractured) of the images of `split` from trivial features alone, learnt on the training split.
+    """Predict P(fractured) from trivial features alone, with a random forest fitted on the training split.
 
     Args:
-        table: Divided images, all readable.
-        scans: One per row.
-        split: The split to answer for.
-        seed: Of the forest.
+        table: Images with splits, all readable.
+        scans: Scans of the images, one per row.
+        split: Split to predict.
+        seed: Random seed of the random forest.
 
     Returns:
-        float64 [images of `split`], in the table's order.
+        P(fractured) of the images of `split`, float64, in the table's order.
     """
     features = np.array([scan.trivial_features for scan in scans])
     splits = np.array([item.split for item in table])
@@ -81,7 +81,7 @@ def _forest(seed: int) -> RandomForestClassifier:
     return RandomForestClassifier(200, min_samples_leaf=3, random_state=seed, n_jobs=-1)
 
 
-def _judge(
+def _evaluate(
     model: Any, features: npt.NDArray[Any], labels: npt.NDArray[Any], folds: Any, splits: Any
 ) -> dict[str, Any]:
     scores = cross_val_predict(model, features, labels, cv=folds, method="predict_proba")[:, 1]
@@ -106,14 +106,14 @@ def _small(scan: Scan) -> npt.NDArray[np.float32]:
 
 
 def metadata_shortcuts(table: ImageTable) -> list[dict[str, Any]]:
-    """Metadata flags (0 or 1) that go with the label far more often than chance.
+    """Find metadata flags (0 or 1) that are associated with the label far beyond chance.
 
     Returns:
-        Flag, number of images with it, how many of them are fractured, the same for images without it,
-        and Fisher's exact p; sorted by p.
+        For each flag: its name, the number of images with it and of fractured ones among them, the same for images
+        without it, and the p value of Fisher's exact test; sorted by p.
     """
     found = []
-    # Columns about the fracture itself are the label.
+    # Columns about the fracture itself restate the label.
     names = sorted({name for item in table for name in item.metadata if not name.startswith("fracture")})
     for name in names:
         with_flag = [item.label for item in table if item.metadata.get(name) == "1"]

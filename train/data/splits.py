@@ -1,4 +1,4 @@
-"""Grouped, stratified splits: what belongs together stays together, in the proportions asked for."""
+"""Grouped, stratified splits: no group is divided between splits, and classes are spread evenly."""
 
 import csv
 import math
@@ -16,18 +16,18 @@ from train.data.dataset import SPLITS, DataError, ImageTable, Item, read_splits,
 from train.data.grouping import Links, find_links, join, with_groups
 from train.data.scan import Scan, scan_files
 
-#: Most folds tried to express the fractions as whole numbers of folds.
+#: Largest number of folds tried to express the fractions as whole numbers of folds.
 _MOST_FOLDS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Division:
-    """Splits, and what was left out of them.
+class SplitResult:
+    """Splits, and the images that were left out.
 
     Attributes:
-        table: Every image; the ones left out have no split.
-        unreadable: Paths that cannot be decoded, with the reason.
-        conflicting: Paths of images whose copies carry another label.
+        table: All images; those left out have no split.
+        unreadable: Paths of images that cannot be decoded, with the reason.
+        conflicting: Paths of images whose copies have a different label.
     """
 
     table: ImageTable
@@ -35,28 +35,28 @@ class Division:
     conflicting: tuple[str, ...]
 
 
-def divide(
+def assign_splits(
     table: ImageTable,
     scans: Sequence[Scan],
     links: Links,
     *,
     fractions: Sequence[float] = (0.7, 0.1, 0.2),
     seed: int = 0,
-) -> Division:
-    """Draw train, validation and test splits.
+) -> SplitResult:
+    """Assign images to train, validation and test.
 
-    Unreadable images and images whose copies disagree on the label are left out. Stratified by class and
-    body part, grouped by `Item.group`; scikit-learn's `StratifiedGroupKFold` draws the folds.
+    Unreadable images and images whose copies have different labels are left out. The splits are stratified by
+    class and body part and grouped by `Item.group`, with scikit-learn's `StratifiedGroupKFold`.
 
     Args:
-        table: The images, with groups.
-        scans: One per row.
-        links: As found by `train.data.grouping.find_links`.
+        table: Images with groups.
+        scans: Scans of the images, one per row.
+        links: Related images, see `train.data.grouping.find_links`.
         fractions: Shares of train, validation and test; they add up to 1.
-        seed: Seed of the shuffling.
+        seed: Random seed of the shuffling.
 
     Raises:
-        DataError: The fractions are not usable, or there are too few groups.
+        DataError: The fractions are invalid, or there are too few groups.
     """
     fold_counts = _fold_counts(fractions)
     conflicting = conflicting_rows(table, links)
@@ -64,13 +64,13 @@ def divide(
     usable = [k for k, scan in enumerate(scans) if scan.ok and k not in conflicting]
     split_of_row = _draw(table, usable, fold_counts, seed)
     items = tuple(replace(item, split=split_of_row.get(k, "")) for k, item in enumerate(table))
-    return Division(
+    return SplitResult(
         replace(table, items=items), unreadable, tuple(table.items[k].path for k in sorted(conflicting))
     )
 
 
 def conflicting_rows(table: ImageTable, links: Links) -> set[int]:
-    """Rows of pictures (with all their copies) that carry both labels."""
+    """Find the rows of images whose copies have different labels, copies included."""
     components = join(len(table), links.copies).tolist()
     labels: dict[int, set[int]] = defaultdict(set)
     for component, item in zip(components, table, strict=True):
@@ -80,12 +80,12 @@ def conflicting_rows(table: ImageTable, links: Links) -> set[int]:
 
 def _fold_counts(fractions: Sequence[float]) -> list[int]:
     if len(fractions) != len(SPLITS) or min(fractions) < 0 or not math.isclose(sum(fractions), 1, abs_tol=1e-6):
-        raise DataError(f"fractions {list(fractions)}: three numbers of 0 or more that add up to 1 are needed")
+        raise DataError(f"fractions {list(fractions)}: must be three numbers of at least 0 that add up to 1")
     for folds in range(2, _MOST_FOLDS + 1):
         counts = [fraction * folds for fraction in fractions]
         if all(abs(count - round(count)) < 1e-6 for count in counts):
             return [round(count) for count in counts]
-    raise DataError(f"fractions {list(fractions)}: give them in hundredths")
+    raise DataError(f"fractions {list(fractions)}: must be multiples of 0.01")
 
 
 def _draw(table: ImageTable, usable: list[int], fold_counts: list[int], seed: int) -> dict[int, str]:
@@ -98,18 +98,18 @@ def _draw(table: ImageTable, usable: list[int], fold_counts: list[int], seed: in
 
 
 def fold_numbers(table: ImageTable, folds: int, *, seed: int = 0) -> list[int]:
-    """Divide images into folds, grouped, and stratified by class and body part.
+    """Assign images to folds, grouped, and stratified by class and body part.
 
     Args:
-        table: The images, with groups.
-        folds: How many.
-        seed: Of the shuffling.
+        table: Images with groups.
+        folds: Number of folds.
+        seed: Random seed of the shuffling.
 
     Returns:
-        The fold of each image, counted from 0.
+        Fold of each image, counted from 0.
 
     Raises:
-        DataError: Too few groups, or too few images of a class, for so many folds.
+        DataError: There are too few groups, or too few images of a class, for so many folds.
     """
     groups = [item.group or item.path for item in table]
     if len(set(groups)) < folds:
@@ -129,7 +129,10 @@ def fold_numbers(table: ImageTable, folds: int, *, seed: int = 0) -> list[int]:
 
 
 def _strata(items: Sequence[Item], folds: int) -> list[tuple[int, str]]:
-    """Class and body part of each image; what is rarer than the folds counts with its class's commonest."""
+    """Return class and body part of each image.
+
+    A body part with fewer images than folds is merged with the commonest one of its class.
+    """
     counts = Counter((item.label, item.body_part) for item in items)
     commonest = {label: part for (label, part), _ in reversed(counts.most_common())}
     return [
@@ -145,18 +148,18 @@ def _require_both_classes(table: ImageTable, split_of_row: dict[int, str], fold_
             raise DataError(f"{table.root}: too few groups, the {split} split would lack a class")
 
 
-def divided_table(data: Path, splits: Path | None, *, seed: int = 0) -> ImageTable:
+def read_table_with_splits(data: Path, splits: Path | None, *, seed: int = 0) -> ImageTable:
     """Read a data folder with its splits.
 
     Args:
-        data: The data folder.
-        splits: A split file. ``None``: the folder's own splits where it has a train and a validation split; else
-            grouped splits are drawn as `fracture-edge data split` does, unless it has a test split.
-        seed: Of the draw.
+        data: Data folder.
+        splits: Split file. ``None``: the folder's own splits if it has a train and a validation split; otherwise,
+            unless it has a test split, grouped splits are made as by `fracture-edge data split`.
+        seed: Random seed of the splits.
 
     Raises:
-        DataError: The folder or the split file is wrong, training or validation lack a class, or the folder has a
-            test split and no validation split.
+        DataError: The folder or the split file is malformed, training or validation lack a class, or the folder
+            has a test split, but not both train and validation.
     """
     if splits is not None:
         table = read_splits(data, splits)
@@ -166,16 +169,16 @@ def divided_table(data: Path, splits: Path | None, *, seed: int = 0) -> ImageTab
         source = str(data)
         own = {item.split for item in table}
         if "test" in own and not {"train", "val"} <= own:
-            # Drawn anew, images that were put aside for the last look would be trained on.
+            # New splits would put held-out test images into training.
             raise DataError(
-                f"{data}: it has a test split, but not both train and val; make them, or draw all three anew with "
+                f"{data}: has a test split, but not both train and val; add them, or make all three with "
                 "`fracture-edge data split` and give its file to --splits"
             )
         if {"train", "val"} <= own:
-            say("splits: the folder's own; `fracture-edge data audit` tells whether they leak")
+            say("splits: the folder's own; `fracture-edge data audit` checks them for leaks")
         else:
-            table = draw(table, seed=seed).table
-            say("splits: drawn here, grouped and stratified; give --splits to choose them")
+            table = make_splits(table, seed=seed).table
+            say("splits: made now, grouped and stratified; give --splits to choose them")
     for split in ("train", "val"):
         if missing := {0, 1} - set(table.where(split).labels):
             word = "fractured" if 1 in missing else "not fractured"
@@ -183,34 +186,37 @@ def divided_table(data: Path, splits: Path | None, *, seed: int = 0) -> ImageTab
     return table
 
 
-def pool_of(data: Path, splits: Path | None) -> ImageTable:
-    """The images to cross-validate over, with groups: without the test images where a split file names some.
+def cross_validation_table(data: Path, splits: Path | None) -> ImageTable:
+    """Read the images for cross-validation, with groups.
 
     Args:
-        data: The data folder.
-        splits: A split file; ``None``: all readable images of the folder, whatever its own splits.
+        data: Data folder.
+        splits: Split file, whose test images are left out; ``None``: all readable images of the folder, whatever
+            its own splits.
 
     Raises:
-        DataError: The folder or the split file is wrong.
+        DataError: The folder or the split file is malformed.
     """
     if splits is None:
-        table = draw(read_table(data)).table
+        table = make_splits(read_table(data)).table
         return replace(table, items=tuple(item for item in table if item.split))
     table = read_splits(data, splits)
     items = tuple(item for item in table if item.split != "test")
-    say(f"{len(items)} images; the {len(table) - len(items)} test images of {splits} are left alone")
+    say(f"{len(items)} images; the {len(table) - len(items)} test images of {splits} are not used")
     return replace(table, items=items)
 
 
-def draw(table: ImageTable, *, fractions: tuple[float, float, float] = (0.7, 0.1, 0.2), seed: int = 0) -> Division:
-    """Draw grouped, stratified splits of all readable images, see `train.data.splits.divide`."""
+def make_splits(
+    table: ImageTable, *, fractions: tuple[float, float, float] = (0.7, 0.1, 0.2), seed: int = 0
+) -> SplitResult:
+    """Make grouped, stratified splits of all readable images, see `assign_splits`."""
     scans = scan(table)
     links = find_links(table, scans)
-    return divide(with_groups(table, links), scans, links, fractions=fractions, seed=seed)
+    return assign_splits(with_groups(table, links), scans, links, fractions=fractions, seed=seed)
 
 
 def scan(table: ImageTable) -> list[Scan]:
-    """Look at every file, with a bar."""
+    """Scan every image file, with a progress bar; see `train.data.scan.scan_files`."""
     from tqdm import tqdm
 
     with tqdm(total=len(table), desc="reading", unit="img", disable=None) as bar:
@@ -218,6 +224,6 @@ def scan(table: ImageTable) -> list[Scan]:
 
 
 def write_split_file(table: ImageTable, path: Path, *, force: bool = True) -> None:
-    """Write the splits of `table` in one step."""
+    """Write the splits of `table` to a CSV file, atomically."""
     with atomic_path(path, force=force) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         write_splits(table, csv.writer(stream))

@@ -1,1 +1,1 @@
-"""Predictions and what they are worth: metrics with intervals, calibration, operating points, plots."""
+"""Evaluation of predictions: metrics with intervals, calibration, operating points, plots."""

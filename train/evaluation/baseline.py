@@ -13,7 +13,7 @@ def trivial_baseline(table: ImageTable, split: str) -> Estimate | None:
     """Compute the AUROC of size, brightness, contrast, black and white alone; ``None`` without training images."""
     if set(table.where("train").labels) != {0, 1}:
         return None
-    # Nothing else is looked at: the test images stay unseen while a model is trained.
+    # No other split is read: the test images stay unseen while a model is trained.
     seen = replace(table, items=tuple(item for item in table if item.split in ("train", split)))
     part = table.where(split)
     return auroc(part.labels, trivial_scores(seen, scan(seen), split), groups_of(part))

@@ -1,4 +1,4 @@
-"""From validation scores to a probability, a threshold and an uncertain band. Validation only, then frozen."""
+"""Platt scaling: calibrated probabilities, fitted on validation images only and then frozen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,45 +16,45 @@ _EPSILON = 1e-7
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Calibrated log-odds = log-odds / temperature + intercept.
+    """Affine calibration of log-odds: calibrated log-odds = log-odds / temperature + intercept.
 
-    The intercept undoes what class weights do to the mean; a temperature alone cannot.
+    The intercept corrects the shift of the mean probability that class weights cause; a temperature alone cannot.
 
     Attributes:
-        temperature: Above 1 the network was too sure.
-        intercept: Shift of the log-odds.
+        temperature: Divisor of the log-odds; above 1 if the network was overconfident.
+        intercept: Shift of the log-odds, added after the division.
     """
 
     temperature: float
     intercept: float
 
     def __call__(self, probabilities: Floats) -> Floats:
-        """Calibrated probabilities of uncalibrated ones."""
+        """Calibrate probabilities."""
         return np.asarray(expit(_log_odds(probabilities) / self.temperature + self.intercept))
 
     def fold_into(self, layer: keras.layers.Dense) -> None:
-        """Build the calibration into the network's last layer, so that every export carries it."""
+        """Fold the calibration into the weights of the output layer, so that every export includes it."""
         kernel, bias = layer.get_weights()
         layer.set_weights([kernel / self.temperature, bias / self.temperature + self.intercept])
 
-    def undone(self, probabilities: Floats) -> Floats:
-        """Uncalibrated probabilities of calibrated ones."""
+    def inverse(self, probabilities: Floats) -> Floats:
+        """Compute the uncalibrated probabilities from calibrated ones."""
         return np.asarray(expit((_log_odds(probabilities) - self.intercept) * self.temperature))
 
 
-#: Leaves probabilities as they are.
+#: Identity: probabilities stay unchanged.
 UNCALIBRATED = Calibration(1.0, 0.0)
 
 
 def fit_calibration(labels: Sequence[int], probabilities: Floats) -> Calibration:
-    """Platt scaling: maximum likelihood of temperature and intercept, with Platt's smoothed targets.
+    """Fit temperature and intercept by maximum likelihood with Platt's smoothed targets (Platt scaling).
 
     Source: Platt, "Probabilistic Outputs for Support Vector Machines" (1999), section 2.2; the targets keep
     the fit finite when validation scores separate the classes.
 
     Args:
-        labels: 0 or 1.
-        probabilities: Uncalibrated P(fractured).
+        labels: Labels, 0 or 1, [N].
+        probabilities: Uncalibrated P(fractured), [N].
     """
     truth = np.asarray(labels)
     positives, negatives = int(truth.sum()), int((1 - truth).sum())
@@ -65,7 +65,7 @@ def fit_calibration(labels: Sequence[int], probabilities: Floats) -> Calibration
         z = np.exp(parameters[0]) * scores + parameters[1]
         return float(np.mean(np.logaddexp(0, z) - targets * z))
 
-    # The slope is fitted by its logarithm: a calibration must not turn the order round.
+    # The slope is fitted by its logarithm, so that it is positive: a calibration must not reverse the order.
     slope, intercept = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-4, 4), (None, None)]).x
     return Calibration(float(np.exp(-slope)), float(intercept))
 

@@ -13,7 +13,7 @@ from train.artifacts import read_record
 from train.evaluation.formatting import interval
 from train.evaluation.metrics import Estimate
 from train.evaluation.record import EvaluatedData, EvaluationRecord, read_evaluation
-from train.figure import COLOURS, picture
+from train.figure import COLOURS, saved_figure
 from train.json_records import write_record
 
 METRICS = ("auroc", "accuracy", "precision", "recall", "specificity", "f1")
@@ -51,25 +51,25 @@ class Comparison:
 
 
 def compare_models(models: Sequence[str], out: Path, split: str) -> Comparison:
-    """Put the evaluations of trained models together; see `train.evaluation.evaluate.evaluate_predictions`.
+    """Compare evaluated models and write the comparison; see `train.evaluation.evaluate.evaluate_predictions`.
 
     Args:
-        models: Their names.
+        models: Names of the models.
         out: Folder of all artefacts. ``comparison-SPLIT.json``, ``.md`` and ``.png`` are written there.
         split: ``val`` or ``test``.
 
     Returns:
-        What ``comparison-SPLIT.json`` holds.
+        Contents of ``comparison-SPLIT.json``.
 
     Raises:
-        FractureEdgeError: A model has not been evaluated on `split`, or on other images than the first.
+        FractureEdgeError: A model has not been evaluated on `split`, or its data differ from those of the first.
     """
     evaluations = [_evaluation(out / model, split) for model in models]
     first = evaluations[0]
     for evaluation in evaluations[1:]:
         if evaluation.data.fingerprint != first.data.fingerprint:
             raise FractureEdgeError(
-                f"{evaluation.model} and {first.model} were trained on other data or splits; they cannot be "
+                f"{evaluation.model} and {first.model} were trained on different data or splits; they cannot be "
                 "compared"
             )
     result = Comparison(
@@ -96,7 +96,7 @@ def compare_models(models: Sequence[str], out: Path, split: str) -> Comparison:
 
 
 def _evaluation(folder: Path, split: str) -> EvaluationRecord:
-    # Says how to train the model where there is none, before it asks for its evaluation.
+    # Read first: where the model is missing, its message says how to train it.
     read_record(folder)
     return read_evaluation(folder, split)
 
@@ -108,7 +108,7 @@ def table(result: Comparison) -> str:
     lines = [
         f"{result.split} split: {data.images} images of {data.groups} groups, {data.fractured} "
         "fractured (the positive class); thresholds frozen on validation",
-        *(["", "Epochs, calibration and thresholds were chosen on these very images: the figures are optimistic."]
+        *(["", "Epochs, calibration and thresholds were chosen on this split: the metrics are optimistic."]
           if result.split == "val" else []),
         "",
         "| " + " | ".join(header) + " |",
@@ -131,7 +131,7 @@ def _plot(result: Comparison, path: Path) -> None:
         f"{result.split} split, {data.images} images, {data.fractured} fractured (the positive class); "
         "95 % intervals"
     )
-    with picture(path, width=3.6 * 3, height=6, title=title) as figure:
+    with saved_figure(path, width=3.6 * 3, height=6, title=title) as figure:
         for axes, metric in zip(figure.subplots(2, 3).flat, METRICS, strict=True):
             estimates = [row.metrics[metric] for row in result.models]
             values = np.array([estimate.value for estimate in estimates])

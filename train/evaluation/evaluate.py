@@ -17,7 +17,7 @@ from train.data.dataset import ImageTable
 from train.evaluation.baseline import trivial_baseline
 from train.evaluation.calibration import Calibration, Floats
 from train.evaluation.metrics import Estimate, auroc, confusion, evaluate
-from train.evaluation.plots import draw_confusion, draw_curves, draw_reliability
+from train.evaluation.plots import plot_confusion, plot_reliability, plot_roc_pr
 from train.evaluation.predictions import Predictions, groups_of, write_predictions
 from train.evaluation.record import (
     EVALUATION_SCHEMA,
@@ -34,18 +34,18 @@ CLASSES = ("not fractured", "fractured")
 
 
 def evaluate_model(folder: Path, split: str, *, data: Path | None = None) -> EvaluationRecord:
-    """Evaluate a trained model on one of its splits, and leave metrics and plots beside it.
+    """Evaluate a trained model on one of its splits and write metrics and plots into its folder.
 
     Args:
-        folder: ``artifacts/<model>``.
+        folder: Folder of the model, ``artifacts/<model>``.
         split: ``val`` or ``test``.
-        data: Data folder, where it is not the one of the training run any more.
+        data: Data folder; that of the training run when ``None``.
 
     Returns:
-        What ``evaluation-SPLIT.json`` holds.
+        Contents of ``evaluation-SPLIT.json``.
 
     Raises:
-        FractureEdgeError: No trained model here, or the split lacks a class.
+        FractureEdgeError: The folder has no trained model, or the split lacks a class.
     """
     import keras
 
@@ -59,7 +59,7 @@ def evaluate_model(folder: Path, split: str, *, data: Path | None = None) -> Eva
         raise FractureEdgeError(f"{folder / 'splits.csv'}: the {split} split lacks a class")
     model = keras.saving.load_model(folder / "model.keras", compile=False)
     calibrated = predict(model, load_pixels(part, record.preprocessing, label=f"reading {split}"))
-    raw = Calibration(record.temperature, record.intercept).undone(calibrated)
+    raw = Calibration(record.temperature, record.intercept).inverse(calibrated)
     predictions = Predictions(raw, calibrated)
     write_predictions(part, predictions, folder / f"predictions-{split}.csv")
     return evaluate_predictions(folder, split, table, predictions)
@@ -71,13 +71,13 @@ def evaluate_predictions(
     """Write ``evaluation-SPLIT.json``, ``SPLIT-report.txt`` and the plots of one split.
 
     Args:
-        folder: Folder with ``training.json``, whose threshold is used.
-        split: Split that `predictions` belong to.
+        folder: Folder of the model, with ``training.json``, whose threshold is used.
+        split: Split of the predictions.
         table: All images with their splits.
         predictions: Predictions for the images of `split`, in the table's order.
 
     Returns:
-        What ``evaluation-SPLIT.json`` holds.
+        Contents of ``evaluation-SPLIT.json``.
     """
     record = read_record(folder)
     part = table.where(split)
@@ -110,9 +110,9 @@ def evaluate_predictions(
         folder / f"{split}-report.txt", f"{title}\nthreshold {threshold:.4f} on P(fractured)\n\n{report}"
     )
     write_record(evaluation_file(folder, split), result)
-    draw_confusion(part.labels, predicted, folder / f"{split}-confusion.png", title=title)
-    draw_curves(part.labels, predictions.calibrated, threshold, folder / f"{split}-roc-pr.png", title=title)
-    draw_reliability(part.labels, predictions, folder / f"{split}-reliability.png", title=title)
+    plot_confusion(part.labels, predicted, folder / f"{split}-confusion.png", title=title)
+    plot_roc_pr(part.labels, predictions.calibrated, threshold, folder / f"{split}-roc-pr.png", title=title)
+    plot_reliability(part.labels, predictions, folder / f"{split}-reliability.png", title=title)
     return result
 
 

@@ -1,4 +1,4 @@
-"""Figures of merit at a frozen threshold, each with a 95 % interval. Fractured is the positive class."""
+"""Metrics at a frozen threshold, each with a 95 % interval. Fractured is the positive class."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,9 +24,10 @@ from train.evaluation.bootstrap import Roc
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.integer[Any]]
 
-#: At specificity 0.90. Written out, for 1 - 0.9 is a little less and loses thresholds that are just there.
+#: False positive rate at specificity 0.90. As a literal: 1 - 0.9 is slightly less in floating point and would
+#: exclude thresholds whose specificity is exactly 0.90.
 _FALSE_POSITIVE_RATE = 0.1
-#: Bins of the reliability diagram; each holds as many images as the others.
+#: Number of bins of the reliability diagram, all with the same number of images.
 BINS = 8
 _RESAMPLED = (
     "balanced_accuracy",
@@ -41,7 +42,7 @@ _RESAMPLED = (
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its 95 % interval; all three are NaN where the figure is not defined."""
+    """Value of a metric with its 95 % interval; all three are NaN where the metric is undefined."""
 
     value: float
     low: float
@@ -49,16 +50,16 @@ class Estimate:
 
     @property
     def defined(self) -> bool:
-        """Whether there is such a figure."""
+        """Whether the value is not NaN."""
         return not math.isnan(self.value)
 
     def to_json(self) -> dict[str, float] | None:
-        """Value, low and high by name; ``None`` where the figure is not defined: JSON has no NaN."""
+        """Convert to value, low and high by name; ``None`` where they are NaN, which JSON lacks."""
         return asdict(self) if self.defined else None
 
     @classmethod
     def from_json(cls, values: Mapping[str, float] | None) -> "Estimate":
-        """Read what `to_json` gives."""
+        """Create an estimate from the output of `to_json`."""
         if values is None:
             return UNDEFINED
         return cls(float(values["value"]), float(values["low"]), float(values["high"]))
@@ -77,40 +78,40 @@ def evaluate(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """All figures of merit.
+    """Compute all metrics with 95 % intervals.
 
-    Proportions have Wilson's interval. The others have the percentile interval of a bootstrap that draws groups,
+    Proportions have Wilson's interval. The other metrics have the percentile interval of a bootstrap over groups,
     not images: views of one patient are not independent. The calibration error has the basic interval (see
-    `basic`) of the same draws.
+    `basic`) of the same bootstrap samples.
 
     Args:
-        labels: 0 or 1.
+        labels: Labels, 0 or 1, [N].
         probabilities: P(fractured), [N].
-        groups: What belongs together, N names.
-        threshold: Settled before; never chosen on these images. One for all, or one for each image.
-        resamples: Of the bootstrap, whose draws all figures share.
-        seed: Of the bootstrap.
+        groups: Group of each image, [N]; images of a group are not independent.
+        threshold: Threshold chosen beforehand, never on these images. One for all, or one for each image, [N].
+        resamples: Number of bootstrap samples, shared by all metrics.
+        seed: Random seed of the bootstrap.
 
     Returns:
         Estimates by name. At the threshold: ``accuracy``, ``precision``, ``recall``, ``specificity``,
         ``balanced_accuracy``, ``f1``. Of the probabilities: ``auroc``, ``average_precision``, ``brier``, ``ece``
         (`bootstrap.calibration_error`) and ``sensitivity_at_specificity_90``, the greatest sensitivity at any
-        threshold whose specificity on these images is at least 0.90. Where a class is missing only proportions
-        are defined.
+        threshold whose specificity on these images is at least 0.90. Where a class is missing all but the
+        proportions are NaN.
     """
     found = proportions(labels, probabilities, threshold)
     truth, scores = np.asarray(labels) == 1, np.asarray(probabilities, np.float64)
     if truth.all() or not truth.any():
         return found | dict.fromkeys(_RESAMPLED, UNDEFINED)
-    called = scores >= threshold
+    predicted = scores >= threshold
 
     def statistics(weights: Floats) -> Mapping[str, Floats]:
         curve = Roc.of(truth, scores, weights)
-        sensitivity = bootstrap.share(called, truth, weights)
-        specificity = bootstrap.share(~called, ~truth, weights)
+        sensitivity = bootstrap.share(predicted, truth, weights)
+        specificity = bootstrap.share(~predicted, ~truth, weights)
         return {
             "balanced_accuracy": (sensitivity + specificity) / 2,
-            "f1": bootstrap.f1(called, truth, weights),
+            "f1": bootstrap.f1(predicted, truth, weights),
             "auroc": curve.area(),
             "average_precision": curve.average_precision(),
             "brier": bootstrap.mean((scores - truth) ** 2, weights),
@@ -119,17 +120,17 @@ def evaluate(
         }
 
     values = {
-        "balanced_accuracy": balanced_accuracy_score(truth, called),
-        "f1": f1_score(truth, called),
+        "balanced_accuracy": balanced_accuracy_score(truth, predicted),
+        "f1": f1_score(truth, predicted),
         "auroc": roc_auc_score(truth, scores),
         "average_precision": average_precision_score(truth, scores),
         "brier": brier_score_loss(truth, scores),
         "ece": bootstrap.calibration_error(truth, scores, np.ones((1, len(truth))))[0],
         "sensitivity_at_specificity_90": _sensitivity(truth, scores),
     }
-    drawn = bootstrap.resampled(statistics, truth, groups, resamples=resamples, seed=seed)
+    resampled = bootstrap.resampled(statistics, truth, groups, resamples=resamples, seed=seed)
     intervals = dict.fromkeys(values, percentile) | {"ece": basic}
-    return found | {name: intervals[name](float(value), drawn[name]) for name, value in values.items()}
+    return found | {name: intervals[name](float(value), resampled[name]) for name, value in values.items()}
 
 
 def _sensitivity(truth: npt.NDArray[np.bool_], scores: Floats) -> float:
@@ -138,7 +139,7 @@ def _sensitivity(truth: npt.NDArray[np.bool_], scores: Floats) -> float:
 
 
 def proportions(labels: Sequence[int], probabilities: Floats, threshold: float | Floats) -> dict[str, Estimate]:
-    """Accuracy, precision, recall and specificity at `threshold`; undefined where they would divide by zero."""
+    """Compute accuracy, precision, recall and specificity at `threshold`; NaN where the denominator is 0."""
     counts = confusion(labels, probabilities, threshold)
     hits, rejections = counts["true_positive"], counts["true_negative"]
     return {
@@ -157,69 +158,77 @@ def auroc(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Estimate:
-    """Area under the ROC curve with its bootstrap interval; arguments as in `evaluate`."""
+    """Compute the area under the ROC curve with its bootstrap interval; NaN where a class is missing.
+
+    Args:
+        labels: Labels, 0 or 1, [N].
+        probabilities: P(fractured), [N].
+        groups: Group of each image, [N].
+        resamples: Number of bootstrap samples.
+        seed: Random seed of the bootstrap.
+    """
     truth, scores = np.asarray(labels) == 1, np.asarray(probabilities, np.float64)
     if truth.all() or not truth.any():
         return UNDEFINED
-    drawn = bootstrap.resampled(
+    resampled = bootstrap.resampled(
         lambda weights: {"auroc": Roc.of(truth, scores, weights).area()},
         truth,
         groups,
         resamples=resamples,
         seed=seed,
     )
-    return percentile(float(roc_auc_score(truth, scores)), drawn["auroc"])
+    return percentile(float(roc_auc_score(truth, scores)), resampled["auroc"])
 
 
 def confusion(labels: Sequence[int], probabilities: Floats, threshold: float | Floats) -> dict[str, int]:
-    """True and false positives and negatives at `threshold`."""
+    """Count true and false positives and negatives at `threshold`."""
     truth = np.asarray(labels) == 1
-    called = np.asarray(probabilities) >= threshold
+    predicted = np.asarray(probabilities) >= threshold
     return {
-        "true_positive": int((called & truth).sum()),
-        "false_positive": int((called & ~truth).sum()),
-        "true_negative": int((~called & ~truth).sum()),
-        "false_negative": int((~called & truth).sum()),
+        "true_positive": int((predicted & truth).sum()),
+        "false_positive": int((predicted & ~truth).sum()),
+        "true_negative": int((~predicted & ~truth).sum()),
+        "false_negative": int((~predicted & truth).sum()),
     }
 
 
 def wilson(successes: int, trials: int) -> Estimate:
-    """A proportion with Wilson's score interval (Wilson, JASA 1927, without continuity correction)."""
+    """Compute a proportion with Wilson's score interval (Wilson, JASA 1927, without continuity correction)."""
     if trials == 0:
         return UNDEFINED
     interval = binomtest(successes, trials).proportion_ci(method="wilson")
     return Estimate(successes / trials, float(interval.low), float(interval.high))
 
 
-def percentile(value: float, drawn: Floats) -> Estimate:
-    """A figure with the 2.5 % and 97.5 % points of its bootstrap.
+def percentile(value: float, samples: Floats) -> Estimate:
+    """Compute the percentile interval: the 2.5 % and 97.5 % quantiles of the bootstrap values.
 
-    Widened to hold the value, from which draws that are all alike may differ by rounding.
+    The interval is widened to contain `value`, from which identical bootstrap values may differ by rounding.
     """
-    low, high = (float(point) for point in np.quantile(drawn, (0.025, 0.975)))
+    low, high = (float(point) for point in np.quantile(samples, (0.025, 0.975)))
     return Estimate(value, min(value, low), max(value, high))
 
 
-def basic(value: float, drawn: Floats) -> Estimate:
-    """A figure between 0 and 1 with the basic interval: the percentiles mirrored at the value.
+def basic(value: float, samples: Floats) -> Estimate:
+    """Compute the basic interval of a metric between 0 and 1: the percentiles reflected at the value.
 
-    For figures that drawing raises (Davison and Hinkley, Bootstrap Methods, 1997, section 5.2). A calibration
-    error sums absolute gaps: chance raises it, in a draw more than in the sample, so that percentiles lie above
-    the truth where it is small.
+    For metrics that resampling biases upwards (Davison and Hinkley, Bootstrap Methods, 1997, section 5.2). A
+    calibration error sums absolute differences: chance raises it, in a bootstrap sample more than in the data, so
+    that the percentiles lie above the true value where that is small.
     """
-    low, high = (float(point) for point in np.quantile(drawn, (0.025, 0.975)))
+    low, high = (float(point) for point in np.quantile(samples, (0.025, 0.975)))
     return Estimate(value, max(0.0, 2 * value - high), min(1.0, max(value, 2 * value - low)))
 
 
 def reliability(labels: npt.ArrayLike, scores: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Mean probability and share of fractured images in `BINS` bins of equally many images.
+    """Compute mean probability and share of fractured images in `BINS` bins with equal numbers of images.
 
     Args:
-        labels: 1 is fractured, [N].
+        labels: Labels, 0 or 1, [N].
         scores: P(fractured), [N].
 
     Returns:
-        Mean probability, share, and Wilson's 95 % interval of the share, one value per bin.
+        Mean probability, share, and lower and upper end of Wilson's 95 % interval of the share, one value per bin.
     """
     order = np.argsort(scores, kind="stable")
     truth = np.asarray(labels)

@@ -10,17 +10,17 @@ from sklearn.metrics import roc_curve
 
 from train.evaluation.calibration import Floats
 
-#: The one that is used when none is named.
+#: Name of the default operating point.
 DEFAULT = "balanced"
-#: What `screening` keeps of sensitivity, and `specific` of specificity, where there is no band.
+#: Least sensitivity of `screening` and least specificity of `specific` at the threshold, without a band.
 _KEPT = 0.95
-#: Edges of a band that are tried on each side: so many scores are told apart, whatever their number.
+#: Largest number of candidate edges of the band on each side, whatever the number of scores.
 _MOST_EDGES = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What a band is to keep on the images that are decided."""
+    """Target sensitivity and specificity of an uncertain band, on the images outside it."""
 
     sensitivity: float
     specificity: float
@@ -31,15 +31,16 @@ AIMS = MappingProxyType({DEFAULT: Aim(0.95, 0.95), "screening": Aim(0.98, 0.90),
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """One of the points that a model can be used at.
+    """Threshold and uncertain band on P(fractured), with metrics of the validation images they were fitted to.
 
     Attributes:
-        threshold: At or above it an image counts as fractured, where no band is used.
-        uncertain_low: Below it the answer is "not fractured".
-        uncertain_high: At or above it the answer is "fractured"; uncertain_low <= threshold <= uncertain_high.
-        sensitivity: Of the decided images, on the validation images that it was fitted to.
-        specificity: Likewise.
-        uncertain_share: Of all those images, undecided.
+        threshold: Decision threshold where no band is used; at or above it an image is predicted fractured.
+        uncertain_low: Lower edge of the band; below it an image is predicted not fractured.
+        uncertain_high: Upper edge of the band; at or above it an image is predicted fractured. uncertain_low <=
+            threshold <= uncertain_high.
+        sensitivity: Sensitivity on the images outside the band.
+        specificity: Specificity on the images outside the band.
+        uncertain_share: Share of images inside the band, 0 to 1.
     """
 
     threshold: float
@@ -51,41 +52,41 @@ class OperatingPoint:
 
 
 def fit_operating_points(labels: Sequence[int], probabilities: Floats) -> dict[str, dict[str, float]]:
-    """Fit all of `AIMS`.
+    """Fit all operating points of `AIMS`.
 
-    ``balanced`` has the threshold with the greatest sensitivity + specificity, ``screening`` the greatest one that
-    keeps a sensitivity of 0.95, ``specific`` the least one that keeps a specificity of 0.95.
+    ``balanced`` has the threshold with the greatest sensitivity + specificity, ``screening`` the greatest one with
+    a sensitivity of at least 0.95, ``specific`` the least one with a specificity of at least 0.95.
 
     Args:
-        labels: 0 or 1, both of them.
-        probabilities: Calibrated P(fractured).
+        labels: Labels, 0 or 1, [N]; both classes must occur.
+        probabilities: Calibrated P(fractured), [N].
 
     Returns:
-        The fields of `OperatingPoint` by name of the point.
+        Fields of `OperatingPoint` by name of the point.
     """
     thresholds = {
         DEFAULT: choose_threshold(labels, probabilities),
         "screening": _keeping(labels, probabilities, sensitivity=_KEPT),
         "specific": _keeping(labels, probabilities, specificity=_KEPT),
     }
-    return {name: asdict(draw_band(labels, probabilities, thresholds[name], aim)) for name, aim in AIMS.items()}
+    return {name: asdict(fit_band(labels, probabilities, thresholds[name], aim)) for name, aim in AIMS.items()}
 
 
 def choose_threshold(labels: Sequence[int], probabilities: Floats) -> float:
-    """The threshold with the greatest sensitivity + specificity (Youden, Cancer 1950).
+    """Choose the threshold with the greatest sensitivity + specificity (Youden, Cancer 1950).
 
     It lies halfway between the two neighbouring scores, so that rounding in another runtime does not move
     an image of the validation set across it.
 
     Args:
-        labels: 0 or 1.
-        probabilities: Calibrated P(fractured).
+        labels: Labels, 0 or 1, [N].
+        probabilities: Calibrated P(fractured), [N].
 
     Returns:
-        A probability; images at or above it are called fractured.
+        Threshold on P(fractured); images at or above it are predicted fractured.
     """
     false_positive, true_positive, thresholds = roc_curve(labels, probabilities, drop_intermediate=False)
-    # The first point of the curve calls nothing fractured; a threshold is a score that does.
+    # At the first point of the curve nothing is predicted fractured; a threshold must be a score.
     best = 1 + int(np.argmax((true_positive - false_positive)[1:]))
     return _just_below(float(thresholds[best]), probabilities)
 
@@ -93,13 +94,13 @@ def choose_threshold(labels: Sequence[int], probabilities: Floats) -> float:
 def _keeping(
     labels: Sequence[int], probabilities: Floats, *, sensitivity: float = 0.0, specificity: float = 0.0
 ) -> float:
-    """The threshold that is best for one class while the other keeps its share."""
+    """Choose the threshold with the best value of one metric while the other keeps its minimum."""
     false_positive, true_positive, thresholds = (
         values[1:] for values in roc_curve(labels, probabilities, drop_intermediate=False)
     )
     allowed = (true_positive >= sensitivity) & (1 - false_positive >= specificity)
     if not allowed.any():
-        # Only where the highest score belongs to too many images that are not fractured.
+        # Happens only where too many images that are not fractured share the highest score.
         return min(1.0, float(np.nextafter(thresholds.max(), 2)))
     gain = 1 - false_positive if sensitivity else true_positive
     return _just_below(float(thresholds[int(np.argmax(np.where(allowed, gain, -1)))]), probabilities)
@@ -110,16 +111,16 @@ def _just_below(score: float, probabilities: Floats) -> float:
     return (score + float(below.max())) / 2 if below.size else score
 
 
-def draw_band(labels: Sequence[int], probabilities: Floats, threshold: float, aim: Aim) -> OperatingPoint:
-    """Draw the band around a threshold that leaves the fewest images undecided and keeps the aim on the others.
+def fit_band(labels: Sequence[int], probabilities: Floats, threshold: float, aim: Aim) -> OperatingPoint:
+    """Fit the band around a threshold with the fewest images inside whose other images reach `aim`.
 
-    Where no band keeps it, the one that comes closest to it.
+    Where no band reaches it, the one that comes closest is chosen.
 
     Args:
-        labels: 0 or 1, both of them.
-        probabilities: Calibrated P(fractured).
-        threshold: Lies within the band, or at its edges.
-        aim: For the decided images.
+        labels: Labels, 0 or 1, [N]; both classes must occur.
+        probabilities: Calibrated P(fractured), [N].
+        threshold: Threshold inside the band, or at one of its edges.
+        aim: Target sensitivity and specificity on the images outside the band.
     """
     truth = np.asarray(labels) == 1
     low = np.append(_edges(probabilities[probabilities < threshold], 0.0), threshold)[:, None]
@@ -130,7 +131,7 @@ def draw_band(labels: Sequence[int], probabilities: Floats, threshold: float, ai
     sensitivity, specificity = _share(found, missed), _share(cleared, alarmed)
     undecided = len(truth) - missed - cleared - found - alarmed
     short = np.maximum(aim.sensitivity - sensitivity, aim.specificity - specificity).clip(0)
-    # In this order: how far from the aim, how many undecided, how good beyond the aim.
+    # Sorted by shortfall from the aim, then number of undecided images, then sensitivity + specificity.
     order = np.lexsort([(-(sensitivity + specificity)).ravel(), undecided.ravel(), short.round(9).ravel()])
     row, column = np.unravel_index(order[0], short.shape)
     return OperatingPoint(
@@ -144,7 +145,7 @@ def draw_band(labels: Sequence[int], probabilities: Floats, threshold: float, ai
 
 
 def _edges(scores: Floats, end: float) -> Floats:
-    """Halfway between neighbouring scores, and where everything of this side is within the band."""
+    """Compute candidate edges: midpoints of neighbouring scores, and one that puts all scores inside the band."""
     distinct = np.unique(scores)
     if len(distinct) > _MOST_EDGES:
         distinct = distinct[np.linspace(0, len(distinct) - 1, _MOST_EDGES).round().astype(int)]
@@ -155,6 +156,6 @@ def _edges(scores: Floats, end: float) -> Floats:
 
 
 def _share(right: npt.NDArray[np.int_], wrong: npt.NDArray[np.int_]) -> Floats:
-    """Right ones of all decided; nothing decided is as bad as everything wrong."""
+    """Compute the share of correct among decided images; 0 where none is decided."""
     decided = right + wrong
     return np.divide(right, decided, out=np.zeros(decided.shape), where=decided > 0)

@@ -1,4 +1,4 @@
-"""Pictures of a model's answers on one split: confusion matrix, ROC and PR curves, reliability."""
+"""Plots of a model's predictions on one split: confusion matrix, ROC and PR curves, reliability diagram."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,22 +16,22 @@ from sklearn.metrics import (
 
 from train.evaluation.calibration import Floats
 from train.evaluation.metrics import reliability
-from train.figure import COLOURS, picture
+from train.figure import COLOURS, saved_figure
 
 if TYPE_CHECKING:
     from train.evaluation.predictions import Predictions
 
 
-def draw_confusion(labels: Sequence[int], called: npt.NDArray[np.int_], path: Path, *, title: str) -> None:
-    """Counts and shares of each true class."""
-    counts = confusion_matrix(labels, called, labels=[0, 1])
+def plot_confusion(labels: Sequence[int], predicted: npt.NDArray[np.int_], path: Path, *, title: str) -> None:
+    """Plot the confusion matrix: counts, and shares of each true class."""
+    counts = confusion_matrix(labels, predicted, labels=[0, 1])
     shares = counts / counts.sum(axis=1, keepdims=True)
     names = ["not fractured", "fractured"]
-    with picture(path, width=5.4, height=4.4, title=title) as figure:
+    with saved_figure(path, width=5.4, height=4.4, title=title) as figure:
         axes = figure.subplots()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.set(xticks=[0, 1], yticks=[0, 1], xticklabels=names, yticklabels=names)
-        axes.set(xlabel="called", ylabel="is")
+        axes.set(xlabel="predicted", ylabel="true")
         for row in range(2):
             for column in range(2):
                 share = shares[row, column]
@@ -45,12 +45,12 @@ def draw_confusion(labels: Sequence[int], called: npt.NDArray[np.int_], path: Pa
                 )
 
 
-def draw_curves(labels: Sequence[int], probabilities: Floats, threshold: float, path: Path, *, title: str) -> None:
-    """ROC and precision-recall curve, with the operating point."""
-    truth, called = np.asarray(labels) == 1, probabilities >= threshold
-    sensitivity, false_alarms = float(called[truth].mean()), float(called[~truth].mean())
+def plot_roc_pr(labels: Sequence[int], probabilities: Floats, threshold: float, path: Path, *, title: str) -> None:
+    """Plot ROC and precision-recall curve, with the operating point at `threshold`."""
+    truth, predicted = np.asarray(labels) == 1, probabilities >= threshold
+    sensitivity, false_alarms = float(predicted[truth].mean()), float(predicted[~truth].mean())
     point = {"marker": "o", "color": "black", "linestyle": "none", "label": f"threshold {threshold:.3f}"}
-    with picture(path, width=9, height=4.4, title=title) as figure:
+    with saved_figure(path, width=9, height=4.4, title=title) as figure:
         roc, pr = figure.subplots(1, 2)
         false_positive, true_positive, _ = roc_curve(labels, probabilities, drop_intermediate=False)
         roc.plot(false_positive, true_positive, color=COLOURS[1])
@@ -61,8 +61,8 @@ def draw_curves(labels: Sequence[int], probabilities: Floats, threshold: float, 
         precision, recall, _ = precision_recall_curve(labels, probabilities)
         pr.plot(recall, precision, color=COLOURS[1])
         pr.axhline(float(truth.mean()), color="grey", linestyle=":", label="chance: share of fractured")
-        if called.any():
-            pr.plot([sensitivity], [float(truth[called].mean())], **point)
+        if predicted.any():
+            pr.plot([sensitivity], [float(truth[predicted].mean())], **point)
         pr.set(xlabel="recall (sensitivity)", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         pr.set_title(f"average precision {average_precision_score(labels, probabilities):.3f}", fontsize="medium")
         for axes in (roc, pr):
@@ -71,12 +71,12 @@ def draw_curves(labels: Sequence[int], probabilities: Floats, threshold: float, 
             axes.legend(loc="lower right" if axes is roc else "best", fontsize="small")
 
 
-def draw_reliability(labels: Sequence[int], predictions: "Predictions", path: Path, *, title: str) -> None:
-    """Share of fractured images against the probability given, before and after calibration."""
+def plot_reliability(labels: Sequence[int], predictions: "Predictions", path: Path, *, title: str) -> None:
+    """Plot reliability diagrams before and after calibration: share of fractured images against P(fractured)."""
     panels = {"before calibration": predictions.raw, "after calibration": predictions.calibrated}
     if np.array_equal(predictions.raw, predictions.calibrated):
         panels = {"not calibrated": predictions.raw}
-    with picture(path, width=4.5 * len(panels), height=4.6, title=title) as figure:
+    with saved_figure(path, width=4.5 * len(panels), height=4.6, title=title) as figure:
         grid = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
         for axes, (name, scores) in zip(grid, panels.items(), strict=True):
             mean, share, low, high = reliability(labels, scores)
@@ -85,8 +85,8 @@ def draw_reliability(labels: Sequence[int], predictions: "Predictions", path: Pa
             heights = np.full(len(scores), 0.3 / len(scores))
             axes.hist(scores, bins=np.linspace(0, 1, 21), weights=heights, color=COLOURS[0], alpha=0.35)
             axes.set_title(name, fontsize="medium")
-            axes.set(xlabel="P(fractured) given", xlim=(0, 1), ylim=(0, 1))
+            axes.set(xlabel="predicted P(fractured)", xlim=(0, 1), ylim=(0, 1))
             axes.set_aspect("equal")
             axes.grid(alpha=0.3)
         grid[0].set_ylabel("share of fractured images (95 % interval)")
-        figure.supxlabel("bars: how often a probability is given", fontsize="small")
+        figure.supxlabel("bars: histogram of the predicted probabilities", fontsize="small")

@@ -8,18 +8,18 @@ from train.device import devices_sharing
 
 
 def predict(model: keras.Model, pixels: npt.NDArray[np.uint8], batch_size: int = 64) -> npt.NDArray[np.float64]:
-    """P(fractured) for uint8 [N, H, W, 1]: float64 [N]."""
+    """Predict P(fractured), float64 [N], of images, uint8 [N, H, W, 1]."""
     return outputs(model, pixels, batch_size)[:, 0]
 
 
 def outputs(model: keras.Model, pixels: npt.NDArray[np.uint8], batch_size: int = 64) -> npt.NDArray[np.float64]:
-    """What a model of one output gives for uint8 [N, H, W, 1]: float64 [N, ...]."""
+    """Compute the output, float64 [N, ...], of a model with one output for images, uint8 [N, H, W, 1]."""
     sharing = devices_sharing()
     step = max(1, batch_size // sharing) * sharing
-    # The last image fills up: devices that share a batch get equal parts, and no batch is of a size of its own,
-    # for which JAX would compile the network once more.
+    # Padded with the last image: devices that share a batch get equal parts, and no batch has a different size,
+    # for which JAX would compile the network again.
     size = sharing if len(pixels) < step else step
     filled = np.concatenate([pixels, np.repeat(pixels[-1:], -len(pixels) % size, axis=0)])
-    # Batch by batch, not by `predict` of the whole: see `train.data.batches.Batches` on tf.data.
+    # Batch by batch, not with one call of `predict`: see `train.data.batches.Batches` on tf.data.
     found = [model.predict_on_batch(filled[start : start + step]) for start in range(0, len(filled), step)]
     return np.concatenate(found).astype(np.float64)[: len(pixels)]

@@ -13,11 +13,11 @@ from train.evaluation.calibration import Floats
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """P(fractured) of the images of a split, [N].
+    """Predictions for the images of a split.
 
     Attributes:
-        raw: As the network was trained.
-        calibrated: As it answers.
+        raw: Uncalibrated P(fractured), [N].
+        calibrated: Calibrated P(fractured), [N].
     """
 
     raw: Floats
@@ -25,7 +25,7 @@ class Predictions:
 
 
 def groups_of(part: ImageTable) -> list[str]:
-    """What belongs together; an image without a group stands for itself."""
+    """Return the group of each image; an image without a group forms its own."""
     return [item.group or item.path for item in part]
 
 

@@ -24,7 +24,7 @@ class EvaluatedData:
         images: Number of images.
         fractured: Number of fractured ones.
         groups: Number of groups of images that belong together.
-        fingerprint: Fingerprint of the whole data set, see `train.data.batches.fingerprint`.
+        fingerprint: SHA-256 of the complete data set, see `train.data.batches.fingerprint`.
     """
 
     layout: str
@@ -151,7 +151,7 @@ class CrossValidationRecord:
         seed: Random seed of folds, initialisation, order and augmentation.
         device: Device and backend, in words.
         precision: Dtype policy of Keras.
-        data_fingerprint: Fingerprint of the data, see `train.data.batches.fingerprint`.
+        data_fingerprint: SHA-256 of the data, see `train.data.batches.fingerprint`.
         folds: Metrics of each round.
         pooled: Metrics over all rounds.
     """
@@ -171,7 +171,7 @@ class CrossValidationRecord:
 
 
 def evaluation_file(folder: Path, split: str) -> Path:
-    """Name the file that holds the evaluation of a model on `split`."""
+    """Return the path of a model's evaluation on `split`."""
     return folder / f"evaluation-{split}.json"
 
 

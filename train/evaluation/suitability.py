@@ -1,4 +1,4 @@
-"""Limits of what is taken for a usable radiograph, widened where the training images need it."""
+"""Limits of image properties of a usable radiograph, widened where the training images need it."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -10,16 +10,16 @@ from fracture_edge.preprocess import Preprocessing
 from fracture_edge.suitability import Limits, Measures, measure
 from train.data.dataset import ImageTable
 
-#: Share of the training images that may lie beyond one limit.
+#: Share of the training images that may lie outside one limit.
 BEYOND = 0.001
 
 
 def fit_limits(table: ImageTable, preprocessing: Preprocessing) -> Limits:
-    """Measure the training images and set limits that hold for them.
+    """Measure the training images and fit the limits to them.
 
     Args:
-        table: Training images; each is read.
-        preprocessing: Of the model.
+        table: Training images; every file is read.
+        preprocessing: Preprocessing of the model.
     """
 
     def measured(row: int) -> Measures:
@@ -31,7 +31,7 @@ def fit_limits(table: ImageTable, preprocessing: Preprocessing) -> Limits:
 
 
 def widened(limits: Limits, training: list[Measures]) -> Limits:
-    """Limits as they are, or as wide as all but `BEYOND` of the training images need."""
+    """Widen the limits to include all but a share of `BEYOND` of the training images; none is narrowed."""
     fitted = asdict(limits)
     for name, value in fitted.items():
         bound, _, quantity = name.partition("_")

@@ -1,13 +1,14 @@
-"""How unlike the training images a picture is, by the network's own features.
+"""Out-of-distribution detection: distance of an image from the training images in the network's feature space.
 
-They are those of its last residual addition, where `train.architectures` says so, else the last ones. The last
-features of a network that has learned to bear noise, wrong contrast and the like hardly tell a photograph from a
-radiograph any more; what goes into its last layers does.
+The features are those of the last residual addition, where `train.architectures` says so, otherwise those of the
+last layer of the backbone. In a network trained to be robust against noise and changes of contrast, the last
+features hardly distinguish a photograph from a radiograph; the input of its last layers does.
 
-The pooled features of the training images are described by a normal distribution whose covariance is a few axes
-and the same variance in all other directions: probabilistic principal component analysis (Tipping and Bishop,
-J. R. Statist. Soc. B 61, 1999). The squared Mahalanobis distance from it (Lee et al., NeurIPS 2018, use the like
-per class) is large for photographs, documents and noise. Labels play no part: a fracture does not make one odd.
+The pooled features of the training images are modelled by a normal distribution whose covariance has a few
+principal axes and the same variance in all other directions: probabilistic principal component analysis (Tipping
+and Bishop, J. R. Statist. Soc. B 61, 1999). The squared Mahalanobis distance from it (Lee et al., NeurIPS 2018,
+use one per class) is large for photographs, documents and noise. Labels are not used: a fracture does not make an
+image atypical.
 """
 
 from collections.abc import Mapping
@@ -27,12 +28,12 @@ from train.architectures import ARCHITECTURES
 from train.evaluation.predict import outputs
 
 FILE = "typicality.npz"
-#: Share of validation images that are called unlike the training images by mistake.
+#: Share of validation images beyond the threshold, that is, wrongly flagged as atypical.
 FALSE_ALARMS = 0.02
-#: Axes of the distribution: of the 192 features of `edge` these hold most of the variance.
+#: Number of principal axes: they hold most of the variance of the 192 features of `edge`.
 AXES = 32
 
-#: Training images are enough that describe so few axes; one more pass over thousands would take minutes.
+#: Largest number of training images used. They suffice for so few axes; all thousands would take minutes more.
 MOST_IMAGES = 2048
 
 Floats = npt.NDArray[np.float64]
@@ -40,14 +41,14 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Typicality:
-    """The distribution of K features.
+    """Normal distribution of K features, and the threshold of the distance from it.
 
     Attributes:
-        mean: [K].
-        axes: Orthonormal, [K, d].
-        variances: Along the axes, [d].
+        mean: Mean of the features, [K].
+        axes: Principal axes, orthonormal, [K, d].
+        variances: Variances along the axes, [d].
         residual: Variance in every other direction.
-        threshold: Greatest squared distance that still counts as like the training images.
+        threshold: Largest squared distance at which an image counts as typical.
     """
 
     mean: Floats
@@ -57,23 +58,23 @@ class Typicality:
     threshold: float = np.inf
 
     def distances(self, features: npt.NDArray[Any]) -> Floats:
-        """Squared Mahalanobis distances of features [N, K], [N]."""
+        """Compute squared Mahalanobis distances, [N], of features [N, K]."""
         centred = np.asarray(features, np.float64) - self.mean
         along = centred @ self.axes
         beside = np.maximum((centred**2).sum(axis=1) - (along**2).sum(axis=1), 0)
         return np.asarray((along**2 / self.variances).sum(axis=1) + beside / self.residual)
 
     def save(self, path: Path) -> None:
-        """Write it as ``.npz``."""
+        """Write the distribution to an ``.npz`` file."""
         with atomic_path(path) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **{name: getattr(self, name) for name in self.__slots__})
 
 
 def load_typicality(path: Path) -> Typicality:
-    """Read what `Typicality.save` wrote.
+    """Read a file written by `Typicality.save`.
 
     Raises:
-        FractureEdgeError: It cannot be read.
+        FractureEdgeError: The file cannot be read.
     """
     try:
         with np.load(path, allow_pickle=False) as held:
@@ -85,19 +86,19 @@ def load_typicality(path: Path) -> Typicality:
 
 
 def fit_typicality(training: npt.NDArray[Any], validation: npt.NDArray[Any]) -> Typicality:
-    """Fit the distribution to training features, and the threshold to validation features.
+    """Fit the distribution to training features and the threshold to validation features.
 
     Args:
-        training: [N, K], N at least 2.
-        validation: [M, K]; `FALSE_ALARMS` of them lie beyond the threshold.
+        training: Features of training images, [N, K], N at least 2.
+        validation: Features of validation images, [M, K]; a share of `FALSE_ALARMS` lies beyond the threshold.
     """
     values = np.asarray(training, np.float64)
     mean = values.mean(axis=0)
     _, singular, directions = np.linalg.svd(values - mean, full_matrices=False)
     found = singular**2 / len(values)
-    # At least one direction is left to the residual.
+    # At least one direction is left for the residual.
     rank = min(AXES, len(found) - 1, values.shape[1] - 1)
-    # Maximum likelihood: the mean of all other eigenvalues, of which those beyond the images' number are 0.
+    # Maximum likelihood: mean of all other eigenvalues; those beyond the number of images are 0.
     residual = max(float(found[rank:].sum()) / (values.shape[1] - rank), _least_variance(values))
     fitted = Typicality(mean, directions[:rank].T, np.maximum(found[:rank], residual), residual)
     threshold = float(np.quantile(fitted.distances(validation), 1 - FALSE_ALARMS, method="higher"))
@@ -105,10 +106,11 @@ def fit_typicality(training: npt.NDArray[Any], validation: npt.NDArray[Any]) -> 
 
 
 def _least_variance(values: Floats) -> float:
-    """What float32 and another runtime's rounding make of features that do not vary.
+    """Compute a lower bound of the residual variance, so that rounding errors do not dominate the distance.
 
-    The graph takes the part along the axes from the whole, so that a residual far below the mean variance drowns;
-    and features of different runtimes differ by some 1e-5 of their size, whose square is far below 1e-6.
+    The exported graph subtracts the part along the axes from the total in float32, which loses a residual far
+    below the mean variance; and features of different runtimes differ by some 1e-5 of their size, whose square is
+    far below 1e-6.
     """
     energy, variance = float(np.square(values).mean()), float(values.var(axis=0).mean())
     return max(1e-6 * energy, 1e-3 * variance, float(np.finfo(np.float32).eps))
@@ -122,22 +124,22 @@ def measure_typicality(
     *,
     seed: int,
 ) -> Typicality:
-    """Run a trained network on its images and fit its typicality.
+    """Compute the features of a trained network and fit their distribution.
 
     Args:
-        model: From ``image`` to ``probability``.
-        architecture: Name of its architecture.
-        training: uint8 [N, H, W, 1]; `MOST_IMAGES` of them are drawn where there are more.
-        validation: uint8 [M, H, W, 1].
-        seed: Of the draw.
+        model: Model from ``image`` to ``probability``.
+        architecture: Name of the architecture.
+        training: Training images, uint8 [N, H, W, 1]; at most `MOST_IMAGES` of them are sampled.
+        validation: Validation images, uint8 [M, H, W, 1].
+        seed: Random seed for sampling the training images.
     """
     extractor = keras.Model(model.input, described_features(model, architecture))
-    drawn = np.sort(np.random.default_rng(seed).permutation(len(training))[:MOST_IMAGES])
-    return fit_typicality(outputs(extractor, training[drawn]), outputs(extractor, validation))
+    sampled = np.sort(np.random.default_rng(seed).permutation(len(training))[:MOST_IMAGES])
+    return fit_typicality(outputs(extractor, training[sampled]), outputs(extractor, validation))
 
 
 def pooled_features(model: keras.Model, architecture: str) -> keras.KerasTensor:
-    """The last feature map of a network, averaged over positions: [N, K].
+    """Return the last feature map of the backbone, averaged over positions, [N, K].
 
     Raises:
         FractureEdgeError: The network lacks the layer that its architecture names.
@@ -151,10 +153,10 @@ def pooled_features(model: keras.Model, architecture: str) -> keras.KerasTensor:
 
 
 def described_features(model: keras.Model, architecture: str) -> keras.KerasTensor:
-    """The feature map that the distance is taken of, averaged over positions: [N, K].
+    """Return the feature map that typicality is computed from, averaged over positions, [N, K].
 
     Raises:
-        FractureEdgeError: As `pooled_features`.
+        FractureEdgeError: The network lacks the layer that its architecture names.
     """
     ending = ARCHITECTURES[architecture].described_by
     names = [layer.name for layer in model.layers if ending and layer.name.endswith(ending)]
@@ -164,32 +166,32 @@ def described_features(model: keras.Model, architecture: str) -> keras.KerasTens
 
 
 def with_typicality(model: keras.Model, architecture: str, typicality: Typicality) -> keras.Model:
-    """Add the squared distance as an output; of ordinary layers, so that every converter takes it.
+    """Add the squared distance as a model output, built from standard layers that every converter supports.
 
     Args:
-        model: From ``image`` to ``probability``, or to a dictionary of outputs.
-        architecture: Name of its architecture.
-        typicality: Fitted to its features.
+        model: Model from ``image`` to ``probability``, or to a dictionary of outputs.
+        architecture: Name of the architecture.
+        typicality: Distribution of the model's features.
 
     Returns:
-        A model from the same input to a dictionary of what `model` gives and ``atypicality`` float32 [N, 1].
+        A model from the same input to a dictionary of the outputs of `model` and ``atypicality`` float32 [N, 1].
 
     Raises:
-        FractureEdgeError: `typicality` is of other features.
+        FractureEdgeError: `typicality` has a different number of features.
     """
     features = described_features(model, architecture)
     if features.shape[-1] != len(typicality.mean):
         raise FractureEdgeError(
-            f"{FILE}: of {len(typicality.mean)} features where {architecture} has {features.shape[-1]}: "
+            f"{FILE}: {len(typicality.mean)} features, but {architecture} has {features.shape[-1]}: "
             "written by another version; train again with --force"
         )
     centred = features - typicality.mean.astype(np.float32)
     axes = layers.Dense(len(typicality.variances), use_bias=False, name="typicality_axes")
     along = ops.square(axes(centred))
     axes.set_weights([typicality.axes.astype(np.float32)])
-    whole = ops.sum(ops.square(centred), axis=1, keepdims=True)
-    # Along an axis a unit of square counts 1 / its variance in place of 1 / the residual.
+    total = ops.sum(ops.square(centred), axis=1, keepdims=True)
+    # The total is divided by the residual; along an axis this is corrected to a division by its own variance.
     gain = (1 / typicality.variances - 1 / typicality.residual).astype(np.float32)
-    distance = ops.sum(along * gain, axis=1, keepdims=True) + whole * np.float32(1 / typicality.residual)
+    distance = ops.sum(along * gain, axis=1, keepdims=True) + total * np.float32(1 / typicality.residual)
     outputs = model.output if isinstance(model.output, Mapping) else {OUTPUT_NAME: model.output}
     return keras.Model(model.input, {**outputs, ATYPICALITY_NAME: distance}, name=model.name)

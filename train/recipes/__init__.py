@@ -1,1 +1,1 @@
-"""Hyper-parameters as data: one TOML file for each model and recipe, read by `train.recipes.recipe`."""
+"""Recipes: hyper-parameters in TOML files, one for each model and recipe, read by `train.recipes.recipe`."""

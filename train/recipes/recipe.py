@@ -1,4 +1,4 @@
-"""Recipes: hyper-parameters as data, read from TOML and checked key by key."""
+"""Recipes: the hyper-parameters of a training run, read from TOML and checked key by key."""
 
 import dataclasses
 import math
@@ -17,15 +17,15 @@ from train.recipes.tables import RecipeError, _assign, _convert, _toml_value, pl
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A stretch of training with one set of trainable layers.
+    """Phase of training with one set of trainable layers.
 
     Attributes:
-        epochs: Most epochs; early stopping may end it before.
+        epochs: Largest number of epochs; early stopping may end the phase before.
         learning_rate: Peak learning rate.
         schedule: ``constant``, or ``cosine`` down to 1 % of the peak at the last epoch.
-        warmup_epochs: Epochs of linear increase before the peak.
-        trainable: ``all``, or ``head``: only what follows the backbone.
-        last_layers: With ``head``: that many of the backbone's last layers too, see
+        warmup_epochs: Number of epochs of linear increase before the peak.
+        trainable: ``all`` layers, or only the ``head``, the layers behind the backbone.
+        last_layers: Number of the backbone's last layers that are trained too with ``head``, see
             `train.architectures.set_trainable`.
     """
 
@@ -46,12 +46,13 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Distillation:
-    """What a network learns from teachers, see `train.trainer.distillation`.
+    """Distillation from teacher models, see `train.trainer.distillation`.
 
     Attributes:
-        share: Of the teachers' answers in the targets, 0 to 1, the rest is the labels'; 0: there are no teachers.
-        folds: How many teachers there are; each is trained on all training images but those of one fold.
-        phases: Of a teacher; those of its student where there are none.
+        share: Share of the teachers' predictions in the targets, 0 to 1, the rest is the labels'; 0 for no
+            teachers.
+        folds: Number of teachers; each is trained on all training images but those of one fold.
+        phases: Phases of a teacher; those of its student if empty.
     """
 
     share: float = 0.0
@@ -65,33 +66,32 @@ class Distillation:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides a training run beside data, seed and initial weights.
+    """Hyper-parameters of a training run: everything beside data, seed and initial weights.
 
     Attributes:
-        architecture: A key of `train.architectures.ARCHITECTURES`.
-        preprocessing: How images become the model's input.
-        phases: One after the other; the weights kept from one start the next.
-        weights: Initial weights where none are asked for, see `train.weights.initialise`.
-        batch_size: Images per step.
+        architecture: Name of the architecture, a key of `train.architectures.ARCHITECTURES`.
+        preprocessing: Preprocessing of images to the model's input.
+        phases: Phases of the training; each starts from the weights kept from the one before.
+        weights: Default initial weights, see `train.weights.initialise`.
+        batch_size: Number of images per step.
         optimizer: ``adam`` or ``adamw``.
-        weight_decay: Of AdamW; kernels only.
-        label_smoothing: As in `keras.losses.BinaryCrossentropy`.
-        ema_momentum: Of the moving average of the weights that is evaluated and kept; 0 switches it off.
-        class_balance: ``weights`` makes both classes count the same in the loss; ``none`` does not.
-        localisation: Weight of the loss of `train.data.localisation`, used where the data marks fractures and the
-            architecture has ``cells``; 0 switches it off.
-        refit_norms: Whether the norms' statistics are taken anew, without dropout or augmentation, each epoch, see
-            `train.trainer.batch_norm`.
-        frozen_norms: Whether the norms keep the statistics, scales and shifts that they come with.
-        probe: Whether the head starts as a logistic regression on the features of the initial weights, see
-            `train.trainer.linear_probe`; for `edge`.
-        patience: Epochs without a better `monitor` before a phase stops; 0: it never stops early.
-        monitor: ``val_auroc`` or ``val_loss``.
-        keep: Which weights of a phase are kept: of its ``best`` epoch by `monitor`, or of its ``last``.
-        calibrate: Whether probability, threshold and uncertain band are settled on validation images; if not,
-            the sigmoid stays as it is and the threshold is 0.5, without a band.
-        augmentation: Of training images.
-        distillation: From teachers.
+        weight_decay: Weight decay of AdamW, applied to kernels only.
+        label_smoothing: Label smoothing, as in `keras.losses.BinaryCrossentropy`.
+        ema_momentum: Momentum of the moving average of the weights, which is evaluated and kept; 0 for none.
+        class_balance: ``weights`` gives both classes the same total weight in the loss; ``none`` does not.
+        localisation: Weight of the localisation loss, see `train.trainer.cell_loss`, used where the data set has
+            boxes around fractures and the architecture has ``cells``; 0 switches it off.
+        refit_norms: Whether batch norm statistics are recomputed after each epoch, without dropout or
+            augmentation, see `train.trainer.batch_norm`.
+        frozen_norms: Whether batch norms keep their initial statistics, scales and shifts.
+        probe: Whether the head is initialised by linear probing, see `train.trainer.linear_probe`; for `edge`.
+        patience: Number of epochs without a better `monitor` before a phase stops; 0 for no early stopping.
+        monitor: Metric to select epochs by, ``val_auroc`` or ``val_loss``.
+        keep: Weights of a phase that are kept: those of its ``best`` epoch by `monitor`, or of its ``last``.
+        calibrate: Whether calibration, threshold and uncertain band are chosen on validation images; if not, the
+            sigmoid is not calibrated and the threshold is 0.5, without a band.
+        augmentation: Augmentation of training images.
+        distillation: Distillation from teacher models.
         options: Further arguments of the architecture.
     """
 
@@ -119,7 +119,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if not self.phases:
-            raise RecipeError("recipe: there is no phase")
+            raise RecipeError("recipe.phases: must not be empty")
         _require("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
         _require("patience", self.patience, self.patience >= 0, "at least 0")
         _require("weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
@@ -130,7 +130,7 @@ class Recipe:
         _require("ema_momentum", self.ema_momentum, 0 <= self.ema_momentum < 1, "from 0 to below 1")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for the training record."""
+        """Convert to plain values, for the training record."""
         return dataclasses.asdict(self)
 
 
@@ -139,32 +139,32 @@ def _require(key: str, value: float, right: bool, wanted: str) -> None:
         raise RecipeError(f"recipe.{key}: must be {wanted}, not {value}")
 
 
-def usual_recipe(model: str, weights: str | None = None) -> str:
-    """Name of the recipe that is taken where none is asked for.
+def default_recipe(model: str, weights: str | None = None) -> str:
+    """Return the name of the default recipe of a model.
 
-    For ``edge`` that of the embedded model, ``robust``. It makes a head of its own and keeps the norms of
-    pretrained weights: a network that has its head already, such as the embedded model, gets ``finetune``, and
-    random weights get ``corrected``.
+    For ``edge`` it is that of the embedded model, ``robust``. That recipe initialises a new head and freezes the
+    batch norms of pretrained weights. Weights that include a head, such as the embedded model's, therefore have
+    ``finetune`` as default, and random weights ``corrected``.
 
     Args:
         model: Name of the architecture.
-        weights: Initial weights that were asked for; ``None`` for the recipe's own.
+        weights: Initial weights; ``None`` for the recipe's own.
     """
     if model != "edge" or weights == "none":
         return "corrected"
-    whole = weights is not None and (weights == "embedded" or weights.endswith((".keras", ".weights.h5")))
-    return "finetune" if whole else "robust"
+    complete = weights is not None and (weights == "embedded" or weights.endswith((".keras", ".weights.h5")))
+    return "finetune" if complete else "robust"
 
 
 def load_recipe(model: str, name: str) -> Recipe:
-    """Load a recipe that ships with the package, or a TOML file of the user's own.
+    """Load a recipe that ships with the package, or from a TOML file.
 
     Args:
         model: Name of the architecture.
         name: Name of a shipped recipe, or the path of a ``.toml`` file.
 
     Raises:
-        RecipeError: It is not there, or something in it is wrong.
+        RecipeError: The recipe does not exist, cannot be read, is invalid, or is for another architecture.
     """
     if name.endswith(".toml"):
         source: Any = Path(name)
@@ -175,9 +175,11 @@ def load_recipe(model: str, name: str) -> Recipe:
     except OSError as error:
         if name.endswith(".toml"):
             raise RecipeError(f"{source}: {error.strerror}") from error
-        raise RecipeError(f"no recipe '{name}' for '{model}'; there are {', '.join(shipped_recipes())}") from error
+        raise RecipeError(
+            f"no recipe '{name}' for '{model}'; must be one of: {', '.join(shipped_recipes())}"
+        ) from error
     except UnicodeDecodeError as error:
-        raise RecipeError(f"{source.name}: no UTF-8 text ({error})") from error
+        raise RecipeError(f"{source.name}: not UTF-8 text ({error})") from error
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -192,7 +194,7 @@ def load_recipe(model: str, name: str) -> Recipe:
 
 
 def shipped_recipes() -> list[str]:
-    """``MODEL-RECIPE`` of every recipe that ships with the package."""
+    """List ``MODEL-RECIPE`` of every recipe that ships with the package, sorted."""
     names = (entry.name for entry in resources.files("train.recipes").iterdir())
     return sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml"))
 
@@ -216,19 +218,19 @@ def override(
     image_size: int | None = None,
     settings: Sequence[str] = (),
 ) -> Recipe:
-    """`recipe` with single values replaced.
+    """Return a copy of `recipe` with some values replaced.
 
     Args:
-        recipe: Where to start.
-        epochs: Most epochs of every phase, of teachers too.
-        batch_size: Images per step.
-        learning_rate: Of the first phase; those of later phases keep their ratio to it.
-        image_size: Rows and columns of the input.
-        settings: ``key=value`` for any key of a recipe, the value as in TOML: ``augmentation.mixup=0.2``,
+        recipe: Recipe to start from.
+        epochs: Largest number of epochs of every phase, of teacher models too.
+        batch_size: Number of images per step.
+        learning_rate: Learning rate of the first phase; those of later phases keep their ratio to it.
+        image_size: Height and width of the input in pixels.
+        settings: Settings ``key=value`` of any key of a recipe, the value as in TOML: ``augmentation.mixup=0.2``,
             ``phases.1.epochs=5`` (phases are counted from 0), ``optimizer="adamw"``; quotes may be left out.
 
     Raises:
-        RecipeError: No such key, or a value of the wrong type.
+        RecipeError: A key is unknown, or a value has the wrong type or is out of range.
     """
     values = plain_values(recipe)
     if epochs is not None:

@@ -1,4 +1,4 @@
-"""The search space of `fracture-edge tune`, declared in TOML."""
+"""Search space of `fracture-edge tune`, declared in TOML."""
 
 import math
 import tomllib
@@ -16,14 +16,14 @@ _KEYS = frozenset({"low", "high", "log", "choices"})
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Values that one key of a recipe may take.
+    """Range or choices of the values of one key of a recipe.
 
     Attributes:
-        key: As in `train.recipes.recipe.override`.
-        low: Smallest number, or ``None`` where there are choices.
-        high: Greatest number, likewise.
-        log: Whether to draw evenly in the logarithm.
-        choices: The values, where they are no range.
+        key: Dotted key, as in the settings of `train.recipes.recipe.override`.
+        low: Smallest number; ``None`` if there are choices.
+        high: Largest number; ``None`` if there are choices.
+        log: Whether to sample uniformly in the logarithm.
+        choices: Values to choose from; empty if there is a range.
     """
 
     key: str
@@ -33,11 +33,11 @@ class Range:
     choices: tuple[Any, ...] = ()
 
     def ends(self) -> tuple[Any, ...]:
-        """The extreme values, or all choices: what a recipe must accept."""
+        """Return the ends of the range, or all choices: a recipe must accept each of them."""
         return self.choices or (self.low, self.high)
 
     def suggest(self, trial: Any) -> Any:
-        """Let an Optuna trial choose."""
+        """Let an Optuna trial suggest a value."""
         if self.choices:
             return trial.suggest_categorical(self.key, self.choices)
         if isinstance(self.low, int) and isinstance(self.high, int):
@@ -46,10 +46,10 @@ class Range:
 
 
 def load_space(path: Path | None) -> tuple[Range, ...]:
-    """Read a search space; the one that ships with the package for ``None``.
+    """Read a search space from a TOML file, or the default one for ``None``.
 
     Raises:
-        RecipeError: The file cannot be read, or an entry of it is malformed; the text names the key.
+        RecipeError: The file cannot be read, or an entry is malformed; the message names the key.
     """
     source: Any = path or resources.files("train.recipes") / "spaces" / "default.toml"
     try:
@@ -59,7 +59,7 @@ def load_space(path: Path | None) -> tuple[Range, ...]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{source.name}: {error}") from error
     if not values:
-        raise RecipeError(f"{source.name}: declares nothing to search")
+        raise RecipeError(f"{source.name}: the search space is empty")
     return tuple(_range(key, entry, source.name) for key, entry in values.items())
 
 
@@ -83,10 +83,10 @@ def _range(key: str, entry: Any, source: str) -> Range:
 
 
 def check_space(space: tuple[Range, ...], recipe: Recipe) -> None:
-    """Try the ends of every range on `recipe`, so that a wrong key is found before the first trial.
+    """Check that `recipe` accepts the ends of every range, before the first trial.
 
     Raises:
-        FractureEdgeError: The recipe has no such key, or a value does not fit.
+        FractureEdgeError: The recipe does not have a key, or a value is invalid.
     """
     for entry in space:
         for value in entry.ends():
@@ -94,7 +94,7 @@ def check_space(space: tuple[Range, ...], recipe: Recipe) -> None:
 
 
 def apply(parameters: Mapping[str, Any], recipe: Recipe) -> Recipe:
-    """`recipe` with the values that a trial chose."""
+    """Return a copy of `recipe` with the parameters of a trial."""
     return override(recipe, settings=[f"{key}={_as_toml(value)}" for key, value in parameters.items()])
 
 

@@ -1,4 +1,4 @@
-"""Typed values from TOML tables and `KEY=VALUE` settings."""
+"""Conversion of TOML tables and `KEY=VALUE` settings to typed values."""
 
 import dataclasses
 import tomllib
@@ -10,11 +10,11 @@ from fracture_edge.errors import FractureEdgeError
 
 
 class RecipeError(FractureEdgeError):
-    """A recipe cannot be found, or a key or value in it is wrong; the text names the key."""
+    """A recipe cannot be found, or a key or value in it is invalid; the message names the key."""
 
 
 def plain_values(value: Any) -> Any:
-    """As `tomllib` would have read it: tables and lists."""
+    """Convert dataclasses, tuples and mappings to dictionaries and lists, as `tomllib` would read them."""
     if dataclasses.is_dataclass(value):
         return {entry.name: plain_values(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
     if isinstance(value, (tuple, list)):
@@ -30,7 +30,7 @@ def _toml_value(text: str) -> Any:
 
 
 def _assign(values: Any, key: str, value: Any) -> None:
-    """Set the entry that the dotted `key` names; whether it is known and fits is checked later."""
+    """Set the entry of a dotted `key`; whether key and value are valid is checked later."""
     *way, last = key.split(".")
     for step in way:
         values = _entry(values, step, key)
@@ -51,7 +51,7 @@ def _entry(values: Any, step: str, key: str) -> Any:
 
 
 def _convert(value: Any, kind: Any, key: str) -> Any:
-    """Check `value` against a type annotation, building dataclasses from tables on the way."""
+    """Check `value` against a type annotation and build dataclasses from tables."""
     origin = get_origin(kind)
     if dataclasses.is_dataclass(kind):
         return _convert_table(value, kind, key)
@@ -61,7 +61,7 @@ def _convert(value: Any, kind: Any, key: str) -> Any:
         return tuple(_convert(entry, get_args(kind)[0], f"{key}[{i}]") for i, entry in enumerate(value))
     if origin is Literal:
         if value not in get_args(kind):
-            raise RecipeError(f"{key}: {value!r} is none of {', '.join(map(repr, get_args(kind)))}")
+            raise RecipeError(f"{key}: must be one of: {', '.join(map(repr, get_args(kind)))}; not {value!r}")
         return value
     if origin in (Union, types.UnionType):
         raise TypeError(f"{key}: unions are not supported in recipes")
@@ -79,7 +79,7 @@ def _convert_table(value: Any, kind: Any, key: str) -> Any:
     hints = get_type_hints(kind)
     fields = {entry.name: entry for entry in dataclasses.fields(kind)}
     if unknown := set(value) - set(fields):
-        raise RecipeError(f"{key}: unknown key '{min(unknown)}'; there are {', '.join(sorted(fields))}")
+        raise RecipeError(f"{key}: unknown key '{min(unknown)}'; must be one of: {', '.join(sorted(fields))}")
     required = {
         name
         for name, entry in fields.items()

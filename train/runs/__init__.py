@@ -1,1 +1,1 @@
-"""Whole runs, resumable: one model, a cross-validation, a search, all models."""
+"""Resumable runs: training of one or several models, cross-validation, hyper-parameter search."""

@@ -1,4 +1,4 @@
-"""`fracture-edge train --folds`: grouped, stratified cross-validation in one resumable folder."""
+"""Grouped, stratified cross-validation (`fracture-edge train --folds`), in one resumable folder."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from fracture_edge.modelfile import POSITIVE_CLASS
 from train.data.batches import fingerprint
 from train.data.dataset import DataError, ImageTable
 from train.data.pixel_store import PixelStore
-from train.data.splits import fold_numbers, pool_of
+from train.data.splits import cross_validation_table, fold_numbers
 from train.device import Device, prepare
 from train.evaluation.evaluate import metrics_of
 from train.evaluation.formatting import interval
@@ -28,9 +28,9 @@ from train.evaluation.record import (
     PooledMetrics,
     SplitMetrics,
 )
-from train.figure import COLOURS, picture
+from train.figure import COLOURS, saved_figure
 from train.json_records import write_record
-from train.lock import alone
+from train.lock import exclusive_lock
 from train.recipes.recipe import Recipe
 from train.runs.options import RunOptions, tensorboard
 from train.runs.run_folder import check_target, open_folder, publish
@@ -40,22 +40,22 @@ from train.trainer.callbacks import FOLD_FILE, clear_state
 from train.trainer.train_once import train_once
 
 _HEADER = ("path", "label", "group", "fold", "threshold", "raw", "probability")
-#: What a finished round says of itself in its own file, beside the predictions.
+#: Fields of a finished round in its ``fold.json``, beside the predictions.
 _KEPT = ("threshold", "epochs", "seconds", "initial_weights")
 
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """One round: its images, and what the model said of those that it had not seen.
+    """One round: a test fold and the predictions for it.
 
     Attributes:
-        number: Counted from 1.
-        part: The images tested on.
-        predictions: Of them.
-        threshold: Settled on the round's validation images.
-        epochs: Trained.
-        seconds: That they took.
-        initial_weights: What training started from, in words.
+        number: Number of the fold, counted from 1.
+        part: Test images.
+        predictions: Predictions for the test images.
+        threshold: Threshold on P(fractured), chosen on the round's validation images.
+        epochs: Number of epochs trained.
+        seconds: Duration of the training.
+        initial_weights: Initial weights, in words.
     """
 
     number: int
@@ -68,28 +68,28 @@ class Fold:
 
 
 def cross_validate(recipe: Recipe, options: RunOptions, *, folds: int) -> Path:
-    """Train `folds` models; each is tested on a fold that it has not seen, and chosen on another.
+    """Cross-validate a recipe.
 
-    Round k tests on fold k, settles epoch, calibration and threshold on fold k + 1, and trains on the rest. A
-    run that was cut off goes on with `RunOptions.resume`. The models are not kept.
+    Round k tests on fold k, chooses epoch, calibration and threshold on fold k + 1, and trains on the rest. An
+    interrupted run is continued with `RunOptions.resume`. The models are not kept.
 
     Args:
-        recipe: What to train and how.
-        options: Where to read and write, and how to run. Test images of a split file are left alone.
-        folds: At least 3.
+        recipe: Recipe to train.
+        options: Options of the run. The test images of a split file are not used.
+        folds: Number of folds, at least 3.
 
     Returns:
-        ``artifacts/<model>-folds``, with ``folds.json``, ``predictions.csv`` and ``folds.png``.
+        Path of ``artifacts/<model>-folds``, with ``folds.json``, ``predictions.csv`` and ``folds.png``.
 
     Raises:
-        FractureEdgeError: Anything wrong with data, splits, weights or folder; too few images for the folds.
+        FractureEdgeError: Data, splits, weights or folder are invalid, or there are too few images for the folds.
     """
     target = options.out / f"{recipe.architecture}-folds"
     weights = recipe.weights if options.weights is None else options.weights
     check_target(target, resume=options.resume, force=options.force)
-    with alone(target):
+    with exclusive_lock(target):
         device = prepare(options.precision, distribute=options.distribute)
-        pool = pool_of(options.data, options.splits)
+        pool = cross_validation_table(options.data, options.splits)
         numbers = fold_numbers(pool, folds, seed=options.seed)
         for fold in range(folds):
             if set(_part(pool, numbers, {fold}).labels) != {0, 1}:
@@ -129,7 +129,7 @@ def _round(
     folder: Path,
     weights: str,
 ) -> Fold:
-    """Train and test one round, or read what an earlier process left of it."""
+    """Train and test one round, or read the result of an earlier process."""
     folds = max(numbers) + 1
     test_part = _part(pool, numbers, {number - 1})
     place = folder / f"fold-{number}"
@@ -158,7 +158,7 @@ def _round(
     fold = Fold(
         number,
         test_part,
-        Predictions(outcome.calibration.undone(calibrated), calibrated),
+        Predictions(outcome.calibration.inverse(calibrated), calibrated),
         point.threshold,
         len(outcome.history.rows),
         outcome.seconds,
@@ -241,7 +241,7 @@ def _plot(result: CrossValidationRecord, path: Path) -> None:
     """Plot AUROC, recall and specificity of every fold and pooled, with their intervals."""
     names = [*(str(entry.fold) for entry in result.folds), "pooled"]
     title = f"{result.model}: {len(result.folds)} folds, fractured is the positive class (95 % intervals)"
-    with picture(path, width=10, height=3.8, title=title) as figure:
+    with saved_figure(path, width=10, height=3.8, title=title) as figure:
         for axes, metric in zip(
             figure.subplots(1, 3, sharey=True), ("auroc", "recall", "specificity"), strict=True
         ):

@@ -1,4 +1,4 @@
-"""What every training command is told beside the recipe."""
+"""Options that all training commands have beside the recipe."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -11,19 +11,19 @@ from fracture_edge.errors import FractureEdgeError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """Where a run reads and writes, and how it runs.
+    """Options of a run: input, output, device.
 
     Attributes:
-        data: The data folder.
-        splits: The split file; see `train.data.splits.divided_table` for ``None``.
-        out: Folder of all artefacts; every run gets a folder of its own in it.
+        data: Data folder.
+        splits: Split file; see `train.data.splits.read_table_with_splits` for ``None``.
+        out: Folder of all artefacts; every run has a folder of its own in it.
         weights: Initial weights, see `train.weights.initialise`; the recipe's when ``None``.
-        recipe_name: Goes into the record.
-        seed: Seed of initialisation, order and augmentation.
-        precision: See `train.device.prepare`.
-        distribute: Likewise.
-        tensorboard: Folder for TensorBoard's logs.
-        resume: Go on with a run that was cut off.
+        recipe_name: Name of the recipe in the training record.
+        seed: Random seed of initialisation, order and augmentation.
+        precision: Precision, see `train.device.prepare`.
+        distribute: Whether to share every batch among all devices (JAX only).
+        tensorboard: Folder for TensorBoard's logs; none are written when ``None``.
+        resume: Whether to continue an interrupted run.
         force: Whether an existing folder, or an unfinished run, may be replaced.
     """
 
@@ -41,10 +41,10 @@ class RunOptions:
 
 
 def tensorboard(options: RunOptions, name: str) -> list[keras.callbacks.Callback]:
-    """The callback that writes TensorBoard's logs, where they are asked for.
+    """Create the callback that writes TensorBoard's logs; an empty list if they are not requested.
 
     Raises:
-        FractureEdgeError: The package is missing.
+        FractureEdgeError: The package `tensorboard` is missing.
     """
     if options.tensorboard is None:
         return []

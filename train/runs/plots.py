@@ -1,4 +1,4 @@
-"""Pictures of a training run: curves, class distribution, samples with their augmentations."""
+"""Plots of a training run: training curves, class distribution, samples with their augmentations."""
 
 import itertools
 from collections.abc import Sequence
@@ -7,38 +7,38 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from train.data.augment import draws
+from train.data.augment import augmented_copies
 from train.data.dataset import SPLITS, ImageTable
-from train.figure import COLOURS, picture
+from train.figure import COLOURS, saved_figure
 from train.recipes.recipe import Recipe
 from train.trainer.callbacks import EpochRow, History
 
 if TYPE_CHECKING:
     from train.data.pixel_store import PixelStore
 
-#: Images of each class on the sheet of samples, and augmented copies of each.
+#: Number of sample images of each class, and of augmented copies of each image.
 SAMPLES, COPIES = 4, 5
 _CURVES = {"loss": "loss", "accuracy": "accuracy", "auroc": "AUROC"}
 
 
-def draw_training(
+def plot_training(
     folder: Path, table: ImageTable, store: "PixelStore", history: History, recipe: Recipe, *, seed: int
 ) -> None:
-    """Draw ``curves.png``, ``classes.png`` and ``samples.png`` into `folder`."""
-    draw_curves(history.rows, folder / "curves.png", title=f"{recipe.architecture}: training")
-    draw_classes(table, folder / "classes.png")
-    draw_samples(table.where("train"), store, recipe, folder / "samples.png", seed=seed)
+    """Plot ``curves.png``, ``classes.png`` and ``samples.png`` into `folder`."""
+    plot_history(history.rows, folder / "curves.png", title=f"{recipe.architecture}: training")
+    plot_classes(table, folder / "classes.png")
+    plot_samples(table.where("train"), store, recipe, folder / "samples.png", seed=seed)
 
 
-def draw_curves(rows: Sequence[EpochRow], path: Path, *, title: str) -> None:
-    """Draw loss, accuracy and AUROC of training and validation over the epochs of all phases.
+def plot_history(rows: Sequence[EpochRow], path: Path, *, title: str) -> None:
+    """Plot loss, accuracy and AUROC of training and validation over the epochs of all phases.
 
-    The loss of training images is measured under augmentation and dropout, so it may lie above that of
-    validation images. Accuracy is that of the sigmoid at 0.5, before threshold and calibration are chosen.
+    The training loss is measured with augmentation and dropout, so it may lie above the validation loss. Accuracy
+    is that of the sigmoid at 0.5, before threshold and calibration are chosen.
     """
     epochs = [row["epoch"] for row in rows]
     starts = [row["epoch"] for before, row in itertools.pairwise(rows) if row["phase"] != before["phase"]]
-    with picture(path, width=12, height=3.8, title=title) as figure:
+    with saved_figure(path, width=12, height=3.8, title=title) as figure:
         for axes, (name, label) in zip(figure.subplots(1, len(_CURVES)), _CURVES.items(), strict=True):
             axes.plot(epochs, [row[name] for row in rows], ".-", color=COLOURS[0], label="training")
             axes.plot(epochs, [row[f"val_{name}"] for row in rows], ".-", color=COLOURS[1], label="validation")
@@ -50,9 +50,9 @@ def draw_curves(rows: Sequence[EpochRow], path: Path, *, title: str) -> None:
         figure.axes[0].legend(fontsize="small")
 
 
-def draw_classes(table: ImageTable, path: Path) -> None:
-    """Draw how many images of each class every split has."""
-    with picture(path, width=5.5, height=3.8, title="images of each class") as figure:
+def plot_classes(table: ImageTable, path: Path) -> None:
+    """Plot the number of images of each class in every split."""
+    with saved_figure(path, width=5.5, height=3.8, title="images of each class") as figure:
         axes = figure.subplots()
         for label, (name, colour) in enumerate(zip(("not fractured", "fractured"), COLOURS, strict=True)):
             counts = [table.where(split).labels.count(label) for split in SPLITS]
@@ -63,8 +63,8 @@ def draw_classes(table: ImageTable, path: Path) -> None:
         axes.legend()
 
 
-def draw_samples(part: ImageTable, store: "PixelStore", recipe: Recipe, path: Path, *, seed: int) -> None:
-    """Draw some training images of both classes as the network gets them, and augmented."""
+def plot_samples(part: ImageTable, store: "PixelStore", recipe: Recipe, path: Path, *, seed: int) -> None:
+    """Plot training images of both classes as preprocessed for the network, and augmented."""
     random = np.random.default_rng(seed)
     chosen = []
     for label in (1, 0):
@@ -72,9 +72,9 @@ def draw_samples(part: ImageTable, store: "PixelStore", recipe: Recipe, path: Pa
         chosen += sorted(random.permutation(rows)[:SAMPLES].tolist())
     items = tuple(part.items[row] for row in chosen)
     pixels = store.of(ImageTable(part.root, part.layout, items))
-    columns = [pixels, *draws(pixels, recipe.augmentation, COPIES, seed=seed)]
-    title = "samples: as the network gets them (left), and augmented for training"
-    with picture(path, width=1.5 * len(columns) + 1, height=1.5 * len(items) + 0.6, title=title) as figure:
+    columns = [pixels, *augmented_copies(pixels, recipe.augmentation, COPIES, seed=seed)]
+    title = "samples: preprocessed (left), and augmented for training"
+    with saved_figure(path, width=1.5 * len(columns) + 1, height=1.5 * len(items) + 0.6, title=title) as figure:
         grid = figure.subplots(len(items), len(columns), squeeze=False)
         for row, item in enumerate(items):
             for column, images in enumerate(columns):

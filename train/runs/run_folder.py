@@ -1,4 +1,4 @@
-"""The folder of a run that is not finished: one run at a time, resumable, published by renaming."""
+"""Working folder of an unfinished run: resumable, and published by renaming when the run is finished."""
 
 import json
 import shutil
@@ -15,12 +15,12 @@ _SETTINGS = "run.json"
 
 
 def unfinished(target: Path) -> Path:
-    """Where the run that will become `target` works."""
+    """Return the working folder of the run whose result will be `target`."""
     return target.with_name(f".{target.name}.unfinished")
 
 
 def check_target(target: Path, *, resume: bool, force: bool) -> None:
-    """Refuse early what would destroy something, or what cannot be resumed.
+    """Check before a run that nothing would be overwritten, and that there is a run to resume.
 
     Raises:
         FractureEdgeError: The finished folder exists, an unfinished run would be lost, or there is none to resume.
@@ -32,35 +32,37 @@ def check_target(target: Path, *, resume: bool, force: bool) -> None:
     refuse_overwrite(target)
     if worth_resuming(unfinished(target)):
         raise FractureEdgeError(
-            f"{unfinished(target)} holds an unfinished run: --resume goes on with it, --force starts anew"
+            f"{unfinished(target)} holds an unfinished run: --resume continues it, --force starts over"
         )
 
 
 def worth_resuming(folder: Path) -> bool:
-    """Whether a run in `folder`, or a fold or teacher of it, has an epoch behind it."""
+    """Return whether a run in `folder`, or one of its folds or teacher models, has completed an epoch."""
     return any(any(folder.rglob(name)) for name in (STATE_FILE, FOLD_FILE))
 
 
 @contextmanager
 def open_folder(target: Path, settings: Mapping[str, Any], *, resume: bool) -> Iterator[Path]:
-    """Make the working folder, or take up the one that is there; one without a whole epoch is not left behind.
+    """Create the working folder, or open the existing one to resume its run.
+
+    If an exception is raised before any epoch is complete the folder is removed.
 
     Args:
-        target: What it will become.
-        settings: Everything that decides the run; a resumed run must have the same.
-        resume: Whether to go on with what is there.
+        target: Path of the finished folder.
+        settings: Settings that determine the run; a resumed run must have the same.
+        resume: Whether to continue the existing run.
 
     Yields:
-        The folder.
+        Path of the working folder.
 
     Raises:
-        FractureEdgeError: The run that is there was started with other settings; the text names the first.
+        FractureEdgeError: The existing run was started with other settings; the message names the first one.
     """
     folder = unfinished(target)
     path = folder / _SETTINGS
     if resume and path.is_file():
         theirs = json.loads(path.read_text(encoding="utf-8"))
-        # Ours as they would be read again.
+        # Ours through JSON and back, to have the same types.
         if differing := _first_difference(theirs, json.loads(json.dumps(settings)), ""):
             raise FractureEdgeError(f"{folder}: was started with another {differing}")
     else:
@@ -76,10 +78,10 @@ def open_folder(target: Path, settings: Mapping[str, Any], *, resume: bool) -> I
 
 
 def publish(target: Path) -> None:
-    """Put the finished folder in place; an old one goes only when the new one is whole.
+    """Rename the working folder to `target`; an old folder is removed only after that.
 
     Raises:
-        FractureEdgeError: The file system refuses; the result stays where it is.
+        FractureEdgeError: Renaming failed; the result stays in the working folder.
     """
     working, old = unfinished(target), target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)

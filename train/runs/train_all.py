@@ -1,4 +1,4 @@
-"""`fracture-edge train-all`: several models one after the other, and the comparison at the end."""
+"""Training of several models one after the other, and their comparison (`fracture-edge train-all`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +17,12 @@ from train.runs.train_model import train_model
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What became of the models.
+    """Results of training several models.
 
     Attributes:
-        trained: Names of the finished ones.
-        failed: The others, each with the reason.
-        comparison: See `train.evaluation.compare.compare_models`; ``None`` when nothing was trained.
+        trained: Names of the models that were trained.
+        failed: Error messages of the other models, by name.
+        comparison: Comparison of the trained models; ``None`` if there is none.
     """
 
     trained: tuple[str, ...]
@@ -38,17 +38,17 @@ def train_all(
     weights: Mapping[str, str],
     split: str = "val",
 ) -> Outcomes:
-    """Train models one after the other and compare them; one that fails does not stop the others.
+    """Train models one after the other and compare them; a failure does not stop the others.
 
     Args:
-        recipes: By model.
-        options: Shared by all. With ``resume``, finished models are left as they are.
-        recipe_names: What each recipe is called, for the records.
-        weights: Initial weights by model, where not the recipe's.
-        split: What to compare on: ``val``, or ``test`` for the last look.
+        recipes: Recipes by model.
+        options: Options of all runs. With ``resume``, finished models are not trained again.
+        recipe_names: Name of each model's recipe, for the training record.
+        weights: Initial weights by model, where they are not the recipe's.
+        split: Split to compare on: ``val``, or ``test`` for the final evaluation.
 
     Raises:
-        FractureEdgeError: The data folder or the split file is wrong for all of them.
+        FractureEdgeError: The data folder or the split file is invalid.
     """
     if options.splits is None:
         read_table(options.data)
@@ -88,10 +88,10 @@ def train_all(
 
 
 def weights_of(settings: Sequence[str], models: Sequence[str]) -> dict[str, str]:
-    """Read ``MODEL=WEIGHTS`` settings.
+    """Parse ``MODEL=WEIGHTS`` settings.
 
     Raises:
-        FractureEdgeError: One is not of this form, or names a model that is not trained, or a missing file.
+        FractureEdgeError: A setting is not of this form, names a model that is not trained, or a missing file.
     """
     result = {}
     for setting in settings:

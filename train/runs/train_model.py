@@ -1,4 +1,4 @@
-"""`fracture-edge train`: from a data folder and splits to ``artifacts/<model>/`` with all evidence."""
+"""Training of one model (`fracture-edge train`): from a data folder and splits to ``artifacts/<model>``."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from train.artifacts import TRAINING_FILE, TrainingRecord
 from train.data.batches import fingerprint
 from train.data.dataset import ImageTable, join_tables
 from train.data.pixel_store import PixelStore
-from train.data.splits import divided_table, write_split_file
+from train.data.splits import read_table_with_splits, write_split_file
 from train.device import Device, prepare
 from train.evaluation.evaluate import evaluate_predictions
 from train.evaluation.formatting import interval
@@ -19,34 +19,34 @@ from train.evaluation.predictions import write_predictions
 from train.evaluation.suitability import fit_limits
 from train.evaluation.typicality import FILE, measure_typicality
 from train.json_records import write_record
-from train.lock import alone
+from train.lock import exclusive_lock
 from train.recipes.recipe import Recipe
 from train.runs.options import RunOptions, tensorboard
-from train.runs.plots import draw_training
+from train.runs.plots import plot_training
 from train.runs.run_folder import check_target, open_folder, publish
 from train.runs.training_record import training_record
 from train.trainer.train_once import Outcome, train_once
 
 
 def train_model(recipe: Recipe, options: RunOptions) -> Path:
-    """Train one model and write its folder in one step, when everything is done.
+    """Train one model, evaluate it on validation, and put its folder in place when everything in it is complete.
 
     Args:
-        recipe: What to train and how.
-        options: Where to read and write, and how to run.
+        recipe: Recipe to train.
+        options: Options of the run.
 
     Returns:
-        The model's folder.
+        Path of the model's folder.
 
     Raises:
-        FractureEdgeError: Anything wrong with data, splits, weights or folder.
+        FractureEdgeError: Data, splits, weights or folder are invalid.
     """
     target, seed = options.out / recipe.architecture, options.seed
     weights = recipe.weights if options.weights is None else options.weights
     check_target(target, resume=options.resume, force=options.force)
-    with alone(target):
+    with exclusive_lock(target):
         device = prepare(options.precision, distribute=options.distribute)
-        table = divided_table(options.data, options.splits, seed=seed)
+        table = read_table_with_splits(options.data, options.splits, seed=seed)
         data = fingerprint(table)
         settings = run_settings(recipe, seed=seed, weights=weights, precision=device.precision, data=data)
         with open_folder(target, settings, resume=options.resume) as folder:
@@ -75,7 +75,7 @@ def train_model(recipe: Recipe, options: RunOptions) -> Path:
                 _record(recipe, options, outcome, table=table, data_fingerprint=data, device=device),
             )
             write_predictions(val_part, outcome.validation, folder / "predictions-val.csv")
-            draw_training(folder, table, store, outcome.history, recipe, seed=seed)
+            plot_training(folder, table, store, outcome.history, recipe, seed=seed)
             result = evaluate_predictions(folder, "val", table, outcome.validation)
         publish(target)
     say(
@@ -86,7 +86,7 @@ def train_model(recipe: Recipe, options: RunOptions) -> Path:
 
 
 def run_settings(recipe: Recipe, **others: Any) -> dict[str, Any]:
-    """Everything that decides a run: what a resumed one must have in common with the one cut off."""
+    """Collect the settings that determine a run, which must be the same when it is resumed."""
     return {**others, "recipe": recipe.to_dict()}
 
 

@@ -14,7 +14,7 @@ from train.artifacts import TRAINING_SCHEMA, ClassCounts, TrainingData, Training
 from train.data.dataset import SPLITS, ImageTable
 from train.device import Device
 from train.evaluation.calibration import Calibration, Floats
-from train.evaluation.operating_points import AIMS, DEFAULT, choose_threshold, draw_band, fit_operating_points
+from train.evaluation.operating_points import AIMS, DEFAULT, choose_threshold, fit_band, fit_operating_points
 from train.recipes.recipe import Recipe
 
 _PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "scikit-learn")
@@ -41,27 +41,28 @@ def training_record(
     version: str,
     created: str,
 ) -> TrainingRecord:
-    """Put together ``training.json``: everything the later stages and a reader need to know.
+    """Create the contents of ``training.json``.
 
     Args:
-        recipe: As it was trained, with what was overridden.
-        recipe_name: Where it came from.
-        seed: Of the run.
-        initial_weights: In words.
+        recipe: Recipe as it was trained, with what was overridden.
+        recipe_name: Name of the recipe, or path of its file.
+        seed: Random seed of the run.
+        initial_weights: Initial weights, in words.
         table: All images with their splits.
-        data_fingerprint: See `train.data.batches.fingerprint`.
-        parameters: Of the network.
-        kept_epoch: Whose weights were kept, counted from 1.
+        data_fingerprint: SHA-256 of the data, see `train.data.batches.fingerprint`.
+        parameters: Number of parameters of the network.
+        kept_epoch: Epoch whose weights were kept, counted from 1.
         epochs: Number of epochs trained.
-        seconds: That the run took, its teachers included.
-        teachers_auroc: Of the teachers on training images that they have not seen; ``None`` without teachers.
-        calibration: Folded into the model.
-        labels: Of the validation images.
+        seconds: Duration of the run, teacher models included.
+        teachers_auroc: AUROC of the teacher models on training images held out from them; ``None`` without
+            teachers.
+        calibration: Calibration, already folded into the model.
+        labels: Labels of the validation images.
         probabilities: Calibrated P(fractured) of the validation images.
-        device: What it was trained on.
+        device: Device and precision of the training.
         suitability: Fields of `fracture_edge.suitability.Limits`, fitted to the training images.
-        version: Of fracture-edge.
-        created: When it was done.
+        version: Version of fracture-edge.
+        created: Time of completion, ISO 8601, UTC.
     """
     counts = Counter((item.split, item.label) for item in table)
     point = operating_point(labels, probabilities, chosen=recipe.calibrate)
@@ -101,10 +102,10 @@ def training_record(
 
 
 def operating_point(labels: Sequence[int], probabilities: Floats, *, chosen: bool) -> Policy:
-    """Choose threshold and uncertain band on these validation images, or take 0.5 without a band."""
+    """Choose threshold and uncertain band on validation images; 0.5 without a band if `chosen` is false."""
     if not chosen:
         return Policy.at(0.5)
-    point = draw_band(labels, probabilities, choose_threshold(labels, probabilities), AIMS[DEFAULT])
+    point = fit_band(labels, probabilities, choose_threshold(labels, probabilities), AIMS[DEFAULT])
     return Policy(point.threshold, point.uncertain_low, point.uncertain_high)
 
 

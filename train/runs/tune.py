@@ -1,4 +1,4 @@
-"""`fracture-edge tune`: a search over a declared space with Optuna, in a folder that can be taken up again."""
+"""Hyper-parameter search with Optuna (`fracture-edge tune`), in a resumable folder."""
 
 import json
 import math
@@ -18,11 +18,11 @@ from fracture_edge.files import atomic_write_text
 from train.data.batches import fingerprint
 from train.data.dataset import join_tables
 from train.data.pixel_store import PixelStore
-from train.data.splits import divided_table
+from train.data.splits import read_table_with_splits
 from train.device import prepare
 from train.evaluation.predictions import write_rows
-from train.figure import COLOURS, picture
-from train.lock import alone
+from train.figure import COLOURS, saved_figure
+from train.lock import exclusive_lock
 from train.recipes.recipe import Recipe
 from train.recipes.search_space import Range, apply, check_space
 from train.recipes.tables import plain_values
@@ -36,7 +36,7 @@ _SETTINGS = "settings"
 
 
 class _Report(keras.callbacks.Callback):
-    """Tells Optuna the validation AUROC of every epoch, and ends a trial that is worse than its peers."""
+    """Callback that reports the validation AUROC of every epoch to Optuna and prunes the trial if it says so."""
 
     def __init__(self, trial: optuna.Trial) -> None:
         super().__init__()
@@ -55,33 +55,33 @@ def tune(
 ) -> Path:
     """Search `space` for the recipe with the greatest validation AUROC.
 
-    The first trial is the recipe as it is. A search that was cut off goes on with `RunOptions.resume`: what was
-    under way is tried again. Test images are not looked at.
+    The first trial is the recipe as it is. An interrupted search is continued with `RunOptions.resume`, and the
+    interrupted trial is repeated. Test images are not used.
 
     Args:
-        recipe: Where to start; what the space does not name stays.
-        options: Where to read and write, and how to run.
-        space: What to search.
-        trials: How many in all, those of earlier runs included.
-        baseline: Whether to try the recipe as it is first.
+        recipe: Recipe to start from; keys outside the space stay unchanged.
+        options: Options of the run.
+        space: Search space.
+        trials: Total number of trials, those of earlier runs included.
+        baseline: Whether the first trial is the recipe as it is.
 
     Returns:
-        ``artifacts/<model>-tune``, with ``study.db``, ``trials.csv``, ``trials.png`` and ``best.toml``, a recipe
-        for ``fracture-edge train --recipe``.
+        Path of ``artifacts/<model>-tune``, with ``study.db``, ``trials.csv``, ``trials.png`` and ``best.toml``, a
+        recipe for ``fracture-edge train --recipe``.
 
     Raises:
-        FractureEdgeError: Anything wrong with space, data, splits, weights or folder, or no trial came to an end.
+        FractureEdgeError: Space, data, splits, weights or folder are invalid, or no trial completed.
     """
     check_space(space, recipe)
     folder = options.out / f"{recipe.architecture}-tune"
     if not (options.resume or options.force) and (folder / "study.db").exists():
-        raise FractureEdgeError(f"{folder} holds a search: --resume goes on with it, --force starts anew")
+        raise FractureEdgeError(f"{folder} holds a search: --resume continues it, --force starts over")
     if options.resume and not (folder / "study.db").exists():
         raise FractureEdgeError(f"{folder}: no search to resume; leave --resume out to start one")
     weights = recipe.weights if options.weights is None else options.weights
-    with alone(folder):
+    with exclusive_lock(folder):
         device = prepare(options.precision, distribute=options.distribute)
-        table = divided_table(options.data, options.splits, seed=options.seed)
+        table = read_table_with_splits(options.data, options.splits, seed=options.seed)
         settings = run_settings(
             recipe,
             seed=options.seed,
@@ -125,7 +125,7 @@ def tune(
                 say(f"trial {trial.number + 1} failed: {error}")
                 raise
             except KeyboardInterrupt:
-                # Optuna counts it as failed; a resumed search is to try it again.
+                # Optuna counts it as failed; a resumed search must try it again.
                 study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
                 raise
             finally:
@@ -141,14 +141,12 @@ def tune(
         )
         _write(folder, study, recipe)
         if not study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)):
-            raise FractureEdgeError(
-                f"{folder}: no trial came to an end{': ' if failure else ''}{''.join(failure)}"
-            )
+            raise FractureEdgeError(f"{folder}: no trial completed{': ' if failure else ''}{''.join(failure)}")
     return folder
 
 
 def _study(folder: Path, settings: dict[str, Any], options: RunOptions) -> optuna.Study:
-    """Open the search in `folder`, or begin one."""
+    """Open the search in `folder`, or create one."""
     if options.force and not options.resume:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -160,7 +158,7 @@ def _study(folder: Path, settings: dict[str, Any], options: RunOptions) -> optun
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2),
         load_if_exists=True,
     )
-    # A sampler begins its draws anew in every process: a resumed search must not repeat those of the first.
+    # A sampler restarts from its seed in every process: a resumed search must not repeat the samples of the first.
     study.sampler = optuna.samplers.TPESampler(seed=options.seed + len(study.trials))
     text = json.dumps(settings, sort_keys=True)
     if study.user_attrs.setdefault(_SETTINGS, text) != text:
@@ -169,7 +167,7 @@ def _study(folder: Path, settings: dict[str, Any], options: RunOptions) -> optun
         )
     study.set_user_attr(_SETTINGS, text)
     for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
-        # The process that ran it is gone: this one holds the lock.
+        # The process that ran it is gone, for this one holds the lock.
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
     return study
@@ -181,7 +179,7 @@ def _ended(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 
 def _write(folder: Path, study: optuna.Study, recipe: Recipe) -> None:
-    """Bring table, picture and best recipe up to date."""
+    """Update the table of trials, the plot and the best recipe."""
     trials = study.get_trials()
     keys = list(dict.fromkeys(key for trial in trials for key in trial.params))
     rows = [
@@ -206,15 +204,15 @@ def _write(folder: Path, study: optuna.Study, recipe: Recipe) -> None:
         f"# Trial {best.number + 1} of {len(trials)}: validation AUROC {best.value:.4f}, the best of the search.\n"
     )
     atomic_write_text(folder / "best.toml", text + tomli_w.dumps(plain_values(chosen)))
-    _draw(folder / "trials.png", complete, keys, recipe.architecture)
+    _plot(folder / "trials.png", complete, keys, recipe.architecture)
 
 
-def _draw(path: Path, trials: Sequence[optuna.trial.FrozenTrial], keys: Sequence[str], name: str) -> None:
-    """Validation AUROC by trial, and against every hyper-parameter."""
+def _plot(path: Path, trials: Sequence[optuna.trial.FrozenTrial], keys: Sequence[str], name: str) -> None:
+    """Plot validation AUROC by trial, and against every hyper-parameter."""
     columns = min(4, len(keys) + 1)
     lines = math.ceil((len(keys) + 1) / columns)
-    title = f"{name}: validation AUROC of {len(trials)} whole trials"
-    with picture(path, width=3.2 * columns, height=2.8 * lines, title=title) as figure:
+    title = f"{name}: validation AUROC of {len(trials)} complete trials"
+    with saved_figure(path, width=3.2 * columns, height=2.8 * lines, title=title) as figure:
         axes = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
         values = [trial.value for trial in trials]
         axes[0].plot([trial.number + 1 for trial in trials], values, "o", color=COLOURS[0])

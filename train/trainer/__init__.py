@@ -1,1 +1,1 @@
-"""The training of one network: loop, callbacks, batch norms, linear probe, distillation."""
+"""Training of one network: loop, callbacks, batch norms, linear probing, distillation."""

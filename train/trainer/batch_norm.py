@@ -1,10 +1,10 @@
-"""Batch norms that fit the network as it answers: statistics without dropout and without augmentation.
+"""Batch norms: statistics recomputed for inference, and TensorFlow's fused kernel during training.
 
-Dropout in front of a batch norm changes the variance of what the norm sees while training; without dropout the
-running statistics no longer fit (Li et al., "Understanding the Disharmony between Dropout and Batch Normalization
-by Variance Shift", CVPR 2019), and the network answers with far too large log-odds. Augmented images differ from
-those that the network will see, and averaged weights (EMA) from those that the statistics were taken with. Taking
-them anew mends all three (Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3: PreciseBN).
+Dropout in front of a batch norm changes the variance of its inputs during training; without dropout the running
+statistics no longer fit (Li et al., "Understanding the Disharmony between Dropout and Batch Normalization by
+Variance Shift", CVPR 2019), and the network predicts far too large log-odds. Augmented images differ from those at
+inference, and averaged weights (EMA) from those that the statistics were computed with. Recomputing the statistics
+corrects all three (Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021, section 3: PreciseBN).
 """
 
 from collections.abc import Iterator
@@ -15,30 +15,33 @@ import keras
 
 from train.data.batches import Batches
 
-#: Batches that the statistics are taken from, all with the same weight.
+#: Number of batches that the statistics are computed from, all with the same weight.
 BATCHES = 20
 
 
-class RefitNorms(keras.callbacks.Callback):
-    """Takes the norms' statistics anew at the end of every epoch's training, before validation."""
+class RefitBatchNorms(keras.callbacks.Callback):
+    """Callback that recomputes batch norm statistics after the training of every epoch, before validation.
+
+    The statistics are those of training images without augmentation, computed without dropout.
+    """
 
     def __init__(self, network: keras.Model, training: Batches) -> None:
-        """Prepare.
+        """Create the callback.
 
         Args:
-            network: As built by `train.architectures`; its norms are changed.
-            training: Where the images come from.
+            network: Network built by `train.architectures`; the statistics of its batch norms are changed.
+            training: Batches of training images.
         """
         super().__init__()
         self.training = training
         self.norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
-        # The same layers, the norms always in training mode, all others never.
+        # The same layers, batch norms always in training mode, all others never.
         self.probe = keras.models.clone_model(
             network, clone_function=lambda layer: layer, call_function=_norms_only_in_training
         )
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Take them."""
+        """Recompute the statistics."""
         kept = [norm.momentum for norm in self.norms]
         size = self.training.batch_size
         starts = range(0, max(1, len(self.training.order) - size + 1), size)[:BATCHES]
@@ -58,12 +61,12 @@ def _norms_only_in_training(layer: Any, *arguments: Any, **options: Any) -> Any:
 
 
 @contextmanager
-def fused_norms(model: keras.Model) -> Iterator[None]:
-    """While this is open the batch norms of `model` run fused when they train; on other backends nothing changes.
+def fused_batch_norms(model: keras.Model) -> Iterator[None]:
+    """Run batch normalisation with TensorFlow's fused kernel during training; other backends are unchanged.
 
     Args:
-        model: Norms over the last axis, with scale and shift and in float32 or bfloat16, are replaced; others
-            stay.
+        model: Model whose batch norms use the fused kernel within the context: those over the last axis of images,
+            with scale and shift, in float32 or bfloat16. Others are unchanged.
     """
     norms = [layer for layer in model.layers if keras.backend.backend() == "tensorflow" and _fits(layer)]
     for norm in norms:
@@ -88,7 +91,7 @@ def _fits(layer: keras.layers.Layer) -> bool:
 
 
 class _Fused:
-    """What a norm's ``call`` does."""
+    """Replacement for the ``call`` of a batch norm."""
 
     def __init__(self, norm: Any) -> None:
         self.norm, self.plain = norm, norm.call

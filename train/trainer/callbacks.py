@@ -1,8 +1,8 @@
-"""What happens between steps and epochs: seeds, history, progress, and what a killed run goes on from.
+"""Callbacks of the training loop: seeds, history, progress, and the state that an interrupted run resumes from.
 
-Everything that a resumed run must know is in the run's folder, committed once per epoch by renaming
-``state.json``; an epoch draws its order and its augmentation from the seed and its own number, so that it is
-the same epoch whether the process is new or old.
+The complete state of a run is in its folder, committed once per epoch by renaming ``state.json``. Order and
+augmentation of an epoch depend only on the seed and the number of the epoch, so that an epoch is the same in a
+resumed run.
 """
 
 import csv
@@ -23,7 +23,7 @@ from fracture_edge.files import atomic_path, atomic_write_text
 from train.data.batches import Batches
 from train.recipes.recipe import Recipe
 
-#: File that a resumed run starts from.
+#: State that a run is resumed from, in its folder.
 STATE_FILE = "state.json"
 _WEIGHTS = "*.weights.h5"
 
@@ -39,12 +39,12 @@ EpochRow: TypeAlias = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where a run stands after an epoch.
+    """State of a run after an epoch.
 
     Attributes:
-        phase: Counted from 0.
-        rows: Of the history, of all phases.
-        kept: Epoch whose weights are kept so far, counted from 1; 0: none of this phase is worth keeping.
+        phase: Number of the phase, counted from 0.
+        rows: Rows of the history, of all phases.
+        kept: Epoch whose weights are kept so far, counted from 1; 0 if none of this phase is.
     """
 
     phase: int
@@ -53,12 +53,12 @@ class State:
 
     @classmethod
     def read(cls, folder: Path) -> "State | None":
-        """The state of the run in `folder`; ``None`` when it has finished no epoch."""
+        """Read the state of the run in `folder`; ``None`` if it has not completed an epoch."""
         path = folder / STATE_FILE
         return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
     def write(self, folder: Path) -> None:
-        """Make this the state that a resumed run starts from."""
+        """Write the state to `folder` and remove weights that it does not need."""
         atomic_write_text(folder / STATE_FILE, json.dumps(asdict(self)))
         needed = {state_file(len(self.rows)), kept_file(self.kept)}
         for path in folder.glob(_WEIGHTS):
@@ -67,30 +67,30 @@ class State:
 
 
 def clear_state(folder: Path) -> None:
-    """Remove what only a resumed run would need."""
+    """Remove the state and its weights, which only a resumed run needs."""
     for path in (folder / STATE_FILE, *folder.glob(_WEIGHTS)):
         path.unlink(missing_ok=True)
 
 
 def state_file(epoch: int) -> str:
-    """Name of the file with weights and optimizer after `epoch` epochs."""
+    """Return the name of the file with weights and optimizer state after `epoch` epochs."""
     return f"state-{epoch:04d}.weights.h5"
 
 
 def kept_file(epoch: int) -> str:
-    """Name of the file with the weights that are kept, those of `epoch`."""
+    """Return the name of the file with the kept weights, those of `epoch`."""
     return f"kept-{epoch:04d}.weights.h5"
 
 
 def rows_of(rows: Sequence[EpochRow], phase: int) -> list[EpochRow]:
-    """The rows of one phase, counted from 0."""
+    """Select the rows of one phase, counted from 0."""
     return [row for row in rows if row["phase"] == phase + 1]
 
 
 def best_of(rows: Sequence[EpochRow], monitor: str) -> EpochRow | None:
-    """The row with the greatest ``val_auroc`` or smallest ``val_loss``, the earliest of equals.
+    """Find the row with the greatest ``val_auroc`` or smallest ``val_loss``, the earliest if several are equal.
 
-    ``None`` when the network gave no numbers in any row; its AUROC is one even then.
+    Rows whose validation loss is NaN or infinite are skipped (AUROC is finite even then); ``None`` if all are.
     """
     sign = 1.0 if monitor == "val_auroc" else -1.0
     sound = (row for row in rows if math.isfinite(row["val_loss"]))
@@ -98,7 +98,7 @@ def best_of(rows: Sequence[EpochRow], monitor: str) -> EpochRow | None:
 
 
 def stalled(rows: Sequence[EpochRow], recipe: Recipe) -> bool:
-    """Whether early stopping ends a phase after `rows`: no better epoch among the last `patience`."""
+    """Return whether early stopping ends a phase after `rows`: no better epoch among the last `patience`."""
     if recipe.patience == 0:
         return False
     best = best_of(rows, recipe.monitor)
@@ -107,14 +107,14 @@ def stalled(rows: Sequence[EpochRow], recipe: Recipe) -> bool:
 
 
 class Seeds(keras.callbacks.Callback):
-    """Sets order, mixing, augmentation and dropout of every epoch by the seed and the epoch's number."""
+    """Callback that seeds order, mixing, augmentation and dropout of every epoch by the seed and its number."""
 
     def __init__(self, history: "History", training: Batches, seed: int) -> None:
         super().__init__()
         self.history, self.training, self.seed = history, training, seed
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Set them."""
+        """Set the seeds."""
         number = len(self.history.rows)
         self.training.start_epoch(number)
         states = [variable for variable in self.model.variables if variable.path.endswith("seed_generator_state")]
@@ -124,14 +124,14 @@ class Seeds(keras.callbacks.Callback):
 
 
 class History(keras.callbacks.Callback):
-    """Collects one row per epoch over all phases and keeps `path` current, whole at every moment."""
+    """Callback that collects one row per epoch over all phases and writes them to `path`, atomically."""
 
     def __init__(self, path: Path, state: State | None = None) -> None:
         super().__init__()
         self.path = path
         self.rows: list[EpochRow] = list(state.rows) if state else []
         self.phase = state.phase if state else 0
-        #: Epoch whose weights are kept, counted from 1; 0: none of this phase so far.
+        #: Epoch whose weights are kept, counted from 1; 0 if none of this phase is so far.
         self.kept = state.kept if state else 0
         self._started = 0.0
 
@@ -153,12 +153,12 @@ class History(keras.callbacks.Callback):
             writer.writerows(self.rows)
 
     def of_phase(self) -> list[EpochRow]:
-        """The rows of the phase that runs."""
+        """Select the rows of the current phase."""
         return rows_of(self.rows, self.phase)
 
 
 class Progress(keras.callbacks.Callback):
-    """A bar with the remaining time on a terminal, and one line per epoch everywhere; all on stderr."""
+    """Callback that shows progress on stderr: a bar on a terminal, and one line per epoch everywhere."""
 
     def __init__(self, history: History, epochs: int) -> None:
         super().__init__()
@@ -176,7 +176,7 @@ class Progress(keras.callbacks.Callback):
         self.bar.update(1)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Print the epoch's figures."""
+        """Print the epoch's metrics."""
         self.bar.close()
         rows = self.history.rows
         row = rows[-1]
@@ -199,26 +199,26 @@ def _duration(seconds: float) -> str:
 
 
 class SaveState(keras.callbacks.Callback):
-    """Writes weights and optimizer after an epoch. Runs before the averaged weights take their place."""
+    """Callback that saves weights and optimizer state. Must run before averaged weights replace them."""
 
     def __init__(self, history: History, folder: Path) -> None:
         super().__init__()
         self.history, self.folder = history, folder
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Write them; `Commit` makes them count."""
+        """Save the weights; they count once `Commit` has run."""
         self.model.save_weights(self.folder / state_file(len(self.history.rows)))
 
 
 class Commit(keras.callbacks.Callback):
-    """Keeps the weights that the recipe wants, commits the epoch, stops early. Runs last."""
+    """Callback that keeps the recipe's choice of weights, commits the epoch and stops early. Must be the last."""
 
     def __init__(self, history: History, recipe: Recipe, network: keras.Model, folder: Path) -> None:
         super().__init__()
         self.history, self.recipe, self.network, self.folder = history, recipe, network, folder
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Do all three, in this order."""
+        """Keep weights, commit the epoch and stop early, in this order."""
         history, rows = self.history, self.history.of_phase()
         best = best_of(rows, self.recipe.monitor)
         if best is rows[-1] or (self.recipe.keep == "last" and math.isfinite(rows[-1]["val_loss"])):
@@ -229,5 +229,5 @@ class Commit(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-#: What is left of a finished fold of a cross-validation.
+#: Result of a finished fold of a cross-validation, or of a teacher model, in its folder.
 FOLD_FILE = "fold.json"

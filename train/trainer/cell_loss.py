@@ -1,20 +1,20 @@
-"""The loss that teaches the cells of `edge` where fractures are marked."""
+"""Localisation loss of the cells of `edge`, from boxes around fractures."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
-#: A cell counts as fractured in full when the mark covers this share of it, and in proportion below.
+#: Share of a cell covered by a box from which its target is 1; below, the target is proportional.
 FULL_COVERAGE = 0.25
-#: About 1 % of the cells are marked; this evens the two kinds out part of the way.
+#: Weight of covered cells. About 1 % of the cells are covered; this balances the two kinds in part.
 POSITIVE_WEIGHT = 10.0
 
 
 class CellLoss(keras.layers.Layer):
-    """Adds the localisation loss while training and passes the probability through.
+    """Layer that adds the localisation loss during training and returns the probability unchanged.
 
-    The loss is the mean binary cross-entropy of the cells, marked cells weighted by `POSITIVE_WEIGHT`.
+    The loss is the mean binary cross-entropy of the cells, with covered cells weighted by `POSITIVE_WEIGHT`.
     """
 
     def __init__(self, weight: float, **kwargs: Any) -> None:
@@ -22,12 +22,12 @@ class CellLoss(keras.layers.Layer):
         self.weight = weight
 
     def call(self, probability: Any, cells: Any, mask: Any, training: bool = False) -> Any:
-        """Compare the cells with the mask.
+        """Add the loss of the cells against the mask.
 
         Args:
-            probability: [N, 1], returned as it is.
-            cells: Logits [N, h, w, 1].
-            mask: 0 to 255, [N, H, W, 1].
+            probability: P(fractured), [N, 1], returned unchanged.
+            cells: Logits of the cells, [N, h, w, 1].
+            mask: Mask of the fracture boxes, 0 to 255, [N, H, W, 1].
             training: Whether to add the loss.
         """
         if training:
@@ -40,5 +40,5 @@ class CellLoss(keras.layers.Layer):
         return probability
 
     def compute_output_shape(self, probability: Any, *_: Any) -> Any:
-        """The probability's."""
+        """Return the shape of the probability."""
         return probability

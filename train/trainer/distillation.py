@@ -1,9 +1,9 @@
-"""Distillation from cross-fitted teachers: soft targets from networks that have not seen the image.
+"""Distillation from cross-fitted teacher models: soft targets from networks that were not trained on the image.
 
-A network that was trained on an image mostly repeats its label. So the training images are divided into folds,
-whole groups at a time; for each fold a teacher is trained on the others, and answers for the images of that fold
+A network that was trained on an image mostly repeats its label. The training images are therefore divided into
+folds by group; for each fold a teacher model is trained on the others and predicts the images of that fold
 (cross-fitting: Dao et al., "Knowledge Distillation as Semiparametric Inference", ICLR 2021). The student then
-learns from all images, each with its label and with what a network thinks of it that does not know that label.
+learns from all images, each with its label and with the prediction of a network that has not seen that label.
 """
 
 import json
@@ -22,54 +22,58 @@ from train.evaluation.predictions import write_rows
 from train.recipes.recipe import Distillation, Recipe
 from train.trainer.callbacks import FOLD_FILE, clear_state
 
-#: What the teachers said of each training image, in the folder of the run.
-ANSWERS_FILE = "teachers.csv"
+#: Predictions of the teacher models for the training images, in the folder of the run.
+TEACHERS_FILE = "teachers.csv"
 
-#: Trains one teacher on the first table in a folder of its own. P(fractured) of each image of the second, [N], and
-#: the seconds that it took.
+#: Function that trains a teacher model by a recipe on the first table, in its own folder. It returns P(fractured)
+#: of the images of the second table, [N], and the duration in seconds.
 TrainTeacher = Callable[[Recipe, ImageTable, ImageTable, Path], tuple[npt.NDArray[np.float64], float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Teaching:
-    """What the teachers of a run know.
+class TeacherPredictions:
+    """Out-of-fold predictions of the teacher models of a run.
 
     Attributes:
-        answers: P(fractured) of each training image by the teacher that has not seen it, [N].
-        auroc: Of these answers.
-        seconds: That the teachers took.
+        predictions: P(fractured) of each training image by the teacher that was not trained on it, [N].
+        auroc: AUROC of these predictions.
+        seconds: Duration of the training of all teachers.
     """
 
-    answers: npt.NDArray[np.float64]
+    predictions: npt.NDArray[np.float64]
     auroc: float
     seconds: float
 
 
 def teacher_recipe(recipe: Recipe) -> Recipe:
-    """How a teacher is trained: as its student, in phases of its own where the recipe has them.
+    """Return the recipe of a teacher model: that of its student, with its own phases where the recipe has them.
 
-    Its answers are always calibrated: as soft targets they must be probabilities.
+    Its predictions are always calibrated: as soft targets they must be probabilities.
     """
     phases = recipe.distillation.phases or recipe.phases
     return replace(recipe, phases=phases, calibrate=True, distillation=Distillation())
 
 
-def cross_fit(recipe: Recipe, part: ImageTable, *, folder: Path, seed: int, train: TrainTeacher) -> Teaching:
-    """Train the teachers of `recipe` and collect their answers; what is finished in `folder` is taken from there.
+def cross_fit(
+    recipe: Recipe, part: ImageTable, *, folder: Path, seed: int, train: TrainTeacher
+) -> TeacherPredictions:
+    """Train the teacher models of `recipe` and collect their out-of-fold predictions.
+
+    Teachers that are already finished in `folder` are not trained again.
 
     Args:
-        recipe: Of the student; its `distillation` says how many teachers there are.
-        part: The training images, with groups.
-        folder: Of the run; gets ``teachers.csv``, and a folder with its history for each teacher.
-        seed: Of the division into folds.
-        train: Trains one teacher.
+        recipe: Recipe of the student; its `distillation` has the number of teachers.
+        part: Training images with groups.
+        folder: Folder of the run; ``teachers.csv``, and for each teacher a folder with its history, go there.
+        seed: Random seed of the folds.
+        train: Function that trains one teacher.
 
     Raises:
-        DataError: Too few groups, or too few images of a class, for so many folds.
+        DataError: There are too few groups, or too few images of a class, for so many folds.
     """
     folds = recipe.distillation.folds
     numbers = np.array(fold_numbers(part, folds, seed=seed))
-    answers, seconds = np.zeros(len(part)), 0.0
+    predictions, seconds = np.zeros(len(part)), 0.0
     for number in range(folds):
         place = folder / f"teacher-{number + 1}"
         done = place / FOLD_FILE
@@ -80,14 +84,14 @@ def cross_fit(recipe: Recipe, part: ImageTable, *, folder: Path, seed: int, trai
             atomic_write_text(done, json.dumps({"answers": given.tolist(), "seconds": took}))
             clear_state(place)
         left = json.loads(done.read_text(encoding="utf-8"))
-        answers[numbers == number] = left["answers"]
+        predictions[numbers == number] = left["answers"]
         seconds += left["seconds"]
     rows = [
-        (item.path, item.label, item.group, number + 1, f"{answer:.6f}")
-        for item, number, answer in zip(part, numbers, answers, strict=True)
+        (item.path, item.label, item.group, number + 1, f"{probability:.6f}")
+        for item, number, probability in zip(part, numbers, predictions, strict=True)
     ]
-    write_rows(folder / ANSWERS_FILE, ("path", "label", "group", "teacher", "probability"), rows)
-    return Teaching(answers, float(roc_auc_score(part.labels, answers)), round(seconds, 1))
+    write_rows(folder / TEACHERS_FILE, ("path", "label", "group", "teacher", "probability"), rows)
+    return TeacherPredictions(predictions, float(roc_auc_score(part.labels, predictions)), round(seconds, 1))
 
 
 def _where(part: ImageTable, wanted: npt.NDArray[np.bool_]) -> ImageTable:

@@ -1,9 +1,9 @@
-"""A head that fits the features it starts on: linear probing before fine-tuning (LP-FT).
+"""Initialisation of the head by linear probing before fine-tuning (LP-FT).
 
 A random head sends gradients through the network that have little to do with the task, and distorts pretrained
-features before it has learned what to do with them (Kumar et al., "Fine-Tuning can Distort Pretrained Features and
-Underperform Out-of-Distribution", ICLR 2022). A logistic regression on the features of the network as it comes is
-a better head to begin with. It holds for those features only, so it belongs with norms that keep their statistics.
+features before it has learned to use them (Kumar et al., "Fine-Tuning can Distort Pretrained Features and
+Underperform Out-of-Distribution", ICLR 2022). A logistic regression on the features of the initial network is a
+better initial head. It is valid for those features only, so it should be combined with frozen batch norms.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,21 +18,21 @@ from sklearn.preprocessing import StandardScaler
 from fracture_edge.errors import FractureEdgeError
 from train.evaluation.predict import outputs
 
-#: Inverse strength of the L2 penalty on standardised features times their number, by the study `frozen-features`.
-#: The log-odds vary by so much under the prior that the penalty stands for, however many features there are.
+#: Inverse strength of the L2 penalty on standardised features, times their number, by the study `frozen-features`.
+#: It is the variance of the log-odds under the prior that the penalty implies, whatever the number of features.
 STRENGTH = 1.28
 
 
 def fit_head(
     model: keras.Model, views: Iterable[npt.NDArray[np.uint8]], labels: Sequence[int], *, balanced: bool
 ) -> None:
-    """Give `model` the head of a logistic regression on its own pooled features; the cells begin as equals.
+    """Initialise the head by a logistic regression on the model's pooled features; all cells start equal.
 
     Args:
-        model: `edge`; its layers ``pooled_evidence`` and ``cells`` are changed.
-        views: The training images, uint8 [N, H, W, 1], and what else it is to fit, see `views_of`.
-        labels: 0 or 1, N of them, the same for every view.
-        balanced: Whether both classes count the same.
+        model: Network `edge`; its layers ``pooled_evidence`` and ``cells`` are changed.
+        views: Views of the training images, uint8 [N, H, W, 1] each, see `views_of`.
+        labels: Labels, 0 or 1, [N], the same for every view.
+        balanced: Whether both classes have the same total weight.
 
     Raises:
         FractureEdgeError: The network has no such head.
@@ -45,16 +45,16 @@ def fit_head(
     cells = model.get_layer("cells")
     cell_kernel, cell_bias = cells.get_weights()
     cells.set_weights([np.zeros_like(cell_kernel), cell_bias])
-    # All cells say the same now, which must not count twice.
+    # All cells now give their bias as logit; subtracted here, so that it does not count twice.
     model.get_layer("pooled_evidence").set_weights([kernel[:, np.newaxis], bias - cell_bias])
 
 
 def views_of(pixels: npt.NDArray[np.uint8], *, mirrored: bool) -> Iterator[npt.NDArray[np.uint8]]:
-    """Give what the head is fitted to: the images, and their mirror images where training mirrors.
+    """Yield the views that the head is fitted to: the images, and their mirror images if training flips them.
 
     Args:
         pixels: Training images, uint8 [N, H, W, 1].
-        mirrored: Whether to give the mirror images too.
+        mirrored: Whether to yield the mirror images too.
 
     Yields:
         Images, uint8 [N, H, W, 1], once or twice.
@@ -65,7 +65,7 @@ def views_of(pixels: npt.NDArray[np.uint8], *, mirrored: bool) -> Iterator[npt.N
 
 
 def features_of(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """What the head of `edge` pools: [N, H, W, 1] to [N, F]."""
+    """Compute the pooled features, [N, F], of images, uint8 [N, H, W, 1], by the network `edge`."""
     return outputs(keras.Model(model.input, model.get_layer("pooled_evidence").input), pixels)
 
 
@@ -79,13 +79,13 @@ def regress(
     """Fit a logistic regression to standardised features.
 
     Args:
-        features: [N, F].
-        labels: 0 or 1, [N].
-        balanced: Whether both classes count the same.
-        strength: Inverse strength of the L2 penalty; `STRENGTH` by their number when ``None``.
+        features: Features, [N, F].
+        labels: Labels, 0 or 1, [N].
+        balanced: Whether both classes have the same total weight.
+        strength: Inverse strength of the L2 penalty; `STRENGTH` / F when ``None``.
 
     Returns:
-        Kernel [F] and bias for the features as they are: ``features @ kernel + bias`` are the log-odds.
+        Kernel [F] and bias for features that are not standardised: ``features @ kernel + bias`` are the log-odds.
     """
     scaler = StandardScaler()
     strength = STRENGTH / features.shape[1] if strength is None else strength

@@ -1,4 +1,4 @@
-"""The training loop: phases, schedules, the moving average of the weights, early stopping, best weights."""
+"""Training loop: phases, schedules, moving average of the weights, early stopping, best weights."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from train.data.augment import RandomAffine, RandomGreyLevels
 from train.data.batches import Batches
 from train.data.soft_targets import SoftAccuracy, SoftAuroc
 from train.recipes.recipe import Phase, Recipe
-from train.trainer.batch_norm import RefitNorms, fused_norms
+from train.trainer.batch_norm import RefitBatchNorms, fused_batch_norms
 from train.trainer.callbacks import (
     Commit,
     History,
@@ -37,30 +37,30 @@ def fit(
     seed: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> History:
-    """Train `model` in place through all phases of `recipe`; it ends with the weights that the recipe keeps.
+    """Train `model` in place through all phases of `recipe` and load the weights that the recipe keeps.
 
-    Where `folder` holds the state of a run that was cut off, that run goes on after its last whole epoch.
+    If `folder` has the state of an interrupted run, that run is continued after its last complete epoch.
 
     Args:
-        model: As built by `train.architectures`; its weights are changed.
-        recipe: What to do.
-        training: Shuffled batches.
-        validation: Batches in order.
-        folder: Where ``history.csv``, the checkpoint and the state of the run go.
-        seed: Seed of the augmentation.
-        callbacks: Further ones, called before an epoch is committed.
+        model: Network built by `train.architectures`; its weights are changed.
+        recipe: Recipe to train.
+        training: Shuffled batches of training images.
+        validation: Batches of validation images, in order.
+        folder: Folder for ``history.csv``, the checkpoint and the state of the run.
+        seed: Random seed of the augmentation.
+        callbacks: Further callbacks, called before an epoch is committed.
 
     Returns:
         The history of all epochs.
 
     Raises:
-        FractureEdgeError: No epoch of a phase gave a number to judge it by.
+        FractureEdgeError: The validation loss was NaN or infinite in all epochs of a phase.
     """
     state = State.read(folder)
     history = History(folder / "history.csv", state)
     trainer = with_augmentation(model, recipe, seed, masks=training.has_masks)
     total = sum(phase.epochs for phase in recipe.phases)
-    with fused_norms(model):
+    with fused_batch_norms(model):
         for number, phase in enumerate(recipe.phases):
             if state and number < state.phase:
                 continue
@@ -70,12 +70,12 @@ def fit(
                 trainer.optimizer.build(trainer.trainable_variables)
                 trainer.load_weights(folder / state_file(len(state.rows)))
             else:
-                # A phase that gives no numbers must not pass on the weights of the one before.
+                # A phase that diverges must not pass on the weights of the one before.
                 history.phase, history.kept = number, 0
             done = history.of_phase()
             if len(done) < phase.epochs and not (done and stalled(done, recipe)):
-                # Averaged weights are swapped in between the state, which must have both sets apart, and the
-                # commit, which keeps the averaged ones.
+                # Averaged weights are swapped in after the state is saved, which needs both sets of weights, and
+                # before the commit, which keeps the averaged ones.
                 average = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if recipe.ema_momentum else []
                 trainer.fit(
                     training,
@@ -90,7 +90,7 @@ def fit(
                         Progress(history, total),
                         SaveState(history, folder),
                         *average,
-                        *([RefitNorms(model, training)] if recipe.refit_norms else []),
+                        *([RefitBatchNorms(model, training)] if recipe.refit_norms else []),
                         *callbacks,
                         Commit(history, recipe, model, folder),
                     ],
@@ -98,8 +98,8 @@ def fit(
                 )
             if not history.kept:
                 raise FractureEdgeError(
-                    "training diverged: the validation loss was no number in any epoch; a smaller learning "
-                    "rate may help"
+                    "training diverged: the validation loss was NaN or infinite in every epoch; a smaller "
+                    "learning rate may help"
                 )
             model.load_weights(folder / kept_file(history.kept))
     set_trainable(model, "all")
@@ -107,13 +107,13 @@ def fit(
 
 
 def with_augmentation(model: keras.Model, recipe: Recipe, seed: int, *, masks: bool = False) -> keras.Model:
-    """`model` with augmentation between its bytes and its network; all weights are shared.
+    """Build a model with augmentation between the input and the network; all weights are shared with `model`.
 
     Args:
-        model: As built by `train.architectures`.
-        recipe: Names the augmentation and the weight of the localisation loss.
-        seed: Seed of the augmentation.
-        masks: Whether a mask of the fractures comes as a second channel, see `train.data.localisation`.
+        model: Network built by `train.architectures`.
+        recipe: Recipe with the augmentation and the weight of the localisation loss.
+        seed: Random seed of the augmentation.
+        masks: Whether the images have a mask of the fractures as second channel, see `train.data.localisation`.
     """
     height, width = model.input_shape[1:3]
     image = keras.Input((height, width, 2 if masks else 1), dtype="uint8", name="image")
@@ -132,7 +132,7 @@ def with_augmentation(model: keras.Model, recipe: Recipe, seed: int, *, masks: b
 
 
 def compile_phase(trainer: keras.Model, recipe: Recipe, phase: Phase, *, steps: int) -> None:
-    """Compile with a fresh optimizer for one phase of `steps` steps an epoch."""
+    """Compile with a new optimizer for one phase of `steps` steps per epoch."""
     rate = learning_rate(phase, steps)
     average: dict[str, Any] = {}
     if recipe.ema_momentum:
@@ -153,7 +153,7 @@ def compile_phase(trainer: keras.Model, recipe: Recipe, phase: Phase, *, steps: 
 
 
 def learning_rate(phase: Phase, steps: int) -> Any:
-    """The learning rate of a phase: a number, or a schedule over `steps` steps an epoch."""
+    """Return the learning rate of a phase: a number, or a schedule over `steps` steps per epoch."""
     warmup = phase.warmup_epochs * steps
     if phase.schedule == "cosine":
         return keras.optimizers.schedules.CosineDecay(

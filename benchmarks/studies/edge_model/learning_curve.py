@@ -20,13 +20,13 @@ from train.cli.options import DataOption, SplitsOption
 from train.data.batches import fingerprint
 from train.data.dataset import ImageTable, join_tables
 from train.data.pixel_store import PixelStore
-from train.data.splits import divided_table
+from train.data.splits import read_table_with_splits
 from train.device import prepare
 from train.evaluation.evaluate import metrics_of
 from train.evaluation.formatting import interval
 from train.evaluation.metrics import Estimate
 from train.evaluation.predictions import groups_of
-from train.figure import COLOURS, picture
+from train.figure import COLOURS, saved_figure
 from train.json_records import from_plain, read_json, write_record
 from train.recipes.recipe import Recipe, load_recipe, override
 from train.trainer.callbacks import clear_state
@@ -206,7 +206,7 @@ def _draw(result: Curve, path: Path) -> None:
     values = [point.auroc.value for point in points]
     lows, highs = [point.auroc.low for point in points], [point.auroc.high for point in points]
     title = f"{result.model}: AUROC of validation images over the training set (95 % intervals)"
-    with picture(path, width=7, height=4.2, title=title) as figure:
+    with saved_figure(path, width=7, height=4.2, title=title) as figure:
         axes = figure.subplots()
         axes.fill_between(images, lows, highs, color=COLOURS[0], alpha=0.2)
         axes.plot(images, values, "o-", color=COLOURS[0])
@@ -244,7 +244,7 @@ def learning_curve(
     """  # noqa: D301
     chosen = load_recipe(model, recipe)
     plan = Plan(chosen, weights or chosen.weights, epochs, seed)
-    table = divided_table(data, splits, seed=seed)
+    table = read_table_with_splits(data, splits, seed=seed)
     result = measure(plan, table, shares or SHARES, output)
     for point in result.points:
         print(f"{point.images:6} images  {interval(point.auroc)}")

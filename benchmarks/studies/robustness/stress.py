@@ -39,7 +39,7 @@ from train.cli.options import DataOption, SplitsOption
 from train.data.batches import fingerprint
 from train.data.dataset import ImageTable
 from train.data.localisation import Marks, fracture_marks
-from train.data.splits import divided_table
+from train.data.splits import read_table_with_splits
 from train.evaluation import bootstrap
 from train.evaluation.bootstrap import Roc
 from train.evaluation.metrics import auroc, evaluate, percentile, wilson
@@ -212,7 +212,7 @@ def run(
     """  # noqa: D301
     # Changed images are answered whatever they look like.
     classifier = FractureClassifier(model, check_images=False)
-    table = divided_table(data, splits, seed=0)
+    table = read_table_with_splits(data, splits, seed=0)
     result = stress(TestedModel.of(classifier, table, split.value))
     if output is not None:
         write_record(output, result)

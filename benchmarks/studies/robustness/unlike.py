@@ -25,7 +25,7 @@ from fracture_edge.images.image_file import ImageSource, load_image
 from train.cli.options import DataOption, SplitsOption
 from train.data.batches import fingerprint
 from train.data.dataset import ImageTable
-from train.data.splits import divided_table
+from train.data.splits import read_table_with_splits
 from train.evaluation.formatting import NONE, markdown_table
 from train.evaluation.metrics import Estimate, wilson
 from train.json_records import write_record
@@ -155,7 +155,7 @@ def run(
     """Count how often a model takes radiographs, photographs, drawn and spoilt pictures for unusable."""
     result = measure(
         FractureClassifier(model),
-        divided_table(data, splits, seed=0),
+        read_table_with_splits(data, splits, seed=0),
         photographs(photographs_from),
         photographs_from="pictures of scikit-image" if photographs_from is None else "photographs",
     )

@@ -8,7 +8,7 @@ from export.compression.prune_and_cluster import FineTuning, cluster, compressib
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build
 from train.data.batches import Batches
-from train.trainer.batch_norm import RefitNorms
+from train.trainer.batch_norm import RefitBatchNorms
 
 SMALL: dict[str, dict[str, Any]] = {
     "custom_cnn": {"filters": (8, 12, 16), "units": 20},
@@ -32,7 +32,7 @@ def models(images: tuple[Any, list[int]]) -> dict[str, keras.Model]:
     models = {name: build(name, 32, 32, **options) for name, options in SMALL.items()}
     for model in models.values():
         # Without statistics of its own a deep network passes nothing on, and no gradient back.
-        RefitNorms(model, Batches(*images, batch_size=8)).on_test_begin()
+        RefitBatchNorms(model, Batches(*images, batch_size=8)).on_test_begin()
     return models
 
 

@@ -11,7 +11,7 @@ from export.keras_passes.fold_batch_norms import fold_batch_norms
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build
 from train.data.batches import Batches
-from train.trainer.batch_norm import RefitNorms
+from train.trainer.batch_norm import RefitBatchNorms
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def _trained(name: str, images: tuple[Any, list[int]], sureness: float, **option
     pixels, labels = images
     model.fit(pixels, np.array(labels, np.float32)[:, None], batch_size=8, epochs=4, verbose=0)
     # Sixteen steps are too few for the running statistics.
-    RefitNorms(model, Batches(pixels, labels, batch_size=len(pixels))).on_test_begin()
+    RefitBatchNorms(model, Batches(pixels, labels, batch_size=len(pixels))).on_test_begin()
     # A toy is far too sure of the images that it has learned: its log-odds span what a network's on X-rays do.
     kernel, bias = model.get_layer("probability").get_weights()
     model.get_layer("probability").set_weights([sureness * kernel, sureness * bias])

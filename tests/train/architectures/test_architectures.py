@@ -194,7 +194,7 @@ def test_edge_normalises_as_published() -> None:
 def test_unknown_names() -> None:
     with pytest.raises(
         FractureEdgeError,
-        match="no architecture 'vgg'; there are resnet50, vgg16, custom_cnn, edge, densenet121, eff",
+        match="no architecture 'vgg'; must be one of: resnet50, vgg16, custom_cnn, edge, densenet121, eff",
     ):
         build("vgg", 64, 64)
     with pytest.raises(FractureEdgeError, match=r"architecture 'edge': .*'depth'"):

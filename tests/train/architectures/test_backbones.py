@@ -219,7 +219,9 @@ def test_layer_names_are_keras_own() -> None:
 
 
 def test_wrong_options() -> None:
-    with pytest.raises(FractureEdgeError, match="normalisation 'imagenet' is none of 'backbone', 'unit'"):
+    with pytest.raises(
+        FractureEdgeError, match="normalisation: must be one of: 'backbone', 'unit'; not 'imagenet'"
+    ):
         build("vgg16", 32, 32, normalisation="imagenet")
     with pytest.raises(FractureEdgeError, match=r"architecture 'resnet50': .*'filters'"):
         build("resnet50", 32, 32, filters=3)

@@ -108,8 +108,8 @@ def test_split(data_cli: Cli, unsplit: Path, tmp_path: Path) -> None:
     ]
     assert err.splitlines()[-3:] == [
         "left out, cannot be read: normal/z.jpg (the file is empty)",
-        "left out, its copies carry another label: fractured/x.png",
-        "left out, its copies carry another label: normal/x.png",
+        "left out, its copies have another label: fractured/x.png",
+        "left out, its copies have another label: normal/x.png",
     ]
     rows = _rows(out)
     assert list(rows[0]) == ["path", "label", "split", "group"]

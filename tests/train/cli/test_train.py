@@ -57,15 +57,21 @@ def _refused(project: Path, cli: Cli, *arguments: object, model: str = "custom_c
 
 def test_unknown_recipe(project: Path, cli: Cli) -> None:
     message = _refused(project, cli, "--recipe", "fast")
-    assert message.startswith("fracture-edge: no recipe 'fast' for 'custom_cnn'; there are custom_cnn-corrected, ")
+    assert message.startswith(
+        "fracture-edge: no recipe 'fast' for 'custom_cnn'; must be one of: custom_cnn-corrected, "
+    )
 
 
 def test_unknown_model(project: Path, cli: Cli) -> None:
     message = _refused(project, cli, "--recipe", "corrected", model="alexnet")
-    assert message.startswith("fracture-edge: no recipe 'corrected' for 'alexnet'; there are custom_cnn-corrected")
+    assert message.startswith(
+        "fracture-edge: no recipe 'corrected' for 'alexnet'; must be one of: custom_cnn-corrected"
+    )
     (project / "tiny.toml").write_text(RECIPE.replace("custom_cnn", "alexnet"))
     message = _refused(project, cli, model="alexnet")
-    assert message.startswith("fracture-edge: no architecture 'alexnet'; there are resnet50, vgg16, custom_cnn")
+    assert message.startswith(
+        "fracture-edge: no architecture 'alexnet'; must be one of: resnet50, vgg16, custom_cnn"
+    )
 
 
 def test_a_recipe_for_another_model(project: Path, cli: Cli) -> None:
@@ -89,8 +95,8 @@ def test_a_wrong_value_in_a_recipe(project: Path, cli: Cli, old: str, new: str, 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("patients=3", "recipe: unknown key 'patients'; there are architecture, augmentation"),
-        ("augmentation.mix=0.2", "recipe.augmentation: unknown key 'mix'; there are brightness"),
+        ("patients=3", "recipe: unknown key 'patients'; must be one of: architecture, augmentation"),
+        ("augmentation.mix=0.2", "recipe.augmentation: unknown key 'mix'; must be one of: brightness"),
         ("phases.1.epochs=3", "recipe: no key 'phases.1.epochs'"),
         ("patience=many", "recipe.patience: expected int, got 'many'"),
         ("patience", "patience: expected key=value"),
@@ -121,7 +127,9 @@ def test_a_learning_rate_of_nothing(project: Path, cli: Cli) -> None:
 
 def test_an_unknown_precision(project: Path, cli: Cli) -> None:
     message = _refused(project, cli, "--precision", "half")
-    assert message == ("fracture-edge: precision 'half' is none of auto, float32, mixed_float16, mixed_bfloat16")
+    assert message == (
+        "fracture-edge: precision: must be one of: auto, float32, mixed_float16, mixed_bfloat16; not 'half'"
+    )
 
 
 def test_distribution_without_jax(project: Path, cli: Cli) -> None:
@@ -196,7 +204,7 @@ def test_an_existing_model_without_force(project: Path, cli: Cli) -> None:
 
 
 def test_training_replaces_the_model_when_it_is_done(project: Path, cli: Cli) -> None:
-    # Without --splits: grouped splits are drawn on the way.
+    # Without --splits: new grouped splits are made.
     for number in range(24):
         grey = np.random.default_rng(number).integers(0, 256, (8, 8), np.uint8)
         folder = project / "data" / ("fractured" if number % 2 else "not fractured")
@@ -205,7 +213,7 @@ def test_training_replaces_the_model_when_it_is_done(project: Path, cli: Cli) ->
     arguments = ("--data", project / "data", "--recipe", project / "tiny.toml", "--artifacts", artifacts)
     code, out, err = cli("train", "custom_cnn", *arguments, "--force")
     assert (code, out) == (0, f"{artifacts / 'custom_cnn'}\n"), err
-    assert "splits: drawn here, grouped and stratified; give --splits to choose them" in err
+    assert "splits: made now, grouped and stratified; give --splits to choose them" in err
     assert (artifacts / "custom_cnn/model.keras").read_bytes()[:2] == b"PK"
     assert sorted(path.name for path in artifacts.iterdir()) == ["custom_cnn"]
 

@@ -98,8 +98,8 @@ def test_atlas_counts_and_notes(atlas: dict[str, Any]) -> None:
         73,
     )
     assert atlas["notes"] == [
-        f"{_name(4, 1)} lies in Fractured but has fractured=0 (fracture_count=1) in dataset.csv; "
-        "the folder is believed"
+        f"{_name(4, 1)} is in Fractured but has fractured=0 (fracture_count=1) in dataset.csv; "
+        "the folder's label is used"
     ]
     assert atlas["patient_id"] is False
     assert (atlas["leaks"], atlas["leaking"]) == (None, False)
@@ -172,12 +172,12 @@ def test_atlas_summary(atlas: dict[str, Any]) -> None:
     for line in (
         "  100 images: 27 fractured (27.0%), 73 not fractured",
         "  3 truncated: 0 fractured, 3 not; `data split` leaves them out",
-        "  all of one class: the damage itself would tell the label",
+        "  all of one class: the damage itself would reveal the label",
         f"  a lenient decoder would fill the bottom with flat grey: median {flat['median']:.0%} of the height, "
         f"up to {flat['largest']:.0%}",
         "  3 groups of pixel-identical images (7 files)",
         "  1 near-identical pairs",
-        "  1 pictures whose copies carry different labels:",
+        "  1 images whose copies have different labels:",
         f"    fractured: {_path(0, 0)}; not: {_path(1, 3)}",
         "  21 groups, the largest of 12 images (joined by: identical, near, neighbours)",
         "  no patient id in the metadata",
@@ -188,7 +188,7 @@ def test_atlas_summary(atlas: dict[str, Any]) -> None:
         "  hardware: 23 of 24 images with it are fractured, 4 of 76 without",
     ):
         assert line in lines
-    assert any(line.startswith("  note: IMG0000034.jpg lies in Fractured") for line in lines)
+    assert any(line.startswith("  note: IMG0000034.jpg is in Fractured") for line in lines)
 
 
 @pytest.fixture(scope="module")
@@ -263,12 +263,12 @@ def test_notebook_summary(notebook: dict[str, Any]) -> None:
     accuracy = notebook["shortcuts"]["trivial_features"]["own_split_accuracy"]
     for line in (
         "  all can be read",
-        "  0 pictures whose copies carry different labels",
-        "  by their names, the 55 files come from 11 X-rays, 10 when copies are joined",
+        "  0 images whose copies have different labels",
+        "  by their names, the 55 files are derived from 11 X-rays, 10 when copies are merged",
         "    one X-ray under several names: test/not fractured/5-rotated4.png, test/not fractured/6-rotated4.png",
         "  test: 11 of 11 images have their group in train",
         "    pixel-identical to a training image: 4 of 5 fractured, 0 of 6 not",
-        "  LEAKING: what belongs together lies in two splits; figures on them measure memory",
+        "  LEAKING: related images are in two splits; metrics on them measure memorisation",
         f"    but accuracy {accuracy:.1%} on the folder's own test split",
     ):
         assert line in lines

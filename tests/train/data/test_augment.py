@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 
 from fracture_edge.errors import FractureEdgeError
-from train.data.augment import Augmentation, RandomAffine, RandomGreyLevels, draws
+from train.data.augment import Augmentation, RandomAffine, RandomGreyLevels, augmented_copies
 
 #: Everything at once, for what must hold whatever is drawn.
 ALL = Augmentation(
@@ -196,7 +196,7 @@ def test_noise_stays_within_bytes() -> None:
 def test_draws_are_what_training_draws_in_whole_grey_levels() -> None:
     pixels = _images(5).round().astype(np.uint8)
     affine, levels = RandomAffine(ALL, 7), RandomGreyLevels(ALL, 8)
-    found = list(draws(pixels, ALL, 2, seed=7, batch_size=3))
+    found = list(augmented_copies(pixels, ALL, 2, seed=7, batch_size=3))
     assert [(copies.shape, copies.dtype) for copies in found] == [(pixels.shape, np.uint8)] * 2
     # Two sets of a batch of three and one of two; the layers go on drawing.
     for copies in found:
@@ -206,4 +206,4 @@ def test_draws_are_what_training_draws_in_whole_grey_levels() -> None:
             # Half a level by rounding, and as float32 errs.
             np.testing.assert_allclose(copies[part], expected, atol=0.501)
     assert np.abs(found[0].astype(int) - found[1]).max() > 1
-    assert not list(draws(pixels, ALL, 0, seed=7))
+    assert not list(augmented_copies(pixels, ALL, 0, seed=7))

@@ -104,7 +104,8 @@ def test_fracatlas(tmp_path: Path, make_fracatlas: Callable[..., Path]) -> None:
     assert table.items[0].metadata["hardware"] == "1"
     assert table.items[2].metadata == {}
     assert table.notes == (
-        "IMG2.jpg lies in Fractured but has fractured=0 (fracture_count=3) in dataset.csv; the folder is believed",
+        "IMG2.jpg is in Fractured but has fractured=0 (fracture_count=3) in dataset.csv; "
+        "the folder's label is used",
         "IMG3.jpg has no row in dataset.csv",
         "1 rows of dataset.csv have no image here",
     )
@@ -191,7 +192,10 @@ def test_splits_keep_metadata_and_sort_rows(tmp_path: Path, make_fracatlas: Call
         ),
         (HEADER + "fractured/1.png,0,train,a\n", "fractured/1.png: label '0', but its folder says 1"),
         (HEADER + "normal/2.png,yes,train,a\n", "normal/2.png: label 'yes', but its folder says 0"),
-        (HEADER + "normal/1.png,0,dev,a\n", "normal/1.png: split 'dev' is none of train, val, test"),
+        (
+            HEADER + "normal/1.png,0,dev,a\n",
+            "normal/1.png: split 'dev' is unknown; must be one of: train, val, test",
+        ),
         (
             HEADER + "fractured/1.png,1,train,g\nfractured/2.png,1,train,g\nnormal/1.png,0,test,g\n",
             "group g is in train and in test",

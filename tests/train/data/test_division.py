@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from train.data.dataset import DataError, ImageTable, read_splits, read_table
-from train.data.splits import divided_table, draw, write_split_file
+from train.data.splits import make_splits, read_table_with_splits, write_split_file
 
 MakeDataset = Callable[..., Path]
 
@@ -36,7 +36,7 @@ def test_a_split_file(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     rows += [f"fractured/{n:02}.png,1,{s},f{n}" for n, s in ((2, "train"), (3, "val"))]
     splits = tmp_path / "splits.csv"
     splits.write_text("\n".join(rows))
-    table = divided_table(root, splits)
+    table = read_table_with_splits(root, splits)
     assert table == read_splits(root, splits)
     assert _counts(table) == {("train", 0): 1, ("train", 1): 1, ("val", 0): 1, ("val", 1): 1, ("test", 0): 1}
     # Nothing to explain.
@@ -47,17 +47,17 @@ def test_the_folders_own_splits(
     tmp_path: Path, make_dataset: MakeDataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = _own_splits(tmp_path, make_dataset, "train", "valid", "test")
-    table = divided_table(own, None)
+    table = read_table_with_splits(own, None)
     assert _counts(table) == {(split, label): 2 for split in ("train", "val", "test") for label in (0, 1)}
     assert table == read_table(own)
-    expected = "splits: the folder's own; `fracture-edge data audit` tells whether they leak\n"
+    expected = "splits: the folder's own; `fracture-edge data audit` checks them for leaks\n"
     assert capsys.readouterr().err == expected
 
 
 def test_images_put_aside_as_test_are_not_drawn_into_training(tmp_path: Path, make_dataset: MakeDataset) -> None:
     own = _own_splits(tmp_path, make_dataset, "train", "test")
     with pytest.raises(DataError, match="has a test split, but not both train and val"):
-        divided_table(own, None)
+        read_table_with_splits(own, None)
 
 
 def test_a_split_file_goes_before_the_folders_own_splits(tmp_path: Path, make_dataset: MakeDataset) -> None:
@@ -69,13 +69,13 @@ def test_a_split_file_goes_before_the_folders_own_splits(tmp_path: Path, make_da
         for n in range(2)
     ]
     (tmp_path / "splits.csv").write_text("\n".join(["path,label,split,group", *rows]))
-    table = divided_table(own, tmp_path / "splits.csv")
+    table = read_table_with_splits(own, tmp_path / "splits.csv")
     assert {item.path.split("/")[0]: item.split for item in table} == {"train": "val", "val": "train"}
 
 
 def test_drawn_splits(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    table = divided_table(root, None, seed=3)
-    assert "splits: drawn here, grouped and stratified; give --splits to choose them\n" in capsys.readouterr().err
+    table = read_table_with_splits(root, None, seed=3)
+    assert "splits: made now, grouped and stratified; give --splits to choose them\n" in capsys.readouterr().err
     # 70, 10 and 20 % of 20; a group of two may tip one over.
     counts = _counts(table)
     for label in (0, 1):
@@ -87,8 +87,8 @@ def test_drawn_splits(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     split_of = {item.path: item.split for item in table}
     for name in ("normal", "fractured"):
         assert split_of[f"{name}/00.png"] == split_of[f"{name}/01.png"]
-    assert divided_table(root, None, seed=3) == table
-    assert divided_table(root, None, seed=4) != table
+    assert read_table_with_splits(root, None, seed=3) == table
+    assert read_table_with_splits(root, None, seed=4) != table
 
 
 def test_a_lone_train_folder_is_divided(
@@ -99,14 +99,14 @@ def test_a_lone_train_folder_is_divided(
         for label, name in enumerate(("normal", "fractured"))
         for n in range(20)
     }
-    table = divided_table(make_dataset(tmp_path / "data", files), None)
-    assert "splits: drawn here" in capsys.readouterr().err
+    table = read_table_with_splits(make_dataset(tmp_path / "data", files), None)
+    assert "splits: made now" in capsys.readouterr().err
     assert {item.split for item in table} == {"train", "val", "test"}
 
 
 def test_unreadable_images_are_left_out_of_a_draw(root: Path) -> None:
     (root / "normal/05.png").write_bytes(b"no image")
-    table = divided_table(root, None)
+    table = read_table_with_splits(root, None)
     assert [item.path for item in table if not item.split] == ["normal/05.png"]
 
 
@@ -122,7 +122,7 @@ def test_a_missing_class_in_a_split_file(root: Path, tmp_path: Path, split: str,
     splits = tmp_path / "splits.csv"
     splits.write_text("\n".join(["path,label,split,group", *rows]))
     with pytest.raises(DataError) as caught:
-        divided_table(root, splits)
+        read_table_with_splits(root, splits)
     assert str(caught.value) == f"{splits}: the {split} split lacks the class '{word}'"
 
 
@@ -131,7 +131,7 @@ def test_a_missing_class_in_the_folders_own_splits(tmp_path: Path, make_dataset:
     for path in (own / "val/fractured").iterdir():
         path.unlink()
     with pytest.raises(DataError) as caught:
-        divided_table(own, None)
+        read_table_with_splits(own, None)
     assert str(caught.value) == f"{own}: the val split lacks the class 'fractured'"
 
 
@@ -139,17 +139,17 @@ def test_a_test_split_may_lack_a_class(tmp_path: Path, make_dataset: MakeDataset
     own = _own_splits(tmp_path, make_dataset, "train", "val", "test")
     for path in (own / "test/fractured").iterdir():
         path.unlink()
-    assert _counts(divided_table(own, None))["test", 0] == 2
+    assert _counts(read_table_with_splits(own, None))["test", 0] == 2
 
 
 def test_too_few_images_to_draw(tmp_path: Path, make_dataset: MakeDataset) -> None:
     few = make_dataset(tmp_path / "few", {"normal/a.png": 1, "fractured/b.png": 2})
     with pytest.raises(DataError):
-        divided_table(few, None)
+        read_table_with_splits(few, None)
 
 
 def test_writing_what_was_drawn(root: Path, tmp_path: Path) -> None:
-    table = draw(read_table(root), fractions=(0.5, 0.25, 0.25), seed=1).table
+    table = make_splits(read_table(root), fractions=(0.5, 0.25, 0.25), seed=1).table
     counts = _counts(table)
     assert all(9 <= counts["train", label] <= 11 for label in (0, 1))
     path = tmp_path / "splits.csv"

@@ -45,7 +45,7 @@ def test_the_loss_is_the_blend_of_both_losses(weight_of: dict[int, float], proba
 
 def test_batches_carry_them_to_the_images_that_they_belong_to() -> None:
     pixels = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
-    batches = Batches(pixels, LABELS, batch_size=2, answers=ANSWERS, share=0.7, weights=WEIGHT_OF, seed=3)
+    batches = Batches(pixels, LABELS, batch_size=2, predictions=ANSWERS, share=0.7, weights=WEIGHT_OF, seed=3)
     targets, weights = soften(LABELS, ANSWERS, 0.7, WEIGHT_OF)
     seen = []
     for number in range(len(batches)):

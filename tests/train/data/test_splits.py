@@ -11,7 +11,7 @@ from fracture_edge.errors import Status
 from train.data.dataset import DataError, ImageTable, Item
 from train.data.grouping import Links, with_groups
 from train.data.scan import Scan
-from train.data.splits import Division, conflicting_rows, divide
+from train.data.splits import SplitResult, assign_splits, conflicting_rows
 
 GOOD = Scan(Status.OK)
 NO_LINKS = Links((), (), (), ())
@@ -27,11 +27,11 @@ def _table(groups: Sequence[tuple[int, int]], parts: Sequence[str] = ("",)) -> I
     return ImageTable(Path("root"), "fracatlas", tuple(items))
 
 
-def _divide(table: ImageTable, **options: object) -> Division:
-    return divide(table, [GOOD] * len(table), NO_LINKS, **options)
+def _divide(table: ImageTable, **options: object) -> SplitResult:
+    return assign_splits(table, [GOOD] * len(table), NO_LINKS, **options)
 
 
-def _shares(division: Division) -> dict[str, float]:
+def _shares(division: SplitResult) -> dict[str, float]:
     counts = Counter(item.split for item in division.table)
     return {split: counts[split] / len(division.table) for split in ("train", "val", "test")}
 
@@ -108,7 +108,7 @@ def test_conflicting_and_unreadable_images_are_left_out() -> None:
     scans[7] = Scan(Status.TRUNCATED, "cut off")
     # 10 (not fractured) is a copy of 21 (fractured), which is near 30 (not); 40 and 42 agree.
     links = Links(((10, 21), (40, 42)), ((21, 30),), ((50, 51),), ((52, 53),))
-    division = divide(with_groups(table, links), scans, links)
+    division = assign_splits(with_groups(table, links), scans, links)
     assert division.unreadable == (("007-0.png", "cut off"),)
     assert division.conflicting == ("010-0.png", "021-0.png", "030-0.png")
     assert conflicting_rows(table, links) == {10, 21, 30}
@@ -126,10 +126,10 @@ def test_names_and_neighbours_may_disagree_on_the_label() -> None:
 @pytest.mark.parametrize(
     ("fractions", "message"),
     [
-        ((0.7, 0.2, 0.2), "three numbers of 0 or more that add up to 1"),
-        ((1.2, -0.1, -0.1), "three numbers of 0 or more that add up to 1"),
-        ((0.5, 0.5), "three numbers of 0 or more that add up to 1"),
-        ((0.701, 0.099, 0.2), "give them in hundredths"),
+        ((0.7, 0.2, 0.2), "must be three numbers of at least 0 that add up to 1"),
+        ((1.2, -0.1, -0.1), "must be three numbers of at least 0 that add up to 1"),
+        ((0.5, 0.5), "must be three numbers of at least 0 that add up to 1"),
+        ((0.701, 0.099, 0.2), "must be multiples of 0.01"),
     ],
 )
 def test_bad_fractions(fractions: tuple[float, ...], message: str) -> None:
@@ -166,7 +166,7 @@ def test_division_of_files(
     root = make_dataset(tmp_path, files)
     (root / "normal/z.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     table, scans, links = examine_dataset(root)
-    division = divide(with_groups(table, links), scans, links, fractions=(0.5, 0.25, 0.25))
+    division = assign_splits(with_groups(table, links), scans, links, fractions=(0.5, 0.25, 0.25))
     split_of = {item.path: item.split for item in division.table}
     assert division.conflicting == ("fractured/x.png", "normal/y.bmp")
     assert [path for path, _ in division.unreadable] == ["normal/z.png"]

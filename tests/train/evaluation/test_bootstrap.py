@@ -9,7 +9,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from train.evaluation.bootstrap import Roc, calibration_error, draws, f1, mean, resampled, share
+from train.evaluation.bootstrap import Roc, calibration_error, f1, mean, resample_weights, resampled, share
 
 IMAGES, DRAWS = 120, 40
 
@@ -28,15 +28,15 @@ def test_every_draw_equals_scikit_learn_with_its_weights(
     sample: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     truth, scores, weights = sample
-    called = scores >= 0.4
+    predicted = scores >= 0.4
     curve = Roc.of(truth, scores, weights)
-    balanced = (share(called, truth, weights) + share(~called, ~truth, weights)) / 2
+    balanced = (share(predicted, truth, weights) + share(~predicted, ~truth, weights)) / 2
     found = np.stack(
         [
             curve.area(),
             curve.average_precision(),
             curve.sensitivity(false_positive_rate=0.1),
-            f1(called, truth, weights),
+            f1(predicted, truth, weights),
             balanced,
             mean((scores - truth) ** 2, weights),
         ],
@@ -48,8 +48,8 @@ def test_every_draw_equals_scikit_learn_with_its_weights(
             roc_auc_score(truth, scores, sample_weight=each),
             average_precision_score(truth, scores, sample_weight=each),
             sensitivities[rates <= 0.1].max(),
-            f1_score(truth, called, sample_weight=each),
-            balanced_accuracy_score(truth, called, sample_weight=each),
+            f1_score(truth, predicted, sample_weight=each),
+            balanced_accuracy_score(truth, predicted, sample_weight=each),
             brier_score_loss(truth, scores, sample_weight=each),
         ]
         # Sums in another order: rounding only.
@@ -73,7 +73,7 @@ def test_calibration_error_of_a_draw_is_that_of_its_images(
 def test_draws_take_whole_groups_and_always_both_classes() -> None:
     groups = ["a", "a", "b", "c", "c", "c", "d"]
     labels = np.array([1, 1, 0, 0, 0, 0, 0])
-    drawn = np.concatenate(list(draws(labels, groups, resamples=600, seed=1)))
+    drawn = np.concatenate(list(resample_weights(labels, groups, resamples=600, seed=1)))
     assert drawn.shape == (600, 7)
     first = drawn[:, [0, 2, 3, 6]]
     assert (first.sum(axis=1) == 4).all()
@@ -88,10 +88,10 @@ def test_draws_take_whole_groups_and_always_both_classes() -> None:
 
 def test_draws_do_not_depend_on_how_many_are_wanted() -> None:
     labels, groups = np.array([1, 0, 0, 1, 0]), list("abcde")
-    few = np.concatenate(list(draws(labels, groups, resamples=10, seed=3)))
-    many = np.concatenate(list(draws(labels, groups, resamples=700, seed=3)))
+    few = np.concatenate(list(resample_weights(labels, groups, resamples=10, seed=3)))
+    many = np.concatenate(list(resample_weights(labels, groups, resamples=700, seed=3)))
     assert (few == many[:10]).all()
-    assert (np.concatenate(list(draws(labels, groups, resamples=10, seed=4))) != few).any()
+    assert (np.concatenate(list(resample_weights(labels, groups, resamples=10, seed=4))) != few).any()
 
 
 def test_statistics_share_their_draws() -> None:

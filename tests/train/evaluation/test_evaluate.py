@@ -218,8 +218,8 @@ def test_undoing_the_calibration(temperature: float, intercept: float) -> None:
     calibration = Calibration(temperature, intercept)
     # Log-odds beyond 16 are cut on the way.
     raw = np.array([0.02, 0.2, 0.5, 0.9, 0.97])
-    np.testing.assert_allclose(calibration.undone(calibration(raw)), raw, rtol=1e-9)
-    np.testing.assert_allclose(calibration(calibration.undone(raw)), raw, rtol=1e-9)
+    np.testing.assert_allclose(calibration.inverse(calibration(raw)), raw, rtol=1e-9)
+    np.testing.assert_allclose(calibration(calibration.inverse(raw)), raw, rtol=1e-9)
 
 
 def test_the_operating_point_without_calibration() -> None:
@@ -284,7 +284,7 @@ def test_evaluation_agrees_with_the_training_run(trained: Path) -> None:
     again = evaluate_model(trained, "val")
     assert (again.confusion, asdict(again.data)) == (first["confusion"], first["data"])
     for name in ("before", "after"):
-        # The calibration is undone from float32 probabilities.
+        # The calibration is inverted from float32 probabilities.
         assert asdict(again.calibration[name]) == pytest.approx(first["calibration"][name], rel=1e-4)
 
 

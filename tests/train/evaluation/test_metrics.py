@@ -68,7 +68,7 @@ def test_an_estimate_that_is_not_defined_is_null_in_json() -> None:
 
 
 def test_figures_by_hand() -> None:
-    # At 0.5 called: 0.9, 0.6 (both right), 0.7 and 0.5 (both wrong): TP 2, FP 2, TN 3, FN 1.
+    # At 0.5 predicted: 0.9, 0.6 (both right), 0.7 and 0.5 (both wrong): TP 2, FP 2, TN 3, FN 1.
     assert confusion(LABELS, SCORES, 0.5) == {
         "true_positive": 2,
         "false_positive": 2,
@@ -125,15 +125,15 @@ def test_figures_agree_with_scikit_learn() -> None:
     labels = random.integers(0, 2, 300)
     # Two decimals: many ties.
     scores = np.clip(labels * 0.3 + random.normal(0.4, 0.2, 300), 0, 1).round(2)
-    called = scores >= 0.55
+    predicted = scores >= 0.55
     found = evaluate(labels.tolist(), scores, [str(k // 2) for k in range(300)], 0.55, resamples=20)
     assert {name: estimate.value for name, estimate in found.items() if name != "ece"} == {
-        "accuracy": (called == labels).mean(),
-        "precision": precision_score(labels, called),
-        "recall": recall_score(labels, called),
-        "specificity": recall_score(labels, called, pos_label=0),
-        "balanced_accuracy": balanced_accuracy_score(labels, called),
-        "f1": f1_score(labels, called),
+        "accuracy": (predicted == labels).mean(),
+        "precision": precision_score(labels, predicted),
+        "recall": recall_score(labels, predicted),
+        "specificity": recall_score(labels, predicted, pos_label=0),
+        "balanced_accuracy": balanced_accuracy_score(labels, predicted),
+        "f1": f1_score(labels, predicted),
         "auroc": roc_auc_score(labels, scores),
         "average_precision": average_precision_score(labels, scores),
         "brier": brier_score_loss(labels, scores),

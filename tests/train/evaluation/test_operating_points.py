@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fracture_edge.policy import Policy
-from train.evaluation.operating_points import AIMS, Aim, choose_threshold, draw_band, fit_operating_points
+from train.evaluation.operating_points import AIMS, Aim, choose_threshold, fit_band, fit_operating_points
 
 BALANCED = AIMS["balanced"]
 
@@ -19,8 +19,8 @@ def _simulate(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _youden(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:
-    called = scores >= threshold
-    return called[labels == 1].mean() - called[labels == 0].mean()
+    predicted = scores >= threshold
+    return predicted[labels == 1].mean() - predicted[labels == 0].mean()
 
 
 def _decided(labels: np.ndarray, scores: np.ndarray, low: float, high: float) -> tuple[float, float, float]:
@@ -69,7 +69,7 @@ def test_no_band_decides_more_images_as_well(seed: int, count: int, decimals: in
     labels, scores = _simulate(seed, count)
     scores = scores.round(decimals)
     threshold = choose_threshold(labels, scores)
-    point = draw_band(labels, scores, threshold, BALANCED)
+    point = fit_band(labels, scores, threshold, BALANCED)
     assert point.uncertain_low <= threshold <= point.uncertain_high
     figures = _decided(labels, scores, point.uncertain_low, point.uncertain_high)
     assert figures == pytest.approx((point.sensitivity, point.specificity, point.uncertain_share), abs=1e-12)
@@ -95,11 +95,11 @@ def test_band_by_hand() -> None:
     threshold = choose_threshold(labels, scores)
     assert threshold == pytest.approx(0.45)
     # Not one may be wrong among so few: 0.33 and 0.8, and all between them, stay undecided.
-    point = draw_band(labels, scores, threshold, Aim(0.95, 0.95))
+    point = fit_band(labels, scores, threshold, Aim(0.95, 0.95))
     assert (point.uncertain_low, point.uncertain_high) == pytest.approx((0.315, 0.825))
     assert (point.sensitivity, point.specificity, point.uncertain_share) == (1.0, 1.0, 10 / 20)
     # A weaker aim for the others: one alarm in nine, and only 0.33 to 0.6 are undecided.
-    point = draw_band(labels, scores, threshold, Aim(0.95, 0.85))
+    point = fit_band(labels, scores, threshold, Aim(0.95, 0.85))
     assert (point.uncertain_low, point.uncertain_high) == pytest.approx((0.315, 0.625))
     assert (point.sensitivity, point.specificity) == (1.0, pytest.approx(6 / 7))
 
@@ -107,7 +107,7 @@ def test_band_by_hand() -> None:
 def test_no_band_where_the_threshold_suffices() -> None:
     labels = np.repeat([0, 1], 50)
     scores = np.concatenate([np.linspace(0.01, 0.3, 50), np.linspace(0.7, 0.99, 50)])
-    point = draw_band(labels, scores, 0.5, BALANCED)
+    point = fit_band(labels, scores, 0.5, BALANCED)
     assert (point.uncertain_low, point.uncertain_high, point.uncertain_share) == (0.5, 0.5, 0.0)
 
 
@@ -120,18 +120,18 @@ def test_three_points_for_three_purposes() -> None:
     for name, aim in AIMS.items():
         assert points[name]["sensitivity"] >= aim.sensitivity
         assert points[name]["specificity"] >= aim.specificity
-    called = {name: scores >= point["threshold"] for name, point in points.items()}
+    predicted = {name: scores >= point["threshold"] for name, point in points.items()}
     # Without a band: 95 of the 100 fractured, and 380 of the 400 others; more of the latter only where it costs
     # none of the former.
-    assert called["screening"][labels == 1].sum() == 95
-    assert (~called["specific"])[labels == 0].sum() >= 380
+    assert predicted["screening"][labels == 1].sum() == 95
+    assert (~predicted["specific"])[labels == 0].sum() >= 380
     alarms_allowed = np.sort(scores[labels == 0])[-21]
-    assert called["specific"][labels == 1].sum() == (scores[labels == 1] > alarms_allowed).sum()
+    assert predicted["specific"][labels == 1].sum() == (scores[labels == 1] > alarms_allowed).sum()
     assert points["screening"]["threshold"] <= points["balanced"]["threshold"] < points["specific"]["threshold"]
 
 
 def test_many_scores_take_no_more_memory() -> None:
     labels, scores = _simulate(1, 40_000)
-    point = draw_band(labels, scores, choose_threshold(labels, scores), BALANCED)
+    point = fit_band(labels, scores, choose_threshold(labels, scores), BALANCED)
     # 500 edges on each side of 40,000 images: each stands for some 40 of them.
     assert (point.sensitivity, point.specificity) == (pytest.approx(0.95, abs=2e-3), pytest.approx(0.95, abs=2e-3))

@@ -118,7 +118,7 @@ def test_the_distance_survives_the_folding_of_norms() -> None:
 
 def test_a_distance_of_other_features_is_refused(network: keras.Model) -> None:
     fitted = fit_typicality(_features(50, 0), _features(20, 1))
-    with pytest.raises(FractureEdgeError, match=r"of 60 features where edge has .*; train again with --force"):
+    with pytest.raises(FractureEdgeError, match=r"60 features, but edge has .*; train again with --force"):
         with_typicality(network, "edge", fitted)
 
 

@@ -57,7 +57,7 @@ def test_options_are_free(tmp_path: Path) -> None:
         (
             "epochs = 2",
             "epoch = 2",
-            "recipe.phases[0]: unknown key 'epoch'; there are epochs, last_layers, learning_rate",
+            "recipe.phases[0]: unknown key 'epoch'; must be one of: epochs, last_layers, learning_rate",
         ),
         ('"edge"', '"edge"\nbatchsize = 3', "recipe: unknown key 'batchsize'"),
         ("height = 64", "height = 64\nnoise = 1", "recipe.preprocessing: unknown key 'noise'"),
@@ -72,10 +72,10 @@ def test_options_are_free(tmp_path: Path) -> None:
         ("[[phases]]", "[phases]", "recipe.phases: expected a list, got {'epochs': 2"),
         ("[preprocessing]\n", "preprocessing = 3\n", "recipe: unknown key 'height'"),
         ('"edge"', '"edge"\naugmentation = 3', "recipe.augmentation: expected a table, got 3"),
-        ('"edge"', '"edge"\noptimizer = "sgd"', "recipe.optimizer: 'sgd' is none of 'adam', 'adamw'"),
-        ('"edge"', '"edge"\nmonitor = ["val_loss"]', "recipe.monitor: ['val_loss'] is none of"),
+        ('"edge"', '"edge"\noptimizer = "sgd"', "recipe.optimizer: must be one of: 'adam', 'adamw'; not 'sgd'"),
+        ('"edge"', '"edge"\nmonitor = ["val_loss"]', "'val_auroc', 'val_loss'; not ['val_loss']"),
         ("height = 64", "height = 0", "preprocessing: size 0x96 is not between 1 and 4096"),
-        ("height = 64", 'height = 64\nfilter = "nearest"', "recipe.preprocessing.filter: 'nearest' is none of"),
+        ("height = 64", 'height = 64\nfilter = "nearest"', "recipe.preprocessing.filter: must be one of: 'box', "),
         ("epochs = 2", "epochs = 0", "recipe.phases.epochs: must be at least 1, not 0"),
         ('"edge"', '"edge"\nbatch_size = 0', "recipe.batch_size: must be at least 1, not 0"),
         ('"edge"', '"edge"\naugmentation = {scale = -0.1}', "augmentation.scale must not be negative"),
@@ -93,7 +93,7 @@ def test_errors_name_the_file_and_the_key(tmp_path: Path, old: str, new: str, me
 
 def test_no_phase() -> None:
     values = {"architecture": "edge", "preprocessing": {"height": 64, "width": 64}, "phases": []}
-    with pytest.raises(RecipeError, match="there is no phase"):
+    with pytest.raises(RecipeError, match="phases: must not be empty"):
         recipe_of(values)
 
 
@@ -109,7 +109,7 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
 def test_missing_recipe(model: str, name: str) -> None:
     with pytest.raises(RecipeError) as caught:
         load_recipe(model, name)
-    found, shipped = str(caught.value).split("; there are ")
+    found, shipped = str(caught.value).split("; must be one of: ")
     assert found == f"no recipe '{name}' for '{model}'"
     assert {"edge-corrected", "edge-finetune", "edge-robust", "vgg16-notebook"} <= set(shipped.split(", "))
 

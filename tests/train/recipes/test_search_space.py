@@ -130,7 +130,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert str(caught.value) == f"{tmp_path / 'gone.toml'}: No such file or directory"
     with pytest.raises(RecipeError, match="Is a directory"):
         load_space(tmp_path)
-    with pytest.raises(RecipeError, match=re.escape("space.toml: declares nothing to search")):
+    with pytest.raises(RecipeError, match=re.escape("space.toml: the search space is empty")):
         _space(tmp_path, "# nothing\n")
     with pytest.raises(RecipeError, match=re.escape("space.toml: ")):
         _space(tmp_path, "patience = {")
@@ -152,7 +152,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         (Range("patience", 0.5, 3.0), "patience"),
         (Range("phases.0.learning_rate", 0.0, 1e-3), "learning_rate"),
         (Range("augmentation.scale", -0.1, 0.3), "augmentation.scale must not be negative"),
-        (Range("optimizer", choices=("adam", "sgd")), "'sgd' is none of 'adam', 'adamw'"),
+        (Range("optimizer", choices=("adam", "sgd")), "must be one of: 'adam', 'adamw'; not 'sgd'"),
         (Range("class_balance", 1, 2), "class_balance"),
         (Range("preprocessing.height", 0, 64), "size 0x"),
     ],

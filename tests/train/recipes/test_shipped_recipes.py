@@ -10,7 +10,7 @@ from fracture_edge.classifier import FractureClassifier
 from fracture_edge.preprocess import Preprocessing
 from train.architectures import ARCHITECTURES
 from train.data.augment import Augmentation
-from train.recipes.recipe import Phase, Recipe, load_recipe, override, usual_recipe
+from train.recipes.recipe import Phase, Recipe, default_recipe, load_recipe, override
 
 AS_PUBLISHED = Preprocessing(224, 224, "stretch", "bilinear")
 WHOLE = Preprocessing(224, 224, "letterbox", "bicubic")
@@ -115,7 +115,7 @@ def test_every_shipped_recipe_loads(model: str, name: str) -> None:
     ],
 )
 def test_the_recipe_where_none_is_asked_for(model: str, weights: str | None, expected: str) -> None:
-    assert usual_recipe(model, weights) == expected
+    assert default_recipe(model, weights) == expected
     recipe = load_recipe(model, expected)
     assert not (recipe.probe and weights == "none")
 

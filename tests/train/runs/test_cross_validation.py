@@ -169,24 +169,24 @@ def test_figures_are_those_of_the_predictions(whole: Run) -> None:
         labels = np.array([int(row["label"]) for row in part])
         scores = np.array([float(row["probability"]) for row in part])
         thresholds = np.array([float(row["threshold"]) for row in part])
-        called = scores >= thresholds
+        predicted = scores >= thresholds
         # Six decimals are written: a score as close to its threshold as that could fall on either side.
         assert np.abs(scores - thresholds).min() > 2e-6
         assert (entry["images"], entry["fractured"]) == (len(part), labels.sum())
         found = {name: estimate["value"] for name, estimate in entry["metrics"].items()}
-        assert found["accuracy"] == np.mean(called == labels)
-        assert found["recall"] == called[labels == 1].mean()
-        assert found["specificity"] == (~called)[labels == 0].mean()
-        assert found["f1"] == pytest.approx(f1_score(labels, called))
+        assert found["accuracy"] == np.mean(predicted == labels)
+        assert found["recall"] == predicted[labels == 1].mean()
+        assert found["specificity"] == (~predicted)[labels == 0].mean()
+        assert found["f1"] == pytest.approx(f1_score(labels, predicted))
         assert found["auroc"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-9)
         assert entry["confusion"] == {
-            "true_positive": int((called & (labels == 1)).sum()),
-            "false_positive": int((called & (labels == 0)).sum()),
-            "true_negative": int((~called & (labels == 0)).sum()),
-            "false_negative": int((~called & (labels == 1)).sum()),
+            "true_positive": int((predicted & (labels == 1)).sum()),
+            "false_positive": int((predicted & (labels == 0)).sum()),
+            "true_negative": int((~predicted & (labels == 0)).sum()),
+            "false_negative": int((~predicted & (labels == 1)).sum()),
         }
         for name, estimate in entry["metrics"].items():
-            if name != "precision" or called.any():
+            if name != "precision" or predicted.any():
                 assert 0 <= estimate["low"] <= estimate["value"] <= estimate["high"] <= 1, name
     for entry, part in entries:
         (threshold,) = {float(row["threshold"]) for row in part}
@@ -305,7 +305,7 @@ def test_an_unfinished_run_is_not_thrown_away(cut: Path, project: Path, cli: Cli
     before = left.read_bytes()
     code, out, err = cli(*_arguments(project, cut, "--folds", FOLDS))
     assert (code, out) == (1, "")
-    assert "--resume goes on with it, --force starts anew" in err
+    assert "--resume continues it, --force starts over" in err
     assert err.count("\n") == 1
     assert left.read_bytes() == before
 

@@ -51,7 +51,7 @@ def test_an_existing_folder_is_refused(train_data: Path, train_tiny: Train, exis
     assert [path.name for path in existing.parent.iterdir()] == ["custom_cnn"]
 
 
-@pytest.mark.parametrize("step", ["loop.fit", "draw_training", "write_record", "evaluate_predictions"])
+@pytest.mark.parametrize("step", ["loop.fit", "plot_training", "write_record", "evaluate_predictions"])
 def test_an_interruption_leaves_the_old_folder_whole(
     train_data: Path, train_tiny: Train, existing: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -60,7 +60,7 @@ def test_an_interruption_leaves_the_old_folder_whole(
     else:
         monkeypatch.setattr(loop, "fit", _one_epoch)
         if step == "evaluate_predictions":
-            monkeypatch.setattr(run, "draw_training", lambda *_, **__: None)
+            monkeypatch.setattr(run, "plot_training", lambda *_, **__: None)
         monkeypatch.setattr(run, step, _interrupt)
     with pytest.raises(KeyboardInterrupt):
         train_tiny(train_data, "custom_cnn", existing.parent, force=True)

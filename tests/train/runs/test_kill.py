@@ -73,7 +73,7 @@ def test_kill_and_resume(
     # The lock went with the process; the run does not start anew unasked.
     refused = run_python(*command("cut"), cwd=tmp_path)
     assert refused.returncode == 1
-    assert b"holds an unfinished run: --resume goes on with it" in refused.stderr
+    assert b"holds an unfinished run: --resume continues it" in refused.stderr
     assert b"Traceback" not in refused.stderr
 
     resumed = run_python(*command("cut", "--resume"), cwd=tmp_path)

@@ -15,7 +15,7 @@ from train import figure
 from train.data.augment import Augmentation
 from train.data.dataset import ImageTable, read_table
 from train.data.pixel_store import PixelStore
-from train.evaluation import plots as evaluation_pictures
+from train.evaluation import plots as evaluation_plots
 from train.evaluation.predictions import Predictions
 from train.figure import COLOURS
 from train.recipes.recipe import Phase, Recipe
@@ -34,12 +34,12 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     @contextmanager
     def keep(path: Path, **options: Any) -> Iterator[Any]:
-        with figure.picture(path, **options) as one:
+        with figure.saved_figure(path, **options) as one:
             drawn.append(one)
             yield one
 
-    for module in (pictures, evaluation_pictures):
-        monkeypatch.setattr(module, "picture", keep)
+    for module in (pictures, evaluation_plots):
+        monkeypatch.setattr(module, "saved_figure", keep)
     return drawn
 
 
@@ -62,7 +62,7 @@ def _rows(*phases: int) -> list[Row]:
 
 def test_curves_show_all_phases(tmp_path: Path, figures: list[Any]) -> None:
     rows = _rows(1, 1, 2, 2, 2)
-    pictures.draw_curves(rows, tmp_path / "curves.png", title="resnet50: training")
+    pictures.plot_history(rows, tmp_path / "curves.png", title="resnet50: training")
     _check(tmp_path / "curves.png", 12, 3.8)
     (drawn,) = figures
     assert drawn.get_suptitle() == "resnet50: training"
@@ -79,7 +79,7 @@ def test_curves_show_all_phases(tmp_path: Path, figures: list[Any]) -> None:
 
 @pytest.mark.parametrize("rows", [_rows(1), _rows(1, 1)])
 def test_curves_of_one_phase(rows: list[Row], tmp_path: Path, figures: list[Any]) -> None:
-    pictures.draw_curves(rows, tmp_path / "curves.png", title="")
+    pictures.plot_history(rows, tmp_path / "curves.png", title="")
     assert [len(axes.get_lines()) for axes in figures[0].axes] == [2, 2, 2]
 
 
@@ -91,7 +91,7 @@ def data(tmp_path: Path, write_bones: Callable[..., Path]) -> ImageTable:
 def test_classes(data: ImageTable, tmp_path: Path, figures: list[Any]) -> None:
     for path in (data.root / "val/fractured").glob("*.png"):
         path.unlink()
-    pictures.draw_classes(read_table(data.root), tmp_path / "classes.png")
+    pictures.plot_classes(read_table(data.root), tmp_path / "classes.png")
     _check(tmp_path / "classes.png", 5.5, 3.8)
     (axes,) = figures[0].axes
     assert [[bar.get_height() for bar in bars] for bars in axes.containers] == [[5, 5, 0], [5, 2, 0]]
@@ -107,7 +107,7 @@ def _samples(
     data: ImageTable, path: Path, augmentation: Augmentation, figures: list[Any]
 ) -> list[list[np.ndarray]]:
     part, recipe = data.where("train"), _recipe(augmentation)
-    pictures.draw_samples(part, PixelStore(part, recipe.preprocessing), recipe, path, seed=3)
+    pictures.plot_samples(part, PixelStore(part, recipe.preprocessing), recipe, path, seed=3)
     shown = [np.asarray(axes.images[0].get_array()) for axes in figures[-1].axes]
     assert len(shown) == 8 * 6
     return [shown[6 * row : 6 * row + 6] for row in range(8)]
@@ -146,25 +146,25 @@ def test_training_pictures(data: ImageTable, tmp_path: Path) -> None:
     recipe = _recipe(Augmentation())
     history = History(tmp_path / "history.csv", State(1, _rows(1, 2), 1))
     store = PixelStore(data, recipe.preprocessing)
-    pictures.draw_training(tmp_path, data, store, history, recipe, seed=0)
+    pictures.plot_training(tmp_path, data, store, history, recipe, seed=0)
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["classes.png", "curves.png", "samples.png"]
 
 
 def test_confusion(tmp_path: Path, figures: list[Any]) -> None:
-    called = np.array([0, 1, 0, 1, 0, 1, 1, 1])
-    evaluation_pictures.draw_confusion([0, 0, 0, 0, 1, 1, 1, 1], called, tmp_path / "c.png", title="t")
+    predicted = np.array([0, 1, 0, 1, 0, 1, 1, 1])
+    evaluation_plots.plot_confusion([0, 0, 0, 0, 1, 1, 1, 1], predicted, tmp_path / "c.png", title="t")
     _check(tmp_path / "c.png", 5.4, 4.4)
     (axes,) = figures[0].axes
-    # Of four without a fracture two are called fractured, of four with one three.
+    # Of four without a fracture two are predicted fractured, of four with one three.
     assert [text.get_text() for text in axes.texts] == ["2\n50.0%", "2\n50.0%", "1\n25.0%", "3\n75.0%"]
     np.testing.assert_allclose(axes.images[0].get_array(), [[0.5, 0.5], [0.25, 0.75]])
 
 
 def test_roc_and_precision_recall(tmp_path: Path, figures: list[Any]) -> None:
-    evaluation_pictures.draw_curves(LABELS, SCORES, 0.5, tmp_path / "r.png", title="t")
+    evaluation_plots.plot_roc_pr(LABELS, SCORES, 0.5, tmp_path / "r.png", title="t")
     _check(tmp_path / "r.png", 9, 4.4)
     roc, pr = figures[0].axes
-    # 15 of 16 pairs in order; called at 0.5: three of four fractured, one of four others.
+    # 15 of 16 pairs in order; predicted at 0.5: three of four fractured, one of four others.
     assert roc.get_title() == "ROC, area 0.938"
     curve, chance, point = roc.get_lines()
     assert (list(curve.get_xdata())[-1], list(curve.get_ydata())[-1]) == (1.0, 1.0)
@@ -178,7 +178,7 @@ def test_roc_and_precision_recall(tmp_path: Path, figures: list[Any]) -> None:
 
 
 def test_a_threshold_that_calls_nothing(tmp_path: Path, figures: list[Any]) -> None:
-    evaluation_pictures.draw_curves(LABELS, SCORES, 0.95, tmp_path / "r.png", title="t")
+    evaluation_plots.plot_roc_pr(LABELS, SCORES, 0.95, tmp_path / "r.png", title="t")
     roc, pr = figures[0].axes
     # Precision is not defined there.
     assert list(roc.get_lines()[-1].get_ydata()) == [0.0]
@@ -187,7 +187,7 @@ def test_a_threshold_that_calls_nothing(tmp_path: Path, figures: list[Any]) -> N
 
 def test_reliability_before_and_after(tmp_path: Path, figures: list[Any]) -> None:
     path = tmp_path / "reliability.png"
-    evaluation_pictures.draw_reliability(LABELS, Predictions(SCORES, SCORES**2), path, title="t")
+    evaluation_plots.plot_reliability(LABELS, Predictions(SCORES, SCORES**2), path, title="t")
     _check(path, 9, 4.6)
     before, after = figures[0].axes
     assert (before.get_title(), after.get_title()) == ("before calibration", "after calibration")
@@ -199,14 +199,14 @@ def test_reliability_before_and_after(tmp_path: Path, figures: list[Any]) -> Non
 
 def test_reliability_without_calibration(tmp_path: Path, figures: list[Any]) -> None:
     path = tmp_path / "reliability.png"
-    evaluation_pictures.draw_reliability(LABELS, Predictions(SCORES, SCORES.copy()), path, title="t")
+    evaluation_plots.plot_reliability(LABELS, Predictions(SCORES, SCORES.copy()), path, title="t")
     _check(path, 4.5, 4.6)
     assert [axes.get_title() for axes in figures[0].axes] == ["not calibrated"]
 
 
 def test_no_picture_and_no_leftover_when_drawing_fails(tmp_path: Path) -> None:
     def fail() -> None:
-        with figure.picture(tmp_path / "p.png", width=1, height=1, title="t"):
+        with figure.saved_figure(tmp_path / "p.png", width=1, height=1, title="t"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fracture_edge.errors import FractureEdgeError
-from train.lock import alone
+from train.lock import exclusive_lock
 from train.runs.run_folder import check_target, open_folder, publish, unfinished
 from train.trainer.callbacks import State
 
@@ -59,9 +59,7 @@ def test_an_unfinished_run_is_not_lost_unasked(target: Path) -> None:
     folder = _half_done(target)
     with pytest.raises(FractureEdgeError) as caught:
         check_target(target, resume=False, force=False)
-    assert str(caught.value) == (
-        f"{folder} holds an unfinished run: --resume goes on with it, --force starts anew"
-    )
+    assert str(caught.value) == (f"{folder} holds an unfinished run: --resume continues it, --force starts over")
     check_target(target, resume=True, force=False)
     check_target(target, resume=False, force=True)
     assert State.read(folder) is not None
@@ -139,16 +137,16 @@ def test_other_settings_are_refused(target: Path, change: dict[str, object], dif
 
 
 def test_one_run_at_a_time(target: Path) -> None:
-    with alone(target):
+    with exclusive_lock(target):
         with (
-            pytest.raises(FractureEdgeError, match=r"artifacts/edge: another run is at work on it"),
-            alone(target),
+            pytest.raises(FractureEdgeError, match=r"artifacts/edge: in use by another run"),
+            exclusive_lock(target),
         ):
             pytest.fail("two at once")
         # Another model has another lock.
-        with alone(target.with_name("vgg16")):
+        with exclusive_lock(target.with_name("vgg16")):
             pass
-    with alone(target):
+    with exclusive_lock(target):
         pass
     # The lock is not kept there.
     assert not target.parent.exists()
@@ -156,8 +154,8 @@ def test_one_run_at_a_time(target: Path) -> None:
 
 def test_a_killed_process_lets_go(target: Path, repository: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from train.lock import alone\n"
-        "with alone(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)"
+        "import sys, time; from pathlib import Path; from train.lock import exclusive_lock\n"
+        "with exclusive_lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)"
     )
     environment = {**os.environ, "PYTHONPATH": os.fspath(repository), "TF_CPP_MIN_LOG_LEVEL": "3"}
     process = subprocess.Popen(
@@ -167,11 +165,11 @@ def test_a_killed_process_lets_go(target: Path, repository: Path) -> None:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"held\n"
-            with pytest.raises(FractureEdgeError, match="another run is at work on it"), alone(target):
+            with pytest.raises(FractureEdgeError, match="in use by another run"), exclusive_lock(target):
                 pytest.fail("two at once")
         finally:
             process.send_signal(signal.SIGKILL)
-    with alone(target):
+    with exclusive_lock(target):
         pass
 
 

@@ -143,7 +143,7 @@ def _check_comparison(out: Path, split: str) -> None:
     assert text.splitlines()[0] == (
         f"{split} split: 16 images of 16 groups, 8 fractured (the positive class); thresholds frozen on validation"
     )
-    assert ("the figures are optimistic" in text) is (split == "val")
+    assert ("the metrics are optimistic" in text) is (split == "val")
     header, *rows, baseline = _cells(text)
     assert header == ["model", "parameters", "epochs", "threshold", *METRICS]
     for cells, (model, evaluation) in zip(rows, evaluations.items(), strict=True):
@@ -347,7 +347,7 @@ def test_models_of_other_splits_are_not_compared(artifacts: Path, cli: Cli) -> N
     code, _, err = cli("evaluate", *MODELS, "--artifacts", artifacts)
     assert code == 1
     assert err.splitlines()[-1] == (
-        "fracture-edge: edge and custom_cnn were trained on other data or splits; they cannot be compared"
+        "fracture-edge: edge and custom_cnn were trained on different data or splits; they cannot be compared"
     )
     assert not list(artifacts.glob("comparison-test.*"))
 
@@ -440,7 +440,7 @@ def test_wrong_models(trained: Trained, tmp_path: Path, cli: Cli, calls: list[tu
     arguments = ("train-all", "--data", trained.data, "--artifacts", tmp_path / "artifacts")
     code, out, err = cli(*arguments, "--models", "edge,alexnet")
     assert (code, out) == (1, "")
-    assert err.startswith("fracture-edge: no recipe 'corrected' for 'alexnet'; there are ")
+    assert err.startswith("fracture-edge: no recipe 'corrected' for 'alexnet'; must be one of: ")
     # Nothing was asked for: nothing was done, and that is no success.
     code, out, err = cli(*arguments, "--models", " , ")
     assert code != 0

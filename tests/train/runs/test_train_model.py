@@ -15,7 +15,7 @@ from fracture_edge.preprocess import Preprocessing
 from train.architectures import build, edge
 from train.data.batches import class_weights, fingerprint
 from train.data.dataset import read_splits
-from train.evaluation.operating_points import AIMS, choose_threshold, draw_band
+from train.evaluation.operating_points import AIMS, choose_threshold, fit_band
 from train.recipes.recipe import load_recipe, override
 from train.runs import train_model as run
 from train.runs.options import RunOptions
@@ -101,7 +101,7 @@ def test_operating_point_is_that_of_the_validation_images(trained: Path, train_d
     threshold = choose_threshold(labels, probabilities)
     # The batch size may move a float32 in its last places.
     assert record["threshold"] == pytest.approx(threshold, abs=1e-5)
-    band = draw_band(labels, probabilities, threshold, AIMS["balanced"])
+    band = fit_band(labels, probabilities, threshold, AIMS["balanced"])
     assert (record["uncertain_low"], record["uncertain_high"]) == pytest.approx(
         (band.uncertain_low, band.uncertain_high), abs=1e-5
     )

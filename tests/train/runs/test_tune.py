@@ -411,7 +411,7 @@ def test_a_search_that_is_there_already(
     before = (begun / "trials.csv").read_bytes()
     code, out, err = search("--trials", 4)
     assert (code, out) == (1, "")
-    assert err == f"fracture-edge: {begun} holds a search: --resume goes on with it, --force starts anew\n"
+    assert err == f"fracture-edge: {begun} holds a search: --resume continues it, --force starts over\n"
     assert (trainer.recipes, (begun / "trials.csv").read_bytes()) == ([], before)
     code, _, err = search("--trials", 1, "--force")
     assert code == 0, err

@@ -11,7 +11,7 @@ from train.architectures import build
 from train.data.batches import Batches
 from train.recipes.recipe import Phase, Recipe
 from train.trainer import loop
-from train.trainer.batch_norm import BATCHES, RefitNorms
+from train.trainer.batch_norm import BATCHES, RefitBatchNorms
 
 NORMS = ("norm1", "norm2", "norm3", "hidden_norm")
 
@@ -36,7 +36,7 @@ def _seen(model: keras.Model, norm: str, pixels: np.ndarray) -> tuple[np.ndarray
 def test_statistics_are_those_without_dropout(cnn: keras.Model) -> None:
     pixels = _pixels(16)
     # One batch: exactly its statistics.
-    RefitNorms(cnn, Batches(pixels, [0, 1] * 8, batch_size=16)).on_test_begin()
+    RefitBatchNorms(cnn, Batches(pixels, [0, 1] * 8, batch_size=16)).on_test_begin()
     for name in NORMS:
         _, _, mean, variance = cnn.get_layer(name).get_weights()
         expected_mean, expected_variance = _seen(cnn, name, pixels)
@@ -48,7 +48,7 @@ def test_statistics_are_those_without_dropout(cnn: keras.Model) -> None:
 def test_all_batches_count_alike(cnn: keras.Model) -> None:
     pixels = _pixels(24)
     training = Batches(pixels, [0, 1] * 12, batch_size=8, seed=1)
-    RefitNorms(cnn, training).on_test_begin()
+    RefitBatchNorms(cnn, training).on_test_begin()
     # The first norm alone: what the later ones see depends on the batch's own statistics.
     _, _, mean, variance = cnn.get_layer("norm1").get_weights()
     parts = [_seen(cnn, "norm1", pixels[training.order[start : start + 8]]) for start in (0, 8, 16)]
@@ -58,7 +58,7 @@ def test_all_batches_count_alike(cnn: keras.Model) -> None:
 
 def test_only_the_statistics_change(cnn: keras.Model) -> None:
     before = {layer.name: layer.get_weights() for layer in cnn.layers if layer.weights}
-    RefitNorms(cnn, Batches(_pixels(16), [0, 1] * 8, batch_size=8)).on_test_begin()
+    RefitBatchNorms(cnn, Batches(_pixels(16), [0, 1] * 8, batch_size=8)).on_test_begin()
     for name, weights in before.items():
         after = cnn.get_layer(name).get_weights()
         same = [np.array_equal(a, b) for a, b in zip(weights, after, strict=True)]
@@ -68,14 +68,14 @@ def test_only_the_statistics_change(cnn: keras.Model) -> None:
 
 def test_whole_batches_in_the_order_of_the_epoch(cnn: keras.Model) -> None:
     training = Batches(_pixels(20 * BATCHES // 4), [0, 1] * (10 * BATCHES // 4), batch_size=4, seed=3)
-    refit = RefitNorms(cnn, training)
+    refit = RefitBatchNorms(cnn, training)
     taken: list[np.ndarray] = []
     refit.probe = taken.append
     refit.on_test_begin()
     assert len(taken) == BATCHES
     np.testing.assert_array_equal(np.concatenate(taken), training.pixels[training.order[: 4 * BATCHES]])
     # Fewer images than a batch: what there is.
-    short = RefitNorms(cnn, Batches(_pixels(3), [0, 1, 0], batch_size=8))
+    short = RefitBatchNorms(cnn, Batches(_pixels(3), [0, 1, 0], batch_size=8))
     taken.clear()
     short.probe = taken.append
     short.on_test_begin()

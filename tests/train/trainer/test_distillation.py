@@ -16,7 +16,7 @@ from train.recipes.tables import RecipeError
 from train.runs import train_model as run
 from train.runs.options import RunOptions
 from train.trainer import train_once as once
-from train.trainer.distillation import ANSWERS_FILE, cross_fit, teacher_recipe
+from train.trainer.distillation import TEACHERS_FILE, cross_fit, teacher_recipe
 
 IMAGES = 24
 RECIPE = Recipe(
@@ -52,7 +52,7 @@ def test_no_teacher_answers_for_a_group_that_it_was_trained_on(tmp_path: Path) -
     teachers, part = Teachers(), _table()
     teaching = cross_fit(RECIPE, part, folder=tmp_path, seed=0, train=teachers)
     # In the order of the images, whatever the folds.
-    np.testing.assert_allclose(teaching.answers, np.arange(IMAGES) / IMAGES)
+    np.testing.assert_allclose(teaching.predictions, np.arange(IMAGES) / IMAGES)
     assert teaching.seconds == 4.5
     assert len(teachers.given) == 3
     answered: list[str] = []
@@ -67,7 +67,7 @@ def test_no_teacher_answers_for_a_group_that_it_was_trained_on(tmp_path: Path) -
 def test_the_answers_are_kept_with_labels_and_teachers(tmp_path: Path) -> None:
     teachers, part = Teachers(), _table()
     teaching = cross_fit(RECIPE, part, folder=tmp_path, seed=0, train=teachers)
-    with (tmp_path / ANSWERS_FILE).open(newline="") as stream:
+    with (tmp_path / TEACHERS_FILE).open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [(row["path"], int(row["label"]), row["group"]) for row in rows] == [
         (item.path, item.label, item.group) for item in part
@@ -96,7 +96,7 @@ def test_finished_teachers_are_not_trained_again(tmp_path: Path) -> None:
     teachers = Teachers()
     teaching = cross_fit(RECIPE, part, folder=tmp_path, seed=0, train=teachers)
     assert [place.name for *_, place in teachers.given] == ["teacher-3"]
-    np.testing.assert_allclose(teaching.answers, np.arange(IMAGES) / IMAGES)
+    np.testing.assert_allclose(teaching.predictions, np.arange(IMAGES) / IMAGES)
     assert teaching.seconds == 4.5
 
 
@@ -166,7 +166,7 @@ def test_a_run_with_teachers(
 
     monkeypatch.setattr(once, "Batches", Seen)
     folder = run.train_model(recipe, _options(train_data, tmp_path))
-    with (folder / ANSWERS_FILE).open(newline="") as stream:
+    with (folder / TEACHERS_FILE).open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     record = json.loads((folder / "training.json").read_text())
     assert 0 <= record["teachers_auroc"] <= 1
@@ -203,7 +203,7 @@ def test_a_run_without_teachers_says_so(train_data: Path, tmp_path: Path, recipe
     # Left out of the file, as everything that has its default.
     assert json.loads((folder / "training.json").read_text()).get("teachers_auroc") is None
     assert read_record(folder).teachers_auroc is None
-    assert not (folder / ANSWERS_FILE).exists()
+    assert not (folder / TEACHERS_FILE).exists()
     assert not (folder / "teacher-1").exists()
 
 
@@ -234,5 +234,5 @@ def test_a_run_cut_off_in_a_teacher_goes_on_to_the_same_student(
     assert (tmp_path / "cut" / ".custom_cnn.unfinished" / "teacher-1" / "fold.json").is_file()
     resumed = run.train_model(recipe, _options(train_data, tmp_path / "cut", resume=True))
     assert history(resumed) == history(whole)
-    assert (resumed / ANSWERS_FILE).read_text() == (whole / ANSWERS_FILE).read_text()
+    assert (resumed / TEACHERS_FILE).read_text() == (whole / TEACHERS_FILE).read_text()
     assert (resumed / "teacher-2" / "history.csv").is_file()

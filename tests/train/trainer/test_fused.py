@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from train.trainer.batch_norm import fused_norms
+from train.trainer.batch_norm import fused_batch_norms
 
 
 def _model(*, axis: int = -1, scale: bool = True, dtype: str = "float32") -> keras.Model:
@@ -32,7 +32,7 @@ def _trained(model: keras.Model, *, fused: bool) -> list[np.ndarray]:
             model.train_on_batch(images, targets)
 
     if fused:
-        with fused_norms(model):
+        with fused_batch_norms(model):
             steps()
     else:
         steps()
@@ -53,7 +53,7 @@ def test_running_statistics_are_those_of_the_batch() -> None:
     model = _model()
     images, _ = _data()
     before = np.asarray(keras.Model(model.input, model.layers[1].output)(images))
-    with fused_norms(model):
+    with fused_batch_norms(model):
         model(images, training=True)
     mean, variance = model.get_layer("norm").get_weights()[2:]
     # From 0 and 1, a fifth of the way.
@@ -66,7 +66,7 @@ def test_bfloat16_keeps_its_statistics_in_float32() -> None:
     norm = model.get_layer("norm")
     images, _ = _data()
     before = np.asarray(keras.Model(model.input, norm.input)(images)).astype(np.float32)
-    with fused_norms(model):
+    with fused_batch_norms(model):
         assert "call" in vars(norm)
         normed = keras.Model(model.input, norm.output)(images, training=True)
     # The statistics of the rounded values, summed in float32: bfloat16 sums would be off by 2^-9 and more.
@@ -90,7 +90,7 @@ def test_bfloat16_steps_are_as_good_as_keras_own() -> None:
 def test_outside_nothing_is_left_of_it(tmp_path: Path) -> None:
     model = _model()
     norm = model.get_layer("norm")
-    with fused_norms(model):
+    with fused_batch_norms(model):
         assert "call" in vars(norm)
         images, _ = _data()
         inside = np.asarray(model(images, training=False))
@@ -114,5 +114,5 @@ def test_frozen_norms_stay_frozen() -> None:
 @pytest.mark.parametrize("options", [{"axis": 1}, {"scale": False}])
 def test_other_norms_are_left_alone(options: dict[str, int]) -> None:
     model = _model(**options)  # type: ignore[arg-type]
-    with fused_norms(model):
+    with fused_batch_norms(model):
         assert "call" not in vars(model.get_layer("norm"))

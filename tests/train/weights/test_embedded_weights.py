@@ -14,7 +14,7 @@ from fracture_edge.classifier import FractureClassifier
 from train.architectures import build
 from train.trainer import loop
 from train.weights import WeightsError, initialise
-from train.weights.embedded import refit_norms
+from train.weights.embedded import refit_batch_norms
 
 BONES = 10
 
@@ -68,7 +68,7 @@ def test_refitted_norms_change_nothing(edge: keras.Model, pixels: np.ndarray) ->
     for norm in norms:
         np.testing.assert_array_equal(norm.moving_mean.numpy(), 0.0)
         np.testing.assert_allclose(norm.moving_variance.numpy(), 1 - norm.epsilon, rtol=1e-6)
-    refit_norms(edge, pixels, images=4, seed=2)
+    refit_batch_norms(edge, pixels, images=4, seed=2)
     # Four float32 roundings for each of 49 layers.
     np.testing.assert_allclose(_answers(edge, pixels), before, atol=1e-5)
 
@@ -85,7 +85,7 @@ def test_refitted_norms_change_nothing(edge: keras.Model, pixels: np.ndarray) ->
         assert (norm.moving_variance.numpy() >= 0).all()
 
     # A second time from other images: still the same network.
-    refit_norms(edge, pixels, images=4, seed=3)
+    refit_batch_norms(edge, pixels, images=4, seed=3)
     np.testing.assert_allclose(_answers(edge, pixels), before, atol=1e-5)
 
 
@@ -136,6 +136,6 @@ def test_another_width() -> None:
 def test_another_number_of_convolutions() -> None:
     other = build("edge", 64, 64, variant="lite1")
     assert re.fullmatch(
-        r"the embedded model has \d+ convolutions, this one \d+: take the options of the recipe finetune",
+        r"the embedded model has \d+ convolutions, this one \d+: use the options of the recipe finetune",
         _error(other),
     )

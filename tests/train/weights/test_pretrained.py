@@ -132,7 +132,7 @@ def _error(model: keras.Model, weights: object) -> str:
             {"block3_conv2/bias": None, "block1_conv1/kernel": None},
             "2 arrays are missing, first: block1_conv1/kernel",
         ),
-        ({"fc1/kernel": np.zeros(2)}, "1 arrays have no place in the model, first: fc1/kernel"),
+        ({"fc1/kernel": np.zeros(2)}, "1 arrays match no variable of the model, first: fc1/kernel"),
         (
             {"block5_conv3/kernel": np.zeros((3, 3, 512, 511))},
             "block5_conv3/kernel is (3, 3, 512, 511), the model's is (3, 3, 512, 512)",
@@ -163,7 +163,7 @@ def test_backbone_files_for_an_own_network(arrays: Arrays, published: Path, tmp_
     expected = f"{path}: backbone weights do not fit 'custom_cnn', which has no published backbone"
     assert _error(model, path) == expected
     assert _error(model, published) == (
-        f"{published}: none of .npz, .keras, .weights.h5, or .h5 of a published backbone"
+        f"{published}: must be one of: .npz, .keras, .weights.h5, or .h5 of a published backbone"
     )
 
 
@@ -192,7 +192,7 @@ def test_imagenet_without_a_network(name: str, application: str, monkeypatch: py
     monkeypatch.setattr(file_utils, "get_file", fail)
     assert _error(model, "imagenet") == (
         f"the ImageNet weights of '{name}' cannot be downloaded ({OFFLINE}). With a network, python -c 'import "
-        f"keras; keras.applications.{application}(include_top=False)' leaves them in ~/.keras/models: copy that "
+        f"keras; keras.applications.{application}(include_top=False)' stores them in ~/.keras/models: copy that "
         "folder here, or give the file with --weights, or --weights none"
     )
 

@@ -233,7 +233,7 @@ def test_npz_for_another_architecture(tmp_path: Path) -> None:
         (lambda arrays: arrays.pop("_blocks.3._bn1.bias"), "'_blocks.3._bn1.bias"),
         (
             lambda arrays: arrays.update({"_fc.weight": np.zeros(3)}),
-            "1 arrays have no place in the model, first: _fc",
+            "1 arrays match no variable of the model, first: _fc",
         ),
         (lambda arrays: arrays.update({"_conv_head.weight": np.zeros((1, 1, 80, 3))}), "does not fit 'edge'"),
     ],
