@@ -28,8 +28,8 @@ class Decision(StrEnum):
 class ReasonCode(StrEnum):
     """Machine-readable reason for a decision. The sentence in `Prediction.reason` may change, the code does not.
 
-    With the codes from ``COLOURED`` on, the decision is ``uncertain`` whatever the probability; the limits are those
-    of `fracture_edge.suitability.Limits`.
+    With the codes from ``COLOURED`` on, the decision is ``uncertain`` whatever the probability; the limits are
+    those of `fracture_edge.suitability.Limits`.
 
     Attributes:
         BELOW_THRESHOLD: The probability is below the threshold.
