@@ -254,7 +254,7 @@ def test_many_with_threads_is_one_by_one(
 
 
 def test_jobs_under_one(classifier: FractureClassifier) -> None:
-    with pytest.raises(ValueError, match="jobs is 0, not 1 or more"):
+    with pytest.raises(ValueError, match="jobs must be 1 or more, not 0"):
         classifier.predict_many([], jobs=0)
 
 
