@@ -95,7 +95,7 @@ class Decoder:
         started, name = time.perf_counter(), source_name(image)
         try:
             file = self.preprocessing.open(image, max_pixels=self.max_pixels)
-            wanted = range(1, file.countable_frames() + 1) if numbers is None else numbers
+            wanted = range(1, file.checked_frame_count() + 1) if numbers is None else numbers
         except ImageError as error:
             refusal = Refusal(error.status, error.detail)
             # Every number that was asked for gets a failure, so that resuming at "3 of 12" gives all twelve
