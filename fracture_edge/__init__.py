@@ -1,9 +1,10 @@
-"""fracture-edge: bone fracture classification on small computers, offline. Not a medical device.
+"""Bone fracture classification of X-ray images on small computers, offline. Not a medical device.
 
-from fracture_edge import FractureClassifier
-
-prediction = FractureClassifier().predict("image.png")
-print(prediction.decision, prediction.probability)
+Example:
+    >>> from fracture_edge import FractureClassifier
+    >>> prediction = FractureClassifier().predict("image.png")  # doctest: +SKIP
+    >>> prediction.decision, round(prediction.probability, 2)  # doctest: +SKIP
+    (<Decision.NOT_FRACTURED: 'not_fractured'>, 0.04)
 """
 
 import os
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from fracture_edge.policy import Decision
     from fracture_edge.prediction import Prediction
 
-# From 1.29 on onnxruntime sends telemetry to its maker and keeps a device ID in the user's cache, on Linux and
-# macOS too. It reads this when it is imported.
+# From version 1.29 on, onnxruntime sends telemetry to its vendor and stores a device ID in the user's cache, also
+# on Linux and macOS. It reads this variable when it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
@@ -44,7 +45,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import on first use: `fracture-edge --help` needs neither numpy nor onnxruntime."""
+    """Import a public name on first use, so that `fracture-edge --help` loads neither numpy nor onnxruntime."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

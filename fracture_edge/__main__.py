@@ -1,4 +1,4 @@
-"""`python -m fracture_edge` is `fracture-edge`."""
+"""Run `fracture-edge` as `python -m fracture_edge`."""
 
 from fracture_edge.cli import run
 

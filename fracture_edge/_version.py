@@ -1,10 +1,10 @@
-"""Our own version, and those of what else is installed. Imports nothing, so that packaging can read it."""
+"""Version of fracture-edge and of installed packages. Imports nothing, so that the build can read it."""
 
 __version__ = "0.1.0"
 
 
 def installed(*packages: str) -> dict[str, str]:
-    """Versions of those of `packages` that are installed, by name."""
+    """Return the versions of those `packages` that are installed, by name."""
     from importlib import metadata
 
     found = {}

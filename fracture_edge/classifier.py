@@ -1,4 +1,4 @@
-"""`FractureClassifier`: one model, one session, a prediction per image."""
+"""`FractureClassifier`: fracture classification of images with one model."""
 
 import math
 import os
@@ -21,20 +21,20 @@ from fracture_edge.modelfile import ATYPICALITY_NAME, HEATMAP_NAME, INPUT_NAME, 
 from fracture_edge.policy import Decision, Policy, ReasonCode
 from fracture_edge.prediction import Prediction
 from fracture_edge.session import open_model, read_info
-from fracture_edge.suitability import Limits, unlike_features
+from fracture_edge.suitability import Limits, check_atypicality
 from fracture_edge.threads import map_ahead
 
 
 class FractureClassifier:
-    """Classifier of radiographs with one model. Not a medical device.
+    """Classifier of bone radiographs. Not a medical device.
 
-    A bad image gives a `Prediction` with its status; a bad model or installation raises.
+    An image that cannot be used gives a `Prediction` with its status; an unusable model or installation raises an
+    error. As a context manager, the classifier is closed at the end of the block.
 
-    Any number of threads may share a classifier; the answers are the same bits as in one thread. It may be
-    pickled, for instance as ``pool.map(classifier.predict, paths)`` does: the other process opens the model file
-    again, once. After a fork the child opens it again at its first prediction. (onnxruntime itself cannot be shut
-    down in a forked child: one made by `os.fork` has to end with `os._exit`, as those of `multiprocessing` do.
-    Fork while no other thread predicts.)
+    Threads may share a classifier; its predictions are bit-identical to those of a single thread. A classifier can
+    be pickled, as in ``pool.map(classifier.predict, paths)``: each process then opens the model file once. After a
+    fork the child opens it at its first prediction. Fork while no other thread predicts. onnxruntime cannot be
+    shut down in a forked child: end one made by `os.fork` with `os._exit`, as `multiprocessing` does.
 
     Example:
         >>> prediction = FractureClassifier().predict("image.png")  # doctest: +SKIP
@@ -42,9 +42,9 @@ class FractureClassifier:
         (<Decision.NOT_FRACTURED: 'not_fractured'>, 0.04)
 
     Attributes:
-        info: What the model says about itself.
-        policy: Threshold and uncertain band in use.
-        sha256: SHA-256 of the model file.
+        info: Metadata of the model, a `ModelInfo`.
+        policy: Decision threshold and uncertain band in use.
+        sha256: SHA-256 of the model file, hexadecimal.
     """
 
     def __init__(
@@ -60,36 +60,35 @@ class FractureClassifier:
         """Load a model.
 
         Args:
-            model: An ``.onnx`` file written by ``fracture-edge export``; the embedded one when ``None``.
-            threads: Threads of one inference; as many as the process may use, at most
-                `fracture_edge.session.MOST_THREADS`, when ``None``.
-            threshold: In place of the model's own, 0 to 1; switches its uncertain band off.
-            policy: Name of one of the model's operating points, such as ``screening``; see
-                `ModelInfo.operating_points`.
-            max_pixels: Larger pictures are refused before they are decoded; 5 bytes of memory for each pixel is
-                what decoding one may take.
-            check_images: Whether an image that is unlike the training images, or of low quality, gets the
-                decision ``uncertain``, whatever its probability; see `fracture_edge.suitability`.
+            model: Path of an ``.onnx`` file written by ``fracture-edge export``; the embedded model if ``None``.
+            threads: Number of threads of one inference; one per usable core, at most 4, if ``None``.
+            threshold: Decision threshold in place of the model's own, 0 to 1; without an uncertain band.
+            policy: Name of an operating point in `ModelInfo.operating_points`, for example ``screening``.
+            max_pixels: Maximum number of pixels; larger images are refused before they are decoded. Decoding may
+                take up to 5 bytes of memory for each pixel that is allowed.
+            check_images: Whether images that are unlike the training images or of low quality get the decision
+                ``uncertain``, whatever their probability; see `fracture_edge.suitability`.
 
         Raises:
-            ModelError: The file is missing, damaged, no model of ours, or of a newer schema.
-            FractureEdgeError: The threshold is not between 0 and 1, or there is a policy beside it.
+            ModelError: The file is missing, damaged, not a fracture-edge model or of a newer schema, or the model
+                has no such operating point.
+            FractureEdgeError: The threshold is not between 0 and 1, or both threshold and policy are given.
         """
         self._path = None if model is None else os.path.abspath(model)  # noqa: PTH100
         self._threads = threads
         if threshold is not None and policy is not None:
-            raise FractureEdgeError("a threshold and a policy exclude each other; give one of them")
+            raise FractureEdgeError("give either a threshold or a policy, not both")
         self._threshold, self._policy_name = threshold, policy
         self._closed = False
         self._file, self.sha256, session = open_model(model, threads)
         self.info = read_info(self._file, session)
         self.policy = self.info.policy_named(policy) if threshold is None else Policy.at(threshold)
-        there = [output.name for output in session.get_outputs()]
+        available = [output.name for output in session.get_outputs()]
         wanted = (OUTPUT_NAME, HEATMAP_NAME, *((ATYPICALITY_NAME,) if check_images else ()))
-        self._outputs = [name for name in wanted if name in there]
+        self._outputs = [name for name in wanted if name in available]
         limits = Limits.from_dict(self.info.suitability) if check_images else None
         self._decoder = Decoder(self.info.preprocessing, max_pixels, limits)
-        self._most_atypical = float(self.info.typicality.get("threshold", math.inf))
+        self._max_atypicality = float(self.info.typicality.get("threshold", math.inf))
         self._session: ort.InferenceSession | None = session
         _LIVING.add(self)
 
@@ -102,7 +101,7 @@ class FractureClassifier:
         self.close()
 
     def close(self) -> None:
-        """Let go of the session and its memory; may be called again. Predictions that are under way end well."""
+        """Release the session and its memory. Predictions in progress finish; closing again has no effect."""
         self._closed = True
         self._session = None
 
@@ -116,96 +115,95 @@ class FractureClassifier:
         return _reopen, (self._path, self.sha256, self._threads, tuple(options.items()))
 
     def predict(self, image: ImageSource) -> Prediction:
-        """Classify one image; of a file that holds several, the first, and the reason says so.
+        """Classify one image. If its file holds several, the first is classified, and the reason says so.
 
         Args:
-            image: A path, the bytes of a file, an open binary file, or an array (see
-                `fracture_edge.images.image_file.load_image`).
+            image: Path, bytes of a file, open binary file, or array [H, W], [H, W, 1], [H, W, 3] RGB or [H, W, 4]
+                RGBA of any real type, with bone bright. Values that are not 8-bit are scaled linearly from the
+                array's minimum and maximum to 0 to 255.
 
         Returns:
-            The answer; an image that cannot be used gets one too, with its status in place of a decision.
+            Prediction for the image; for an image that cannot be used, its status instead of a decision.
 
         Raises:
-            ModelError: The graph gives NaN.
+            ModelError: The model gives NaN or infinity.
             FractureEdgeError: The classifier is closed.
         """
-        return self._answer(self._decoder.first(image))
+        return self._classify(self._decoder.first(image))
 
     def predict_frames(self, image: ImageSource, frames: Sequence[int] | None = None) -> Iterator[Prediction]:
-        """Classify every frame of a DICOM file; memory does not grow with their number.
-
-        Of any other file the first picture is classified, and the reason says so where there are more.
+        """Classify the frames of a DICOM file, in constant memory; of other formats, the first picture only.
 
         Args:
             image: Image as for `predict`.
-            frames: Numbers of the frames, from 1; all that the file has if ``None``.
+            frames: Numbers of the frames, from 1; all frames if ``None``.
 
         Returns:
-            The answers as they come, one for each frame; errors as in `predict`, when an answer is asked for. A
-            frame that cannot be decoded gets its status, and the next ones are tried all the same. A file that
-            cannot be read at all, or that holds more than `fracture_edge.images.limits.MAX_FRAMES`, gets a single
-            answer; or one for each of `frames`.
+            Iterator over one prediction for each frame; the next one raises errors as `predict` does. A frame that
+            cannot be decoded gives its status, and the following ones are still classified. A file that cannot be
+            read, or with more than `fracture_edge.images.limits.MAX_FRAMES` frames, gives a single prediction, or
+            one for each of `frames`.
         """
-        return map(self._answer, self._decoder.frames(image, frames))
+        return map(self._classify, self._decoder.frames(image, frames))
 
     def predict_many(self, images: Iterable[ImageSource], *, jobs: int = 1) -> Iterator[Prediction]:
-        """Classify images as `predict` does, in order; memory does not grow with their number.
+        """Classify images as `predict` does, in order and in constant memory.
 
         Args:
             images: Images as for `predict`.
-            jobs: Threads that decode while the session runs. With 1 there is no thread, and an image is taken
-                from `images` when its answer is asked for; with more, up to twice as many images are taken ahead.
+            jobs: Number of decoding threads. With 1 no thread is started, and an image is taken from `images` when
+                its prediction is requested; otherwise up to ``2 * jobs`` images are taken ahead.
 
         Returns:
-            The answers as they come; errors as in `predict`, when an answer is asked for.
+            Iterator over the predictions; the next one raises errors as `predict` does.
 
         Raises:
-            ValueError: `jobs` is under 1.
+            ValueError: `jobs` is less than 1.
         """
-        return map(self._answer, map_ahead(self._decoder.first, images, jobs))
+        return map(self._classify, map_ahead(self._decoder.first, images, jobs))
 
     def predict_files(self, files: Iterable[Wanted], *, jobs: int = 1) -> Iterator[Iterator[Prediction]]:
-        """Classify every frame of files, in order, as `predict_frames` does.
+        """Classify the frames of several files as `predict_frames` does, in order.
 
         Args:
-            files: Paths, and which frames.
-            jobs: Threads as for `predict_many`. It is the first frames of files that are decoded ahead.
+            files: Paths of the files and numbers of their frames.
+            jobs: Number of decoding threads as for `predict_many`; they decode the first frame of each file ahead.
 
         Returns:
-            The answers of one file after the other; take those of a file before the next file.
+            Iterator over the predictions of each file; exhaust it before taking that of the next file.
 
         Raises:
-            ValueError: `jobs` is under 1.
+            ValueError: `jobs` is less than 1.
         """
-        return (self._go_on(*begun) for begun in map_ahead(self._begin, files, jobs))
+        return (self._classify_file(*begun) for begun in map_ahead(self._decode_first, files, jobs))
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Run the graph alone, on images that are preprocessed already.
+        """Run the model on preprocessed images, without image checks and decision.
 
         Args:
-            pixels: Images, uint8 [N, height, width, 1], as `info.preprocessing` makes them.
+            pixels: Images, uint8 [N, height, width, 1], preprocessed by `info.preprocessing`.
 
         Returns:
-            P(fractured), float32 [N].
+            P(fractured) of each image, float32 [N].
         """
         return self._run(pixels, [OUTPUT_NAME])[0][:, 0]
 
     @property
     def checks_images(self) -> bool:
-        """Whether images that are unlike the training images, or poor, are answered ``uncertain``."""
+        """Whether images that are unlike the training images or of low quality are ``uncertain``."""
         return self._decoder.limits is not None
 
     @property
     def has_heatmap(self) -> bool:
-        """Whether the model has a heat map as second output."""
+        """Whether the model has a heat map output."""
         return HEATMAP_NAME in self._outputs
 
     def _run(self, pixels: npt.NDArray[np.uint8], outputs: Sequence[str]) -> list[npt.NDArray[np.float32]]:
-        found: list[npt.NDArray[np.float32]] = self._running().run(outputs, {INPUT_NAME: pixels})
+        found: list[npt.NDArray[np.float32]] = self._open_session().run(outputs, {INPUT_NAME: pixels})
         return found
 
-    def _running(self) -> ort.InferenceSession:
-        """The session; opened again in a process that has none of its own yet."""
+    def _open_session(self) -> ort.InferenceSession:
+        """Return the session, and open it first in a process that has none yet."""
         session = self._session
         if session is None:
             if self._closed:
@@ -216,17 +214,18 @@ class FractureClassifier:
             self._session = session
         return session
 
-    def _begin(self, wanted: Wanted) -> tuple[Wanted, Decoded]:
+    def _decode_first(self, wanted: Wanted) -> tuple[Wanted, Decoded]:
         return wanted, next(self._decoder.frames(*wanted))
 
-    def _go_on(self, wanted: Wanted, first: Decoded) -> Iterator[Prediction]:
-        yield self._answer(first)
+    def _classify_file(self, wanted: Wanted, first: Decoded) -> Iterator[Prediction]:
+        yield self._classify(first)
         numbers = range(1, first.frames + 1) if wanted.frames is None else wanted.frames
-        # Read again and decoded here: files whose turn comes later keep one frame waiting each, and no bytes.
+        # The file is read again for its other frames: a file decoded ahead keeps one frame in memory, not its
+        # bytes.
         if len(numbers) > 1:
-            yield from map(self._answer, self._decoder.frames(wanted.file, numbers[1:]))
+            yield from map(self._classify, self._decoder.frames(wanted.file, numbers[1:]))
 
-    def _answer(self, decoded: Decoded) -> Prediction:
+    def _classify(self, decoded: Decoded) -> Prediction:
         started = time.perf_counter()
         status, decision, probability, heatmap = Status.OK, None, None, None
         code: ReasonCode | None = None
@@ -234,19 +233,19 @@ class FractureClassifier:
             status, reason = decoded.outcome
         else:
             outputs = self._run(decoded.outcome.pixels[np.newaxis], self._outputs)
-            answer = dict(zip(self._outputs, outputs, strict=True))
-            probability = float(answer[OUTPUT_NAME][0, 0])
-            heatmap = answer[HEATMAP_NAME][0] if HEATMAP_NAME in answer else None
+            named = dict(zip(self._outputs, outputs, strict=True))
+            probability = float(named[OUTPUT_NAME][0, 0])
+            heatmap = named[HEATMAP_NAME][0] if HEATMAP_NAME in named else None
             if not math.isfinite(probability):
                 raise ModelError(f"{self._file}: the graph gives NaN; the model file is damaged")
             decision, (code, reason) = self.policy.decide(probability)
-            doubt = decoded.doubt
-            if doubt is None and ATYPICALITY_NAME in answer:
-                doubt = unlike_features(float(answer[ATYPICALITY_NAME][0, 0]), self._most_atypical)
-            if doubt is not None:
-                decision, (code, reason) = Decision.UNCERTAIN, doubt
-            if decoded.alone_of > 1:
-                reason += f"; the first of {decoded.alone_of} frames in the file"
+            problem = decoded.problem
+            if problem is None and ATYPICALITY_NAME in named:
+                problem = check_atypicality(float(named[ATYPICALITY_NAME][0, 0]), self._max_atypicality)
+            if problem is not None:
+                decision, (code, reason) = Decision.UNCERTAIN, problem
+            if decoded.pictures > 1:
+                reason += f"; the first of {decoded.pictures} frames in the file"
         return Prediction(
             path=decoded.name,
             frame=decoded.frame,
@@ -264,9 +263,9 @@ class FractureClassifier:
         )
 
 
-#: Classifiers whose sessions a forked child must not touch.
+#: Classifiers whose sessions a forked child must not use.
 _LIVING: weakref.WeakSet[FractureClassifier] = weakref.WeakSet()
-#: Sessions of the parent process. Their threads do not exist in a child, which would wait forever to close one.
+#: Sessions of the parent process. Their threads do not exist in the child, where closing one would wait forever.
 _ORPHANS: list[ort.InferenceSession] = []
 
 
@@ -284,7 +283,7 @@ if hasattr(os, "register_at_fork"):
 def _reopen(
     model: str | None, sha256: str, threads: int | None, options: tuple[tuple[str, Any], ...]
 ) -> FractureClassifier:
-    """What a pickled classifier becomes: one per process, because a pool pickles it with every task."""
+    """Unpickle a classifier, reusing one per process, because a pool pickles it with every task."""
     classifier = _opened_once(model, sha256, threads, options)
     classifier._closed = False
     return classifier

@@ -1,4 +1,4 @@
-"""The `fracture-edge` command: each expected failure as one line on stderr, and exit codes."""
+"""Entry point of the `fracture-edge` command: expected errors become one line on stderr and an exit code."""
 
 import errno
 import sys
@@ -15,7 +15,7 @@ def main(*, own_process: bool = False) -> None:
     """Run the command line.
 
     Args:
-        own_process: Whether nothing but the command runs in this process, from its start to its end.
+        own_process: Whether this process runs nothing but the command.
     """
     try:
         if own_process:
@@ -31,7 +31,7 @@ def main(*, own_process: bool = False) -> None:
         _fail(_how_to_install(error))
     except OSError as error:
         if error.errno == errno.EPIPE:
-            # The reader of our output has seen enough.
+            # The reader of the output has closed the pipe, as `head` does.
             sys.exit(EXIT_FAILED)
         _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")
     except KeyboardInterrupt:
@@ -51,12 +51,16 @@ def run() -> None:
 
 
 def _how_to_install(error: ModuleNotFoundError) -> str:
-    """Name the extra that has a missing module; any other missing module is raised again."""
-    from fracture_edge.commands.registry import COMMANDS, HEAVY
+    """Return a message that names the extra with a missing module.
+
+    Raises:
+        ModuleNotFoundError: The module belongs to no extra.
+    """
+    from fracture_edge.commands.registry import COMMANDS, MODULES_OF_EXTRAS
 
     missing = (error.name or "").partition(".")[0]
     command = next((word for word in sys.argv[1:] if word in COMMANDS and COMMANDS[word].extra), None)
-    if missing not in HEAVY or command is None:
+    if missing not in MODULES_OF_EXTRAS or command is None:
         raise error
     return f"'{command}' needs {missing}: pip install 'fracture-edge[{COMMANDS[command].extra}]'"
 

@@ -1,8 +1,8 @@
-"""Messages for the person at the terminal."""
+"""Messages to the user."""
 
 import sys
 
 
 def say(text: str) -> None:
-    """One line for the person who waits, on stderr."""
+    """Print one line for the user on stderr, which keeps stdout for results."""
     print(text, file=sys.stderr, flush=True)

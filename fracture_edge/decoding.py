@@ -1,4 +1,4 @@
-"""From a file to what the session takes, one frame at a time: the part of an answer that threads may do ahead."""
+"""Decoding and preprocessing of frames, the part of a prediction that can run ahead in other threads."""
 
 import os
 import time
@@ -14,11 +14,11 @@ from fracture_edge.suitability import Limits, measure
 
 
 class Wanted(NamedTuple):
-    """A file to be classified.
+    """File to be classified.
 
     Attributes:
-        file: Its path.
-        frames: Numbers of its frames, from 1; ``None`` for all.
+        file: Path of the file.
+        frames: Numbers of the frames to classify, from 1; all if ``None``.
     """
 
     file: str | os.PathLike[str]
@@ -26,11 +26,11 @@ class Wanted(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """What an `ImageError` says, without the file's bytes that its traceback would keep.
+    """Content of an `ImageError`, whose traceback would keep the bytes of the file in memory.
 
     Attributes:
-        status: See there.
-        detail: See there.
+        status: Status of the image.
+        detail: Description of the failure, without the name of the file.
     """
 
     status: Status
@@ -38,35 +38,35 @@ class Refusal(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """One frame on its way to the session: as the model sees it, or why it does not get there.
+    """One decoded and preprocessed frame, or the reason why it could not be decoded.
 
     Attributes:
-        name: What records call the file.
-        frame: Which of the file's frames, from 1.
-        frames: How many it has; 1 where that cannot be said.
-        outcome: The frame, or what is wrong with it.
-        doubt: Why the answer will be "uncertain" whatever the probability, if anything speaks for that.
-        alone_of: Of how many pictures in the file this is the only one that gets an answer.
-        seconds: What it took.
+        name: Name of the file, as in `Prediction.path`.
+        frame: Number of the frame in the file, from 1.
+        frames: Number of frames in the file; 1 if it is not known.
+        outcome: Preprocessed frame, or the failure.
+        problem: Reason why the decision will be "uncertain" whatever the probability; ``None`` if there is none.
+        pictures: Number of pictures in the file when only the first is classified; 1 otherwise.
+        seconds: Time that reading, decoding and preprocessing took, in seconds.
     """
 
     name: str
     frame: int
     frames: int
     outcome: Framed | Refusal
-    doubt: Reason | None
-    alone_of: int
+    problem: Reason | None
+    pictures: int
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """Decodes for one model; may be shared by threads.
+    """Decoder of images for one model; threads may share it.
 
     Attributes:
-        preprocessing: Of the model.
-        max_pixels: See `fracture_edge.images.image_file.load_image`.
-        limits: What is taken for a usable radiograph; nothing is checked if ``None``.
+        preprocessing: Preprocessing of the model.
+        max_pixels: Maximum number of pixels of a frame; see `fracture_edge.images.image_file.load_image`.
+        limits: Limits of a usable radiograph; images are not checked if ``None``.
     """
 
     preprocessing: Preprocessing
@@ -74,53 +74,55 @@ class Decoder:
     limits: Limits | None
 
     def first(self, image: ImageSource) -> Decoded:
-        """Decode the first frame, of however many."""
+        """Decode the first frame of an image."""
         decoded = next(self.frames(image, (1,)))
         if isinstance(decoded.outcome, Framed):
-            return decoded._replace(alone_of=decoded.outcome.frames)
+            return decoded._replace(pictures=decoded.outcome.frames)
         return decoded
 
     def frames(self, image: ImageSource, numbers: Sequence[int] | None = None) -> Iterator[Decoded]:
-        """Decode frames one after the other; only the file's bytes are held in between.
+        """Decode frames one after the other, keeping only the bytes of the file in memory.
 
         Args:
-            image: As for `fracture_edge.images.image_file.load_image`.
-            numbers: Of the frames, from 1; ``None`` for all, of which there may be
+            image: Image, as for `fracture_edge.images.image_file.load_image`.
+            numbers: Numbers of the frames, from 1; all if ``None``, which fails for more than
                 `fracture_edge.images.limits.MAX_FRAMES`.
 
         Yields:
-            Something for each of them, decoded or not; for all together one thing if there is no reading the file.
+            Decoded frame or failure, one for each of the frames. If the file cannot be read: one failure for each
+            of `numbers`, or a single one for ``None``.
         """
         started, name = time.perf_counter(), source_name(image)
         try:
             file = self.preprocessing.open(image, max_pixels=self.max_pixels)
-            wanted = range(1, file.countable_frames() + 1) if numbers is None else numbers
+            wanted = range(1, file.checked_frame_count() + 1) if numbers is None else numbers
         except ImageError as error:
             refusal = Refusal(error.status, error.detail)
-            # Numbers that were asked for stay in count: of what was begun as "3 of 12" all twelve get a record.
+            # Every number that was asked for gets a failure, so that resuming at "3 of 12" gives all twelve
+            # records.
             for number in numbers or (1,):
                 yield Decoded(name, number, max(numbers or (1,)), refusal, None, 1, time.perf_counter() - started)
             return
         for number in wanted:
             outcome: Framed | Refusal
-            doubt, alone_of, frames = None, 1, file.frames
+            problem, pictures, frames = None, 1, file.frames
             try:
                 outcome = self.preprocessing.framed(file.read(number - 1))
             except ImageError as error:
                 outcome = Refusal(error.status, error.detail)
                 if isinstance(error, ImageFormatError) and numbers is None and number == 1:
-                    # There is no decoder for it: no other frame can be read either.
+                    # Without a decoder for the file, the other frames cannot be read either.
                     frames = 1
             else:
-                doubt = self._doubt(outcome)
+                problem = self._find_problem(outcome)
                 if file.frames == 1:
-                    alone_of = outcome.frames
-            yield Decoded(name, number, frames, outcome, doubt, alone_of, time.perf_counter() - started)
+                    pictures = outcome.frames
+            yield Decoded(name, number, frames, outcome, problem, pictures, time.perf_counter() - started)
             if frames < file.frames:
                 return
             started = time.perf_counter()
 
-    def _doubt(self, framed: Framed) -> Reason | None:
+    def _find_problem(self, framed: Framed) -> Reason | None:
         if self.limits is None:
             return None
-        return self.limits.doubt(measure(framed.content, side=framed.side, colour=framed.colour))
+        return self.limits.find_problem(measure(framed.content, side=framed.side, colour=framed.colour))

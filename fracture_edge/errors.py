@@ -1,13 +1,32 @@
-"""Exceptions, the status words of records, and exit codes."""
+"""Exceptions, image statuses and exit codes."""
 
 from enum import StrEnum
 
-#: Exit codes of the command line: nothing was done, some of several files failed.
+#: Exit codes of the command line: the command failed; some of several files failed.
 EXIT_FAILED, EXIT_SOME_FAILED = 1, 3
 
 
 class Status(StrEnum):
-    """Outcome of one image. Everything but ``OK`` says why there is no answer."""
+    """Status of one image: ``ok``, or the reason why it could not be classified.
+
+    A member is equal to its string: ``Status.OK == "ok"``.
+
+    Attributes:
+        OK: The image was classified.
+        NOT_FOUND: The file does not exist.
+        PERMISSION_DENIED: The file may not be read.
+        IS_DIRECTORY: The path names a folder.
+        NOT_A_FILE: The path names a pipe, a socket or a device.
+        UNREADABLE: Reading the file failed with another input/output error.
+        EMPTY: The file has no content.
+        UNSUPPORTED_FORMAT: The file format, or a variant of it, is not supported.
+        DICOM_NOT_INSTALLED: The file is DICOM and pydicom is not installed.
+        DECODER_NOT_INSTALLED: The decoder of a supported format is not installed.
+        CORRUPT: The content of the file is invalid.
+        TRUNCATED: The file ends too early.
+        TOO_LARGE: The image exceeds the limit of pixels, memory or frames.
+        TOO_SMALL: A side of the image is under 32 pixels.
+    """
 
     OK = "ok"
     NOT_FOUND = "not_found"
@@ -26,20 +45,20 @@ class Status(StrEnum):
 
 
 class FractureEdgeError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base class of the errors that this package raises."""
 
 
 class ModelError(FractureEdgeError):
-    """A model file is missing, damaged, without our metadata, or of a newer schema."""
+    """A model file cannot be used: missing, damaged, without fracture-edge metadata, or of a newer schema."""
 
 
 class ImageError(FractureEdgeError):
-    """An image could not be used. The text names the file and what to do.
+    """An image could not be used. The message names the file and, where there is one, the remedy.
 
     Attributes:
-        status: The word that a record carries for this failure.
-        source: The file's name, or what stands for it (``<bytes>``, ``<array>``).
-        detail: The failure in words, without the file's name.
+        status: Status of the image, as in `Prediction.status`.
+        source: Path of the file, or ``<bytes>``, ``<array>`` or ``<file>``.
+        detail: Description of the failure, without the name of the file.
     """
 
     status: Status = Status.UNREADABLE
@@ -53,22 +72,22 @@ class ImageError(FractureEdgeError):
 
 
 class ImageAccessError(ImageError):
-    """The bytes could not be had: not found, no permission, no regular file, or an input/output error."""
+    """The file could not be read: not found, no permission, not a regular file, empty, or an I/O error."""
 
 
 class ImageFormatError(ImageError):
-    """The bytes are of no format that can be read here, or what reads it is not installed."""
+    """The format is not supported, or its decoder is not installed."""
 
     status = Status.UNSUPPORTED_FORMAT
 
 
 class ImageCorruptError(ImageError):
-    """The format is known, the content is broken or cut off."""
+    """The format is supported, but the content is invalid or truncated."""
 
     status = Status.CORRUPT
 
 
 class ImageSizeError(ImageError):
-    """The picture is too large to decode safely, or too small to show bone."""
+    """The image is too large to decode safely, or too small to show a bone."""
 
     status = Status.TOO_LARGE

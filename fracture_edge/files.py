@@ -1,4 +1,4 @@
-"""Writing files so that an interrupted run never leaves half of one under its final name."""
+"""Atomic writing of files: an interruption never leaves an incomplete file under its final name."""
 
 import json
 import os
@@ -12,17 +12,17 @@ from fracture_edge.errors import FractureEdgeError
 
 @contextmanager
 def atomic_path(final: str | os.PathLike[str], *, force: bool = True) -> Iterator[Path]:
-    """Yield a temporary path beside `final`; on success it takes its place in one step.
+    """Yield a temporary path next to `final`, and rename it to `final` on success.
 
-    The temporary file keeps the final suffix, because Keras and Matplotlib choose a format by it. It
-    is flushed to the disk before the rename, so that a power cut leaves the old file or the new one.
+    The temporary file keeps the suffix, because Keras and Matplotlib choose the format by it. It is flushed to the
+    disk before the rename, so that a power cut leaves either the old or the new file.
 
     Args:
-        final: Where the file shall end up. Its folder is made.
+        final: Final path of the file; its folder is created.
         force: Whether an existing file may be replaced.
 
     Yields:
-        The path to write to.
+        Temporary path to write to.
 
     Raises:
         FractureEdgeError: `final` exists and `force` is false.
@@ -31,7 +31,7 @@ def atomic_path(final: str | os.PathLike[str], *, force: bool = True) -> Iterato
     if not force:
         refuse_overwrite(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Not tempfile: its files are 0600, and a result should have the permissions the user's umask says.
+    # Not tempfile: its files have mode 0600, and a result should have the permissions of the user's umask.
     temporary = _temporary(target, f"{os.getpid()}-{secrets.token_hex(4)}")
     try:
         yield temporary
@@ -44,32 +44,34 @@ def atomic_path(final: str | os.PathLike[str], *, force: bool = True) -> Iterato
 
 
 def atomic_write_text(final: str | os.PathLike[str], text: str, *, force: bool = True) -> None:
-    """Write `text` as UTF-8 under its final name in one step. See `atomic_path`."""
+    """Write `text` as UTF-8 atomically; see `atomic_path`."""
     with atomic_path(final, force=force) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(final: str | os.PathLike[str], value: object, *, force: bool = True) -> None:
-    """Write plain values as indented JSON under the final name in one step. See `atomic_path`."""
+    """Write plain values as indented JSON atomically; see `atomic_path`."""
     atomic_write_text(final, json.dumps(value, indent=2) + "\n", force=force)
 
 
 def refuse_overwrite(target: Path) -> None:
-    """Raise when `target` exists.
+    """Refuse to overwrite an existing file.
 
     Raises:
-        FractureEdgeError: It does; the text names the way out.
+        FractureEdgeError: `target` exists.
     """
     if target.exists():
         raise FractureEdgeError(f"{target} exists already; give --force to replace it")
 
 
 def clear_temporaries(folder: Path, *names: str) -> None:
-    """Remove the temporary files that processes killed within `atomic_path` left; whoever calls is alone there.
+    """Remove temporary files that killed processes left behind in `atomic_path`.
+
+    No other process may be writing these files at the same time.
 
     Args:
-        folder: Where; there may be none.
-        names: The final names, such as ``*.onnx``.
+        folder: Folder to clean; it need not exist.
+        names: Patterns of the final names, for example ``*.onnx``.
     """
     for name in names:
         for left in folder.glob(_temporary(Path(name), "*-*").name):
@@ -81,7 +83,7 @@ def _temporary(target: Path, unique: str) -> Path:
 
 
 def flush_to_disk(path: Path) -> None:
-    """Wait until the disk has what was written to a file."""
+    """Wait until the content of a file is on the disk."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)

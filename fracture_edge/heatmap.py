@@ -1,8 +1,8 @@
-"""Where the model looked: its heat map over the image, as a picture.
+"""Overlays of a model's heat map on the image, as PNG files.
 
-The map is the class-activation map of the graph's second output (`fracture-edge export --heatmap`): the evidence
-for a fracture in each cell of a coarse grid, over the largest. It tells where the network found what speaks for a
-fracture. It does not outline one, and it is drawn for images without a fracture too.
+The heat map is the class-activation map in the second output of the graph (`fracture-edge export --heatmap`): the
+evidence for a fracture in each cell of a coarse grid, divided by the largest. It shows where the network found
+evidence for a fracture. It does not outline the fracture, and images without a fracture have a heat map too.
 """
 
 from pathlib import Path
@@ -20,10 +20,10 @@ from fracture_edge.preprocess import Preprocessing
 if TYPE_CHECKING:
     from fracture_edge.prediction import Prediction
 
-#: Longer side of an overlay's image; larger ones are made smaller.
+#: Maximum length of the longer side of an overlay in pixels; larger images are reduced.
 LONGEST_SIDE = 1024
-#: Anchors of cividis from 0 to 1, which looks alike with and without colour-blindness (Nunez, Anderton and
-#: Renslow, PLoS ONE 13(7), 2018), as Matplotlib has them.
+#: RGB colours of the cividis colour map at equal steps from 0 to 1, from Matplotlib. It looks alike with and
+#: without colour vision deficiency (Nunez, Anderton and Renslow, PLoS ONE 13(7), 2018).
 _COLOURS = np.array(
     [
         (0, 34, 78), (8, 51, 112), (53, 69, 108), (79, 87, 108), (102, 105, 112),
@@ -31,7 +31,7 @@ _COLOURS = np.array(
     ],
     np.float32,
 )  # fmt: skip
-#: Opacity of the largest evidence; none is transparent, so that the bone stays in sight.
+#: Opacity at the largest evidence. It is 0 without evidence, so that the bone stays visible.
 _OPACITY = 0.6
 _BAR, _MARGIN = 14, 8
 _CAPTION = "where the model looked"
@@ -40,15 +40,15 @@ _CAPTION = "where the model looked"
 def overlay(
     grey: npt.NDArray[np.uint8], heatmap: npt.NDArray[np.floating], preprocessing: Preprocessing
 ) -> Image.Image:
-    """Lay a heat map over the image that it belongs to, with a scale below.
+    """Overlay a heat map on its image, with a colour scale below.
 
     Args:
-        grey: The image, uint8 [H, W].
-        heatmap: Of the model's whole input, 0 to 1, [h, w].
-        preprocessing: How the image became that input: letterbox bars are cut off the map.
+        grey: Image, uint8 [H, W].
+        heatmap: Heat map of the complete model input, [h, w], 0 to 1.
+        preprocessing: Preprocessing of the model, to cut the letterbox bars off the map.
 
     Returns:
-        An RGB picture: the image in its own aspect, at most `LONGEST_SIDE` long, and a strip with the scale.
+        RGB image with the aspect ratio of `grey`, at most `LONGEST_SIDE` pixels long, and a strip with the scale.
     """
     image = Image.fromarray(grey)
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
@@ -60,36 +60,36 @@ def overlay(
 
 
 class OverlayWriter:
-    """Writes overlays as PNG files, under the names of the images, into one folder."""
+    """Writer of overlays as PNG files, named after the images, into one folder."""
 
     def __init__(self, preprocessing: Preprocessing, folder: Path, *, max_pixels: int = MAX_PIXELS) -> None:
-        """Write nothing yet.
+        """Prepare the writer; nothing is written yet.
 
         Args:
-            preprocessing: Of the model.
-            folder: Where the pictures go; made with the first.
-            max_pixels: As the images were classified with.
+            preprocessing: Preprocessing of the model.
+            folder: Folder for the overlays; created with the first.
+            max_pixels: Maximum number of pixels that the images were classified with.
         """
         self._preprocessing, self._folder, self._max_pixels = preprocessing, folder, max_pixels
-        # Of the last image, which may have more frames.
+        # The last file stays open, because it may have more frames.
         self._file: ImageFile | None = None
         self._path = ""
 
     def write(self, prediction: "Prediction") -> Path | None:
-        """Write the overlay of an image, or of the frame that was classified.
+        """Write the overlay of a classified image or frame.
 
-        The file is read again, once for all frames that come one after the other, and decoded in a size that fits
-        the picture.
+        The file is read again, once for all of its consecutive frames, and decoded at a size that fits the
+        overlay.
 
         Args:
-            prediction: Of a file; its `path` is what is read.
+            prediction: Prediction for a file, which is read from its `path`.
 
         Returns:
-            The picture: ``NAME.png``, with the number of the frame ``NAME-frame07.png``; ``NAME-2.png`` and so on
-            where that is taken. ``None`` where the prediction has no heat map.
+            Path of the overlay: ``NAME.png``, or ``NAME-frame07.png`` for a file with several frames;
+            ``NAME-2.png`` and so on if the file exists. ``None`` if the prediction has no heat map.
 
         Raises:
-            ImageError: The image cannot be read any more.
+            ImageError: The image can no longer be read.
         """
         if prediction.heatmap is None:
             return None
@@ -122,21 +122,21 @@ class OverlayWriter:
 def over_image(
     heatmap: npt.NDArray[np.floating], preprocessing: Preprocessing, size: tuple[int, int]
 ) -> npt.NDArray[np.float32]:
-    """The part of a heat map that shows the image, without steps between cells.
+    """Resize a heat map to its image: cut off the letterbox bars, undo the rotation, interpolate bilinearly.
 
     Args:
-        heatmap: Of the model's whole input, [h, w].
-        preprocessing: How the image became that input.
-        size: Width and height of the image, or of a smaller copy.
+        heatmap: Heat map of the complete model input, [h, w].
+        preprocessing: Preprocessing of the model.
+        size: Size of the image or of a reduced copy, (width, height) in pixels.
 
     Returns:
-        [height, width], upright as the image is.
+        Heat map over the image, float32 [height, width], 0 to 1.
     """
     rows, columns = heatmap.shape
     turned = preprocessing.turns(*size)
     upright = size[::-1] if turned else size
     left, top, width, height = preprocessing.frame(*upright)
-    # In cells of the map; a box may begin and end within one.
+    # Box in units of cells of the map; it may begin and end within a cell.
     box = (
         left * columns / preprocessing.width,
         top * rows / preprocessing.height,
@@ -151,7 +151,7 @@ def over_image(
 
 
 def _colour(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """RGB, 0 to 255, of values from 0 to 1."""
+    """Map values from 0 to 1 to RGB colours from 0 to 255."""
     anchors = np.linspace(0, 1, len(_COLOURS))
     channels = [np.interp(values, anchors, channel) for channel in _COLOURS.T]
     return np.stack(channels, axis=-1).astype(np.float32)

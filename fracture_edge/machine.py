@@ -1,4 +1,4 @@
-"""The machine and the versions that something ran on, without a path or the name of the host."""
+"""Description of the machine and its software, without any path or host name."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from typing import Any
 
 from fracture_edge._version import installed
 
-#: Instructions that decide how fast int8 and float32 convolutions are, and whether int8 sums are exact.
+#: Instruction sets that determine the speed of int8 and float32 convolutions and whether int8 sums are exact.
 FLAGS = (
     "avx2",
     "avx512f",
@@ -24,7 +24,7 @@ _X86 = frozenset({"x86_64", "AMD64", "i386", "i686", "x86"})
 
 
 def describe(*packages: str) -> dict[str, Any]:
-    """Describe the machine and the installed versions of `packages`."""
+    """Describe the machine and the installed versions of `packages`, as plain values for JSON."""
     import platform
 
     cpu = _cpuinfo()
@@ -41,25 +41,25 @@ def describe(*packages: str) -> dict[str, Any]:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def cpu_flags() -> list[str]:
-    """Those of `FLAGS` that the processor has; empty also where the system does not tell."""
+    """Return those `FLAGS` that the processor has; an empty list also if the system does not report them."""
     cpu = _cpuinfo()
     there = (cpu.get("flags") or cpu.get("Features") or "").split()
     return [flag for flag in FLAGS if flag in there]
 
 
 def exact_int8_sums() -> bool:
-    """Whether the processor sums products of 8-bit numbers exactly: ARM does, and x86 with VNNI.
+    """Return whether the processor sums products of 8-bit integers exactly, as ARM and x86 with VNNI do.
 
-    Other x86 processors add two products in 16 bits (``vpmaddubsw``), which saturate. NumPy has asked the
-    processor itself, on every system and under emulation; of AVX-VNNI, which NumPy does not know, only Linux
-    tells: glibc, or where it is older than 2.33 or another C library, the kernel. ``False`` where none tells.
+    Other x86 processors add two products in 16 bits (``vpmaddubsw``), which saturate. NumPy queries the processor
+    itself, on every system and under emulation. AVX-VNNI, which NumPy does not know, is reported on Linux only: by
+    glibc from version 2.33 on, and otherwise by the kernel. The result is ``False`` if nothing reports it.
     """
     import platform
 
@@ -72,11 +72,11 @@ def exact_int8_sums() -> bool:
 
 
 def _cpuid_avx_vnni() -> bool | None:
-    """Whether the processor has AVX-VNNI, as glibc asked it; ``None`` where glibc does not tell.
+    """Return whether the processor has AVX-VNNI according to glibc; ``None`` if glibc does not report it.
 
-    ``/proc/cpuinfo`` would do, but under user-mode emulation it is the host's. CPUID leaf 7, subleaf 1, EAX bit 4
-    (Intel SDM, volume 2A, CPUID), through glibc's ``sys/platform/x86.h``, where that leaf is number 6 and a leaf's
-    bits as CPUID gives them come first: EAX, EBX, ECX, EDX.
+    ``/proc/cpuinfo`` does not suffice: under user-mode emulation it is that of the host. The bit is CPUID leaf 7,
+    subleaf 1, EAX bit 4 (Intel SDM, volume 2A, CPUID), read through glibc's ``sys/platform/x86.h``, where that
+    leaf has number 6 and the first words of a leaf are the CPUID registers EAX, EBX, ECX, EDX.
     """
     import ctypes
 
@@ -91,7 +91,7 @@ def _cpuid_avx_vnni() -> bool | None:
 def _numpy_features() -> dict[str, bool]:
     from importlib import import_module
 
-    # By name, because it is not public: a NumPy that moves it costs speed, not correctness.
+    # Not a public module: if a future NumPy moves it, int8 sums become slower, but stay correct.
     try:
         features: dict[str, bool] = import_module("numpy._core._multiarray_umath").__cpu_features__
     except (ImportError, AttributeError):
@@ -100,7 +100,7 @@ def _numpy_features() -> dict[str, bool]:
 
 
 def memory_gb() -> float | None:
-    """Physical memory in GiB, or ``None`` where the system does not tell."""
+    """Return the physical memory in GiB, or ``None`` if the system does not report it."""
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (ValueError, OSError, AttributeError):
@@ -108,10 +108,10 @@ def memory_gb() -> float | None:
 
 
 def peak_memory_mb() -> float | None:
-    """Peak resident memory of this process in MB (10^6 bytes), or ``None`` where the system does not tell.
+    """Return the peak resident memory of this process in MB (10^6 bytes), or ``None`` if it is not known.
 
-    VmHWM of ``/proc/self/status``; unlike ``ru_maxrss``, which other systems than Linux have to do with, it starts
-    anew when a process executes another program.
+    On Linux it is ``VmHWM`` of ``/proc/self/status``, elsewhere ``ru_maxrss``. Unlike the latter, ``VmHWM`` starts
+    again at zero when a process executes another program.
     """
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
@@ -124,7 +124,7 @@ def peak_memory_mb() -> float | None:
         import resource
     except ImportError:
         return None
-    # macOS counts in bytes, the others in kibibytes.
+    # macOS reports bytes, other systems kibibytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
@@ -139,7 +139,10 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def _board() -> str:
-    """Such as ``Raspberry Pi 4 Model B Rev 1.4``: ARM kernels name the board, not the processor."""
+    """Return the name of the board, because ARM kernels do not name the processor.
+
+    An example is ``Raspberry Pi 4 Model B Rev 1.4``; the name is empty on other machines.
+    """
     try:
         return Path("/proc/device-tree/model").read_text(encoding="utf-8", errors="replace").strip("\0 \n")
     except OSError:

@@ -1,7 +1,7 @@
-"""One model is one ``.onnx`` file: the graph, and all that is needed to use and to judge it, as JSON inside.
+"""Model files: an ``.onnx`` graph with the metadata needed to use and to evaluate it.
 
-The graph takes ``image`` uint8 [N, height, width, 1] and returns ``probability`` float32 [N, 1]. The JSON lies
-in the ONNX model's ``metadata_props`` under `METADATA_KEY`.
+The graph takes ``image`` uint8 [N, height, width, 1] and returns ``probability`` float32 [N, 1]. The metadata is
+JSON in the ONNX model's ``metadata_props`` under the key `METADATA_KEY`.
 """
 
 import hashlib
@@ -22,36 +22,38 @@ METADATA_KEY = "fracture_edge"
 _TFLITE_ENTRY = "fracture_edge.json"
 POSITIVE_CLASS = "fractured"
 INPUT_NAME, OUTPUT_NAME = "image", "probability"
-#: Further outputs that a graph may have: where the model looked, and how unlike the training images the image is.
+#: Optional outputs of a graph: class-activation map, and distance of the image from the training images.
 HEATMAP_NAME, ATYPICALITY_NAME = "heatmap", "atypicality"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a model file says about itself.
+    """Metadata of a model file.
 
     Attributes:
-        name: For people, such as ``edge-int8``.
-        architecture: Such as ``edge``.
-        precision: ``float32``, ``float16``, ``dynamic`` (TFLite: int8 weights only) or ``int8``.
-        preprocessing: How an image becomes the graph's input.
-        policy: Threshold and uncertain band.
-        operating_points: By name (``balanced``, ``screening``, ``specific``) the fields of a policy, and what it
-            kept on the validation images: ``sensitivity`` and ``specificity`` of the decided ones,
-            ``uncertain_share``. `policy` is the one that is used when none is named.
-        typicality: ``threshold`` of the output ``atypicality``, above which an image is called unlike the training
-            images, and the share of ``false_alarms`` on validation that it was fitted for; empty where the graph
-            has no such output.
-        suitability: Fields of `fracture_edge.suitability.Limits`; the defaults where one is missing.
-        calibration: Temperature and intercept, folded into the graph already; for the record.
-        training: Data, fingerprint, recipe, seed and epochs.
-        metrics: Measured on the validation split when the model was trained.
-        versions: Of the tools that made the file.
-        licence: Of the weights, and the attribution of the data.
-        created: ISO 8601, UTC.
-        positive_class: Always ``fractured``: probability is P(fractured).
-        version: Version of the weights, such as ``0.3``; empty where the maker gave none.
-        schema_version: Version of this format.
+        name: Name of the model, for example ``edge-int8``.
+        architecture: Name of the architecture, for example ``edge``.
+        precision: Number format: ``float32``, ``float16``, ``dynamic`` (TFLite with int8 weights only) or
+            ``int8``.
+        preprocessing: Preprocessing from a grey image to the input of the graph.
+        policy: Default operating point: threshold and uncertain band.
+        operating_points: Operating points by name (``balanced``, ``screening``, ``specific``). Each has the fields
+            of a `Policy` and its metrics on the validation images, 0 to 1: ``sensitivity`` and ``specificity`` of
+            the decided images, and ``uncertain_share``.
+        typicality: Limit of the output ``atypicality``: its ``threshold`` (a squared distance), above which an
+            image counts as unlike the training images, and the share of ``false_alarms`` on the validation images
+            that it was fitted for. Empty if the graph has no such output.
+        suitability: Fields of `fracture_edge.suitability.Limits`; missing ones have their defaults.
+        calibration: Temperature and intercept of the calibration, for information: the graph contains them
+            already.
+        training: Dataset, its fingerprint, recipe, random seed and epochs.
+        metrics: Metrics on the validation split at the end of training.
+        versions: Versions of the packages that made the file.
+        licence: Licence of the weights and attribution of the data.
+        created: Time of creation, ISO 8601, UTC.
+        positive_class: Name of the positive class, always ``fractured``: the output is P(fractured).
+        version: Version of the weights, for example ``0.3``; empty if none was given.
+        schema_version: Version of the metadata format.
     """
 
     name: str
@@ -74,25 +76,28 @@ class ModelInfo:
 
     @property
     def full_name(self) -> str:
-        """Name and version, as records carry them: ``edge-int8 0.3``."""
+        """Name followed by the version, as in `Prediction.model`, for example ``edge-int8 0.3``."""
         return f"{self.name} {self.version}".rstrip()
 
     def to_json(self) -> str:
-        """The record as JSON, sorted, so that equal records are equal texts."""
+        """Return the metadata as JSON with sorted keys, so that equal metadata gives equal text."""
         return json.dumps(asdict(self), sort_keys=True)
 
     def policy_named(self, name: str | None) -> Policy:
-        """Get the policy of one of `operating_points`, or `policy` for ``None``.
+        """Return the policy of an operating point.
+
+        Args:
+            name: Name in `operating_points`; the default `policy` if ``None``.
 
         Raises:
-            ModelError: There is none of this name, or its numbers make no policy.
+            ModelError: The model has no operating point of this name, or its values are invalid.
         """
         if name is None:
             return self.policy
         point = self.operating_points.get(name)
         if point is None:
-            there = ", ".join(self.operating_points) or "none; train and export it anew"
-            raise ModelError(f"{self.name} holds no operating point '{name}', it has: {there}")
+            there = ", ".join(self.operating_points) or "none; train and export the model again"
+            raise ModelError(f"{self.name} has no operating point '{name}'; it has: {there}")
         try:
             return Policy(*(float(point[entry.name]) for entry in fields(Policy)))
         except (KeyError, TypeError, ValueError) as error:
@@ -100,10 +105,10 @@ class ModelInfo:
 
     @classmethod
     def from_json(cls, text: str) -> "ModelInfo":
-        """Read a record.
+        """Parse metadata, the inverse of `to_json`.
 
         Raises:
-            ModelError: Not JSON, of a newer schema, incomplete, or of another positive class.
+            ModelError: The text is not JSON, has a newer schema, is incomplete, or names another positive class.
         """
         try:
             values = json.loads(text)
@@ -117,7 +122,7 @@ class ModelInfo:
                 f"the metadata has schema {version}, this version reads up to {SCHEMA_VERSION}: "
                 "update fracture-edge"
             )
-        # A later minor version may add keys; the ones known here keep their meaning within a schema.
+        # A later minor version may add keys; known keys keep their meaning within a schema version.
         known = {entry.name for entry in fields(cls)}
         try:
             values["preprocessing"] = Preprocessing.from_dict(values["preprocessing"])
@@ -133,11 +138,14 @@ class ModelInfo:
 def read_model(path: str | os.PathLike[str] | None) -> tuple[str, bytes, str]:
     """Read a model file, or the embedded one when `path` is ``None``.
 
+    Args:
+        path: Path of the model file; the embedded model if ``None``.
+
     Returns:
-        Its name for messages, its bytes, and their SHA-256 in hexadecimal.
+        Name of the file for messages, content of the file, and its SHA-256 in hexadecimal.
 
     Raises:
-        ModelError: It cannot be read, or the embedded model is not the one that was shipped.
+        ModelError: The file cannot be read, or the embedded model differs from the one that was shipped.
     """
     if path is not None:
         try:
@@ -159,16 +167,16 @@ def read_model(path: str | os.PathLike[str] | None) -> tuple[str, bytes, str]:
 
 
 def embed_info(source: Path, info: ModelInfo, target: Path) -> None:
-    """Write a copy of a model file with `info` inside.
+    """Write a copy of a model file that contains the metadata `info`.
 
-    ONNX files carry it in ``metadata_props``, which needs the `onnx` package (`[export]`). TFLite files carry it
-    as TFLite's own metadata convention packs associated files: a ZIP archive behind the model, with
+    ONNX files store it in ``metadata_props``, which needs the `onnx` package (`[export]`). TFLite files store it
+    in the way of TFLite's metadata convention for associated files: a ZIP archive appended to the model, with
     ``fracture_edge.json`` and ``labels.txt``, which any unzip program lists.
 
     Args:
-        source: An ``.onnx`` or ``.tflite`` file.
-        info: What it shall say about itself.
-        target: Where the copy goes; may be `source`.
+        source: Path of an ``.onnx`` or ``.tflite`` file.
+        info: Metadata to store.
+        target: Path of the copy; may be `source`.
     """
     if source.suffix == ".tflite":
         import zipfile
@@ -176,7 +184,7 @@ def embed_info(source: Path, info: ModelInfo, target: Path) -> None:
         target.write_bytes(source.read_bytes())
         with zipfile.ZipFile(target, "a") as archive:
             for name, text in ((_TFLITE_ENTRY, info.to_json()), ("labels.txt", f"{info.positive_class}\n")):
-                # A fixed time: equal models are equal files.
+                # A fixed modification time, so that equal models give equal files.
                 archive.writestr(zipfile.ZipInfo(name), text)
         return
     import onnx
@@ -188,10 +196,10 @@ def embed_info(source: Path, info: ModelInfo, target: Path) -> None:
 
 
 def read_tflite_info(path: Path) -> ModelInfo:
-    """What a TFLite file of ours says about itself; see `embed_info`.
+    """Read the metadata of a TFLite file; see `embed_info` for how it is stored.
 
     Raises:
-        ModelError: The file cannot be read, or has no such metadata.
+        ModelError: The file cannot be read, or contains no fracture-edge metadata.
     """
     import zipfile
 

@@ -1,4 +1,4 @@
-"""From a probability to a decision, with the reason as a code and in words."""
+"""Decision policy: turn a probability into a decision and its reason."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,7 +9,16 @@ from fracture_edge.errors import FractureEdgeError, ModelError
 
 
 class Decision(StrEnum):
-    """What a prediction says. Fractured is the positive class."""
+    """Decision about one image; ``fractured`` is the positive class.
+
+    A member is equal to its string: ``Decision.FRACTURED == "fractured"``.
+
+    Attributes:
+        FRACTURED: The probability is at or above the threshold.
+        NOT_FRACTURED: The probability is below the threshold.
+        UNCERTAIN: The probability lies in the uncertain band, or the image is unlike the training images or of low
+            quality; a person has to look at the image.
+    """
 
     FRACTURED = "fractured"
     NOT_FRACTURED = "not_fractured"
@@ -17,12 +26,30 @@ class Decision(StrEnum):
 
 
 class ReasonCode(StrEnum):
-    """Reason of a decision, for programs. The sentence beside it is for people and may change."""
+    """Machine-readable reason for a decision. The sentence in `Prediction.reason` may change, the code does not.
+
+    With the codes from ``COLOURED`` on, the decision is ``uncertain`` whatever the probability; the limits are
+    those of `fracture_edge.suitability.Limits`.
+
+    Attributes:
+        BELOW_THRESHOLD: The probability is below the threshold.
+        ABOVE_THRESHOLD: The probability is at or above the threshold.
+        WITHIN_BAND: The probability lies within the uncertain band.
+        COLOURED: Too many pixels are coloured for a radiograph.
+        NEARLY_CONSTANT: The image has almost no contrast.
+        NOISE: Neighbouring pixels are not correlated.
+        MOSTLY_BRIGHT: The median is bright, as in a page of text or an inverted radiograph.
+        UNLIKE_FEATURES: The network's features lie far from those of the training images.
+        LOW_RESOLUTION: The shorter side has too few pixels.
+        TOO_DARK: The 99th percentile is dark.
+        CLIPPED: Too many pixels are white.
+        BLURRED: Fine detail is missing.
+    """
 
     BELOW_THRESHOLD = "below_threshold"
     ABOVE_THRESHOLD = "above_threshold"
     WITHIN_BAND = "within_band"
-    # About the picture: the decision is "uncertain", whatever the probability.
+    # From here on the reason is the image itself: the decision is "uncertain", whatever the probability.
     COLOURED = "coloured"
     NEARLY_CONSTANT = "nearly_constant"
     NOISE = "noise"
@@ -35,16 +62,16 @@ class ReasonCode(StrEnum):
 
     @property
     def is_about_picture(self) -> bool:
-        """Whether the picture, not its probability, made the decision."""
+        """Whether the decision rests on the image itself and not on its probability."""
         return self not in (ReasonCode.BELOW_THRESHOLD, ReasonCode.ABOVE_THRESHOLD, ReasonCode.WITHIN_BAND)
 
 
 class Reason(NamedTuple):
-    """Reason of a decision.
+    """Reason for a decision.
 
     Attributes:
-        code: Reason for programs.
-        text: Reason in words.
+        code: Machine-readable reason.
+        text: Reason as a sentence.
     """
 
     code: ReasonCode
@@ -53,13 +80,18 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The operating point of a model, settled on validation images and then frozen.
+    """Operating point of a model: decision threshold and uncertain band, chosen on the validation images.
+
+    The decision is ``uncertain`` for ``uncertain_low <= probability < uncertain_high``. An empty band, with both
+    ends equal to the threshold, never gives ``uncertain``.
 
     Attributes:
-        threshold: Images with P(fractured) at or above it count as fractured.
-        uncertain_low: Start of the band within which the answer is "uncertain".
-        uncertain_high: End of the band. uncertain_low <= threshold <= uncertain_high; an empty band (both
-            equal to the threshold) answers always.
+        threshold: Decision threshold, 0 to 1; images with P(fractured) at or above it are ``fractured``.
+        uncertain_low: Lower end of the uncertain band, 0 to `threshold`.
+        uncertain_high: Upper end of the uncertain band, `threshold` to 1.
+
+    Raises:
+        ModelError: The values are not in the order 0 <= uncertain_low <= threshold <= uncertain_high <= 1.
     """
 
     threshold: float
@@ -74,10 +106,13 @@ class Policy:
 
     @classmethod
     def at(cls, threshold: float) -> "Policy":
-        """A threshold of the caller's own, without an uncertain band.
+        """Make a policy with a given threshold and without an uncertain band.
+
+        Args:
+            threshold: Decision threshold, 0 to 1.
 
         Raises:
-            FractureEdgeError: It is not between 0 and 1.
+            FractureEdgeError: The threshold is not between 0 and 1.
         """
         if not 0 <= threshold <= 1:
             raise FractureEdgeError(f"threshold {threshold} is not between 0 and 1")
@@ -85,10 +120,10 @@ class Policy:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Policy":
-        """The inverse of `dataclasses.asdict`.
+        """Make a policy from a dictionary of its fields, the inverse of `dataclasses.asdict`.
 
         Raises:
-            ModelError: A value is missing, unknown or out of range.
+            ModelError: A field is missing, unknown or out of range.
         """
         try:
             return cls(**values)
@@ -96,13 +131,13 @@ class Policy:
             raise ModelError(f"policy: {error}") from error
 
     def decide(self, probability: float) -> tuple[Decision, Reason]:
-        """Decide on one image.
+        """Decide whether an image is fractured, not fractured or uncertain.
 
         Args:
-            probability: P(fractured), 0 to 1.
+            probability: P(fractured) of the image, 0 to 1.
 
         Returns:
-            The decision and its reason.
+            Decision and its reason.
         """
         if self.uncertain_low <= probability < self.uncertain_high:
             band = f"{self.uncertain_low:.3f} to {self.uncertain_high:.3f}"

@@ -1,4 +1,4 @@
-"""`Prediction`: what is said of one image."""
+"""`Prediction`: the result for one image."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -12,26 +12,27 @@ from fracture_edge.policy import Decision, ReasonCode
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer for one image, or one frame of it, or why there is none.
+    """Prediction for one image or one frame, or the reason why there is none.
 
     Attributes:
-        path: The file, or ``<bytes>``, ``<array>``, ``<file>``.
-        frame: Which of the file's frames, from 1 as DICOM counts; 1 in files of other formats.
-        frames: How many frames a DICOM file says it holds, each of which can be asked for; 1 in files of other
-            formats, whatever they hold, and where the file cannot be read at all.
-        status: ``ok``, or what was wrong with the image; the following three are ``None`` then.
+        path: Path of the file, or ``<bytes>``, ``<array>`` or ``<file>`` for other sources.
+        frame: Number of the frame in the file, from 1 as DICOM counts; 1 for formats other than DICOM.
+        frames: Number of frames that the header of a DICOM file states; 1 for other formats, however many pages
+            or frames the file holds, and for files that cannot be read.
+        status: Status of the image. If it is not ``ok``, the image could not be used, and `decision`,
+            `probability` and `threshold` are ``None``.
         decision: ``fractured``, ``not_fractured`` or ``uncertain``.
-        probability: P(fractured), calibrated on validation images, 0 to 1.
-        threshold: What the probability was compared with.
-        reason: Reason of the decision or of the failure, in words.
-        model: Name of the model, and its version where it has one: ``edge-int8 0.3``.
+        probability: P(fractured), 0 to 1, calibrated on the validation images.
+        threshold: Decision threshold that the probability was compared with, 0 to 1.
+        reason: Reason for the decision or for the failure, as a sentence.
+        model: Name of the model, followed by its version if it has one, for example ``edge-int8 0.3``.
         model_sha256: SHA-256 of the model file, hexadecimal.
         elapsed_ms: Milliseconds from the file to the decision: reading, decoding and inference, without the
             time that a decoded image waits for the session in `FractureClassifier.predict_many`.
-        reason_code: Reason of the decision, for programs; ``None`` where there is no decision.
-        heatmap: Where the model looked: float32 [h, w], 0 to 1, over its whole input
-            (`Preprocessing.frame` tells which part of it shows the image), where the model has such an output and
-            there is an answer. No part of a record.
+        reason_code: Machine-readable reason for the decision; ``None`` without a decision.
+        heatmap: Class-activation map, float32 [h, w], 0 to 1, over the complete model input (`Preprocessing.frame`
+            gives the part of it that shows the image); ``None`` if the model has no heat map output or there is no
+            decision. It is not part of the record.
     """
 
     path: str
@@ -50,9 +51,9 @@ class Prediction:
 
     @property
     def ok(self) -> bool:
-        """Whether there is an answer."""
+        """Whether the image was classified, that is, whether `status` is ``ok``."""
         return self.status is Status.OK
 
     def record(self) -> dict[str, Any]:
-        """Everything but the heat map, as plain values in the order of the fields."""
+        """Return all fields but the heat map as a dictionary, in the order of the fields."""
         return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "heatmap"}

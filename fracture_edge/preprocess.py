@@ -1,8 +1,8 @@
-"""From a grey image to the model's input, as the model's own metadata says.
+"""Preprocessing from a grey image to the model's input, as the model's metadata specifies.
 
-Training, calibration, the export check, the benchmark and `classify` all use `Preprocessing`; there is no
-second code path that could drift away from this one. Scaling and normalisation are not here: they are
-inside the graph, which takes grey uint8.
+Training, calibration, the export check, the benchmark and `classify` all use `Preprocessing`, so there is no
+second implementation that could differ from it. Scaling and normalisation of the values are part of the graph,
+which takes grey uint8.
 """
 
 from collections.abc import Mapping
@@ -30,15 +30,15 @@ _RESAMPLING = {
 
 
 class Framed(NamedTuple):
-    """A picture as a model sees it, and what was known of it before.
+    """Model input of one image, with properties of the image before preprocessing.
 
     Attributes:
-        pixels: uint8 [height, width, 1].
-        content: The part of them that shows the picture, uint8 [h, w].
-        side: Pixels of the shorter side before it was resized, as decoded.
+        pixels: Model input, uint8 [height, width, 1].
+        content: Part of `pixels` that shows the image, without letterbox bars, uint8 [h, w].
+        side: Length of the shorter side as decoded, before resizing, in pixels.
         colour: Share of coloured pixels, 0 to 1.
-        frame: Which of the file's frames or pages this is, from 0.
-        frames: How many the file says it holds.
+        frame: Index of the frame or page in the file, from 0.
+        frames: Number of frames or pages that the file states.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -51,17 +51,24 @@ class Framed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How a grey image becomes the input of one model.
+    """Resizing and framing of a grey image to the input of a model.
+
+    Call an instance with a grey image, or use `load` to read a file.
 
     Attributes:
-        height: Rows of the input.
-        width: Columns of the input.
-        framing: ``letterbox`` keeps the aspect ratio and pads; ``stretch`` does not.
-        filter: Pillow's resampling filter. All of them are area-aware when they shrink, and use integer
-            arithmetic on 8-bit pixels, so every machine gets the same result.
-        pad: Grey level (0 to 255) of the letterbox bars.
-        orientation: ``portrait`` turns an image that is wider than high by 90 degrees, anticlockwise, so that all
-            fill an upright input alike; ``as_is`` turns none.
+        height: Height of the model input in pixels, 1 to 4096.
+        width: Width of the model input in pixels, 1 to 4096.
+        framing: Framing mode: ``letterbox`` keeps the aspect ratio and pads, ``stretch`` distorts the image to
+            fill the input.
+        filter: Resampling filter of Pillow: ``box``, ``bilinear``, ``bicubic`` or ``lanczos``. When shrinking, all
+            of them weigh the complete area, and on 8-bit pixels they use integer arithmetic, so every machine
+            gives the same result.
+        pad: Grey level of the letterbox bars, 0 to 255.
+        orientation: Orientation mode: ``portrait`` rotates an image that is wider than high by 90 degrees
+            anticlockwise, so that every image fills an upright input; ``as_is`` rotates none.
+
+    Raises:
+        ModelError: A value is not one of the above.
     """
 
     height: int
@@ -75,11 +82,11 @@ class Preprocessing:
         if not (1 <= self.height <= 4096 and 1 <= self.width <= 4096):
             raise ModelError(f"preprocessing: size {self.height}x{self.width} is not between 1 and 4096")
         if self.framing not in get_args(Framing):
-            raise ModelError(f"preprocessing: framing {self.framing!r} is none of {get_args(Framing)}")
+            raise ModelError(_choice_error("framing", self.framing, get_args(Framing)))
         if self.filter not in get_args(Filter):
-            raise ModelError(f"preprocessing: filter {self.filter!r} is none of {get_args(Filter)}")
+            raise ModelError(_choice_error("filter", self.filter, get_args(Filter)))
         if self.orientation not in get_args(Orientation):
-            raise ModelError(f"preprocessing: orientation {self.orientation!r} is none of {get_args(Orientation)}")
+            raise ModelError(_choice_error("orientation", self.orientation, get_args(Orientation)))
         if not 0 <= self.pad <= 255:
             raise ModelError(f"preprocessing: pad {self.pad} is not between 0 and 255")
 
@@ -87,10 +94,10 @@ class Preprocessing:
         """Resize and frame one image.
 
         Args:
-            grey: uint8, shape [H, W].
+            grey: Grey image of any size, uint8 [H, W].
 
         Returns:
-            uint8, shape [height, width, 1].
+            Model input, uint8 [height, width, 1].
         """
         image = Image.fromarray(grey)
         if self.turns(image.width, image.height):
@@ -104,11 +111,19 @@ class Preprocessing:
         return framed
 
     def turns(self, width: int, height: int) -> bool:
-        """Whether an image of this size is turned by 90 degrees, anticlockwise, before it is framed."""
+        """Return whether an image of this size is rotated by 90 degrees anticlockwise before it is framed."""
         return self.orientation == "portrait" and width > height
 
     def frame(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """Where an image of this size, turned already, lies in the input: left, top, width, height in pixels."""
+        """Compute the part of the model input that shows an image.
+
+        Args:
+            width: Width of the image after rotation, in pixels.
+            height: Height of the image after rotation, in pixels.
+
+        Returns:
+            Rectangle in the model input as (left, top, width, height), in pixels.
+        """
         if self.framing == "stretch":
             return 0, 0, self.width, self.height
         scale = min(self.width / width, self.height / height)
@@ -122,27 +137,31 @@ class Preprocessing:
         return image.resize((width, height), _RESAMPLING[self.filter])
 
     def load(self, source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
-        """Decode `source` and preprocess it: uint8, shape [height, width, 1].
+        """Decode and preprocess an image, the first one of its file.
 
         Args:
-            source: See `fracture_edge.images.image_file.load_image`, like the errors.
-            max_pixels: More than this are refused before they are decoded.
+            source: Path, bytes of a file, open binary file or array; see
+                `fracture_edge.images.image_file.load_image`.
+            max_pixels: Maximum number of pixels; larger images are refused before they are decoded.
+
+        Returns:
+            Model input, uint8 [height, width, 1].
 
         Raises:
-            ImageError: The image cannot be used.
+            ImageError: The image cannot be used; see `fracture_edge.images.image_file.load_image`.
         """
         return self.load_framed(source, max_pixels=max_pixels).pixels
 
     def load_framed(self, source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Framed:
-        """As `load`, with what else is known of the picture, which is the first that the file holds."""
+        """Decode and preprocess an image like `load`, and keep the properties that `Framed` lists."""
         return self.framed(self.open(source, max_pixels=max_pixels).read())
 
     def open(self, source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> ImageFile:
-        """Open `source` to read its frames one by one for `framed`; otherwise as `load`."""
+        """Open an image file to read its frames one by one and pass them to `framed`; arguments as for `load`."""
         return ImageFile(source, model_size=(self.height, self.width), max_pixels=max_pixels)
 
     def framed(self, picture: Picture) -> Framed:
-        """Preprocess one frame, and keep what else is known of it."""
+        """Preprocess one decoded frame, and keep the properties that `Framed` lists."""
         height, width = picture.pixels.shape
         side = min(height, width)
         if self.turns(width, height):
@@ -159,17 +178,21 @@ class Preprocessing:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for the model's metadata."""
+        """Return the fields as a dictionary of plain values, for the model's metadata."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Preprocessing":
-        """The inverse of `to_dict`.
+        """Make a preprocessing from a dictionary of its fields, the inverse of `to_dict`.
 
         Raises:
-            ModelError: A key is missing or unknown, or a value is out of range.
+            ModelError: A field is missing, unknown or out of range.
         """
         try:
             return cls(**values)
         except TypeError as error:
             raise ModelError(f"preprocessing: {error}") from error
+
+
+def _choice_error(name: str, value: object, choices: tuple[str, ...]) -> str:
+    return f"preprocessing: {name} {value!r} must be one of: {', '.join(choices)}"

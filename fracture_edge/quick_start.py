@@ -1,6 +1,6 @@
-"""What makes `fracture-edge classify image.png` start and end quickly.
+"""Fast start and exit of `fracture-edge classify image.png`.
 
-A single answer takes milliseconds; the process around it takes a hundred. Each trick says what it saves.
+A single prediction takes milliseconds, the process around it about a hundred. Each function says what it saves.
 """
 
 import gc
@@ -11,28 +11,27 @@ from typing import NoReturn
 
 from fracture_edge.errors import EXIT_FAILED
 
-#: Commands that need the bare install only.
+#: Commands that need no extra.
 DEVICE_COMMANDS = frozenset({"classify", "watch", "info", "doctor"})
 _HELP = frozenset({"-h", "--help"})
-#: Options with which `classify` does not want the embedded model with default threads.
+#: Options of `classify` that ask for another session than the embedded model with default threads.
 _OTHER_SESSION = ("--model", "--threads")
 
 
 def is_device_command() -> bool:
-    """Whether the command line names a command of the device."""
+    """Return whether the command line names a command of the device."""
     return not DEVICE_COMMANDS.isdisjoint(sys.argv[1:2])
 
 
 def import_quickly() -> None:
-    """Import what the command line needs, with the garbage collector off.
+    """Import the modules that the command line needs, with the garbage collector disabled.
 
-    Imports leave no reference cycles to speak of, and the collector would go through all that is imported again
-    and again.
+    Imports create hardly any reference cycles, and the collector would traverse all imported objects repeatedly.
     """
     gc.disable()
     try:
         if is_device_command():
-            # numpy's linear algebra is not used on the device; starting its threads takes time.
+            # The device does not use numpy's linear algebra, whose threads take time to start.
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         if sys.argv[1:2] == ["classify"] and _HELP.isdisjoint(sys.argv):
             _import_to_classify()
@@ -44,9 +43,9 @@ def import_quickly() -> None:
 
 
 def has_paths_only() -> bool:
-    """Whether the command line is `classify PATH...` without options, which needs no parser and so no typer.
+    """Return whether the command line is `classify PATH...` without options, which works without typer.
 
-    On Windows typer's parser expands patterns and ``~``, which shells do elsewhere.
+    It is false on Windows, where typer's parser expands patterns and ``~``, as shells do elsewhere.
     """
     words = sys.argv[2:]
     alone = bool(words) and not any(word.startswith("-") or not word for word in words)
@@ -54,33 +53,33 @@ def has_paths_only() -> bool:
 
 
 def classify_paths() -> NoReturn:
-    """Run `classify PATH...` without the parser, and exit with its status."""
+    """Run `classify PATH...` without typer, and exit with its status."""
     from fracture_edge.batch.classify import ClassifyOptions, classify
 
     sys.exit(classify([Path(word) for word in sys.argv[2:]], ClassifyOptions()))
 
 
 def exit_quickly(code: int) -> NoReturn:
-    """End the process without Python's teardown, once everything is written.
+    """Flush the output and end the process without Python's shutdown.
 
-    Every file is closed when a command ends, so there is nothing left to do in it.
+    The commands close every file, so the shutdown has nothing left to do.
     """
     try:
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError:
-        # The reader of our output is gone, or the disk is full.
+        # The reader of the output has closed the pipe, or the disk is full.
         code = code or EXIT_FAILED
     os._exit(code)
 
 
 def _import_to_classify() -> None:
-    # From here: deep within other imports Python 3.11 may spend milliseconds on growing its stack again and again.
+    # First, because deep within other imports Python 3.11 may spend milliseconds on growing its stack repeatedly.
     import numpy  # noqa: F401
 
     from fracture_edge.session import open_ahead
 
-    # A guess: where it is wrong, the session is not used.
+    # A guess from the arguments: if it is wrong, the session is not used.
     if not any(word.startswith(_OTHER_SESSION) for word in sys.argv[2:]):
         open_ahead()
     import fracture_edge.batch.classify  # noqa: F401

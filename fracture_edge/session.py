@@ -1,6 +1,6 @@
-"""The onnxruntime session of a model, and what the model says about itself.
+"""onnxruntime sessions, and the metadata of a model read through its session.
 
-Imports no Pillow before it is used: `open_ahead` is to begin while others are still being imported.
+Pillow is imported late, because `open_ahead` runs while other modules are still being imported.
 """
 
 import os
@@ -17,17 +17,17 @@ from fracture_edge.models import EMBEDDED_FILE
 if TYPE_CHECKING:
     from fracture_edge.modelfile import ModelInfo
 
-#: One image keeps few cores busy; more threads than this cost start-up and win nothing.
+#: Maximum number of threads by default: one image keeps few cores busy, and more threads only delay the start.
 MOST_THREADS = 4
 
 
 class Opened(NamedTuple):
-    """A model file with its session.
+    """Model file with its session.
 
     Attributes:
-        name: What messages call the model.
-        sha256: Of the file, hexadecimal.
-        session: Its session.
+        name: Name of the model in messages.
+        sha256: SHA-256 of the file, hexadecimal.
+        session: Session of the model.
     """
 
     name: str
@@ -35,11 +35,11 @@ class Opened(NamedTuple):
     session: ort.InferenceSession
 
 
-class _Ahead(Thread):
+class _BackgroundOpen(Thread):
     opened: Opened | None = None
 
     def run(self) -> None:
-        # What fails here is done again where it is needed, and fails there with its message.
+        # Errors are ignored here; `open_model` repeats the work and reports them.
         with suppress(Exception):
             data = EMBEDDED_FILE.read_bytes()
             session = open_session(EMBEDDED_FILE.stem, data, None)
@@ -50,29 +50,34 @@ class _Ahead(Thread):
                 self.opened = Opened(name, digest, session)
 
 
-_ahead: _Ahead | None = None
+_ahead: _BackgroundOpen | None = None
 
 
 def open_ahead() -> None:
-    """Begin to open the embedded model with default threads, for the first `open_model` that asks for just that.
+    """Start to open the embedded model with default threads in the background.
 
-    Imports hold the interpreter's lock, and onnxruntime lets go of it for the most part: on two cores a session
-    that is opened beside the imports of the command line costs little time.
+    The first call of `open_model` for the embedded model with default threads takes over the session. Imports hold
+    the interpreter lock while onnxruntime releases it most of the time, so on two cores a session that is opened
+    while the command line is being imported costs little time.
     """
     global _ahead  # noqa: PLW0603
-    _ahead = _Ahead(name="fracture-edge-open")
+    _ahead = _BackgroundOpen(name="fracture-edge-open")
     _ahead.start()
 
 
 def open_model(model: str | os.PathLike[str] | None, threads: int | None) -> Opened:
-    """Read a model file, or the embedded one when `model` is ``None``, and open a session for it.
+    """Read a model file and open a session for it.
 
     Args:
-        model: An ``.onnx`` file.
-        threads: See `session_options`.
+        model: Path of an ``.onnx`` file; the embedded model if ``None``.
+        threads: Number of threads of one inference; the default of `session_options` if ``None``.
+
+    Returns:
+        Name, SHA-256 and session of the model.
 
     Raises:
-        ModelError: It cannot be read, is not the embedded model that was shipped, or onnxruntime cannot load it.
+        ModelError: The file cannot be read, the embedded model differs from the one that was shipped, or
+            onnxruntime cannot load the model.
     """
     global _ahead
     ahead, _ahead = _ahead, None
@@ -87,33 +92,33 @@ def open_model(model: str | os.PathLike[str] | None, threads: int | None) -> Ope
 
 
 def session_options(threads: int | None) -> ort.SessionOptions:
-    """Options of every session here and in the benchmarks.
+    """Make the session options that the classifier and the benchmarks share.
 
     Args:
-        threads: Threads of one inference, or ``None`` for the default of `FractureClassifier`.
+        threads: Number of threads of one inference; one per usable core, at most `MOST_THREADS`, if ``None``.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or min(usable_cores(), MOST_THREADS)
     options.inter_op_num_threads = 1
-    # Spinning workers keep a core busy after each answer and slow down whatever runs next.
+    # Spinning workers keep a core busy after each inference and slow down whatever runs next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not exact_int8_sums():
-        # Wider sums: slower, and the same answers as on every other processor.
+        # Wider sums: slower, but with the same results as on every other processor.
         options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
     return options
 
 
 def open_session(name: str, data: bytes, threads: int | None) -> ort.InferenceSession:
-    """Open a session for a model.
+    """Open a session for the content of a model file.
 
     Args:
-        name: What messages call the model.
-        data: The bytes of its ``.onnx`` file.
-        threads: See `session_options`.
+        name: Name of the model in messages.
+        data: Content of the ``.onnx`` file.
+        threads: Number of threads of one inference; the default of `session_options` if ``None``.
 
     Raises:
-        ModelError: onnxruntime cannot load it.
+        ModelError: onnxruntime cannot load the model.
     """
     try:
         return ort.InferenceSession(data, session_options(threads), providers=["CPUExecutionProvider"])
@@ -122,14 +127,15 @@ def open_session(name: str, data: bytes, threads: int | None) -> ort.InferenceSe
 
 
 def read_info(name: str, session: ort.InferenceSession) -> "ModelInfo":
-    """Read a model's metadata, and check that its graph is what they and this package expect.
+    """Read the metadata of a model, and check that the inputs and outputs of its graph agree with it.
 
     Args:
-        name: What messages call the model.
-        session: Its session.
+        name: Name of the model in messages.
+        session: Session of the model.
 
     Raises:
-        ModelError: There are none, they are damaged or of a newer schema, or the graph is another one.
+        ModelError: The metadata is missing, damaged or of a newer schema, or the graph has other inputs or
+            outputs.
     """
     from fracture_edge.modelfile import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelInfo
 

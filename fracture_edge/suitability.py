@@ -1,7 +1,7 @@
-"""Whether a picture can be a radiograph at all, and whether it is good enough to be answered.
+"""Checks whether an image can be a radiograph and whether its quality is sufficient for classification.
 
-Simple measures of the model's own input, each with a limit. What looks like a radiograph by these measures may
-still be unlike the training images: a model with an ``atypicality`` output tells that by its own features.
+They compare simple statistics of the model's input with limits. An image that passes may still be unlike the
+training images: a model with an ``atypicality`` output detects that from its own features.
 """
 
 from collections.abc import Mapping
@@ -16,25 +16,26 @@ from fracture_edge.errors import ModelError
 from fracture_edge.policy import Reason, ReasonCode
 
 
-class Doubt(StrEnum):
-    """Kind of a reason that is about the picture; the sentence begins with it."""
+class ImageProblem(StrEnum):
+    """Kind of problem with an image; the sentence of its `Reason` begins with it."""
 
     NOT_LIKE_TRAINING = "not_like_training_images"
     LOW_QUALITY = "low_image_quality"
 
 
 class Measures(NamedTuple):
-    """What is measured of one picture, without white borders; grey levels are the model input's, 0 to 255.
+    """Statistics of one image without its white borders; grey levels are those of the model's input, 0 to 255.
 
     Attributes:
-        side: Pixels of the shorter side before the picture was resized.
+        side: Length of the shorter side before resizing, in pixels.
         colour: Share of coloured pixels, 0 to 1; see `fracture_edge.images.colour`.
-        contrast: Standard deviation.
-        correlation: Of horizontal and vertical neighbours, -1 to 1.
-        median: Median.
-        bright: 99th percentile.
-        clipped: Share of pixels at 255.
-        sharpness: Mean absolute difference of neighbours by that of pixels eight apart: 1/8 on a ramp.
+        contrast: Standard deviation of the grey levels.
+        correlation: Correlation of horizontally and vertically neighbouring pixels, -1 to 1.
+        median: Median grey level.
+        bright: 99th percentile of the grey levels.
+        clipped: Share of pixels at grey level 255, 0 to 1.
+        sharpness: Mean absolute difference of neighbouring pixels, divided by that of pixels eight apart; 1/8 on a
+            linear ramp.
     """
 
     side: float
@@ -49,21 +50,22 @@ class Measures(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is taken for a radiograph of use; see `Measures` for the quantities and their units.
+    """Limits of the image statistics within which an image is classified; see `Measures` for their units.
 
-    The defaults were set by FracAtlas's training part, of which the study `unlike` says how many images lie
-    beyond; `train.evaluation.suitability` widens them for data that need it.
+    The defaults were chosen on the training split of FracAtlas; the study `unlike` reports how many of its images
+    exceed them. `train.evaluation.suitability` widens them for a dataset that needs it.
 
     Attributes:
-        least_side: Enlarging a smaller picture adds nothing.
-        most_colour: Marks and the frames of viewers stay under it.
-        least_contrast: With less there is nothing to see.
-        least_correlation: Noise has next to none; bones are larger than a pixel.
-        most_median: The air around a limb is dark. Paper is white, and so is a radiograph whose grey scale was
-            turned round.
-        least_bright: A picture that is darker has lost most of its levels.
-        most_clipped: A bone that is burnt out shows no fracture.
-        least_sharpness: Of a blurred picture the fine lines are gone.
+        least_side: Minimum of the shorter side; enlarging a smaller image adds no detail.
+        most_colour: Maximum share of coloured pixels; markers and the frames of viewers stay below it.
+        least_contrast: Minimum standard deviation; with less there is nothing to see.
+        least_correlation: Minimum correlation of neighbours; that of noise is near 0, and bones are larger than a
+            pixel.
+        most_median: Maximum median; the air around a limb is dark, while paper and radiographs with an inverted
+            grey scale are bright.
+        least_bright: Minimum 99th percentile; a darker image has lost most of its grey levels.
+        most_clipped: Maximum share of white pixels; an overexposed bone shows no fracture.
+        least_sharpness: Minimum sharpness; a blurred image has lost its fine lines.
     """
 
     least_side: float = 96
@@ -77,22 +79,32 @@ class Limits:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, float]) -> "Limits":
-        """The inverse of `dataclasses.asdict`; what is missing has its default.
+        """Make limits from a dictionary of its fields, the inverse of `dataclasses.asdict`.
+
+        Args:
+            values: Limits by name; missing ones have their defaults.
 
         Raises:
-            ModelError: A name is unknown, or a value is no number.
+            ModelError: A name is unknown, or a value is not a number.
         """
         try:
             return cls(**{name: float(value) for name, value in values.items()})
         except (TypeError, ValueError) as error:
             raise ModelError(f"suitability: {error}") from error
 
-    def doubt(self, found: Measures) -> Reason | None:
-        """Name the first measure beyond its limit, as the reason of a decision; ``None`` if there is none."""
-        unlike, poor = Doubt.NOT_LIKE_TRAINING, Doubt.LOW_QUALITY
+    def find_problem(self, found: Measures) -> Reason | None:
+        """Return the first limit that an image exceeds, as the reason for a decision.
+
+        Args:
+            found: Statistics of the image, from `measure`.
+
+        Returns:
+            Reason why the image cannot be relied on, or ``None`` if it is within all limits.
+        """
+        unlike, poor = ImageProblem.NOT_LIKE_TRAINING, ImageProblem.LOW_QUALITY
         bright = "mostly bright, as a page or an inverted radiograph is"
         dark = f"too dark, 99 % of it at most {found.bright:.0f} of 255"
-        for beyond, code, doubt, words in (
+        for beyond, code, problem, words in (
             (
                 found.colour > self.most_colour,
                 ReasonCode.COLOURED,
@@ -123,40 +135,46 @@ class Limits:
             (found.sharpness < self.least_sharpness, ReasonCode.BLURRED, poor, "blurred"),
         ):
             if beyond:
-                return Reason(code, f"{doubt}: {words}")
+                return Reason(code, f"{problem}: {words}")
         return None
 
 
-def unlike_features(distance: float, limit: float) -> Reason | None:
-    """Doubt a picture whose features lie far from those of the training images.
+def check_atypicality(distance: float, limit: float) -> Reason | None:
+    """Check whether the features of an image lie close to those of the training images.
 
     Args:
-        distance: Output ``atypicality`` of the model, a squared distance; NaN counts as far.
-        limit: Largest usual distance.
+        distance: Squared distance from the model's output ``atypicality``; NaN counts as far.
+        limit: Largest accepted squared distance.
+
+    Returns:
+        Reason why the image cannot be relied on, or ``None`` if it is within the limit.
     """
     if distance <= limit:
         return None
     return Reason(
         ReasonCode.UNLIKE_FEATURES,
-        f"{Doubt.NOT_LIKE_TRAINING}: the network's features lie far from those of the training images "
+        f"{ImageProblem.NOT_LIKE_TRAINING}: the network's features lie far from those of the training images "
         f"(squared distance {distance:.3g}, usual is up to {limit:.3g})",
     )
 
 
-#: A row or column belongs to a white border when this share of its pixels is at least this bright: the parts of a
-#: film that a collimator left unexposed are, but for letters and scratches.
+#: A row or column belongs to a white border if this share of its pixels has at least this grey level: the parts of
+#: a film that a collimator left unexposed do, apart from letters and scratches.
 _WHITE_SHARE, _WHITE = 0.9, 250
-#: Pixels between two that are compared for `Measures.sharpness`.
+#: Distance in pixels of the wider difference in `Measures.sharpness`.
 _APART = 8
 
 
 def measure(content: npt.NDArray[np.uint8], *, side: int, colour: float) -> Measures:
-    """Measure a picture.
+    """Compute the statistics that `Limits` apply to.
 
     Args:
-        content: uint8 [h, w]: the model's input without the bars of the letterbox.
-        side: Pixels of the shorter side before the picture was resized.
-        colour: Share of coloured pixels.
+        content: Model input without the letterbox bars, uint8 [h, w].
+        side: Length of the shorter side before resizing, in pixels.
+        colour: Share of coloured pixels, 0 to 1.
+
+    Returns:
+        Statistics of the image without its white borders.
     """
     content = without_white_borders(content)
     levels = np.bincount(content.reshape(-1), minlength=256) / content.size
@@ -172,9 +190,9 @@ def measure(content: npt.NDArray[np.uint8], *, side: int, colour: float) -> Meas
         side=side,
         colour=colour,
         contrast=variance**0.5,
-        # E(difference squared) = 2 variance (1 - correlation), where both pixels have the picture's variance.
+        # E(difference squared) = 2 variance (1 - correlation) if both pixels have the variance of the image.
         correlation=1 - sum(squares) / len(squares) / (2 * variance) if squares and variance else 1.0,
-        # A hair below, so that rounding does not lead to the next level.
+        # Slightly below the quantile, so that rounding does not select the next grey level.
         median=float(np.searchsorted(shares, 0.5 - 1e-9)),
         bright=float(np.searchsorted(shares, 0.99 - 1e-9)),
         clipped=float(levels[255]),
@@ -183,7 +201,14 @@ def measure(content: npt.NDArray[np.uint8], *, side: int, colour: float) -> Meas
 
 
 def without_white_borders(content: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The part of a picture within its white borders, [h, w]; all of it where it is white throughout."""
+    """Crop the white borders of an image.
+
+    Args:
+        content: Image, uint8 [h, w].
+
+    Returns:
+        View of the part within the borders, or of the complete image if all of it is white.
+    """
     inner = content
     while True:
         white = inner >= _WHITE

@@ -1,4 +1,4 @@
-"""Work in threads beside the session, with the results in the order of the input."""
+"""Mapping a function over items in threads, with the results in the order of the items."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -9,34 +9,35 @@ from fracture_edge.machine import memory_gb, usable_cores
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-#: Decoding keeps up with the session long before this.
+#: Maximum number of decoding threads by default; fewer already decode as fast as the session classifies.
 MOST_JOBS = 4
-#: What the largest picture that is accepted may need while it is decoded.
+#: Memory that decoding the largest accepted image may take, in GiB.
 DECODER_GB = 0.5
 
 
 def default_jobs() -> int:
-    """Decoding threads: one for each usable core, at most `MOST_JOBS`, and no more than memory has room for.
+    """Return the default number of decoding threads.
 
-    Pillow releases the interpreter's lock while it decodes and resizes, so threads are enough. Each may hold one
-    whole picture, and the pictures may all be large.
+    It is the number of usable cores, at most `MOST_JOBS`, and at most as many as `DECODER_GB` each of physical
+    memory allows, because each thread may hold a large image. Pillow releases the interpreter lock while it
+    decodes and resizes, so threads are sufficient.
     """
     memory = memory_gb()
     room = MOST_JOBS if memory is None else int(memory / DECODER_GB)
     return max(1, min(usable_cores(), MOST_JOBS, room))
 
 
-def in_order(
+def map_in_threads(
     work: Callable[[Item], Result], items: Iterable[Item], *, jobs: int, ahead: int | None = None
 ) -> Iterator[Result]:
     """Map `work` over `items` in threads and yield the results in the order of the items.
 
     Args:
-        work: Called in one of the threads; what it raises is raised here when its turn comes.
-        items: Taken only as far as `ahead` beyond the result that is yielded next.
-        jobs: Threads.
-        ahead: Results that may wait, so that memory does not grow with the number of items; twice `jobs` when
-            ``None``.
+        work: Function to call in a thread; an exception is raised here in place of its result.
+        items: Items to map; at most `ahead` of them are taken beyond the result that is yielded next.
+        jobs: Number of threads.
+        ahead: Maximum number of results that wait, so that memory does not grow with the number of items;
+            ``2 * jobs`` if ``None``.
     """
     from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -45,7 +46,7 @@ def in_order(
     try:
         for item in items:
             waiting.append(executor.submit(work, item))
-            # What is ready goes out before the next item is asked for, which may take its time.
+            # Yield finished results before taking the next item, which may be slow to come.
             while len(waiting) > (ahead or 2 * jobs) or (waiting and waiting[0].done()):
                 yield waiting.popleft().result()
         while waiting:
@@ -55,11 +56,16 @@ def in_order(
 
 
 def map_ahead(work: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
-    """Map in order: in `jobs` threads, or with 1 in this one when the result is asked for.
+    """Map `work` over `items` in order, in threads if there is more than one.
+
+    Args:
+        work: Function to call.
+        items: Items to map.
+        jobs: Number of threads; with 1, `work` runs in the calling thread when its result is requested.
 
     Raises:
-        ValueError: `jobs` is under 1.
+        ValueError: `jobs` is less than 1.
     """
     if jobs < 1:
-        raise ValueError(f"jobs is {jobs}, not 1 or more")
-    return map(work, items) if jobs == 1 else in_order(work, items, jobs=jobs)
+        raise ValueError(f"jobs must be 1 or more, not {jobs}")
+    return map(work, items) if jobs == 1 else map_in_threads(work, items, jobs=jobs)

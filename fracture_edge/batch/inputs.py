@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from fracture_edge.images.image_file import DICOM_START, IMAGE_SUFFIXES, says_dicom
+from fracture_edge.images.image_file import DICOM_START, IMAGE_SUFFIXES, has_dicom_prefix
 
 #: In place of a path: a list of paths on stdin. A file of this name is ``./-``.
 STDIN = Path("-")
@@ -63,7 +63,7 @@ def looks_like_image(path: Path) -> bool:
         if not path.is_file():
             return False
         with path.open("rb") as stream:
-            return says_dicom(stream.read(DICOM_START))
+            return has_dicom_prefix(stream.read(DICOM_START))
     except OSError:
         return False
 

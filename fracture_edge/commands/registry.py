@@ -56,7 +56,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
 #: Packages beside this one in the order of their imports: each imports only those before it.
 _PACKAGES = ("train", "benchmarks", "export")
 #: Modules whose absence means that the extra of a command is not installed.
-HEAVY = frozenset(
+MODULES_OF_EXTRAS = frozenset(
     {
         "tensorflow",
         "keras",

@@ -1,1 +1,1 @@
-"""Image files: reading PNG, JPEG, TIFF, BMP, WebP, HEIC and DICOM into grey pixels."""
+"""Reading of PNG, JPEG, TIFF, BMP, WebP, HEIC and DICOM files into grey images."""

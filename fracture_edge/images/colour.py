@@ -1,4 +1,4 @@
-"""How much of a picture is coloured; radiographs are grey, or carry a few coloured marks."""
+"""Share of coloured pixels in an image; radiographs are grey, with a few coloured marks at most."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,18 +6,21 @@ from PIL import Image
 
 from fracture_edge.images.grey import stretch
 
-#: Distance from grey in the Cb-Cr plane (ITU-R BT.601, 8 bits) above which a pixel counts as coloured: more than
-#: the chroma noise that JPEG leaves on grey films, less than the faintest wall of a room.
+#: Distance from grey in the Cb-Cr plane (ITU-R BT.601, 8 bits) above which a pixel counts as coloured: above the
+#: chroma noise that JPEG leaves on grey films, below the palest wall in a photograph of a room.
 COLOURED = 12
-#: Rows and columns that are looked at; more would not change a share.
+#: Maximum number of rows and columns that are sampled; more would not change the share.
 _GRID = 96
 
 
 def colour_share(image: Image.Image) -> float:
-    """Share of the pixels that are coloured, 0 to 1.
+    """Compute the share of coloured pixels of an image.
 
     Args:
-        image: Decoded, of any mode. What is transparent is no colour.
+        image: Decoded image of any mode; fully transparent pixels do not count as coloured.
+
+    Returns:
+        Share of coloured pixels, 0 to 1.
     """
     if image.mode in ("1", "L", "LA", "La") or image.mode.startswith(("I", "F")):
         return 0.0
@@ -37,7 +40,14 @@ def colour_share(image: Image.Image) -> float:
 
 
 def array_colour_share(values: npt.NDArray[np.generic]) -> float:
-    """As `colour_share`, of an array [H, W], [H, W, 3] RGB or [H, W, 4] RGBA of any real type."""
+    """Compute the share of coloured pixels of an array.
+
+    Args:
+        values: Array [H, W] grey, [H, W, 3] RGB or [H, W, 4] RGBA, of any real type.
+
+    Returns:
+        Share of coloured pixels, 0 to 1.
+    """
     if values.ndim == 2:
         return 0.0
     rows, columns = (-(-side // _GRID) for side in values.shape[:2])

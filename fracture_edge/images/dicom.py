@@ -1,7 +1,7 @@
-"""DICOM files: what their header says of the picture, and one frame at a time as grey.
+"""DICOM files: read the header, and decode frames one at a time to grey.
 
-Needs pydicom (`pip install 'fracture-edge[dicom]'`). Of the header only the elements that describe the pixels are
-read (`_WANTED`), nothing of it is kept, and no text of pydicom's reaches a message: its errors quote values.
+Needs pydicom (`pip install 'fracture-edge[dicom]'`). Only the header elements that describe the pixels are read
+(`_WANTED`), none is stored, and messages never contain text from pydicom, whose errors quote header values.
 """
 
 import io
@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from fracture_edge.errors import ImageCorruptError, ImageError, ImageFormatError, ImageSizeError, Status
 from fracture_edge.images.dicom_frames import FrameReader, PixelData
-from fracture_edge.images.dicom_pixels import complete, display
+from fracture_edge.images.dicom_pixels import fill_defaults, to_grey
 from fracture_edge.images.limits import MAX_FRAMES, check_size, max_bytes
 from fracture_edge.images.quiet import quiet
 
-#: What comes before the pixels; overlays and per-frame descriptions are the largest there.
+#: Maximum number of bytes before the pixels; overlays and per-frame descriptions are the largest elements there.
 _MAX_HEADER = 16_000_000
 _WANTED = (
     "SamplesPerPixel",
@@ -56,24 +56,24 @@ _DEFLATED, _NOT_DEFLATED = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1\0\0\
 
 
 class DicomFile:
-    """One DICOM file, its header read.
+    """DICOM file whose header has been read.
 
     Attributes:
-        frames: How many frames it says it holds.
+        frames: Number of frames that the header states.
     """
 
     def __init__(self, name: str, data: bytes, max_pixels: int) -> None:
         """Read the header.
 
         Args:
-            name: What messages call the file.
-            data: The file's bytes.
-            max_pixels: The most pixels of one frame.
+            name: Name of the file in messages.
+            data: Content of the file.
+            max_pixels: Maximum number of pixels of one frame.
 
         Raises:
-            ImageFormatError: pydicom is not installed, or there is no picture inside.
-            ImageCorruptError: The header makes no sense.
-            ImageSizeError: Too many pixels, or too few.
+            ImageFormatError: pydicom is not installed, or the file contains no pixel data.
+            ImageCorruptError: The header is invalid.
+            ImageSizeError: A frame has too many or too few pixels.
         """
         try:
             import pydicom
@@ -92,48 +92,48 @@ class DicomFile:
                 element = self._find_pixels(stream)
                 self._check_description(max_pixels)
                 self.frames = max(1, int(self._header.get("NumberOfFrames") or 1))
-                complete(self._header)
+                fill_defaults(self._header)
                 self._reader = FrameReader(name, self._header, data, element, self.frames, max_pixels)
         except (ImageError, MemoryError):
             raise
         except Exception as error:
             raise self._broken(error) from None
 
-    def countable_frames(self) -> int:
-        """`frames`, if they are not too many to be read one after the other.
+    def checked_frame_count(self) -> int:
+        """Return the number of frames, and check that it is within the limit.
 
         Raises:
-            ImageSizeError: More than `MAX_FRAMES`.
+            ImageSizeError: The file has more than `MAX_FRAMES` frames.
         """
         if self.frames > MAX_FRAMES:
             raise ImageSizeError(self._name, f"{self.frames:,} frames, over the limit of {MAX_FRAMES:,}")
         return self.frames
 
     def grey(self, frame: int) -> npt.NDArray[np.uint8]:
-        """Decode one frame, bright is dense.
+        """Decode one frame to grey, with dense material bright.
 
         Args:
-            frame: Which, from 0.
+            frame: Index of the frame, from 0.
 
         Returns:
-            uint8 [H, W].
+            Grey image, uint8 [H, W].
 
         Raises:
-            ImageFormatError: The compression needs a decoder that is not installed, or the colours are of a kind
-                that is not supported.
-            ImageCorruptError: The pixels do not fit their description.
+            ImageFormatError: The compression needs a decoder that is not installed, or the photometric
+                interpretation is not supported.
+            ImageCorruptError: The pixel data does not agree with the header.
             ImageSizeError: Decoding takes too much memory.
         """
         try:
             with quiet():
-                return display(self._name, self._header, self._reader.read(frame), frame)
+                return to_grey(self._name, self._header, self._reader.read(frame), frame)
         except (ImageError, MemoryError):
             raise
         except Exception as error:
             raise self._broken(error) from None
 
     def _broken(self, error: Exception) -> ImageCorruptError:
-        # Not its text, which may quote the header.
+        # Not the message of the error, which may quote the header.
         return ImageCorruptError(self._name, f"the DICOM file is broken ({type(error).__name__})")
 
     def _check_description(self, max_pixels: int) -> None:
@@ -148,8 +148,9 @@ class DicomFile:
         group, number = struct.unpack_from(f"{order}HH", start) if len(start) == 12 else (0, 0)
         tag = group << 16 | number
         if tag not in _PIXEL_DATA:
-            raise ImageFormatError(self._name, "a DICOM file without a picture")
-        # By the bytes, not the transfer syntax: some compressed files are implicit, against the standard.
+            raise ImageFormatError(self._name, "the DICOM file contains no pixel data")
+        # Decided by the bytes and not by the transfer syntax: some compressed files are implicit, against the
+        # standard.
         if start[4:6] not in _REPRESENTATIONS:
             (length,) = struct.unpack_from(f"{order}I", start, 4)
             return PixelData(tag, "OB" if length == _UNDEFINED_LENGTH else "OW", stream.tell() - 4, length)
@@ -158,11 +159,11 @@ class DicomFile:
 
 
 def _inflated(name: str, data: bytes, limit: int) -> bytes:
-    """Unpack a deflated file, which is like any other then.
+    """Inflate a file with a deflated transfer syntax; return any other file unchanged.
 
     Raises:
-        ImageSizeError: File and content together are over `limit` bytes; no more than that is unpacked.
-        zlib.error: It is not deflated after all.
+        ImageSizeError: The file and its inflated content take more than `limit` bytes; no more is inflated.
+        zlib.error: The content is not deflated.
     """
     if data[132:138] != b"\x02\0\0\0UL":
         return data
@@ -170,7 +171,7 @@ def _inflated(name: str, data: bytes, limit: int) -> bytes:
     if _DEFLATED not in data[144:end]:
         return data
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-    # The content is there twice while it is put behind the header.
+    # The content is in memory twice while it is joined to the header.
     body = unpacker.decompress(data[end:], limit // 2)
     if unpacker.unconsumed_tail or len(data) + 2 * len(body) > limit:
         raise ImageSizeError(name, f"the DICOM file unpacks to over {limit / 2e6:,.0f} MB")

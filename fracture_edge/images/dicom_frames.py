@@ -1,4 +1,4 @@
-"""The stored values of one DICOM frame, decoded by the decoders that broken files cannot bring down."""
+"""Stored values of DICOM frames, decoded only by decoders that withstand invalid files."""
 
 import io
 from collections.abc import Sequence
@@ -8,19 +8,26 @@ import numpy as np
 import numpy.typing as npt
 
 from fracture_edge.errors import ImageCorruptError, ImageFormatError, Status
-from fracture_edge.images.jpeg_header import describe
+from fracture_edge.images.jpeg_header import read_header
 from fracture_edge.images.limits import check_memory
 
-#: pydicom's decoders that are trusted, in the order in which they are tried. Broken files made GDCM abort the
-#: process, pyjpegls run for ever and pylibjpeg-rle panic; these, and pydicom's own run-length decoder, they did
-#: not.
+#: Decoding plugins of pydicom that are used, in the order in which they are tried. Invalid files made GDCM abort
+#: the process, pyjpegls run forever and pylibjpeg-rle panic, but did no harm to these and to pydicom's own
+#: run-length decoder.
 _PLUGINS = ("pillow", "pylibjpeg")
-#: Integers of four bytes in the decoder, for each sample, and two copies of what comes out of them.
+#: Bytes of memory per sample: integers of four bytes in the decoder, and two copies of its result.
 _DECODER_BYTES = 8
 
 
 class PixelData(NamedTuple):
-    """The element that holds the pixels: its tag, value representation, where its value is and how long."""
+    """Element that holds the pixels.
+
+    Attributes:
+        tag: Tag of the element.
+        representation: Value representation, for example ``OW``.
+        start: Offset of the value in the file, in bytes.
+        length: Length of the value in bytes, or the undefined length 0xFFFFFFFF.
+    """
 
     tag: int
     representation: str
@@ -29,12 +36,12 @@ class PixelData(NamedTuple):
 
 
 class StoredFrame(NamedTuple):
-    """One frame as it is stored.
+    """Stored values of one frame.
 
     Attributes:
-        values: [H, W] or [H, W, samples], of the type that they are stored as.
-        interpretation: Photometric interpretation of `values`; decoders turn some into others.
-        unused_bits: How many of the highest bits of each value are to be ignored.
+        values: Values [H, W] or [H, W, samples], of the type that they are stored as.
+        interpretation: Photometric interpretation of `values`, which the decoder may have converted.
+        unused_bits: Number of the highest bits of each value that have to be ignored.
     """
 
     values: npt.NDArray[np.generic]
@@ -43,20 +50,20 @@ class StoredFrame(NamedTuple):
 
 
 class FrameReader:
-    """Frames of one file, by number."""
+    """Reader of the frames of one file."""
 
     def __init__(
         self, name: str, header: Any, data: bytes, element: PixelData, frames: int, max_pixels: int
     ) -> None:
-        """Take what `fracture_edge.images.dicom` has found.
+        """Prepare to read frames.
 
         Args:
-            name: What messages call the file.
-            header: The dataset that describes the pixels.
-            data: The file's bytes.
-            element: Where they hold the pixels.
-            frames: How many there are.
-            max_pixels: What the limit of memory follows from.
+            name: Name of the file in messages.
+            header: Dataset that describes the pixels.
+            data: Content of the file.
+            element: Element of the file that holds the pixels.
+            frames: Number of frames in the file.
+            max_pixels: Maximum number of pixels of a frame, which sets the limit of memory.
         """
         self._name, self._header, self._data = name, header, data
         self._element, self._frames, self._max_pixels = element, frames, max_pixels
@@ -64,11 +71,14 @@ class FrameReader:
     def read(self, frame: int) -> StoredFrame:
         """Decode one frame.
 
+        Args:
+            frame: Index of the frame, from 0.
+
         Raises:
-            ImageFormatError: The transfer syntax is not supported, or its decoder not installed.
-            ImageCorruptError: The pixels do not fit their description.
+            ImageFormatError: The transfer syntax is not supported, or its decoder is not installed.
+            ImageCorruptError: The pixel data does not agree with the header.
             ImageSizeError: Decoding takes too much memory.
-            Exception: What pydicom and the decoders raise.
+            Exception: Errors of pydicom and of the decoders, of any type.
         """
         from pydicom.dataset import Dataset, FileMetaDataset
         from pydicom.pixels import get_decoder
@@ -82,7 +92,7 @@ class FrameReader:
         picture.file_meta.TransferSyntaxUID = syntax
         picture.add_new(self._element.tag, self._element.representation, value)
         picture.NumberOfFrames = index + 1
-        # pydicom would copy a whole native frame to clear its unused bits.
+        # pydicom would copy a complete native frame to clear its unused bits.
         clear_here = not syntax.is_compressed and self._header.SamplesPerPixel == 1
         for plugin in plugins:
             try:
@@ -105,7 +115,7 @@ class FrameReader:
         )
 
     def _syntax(self) -> Any:
-        """The transfer syntax; where the file does not say, the one that its header was read by."""
+        """Return the transfer syntax; if the file does not state it, the one that its header was read with."""
         from pydicom import uid
         from pydicom.pixels import get_decoder
 
@@ -114,14 +124,14 @@ class FrameReader:
             try:
                 return get_decoder(stated).UID
             except NotImplementedError:
-                raise ImageFormatError(self._name, "a DICOM transfer syntax that is not supported") from None
+                raise ImageFormatError(self._name, "this DICOM transfer syntax is not supported") from None
         implicit, little_endian = self._header.original_encoding
         if implicit:
             return uid.ImplicitVRLittleEndian
         return uid.ExplicitVRLittleEndian if little_endian else uid.ExplicitVRBigEndian
 
     def _plugins(self, syntax: Any) -> Sequence[str]:
-        """Names of pydicom's decoders that may be tried, in order."""
+        """Return the names of the decoding plugins to try, in order."""
         from pydicom import uid
         from pydicom.pixels import get_decoder
 
@@ -141,7 +151,7 @@ class FrameReader:
         return usable
 
     def _native(self, frame: int) -> tuple[bytes, int]:
-        """The bytes that hold a frame, and which of the frames in them it is."""
+        """Return the bytes that hold an uncompressed frame, and the index of the frame within them."""
         header, element = self._header, self._element
         pixels = int(header.Rows) * int(header.Columns)
         bits = pixels * int(header.SamplesPerPixel) * int(header.BitsAllocated)
@@ -151,13 +161,16 @@ class FrameReader:
         begin, end = first * bits // 8, -(-(frame + 1) * bits // 8)
         check_memory(self._name, len(self._data) + end - begin + pixels, self._max_pixels)
         if element.start + end > len(self._data) < element.start + element.length:
-            raise ImageCorruptError(self._name, "the DICOM file is cut off", Status.TRUNCATED)
+            raise ImageCorruptError(self._name, "the DICOM file is truncated", Status.TRUNCATED)
         if end > element.length:
-            raise ImageCorruptError(self._name, "the DICOM file has fewer pixels than its header says")
+            raise ImageCorruptError(self._name, "the DICOM file has fewer pixels than its header states")
         return self._data[element.start + begin : element.start + end], frame - first
 
     def _compressed(self, frame: int) -> tuple[bytes, int]:
-        """The same for a compressed frame, whose own size must be the one that the header was checked for."""
+        """Return the encapsulated bytes of a compressed frame and its index, 0.
+
+        The size in the codestream must be that of the DICOM header, for which the limits were checked.
+        """
         from pydicom.encaps import encapsulate, get_frame
 
         header = self._header
@@ -167,12 +180,12 @@ class FrameReader:
         stream = io.BytesIO(self._data)
         stream.seek(self._element.start)
         data = get_frame(stream, frame, extended_offsets=offsets, number_of_frames=self._frames)
-        found = describe(data)
+        found = read_header(data)
         if found and (found.width, found.height) != (int(header.Columns), int(header.Rows)):
             raise ImageCorruptError(
                 self._name,
                 f"the DICOM file holds {found.width}x{found.height} pixels, not the "
-                f"{header.Columns}x{header.Rows} that its header says",
+                f"{header.Columns}x{header.Rows} that its header states",
             )
         samples = int(header.Rows) * int(header.Columns) * int(header.SamplesPerPixel)
         check_memory(self._name, len(self._data) + 2 * len(data) + _DECODER_BYTES * samples, self._max_pixels)

@@ -1,4 +1,4 @@
-"""Which of Pillow's readers a file needs; the content decides, not the file's name."""
+"""Detection of the image format from the content of a file, not from its name, and the reader of Pillow for it."""
 
 from collections.abc import Callable
 from typing import BinaryIO, TypeAlias
@@ -23,10 +23,17 @@ _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1")
 
 
 def sniff(name: str, data: bytes) -> str:
-    """Name the format that the first bytes announce: PNG, JPEG, TIFF, BMP, WEBP or HEIC.
+    """Detect the format of a file from its first bytes.
+
+    Args:
+        name: Name of the file in messages.
+        data: Content of the file.
+
+    Returns:
+        Format: ``PNG``, ``JPEG``, ``TIFF``, ``BMP``, ``WEBP`` or ``HEIC``.
 
     Raises:
-        ImageFormatError: None of these.
+        ImageFormatError: The file has none of these formats.
     """
     for start, format_name in _STARTS:
         if data.startswith(start):
@@ -35,14 +42,18 @@ def sniff(name: str, data: bytes) -> str:
         return "WEBP"
     if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
         return "HEIC"
-    raise ImageFormatError(name, "no PNG, JPEG, TIFF, BMP, WebP, HEIC or DICOM image")
+    raise ImageFormatError(name, "not a PNG, JPEG, TIFF, BMP, WebP, HEIC or DICOM image")
 
 
 def opener(name: str, format_name: str) -> Opener:
-    """The one reader that is needed: `Image.open` would import five to find it.
+    """Return the reader of a format; `Image.open` would import five readers to find it.
+
+    Args:
+        name: Name of the file in messages.
+        format_name: Format, from `sniff`.
 
     Raises:
-        ImageFormatError: It is HEIC's, and not installed.
+        ImageFormatError: The format is HEIC, whose reader is not installed.
     """
     if format_name == "PNG":
         from PIL import PngImagePlugin
@@ -69,7 +80,7 @@ def opener(name: str, format_name: str) -> Opener:
 
 def _heic_opener(name: str) -> Opener:
     try:
-        # The reader without the encoder: pillow-heif carries x265, which is GPL.
+        # Not pillow-heif, which also contains the encoder x265, licensed under the GPL.
         from pi_heif import HeifImageFile
     except ImportError as error:
         raise ImageFormatError(

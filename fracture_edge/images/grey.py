@@ -1,4 +1,4 @@
-"""Grey 8-bit pixels out of anything, strip by strip, so that large pictures need no large intermediates."""
+"""Conversion to 8-bit grey, strip by strip, so that large images need no large intermediate arrays."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,19 +9,19 @@ from PIL import Image
 Numbers = npt.NDArray[np.generic]
 Grey = npt.NDArray[np.uint8]
 
-#: Pixels that are converted at a time; a few megabytes in double precision, which a cache holds.
+#: Pixels per strip: a few megabytes in double precision, which fit into a cache.
 _STRIP = 1 << 18
 
 
 def stretch(values: Numbers, show: Callable[[Numbers], Numbers] | None = None) -> Grey:
-    """Map the values' own range linearly to 0..255; a constant image becomes black.
+    """Scale the range of an array linearly to 0 to 255; a constant array becomes 0.
 
     Args:
-        values: Real numbers of any type and shape. Non-finite ones count as the minimum.
-        show: Applied to some rows of `values` at a time, before their range is looked at.
+        values: Array of real numbers of any type and shape; NaN and infinity count as the minimum.
+        show: Function that converts some rows of `values` at a time, before their range is computed.
 
     Returns:
-        uint8 of the same shape.
+        Scaled values, uint8 of the same shape.
     """
 
     def rows(top: int, bottom: int) -> Numbers:
@@ -31,14 +31,14 @@ def stretch(values: Numbers, show: Callable[[Numbers], Numbers] | None = None) -
 
 
 def array_to_grey(values: Numbers) -> Grey:
-    """Turn an array into grey.
+    """Convert an array to grey.
 
     Args:
-        values: Real numbers, [H, W] grey, [H, W, 3] RGB or [H, W, 4] RGBA. What is not 8-bit is stretched, all
-            channels alike.
+        values: Array of real numbers, [H, W] grey, [H, W, 3] RGB or [H, W, 4] RGBA. Values that are not 8-bit are
+            scaled by `stretch`, all channels together.
 
     Returns:
-        uint8 [H, W], C-contiguous.
+        Grey image, uint8 [H, W], C-contiguous.
     """
     if values.dtype == np.bool_:
         pixels = values.astype(np.uint8) * np.uint8(255)
@@ -52,10 +52,10 @@ def array_to_grey(values: Numbers) -> Grey:
 
 
 def image_to_grey(image: Image.Image) -> Grey:
-    """Turn a decoded picture into grey: colours to ITU-R 601-2 luma, what is transparent to black.
+    """Convert a decoded image to grey: colours to ITU-R 601-2 luma, transparent pixels to black.
 
     Returns:
-        uint8 [H, W], C-contiguous.
+        Grey image, uint8 [H, W], C-contiguous.
     """
 
     def cut(top: int, bottom: int) -> Image.Image:
@@ -67,7 +67,16 @@ def image_to_grey(image: Image.Image) -> Grey:
 
 
 def by_strips(convert: Callable[[int, int], Grey], height: int, width: int) -> Grey:
-    """Put together what `convert` gives for the rows from `top` up to `bottom`: uint8 [height, width]."""
+    """Convert an image strip by strip.
+
+    Args:
+        convert: Function that returns the rows from `top` up to `bottom`, uint8 [bottom - top, width].
+        height: Number of rows.
+        width: Number of columns.
+
+    Returns:
+        Grey image, uint8 [height, width].
+    """
     grey = np.empty((height, width), np.uint8)
     for top, bottom in _strips((height, width)):
         grey[top:bottom] = convert(top, bottom)
@@ -84,7 +93,7 @@ def _strip_to_grey(image: Image.Image) -> Grey:
     if image.mode == "P":
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
-        # What is transparent was never exposed: black, like the film's border.
+        # Transparent pixels become black, like the unexposed border of a film.
         layer = image.convert("RGBA")
         opaque = Image.new("RGBA", layer.size, (0, 0, 0, 255))
         opaque.alpha_composite(layer)
@@ -93,7 +102,15 @@ def _strip_to_grey(image: Image.Image) -> Grey:
 
 
 def stretch_rows(rows: Callable[[int, int], Numbers], shape: tuple[int, ...]) -> Grey:
-    """As `stretch`, of an array of `shape` whose rows from `top` up to `bottom` are made when asked for, twice."""
+    """Scale an array like `stretch`, with its rows computed on request.
+
+    Args:
+        rows: Function that returns the rows from `top` up to `bottom`; it is called twice for each strip.
+        shape: Shape of the array.
+
+    Returns:
+        Scaled values, uint8 of the given shape.
+    """
     result = np.zeros(shape, np.uint8)
     low, high = np.inf, -np.inf
     with np.errstate(over="ignore"):
@@ -106,7 +123,7 @@ def stretch_rows(rows: Callable[[int, int], Numbers], shape: tuple[int, ...]) ->
             return result
         for top, bottom in _strips(shape):
             part = np.asarray(rows(top, bottom), np.float32)
-            # In double precision: the difference of two large float32 values may not fit one.
+            # In double precision, because the difference of two large float32 values may overflow.
             numbers = np.where(np.isfinite(part), part, np.float32(low)).astype(np.float64)
             numbers -= low
             numbers *= 255.0 / (high - low)

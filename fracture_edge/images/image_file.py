@@ -1,11 +1,10 @@
-"""One way in for every picture: a path, bytes, an open file or an array becomes one grey 8-bit image.
+"""Reading of images: a path, bytes, an open file or an array becomes a grey 8-bit image.
 
-The content decides the format, not the file's name. Bright is dense (bone is white), as in every image the
-models were trained on; DICOM files that store it the other way round are inverted.
+The format is detected from the content, not from the file's name. Dense material is bright (bone is white), as in
+the images that the models were trained on; DICOM files that store it inverted are converted.
 
-Grey values above 8 bits carry no fixed meaning outside DICOM (12-bit data in 16-bit files is common), so
-they are stretched linearly from the image's own minimum and maximum to 0 to 255. 8-bit values stay as they
-are.
+Grey values of more than 8 bits have no fixed meaning outside DICOM (12-bit data in 16-bit files is common), so
+they are scaled linearly from the minimum and maximum of the image to 0 to 255. 8-bit values are kept.
 """
 
 from collections.abc import Iterator
@@ -32,24 +31,24 @@ __all__ = [
     "ImageSource",
     "Picture",
     "access_error",
+    "has_dicom_prefix",
     "load_frames",
     "load_image",
     "load_picture",
-    "says_dicom",
     "source_name",
     "stretch",
 ]
 
-#: Names that a folder is searched for. Reading does not look at the name.
+#: Suffixes of the files that are searched for in a folder. Reading a file does not depend on its name.
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".heic", ".heif", ".dcm", ".dicom"}
 )
 
 _DICOM_MAGIC_AT = 128
-#: So many bytes are enough for `says_dicom`.
+#: Number of bytes that `has_dicom_prefix` needs.
 DICOM_START = _DICOM_MAGIC_AT + 4
-#: A DICOM file without preamble begins with an element of group 2, or of group 8, and these bytes, least
-#: significant first; big-endian files without preamble are not told from other files.
+#: First bytes of DICOM files without a preamble: an element of group 2 or group 8 in little-endian order.
+#: Big-endian files without a preamble cannot be distinguished from other files.
 _BARE_DICOM = (b"\x02\0\0\0", b"\x02\0\x02\0", b"\x08\0\0\0", b"\x08\0\x01\0", b"\x08\0\x05\0", b"\x08\0\x08\0")
 _NO_MEMORY = "not enough memory to decode it"
 
@@ -58,10 +57,11 @@ class Picture(NamedTuple):
     """One grey image of a file.
 
     Attributes:
-        pixels: uint8 [H, W], C-contiguous.
-        frame: Which of the file's frames or pages this is, from 0.
-        frames: How many the file says it holds.
-        colour: Share of its pixels that are coloured, 0 to 1; not looked at in DICOM files.
+        pixels: Grey image, uint8 [H, W], C-contiguous.
+        frame: Index of the frame or page in the file, from 0.
+        frames: Number of frames or pages that the file states.
+        colour: Share of coloured pixels before the conversion to grey, 0 to 1; 0 for DICOM files, where it is not
+            computed.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -73,25 +73,26 @@ class Picture(NamedTuple):
 def load_image(
     source: ImageSource, *, model_size: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS
 ) -> npt.NDArray[np.uint8]:
-    """Read one image as grey; the first frame or page of a file that holds several.
+    """Read an image as grey; the first frame or page if the file holds several.
 
     Args:
-        source: A path, the bytes of a file, an open binary file, or an array: [H, W], [H, W, 1] grey,
-            [H, W, 3] RGB or [H, W, 4] RGBA, of any real type (see above for values that are not 8-bit).
-        model_size: (height, width) that the model will see. When given, a JPEG that is far larger is
-            decoded at reduced scale. Without it every pixel of the file is decoded.
-        max_pixels: The most pixels of one frame. File and decoder together may take
-            `fracture_edge.images.limits.BYTES_PER_PIXEL` bytes for each.
+        source: Path, bytes of a file, open binary file, or array: [H, W] or [H, W, 1] grey, [H, W, 3] RGB or
+            [H, W, 4] RGBA, of any real type. Values that are not 8-bit are scaled linearly from the minimum and
+            maximum of the image to 0 to 255.
+        model_size: Size of the model input, (height, width) in pixels, at which much larger JPEG files are decoded
+            at a reduced scale. Every pixel is decoded if ``None``.
+        max_pixels: Maximum number of pixels of one frame. The file and its decoder together may take
+            `fracture_edge.images.limits.BYTES_PER_PIXEL` bytes for each of them.
 
     Returns:
-        uint8, shape [H, W], C-contiguous.
+        Grey image, uint8 [H, W], C-contiguous.
 
     Raises:
-        ImageAccessError: The bytes cannot be had, or the path names a folder, a pipe or a device.
-        ImageFormatError: No format that can be read, or what reads it is not installed.
-        ImageCorruptError: Broken or cut off.
-        ImageSizeError: More than `max_pixels`, more memory than they allow, or a side under
-            `fracture_edge.images.limits.MIN_SIDE`.
+        ImageAccessError: The file cannot be read, is empty, or the path names a folder, a pipe or a device.
+        ImageFormatError: The format is not supported, or its decoder is not installed.
+        ImageCorruptError: The content is invalid or truncated.
+        ImageSizeError: The image has more than `max_pixels` pixels, takes more memory than they allow, or has a
+            side under `fracture_edge.images.limits.MIN_SIDE` pixels.
     """
     return load_picture(source, model_size=model_size, max_pixels=max_pixels).pixels
 
@@ -99,50 +100,54 @@ def load_image(
 def load_picture(
     source: ImageSource, *, model_size: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS
 ) -> Picture:
-    """Read one image and how many frames or pages its file holds; otherwise as `load_image`."""
+    """Read an image like `load_image`, with the number of frames or pages in its file and its share of colour."""
     return ImageFile(source, model_size=model_size, max_pixels=max_pixels).read()
 
 
 def load_frames(
     source: ImageSource, *, model_size: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS
 ) -> Iterator[Picture]:
-    """Read every frame of a DICOM file, one after the other; of any other file its first picture.
+    """Read the frames of a DICOM file one after the other; of other formats, the first picture only.
 
     Args:
-        source: As `load_image` takes it.
-        model_size: As there.
-        max_pixels: As there; a limit for each frame.
+        source: Image source, as for `load_image`.
+        model_size: Size of the model input, as for `load_image`.
+        max_pixels: Maximum number of pixels of each frame.
+
+    Yields:
+        Frames of the file, in order.
 
     Raises:
-        ImageError: As there, before the frame that cannot be read; and where a DICOM file holds more than
+        ImageError: A frame cannot be read, for the reasons that `load_image` lists, or a DICOM file has more than
             `fracture_edge.images.limits.MAX_FRAMES` frames.
     """
     file = ImageFile(source, model_size=model_size, max_pixels=max_pixels)
-    for frame in range(file.countable_frames()):
+    for frame in range(file.checked_frame_count()):
         yield file.read(frame)
 
 
 class ImageFile:
-    """A file or an array that is open for reading its frames, in any order.
+    """Image file or array whose frames can be read in any order.
 
-    It holds the file's bytes, and no decoded frame.
+    It keeps the bytes of the file in memory, but no decoded frame.
 
     Attributes:
-        frames: How many can be read: those that a DICOM file says it holds, 1 of any other, whatever it holds.
+        frames: Number of frames that can be read: the number that a DICOM file states, 1 for other formats,
+            however many pictures they hold.
     """
 
     def __init__(
         self, source: ImageSource, *, model_size: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS
     ) -> None:
-        """Read the bytes, and the header of a DICOM file.
+        """Read the content of the file, and the header if it is DICOM.
 
         Args:
-            source: As `load_image` takes it, like the others.
-            model_size: See there.
-            max_pixels: See there; a limit for each frame.
+            source: Image source, as for `load_image`.
+            model_size: Size of the model input, as for `load_image`.
+            max_pixels: Maximum number of pixels of each frame.
 
         Raises:
-            ImageError: See there.
+            ImageError: The file cannot be used, for the reasons that `load_image` lists.
         """
         self._model_size, self._max_pixels = model_size, max_pixels
         self._dicom: DicomFile | None = None
@@ -155,22 +160,22 @@ class ImageFile:
                 self._dicom = self._open_dicom(self._content)
         self.frames = 1 if self._dicom is None else self._dicom.frames
 
-    def countable_frames(self) -> int:
-        """`frames`, if they are not too many to be read one after the other.
+    def checked_frame_count(self) -> int:
+        """Return the number of frames, and check that it is within the limit.
 
         Raises:
-            ImageSizeError: More than `fracture_edge.images.limits.MAX_FRAMES`.
+            ImageSizeError: The file has more than `fracture_edge.images.limits.MAX_FRAMES` frames.
         """
-        return self.frames if self._dicom is None else self._dicom.countable_frames()
+        return self.frames if self._dicom is None else self._dicom.checked_frame_count()
 
     def read(self, frame: int = 0) -> Picture:
         """Decode one frame.
 
         Args:
-            frame: Which, from 0.
+            frame: Index of the frame, from 0.
 
         Raises:
-            ImageError: See `load_image`; and where there is no such frame.
+            ImageError: The frame cannot be read, for the reasons that `load_image` lists, or does not exist.
         """
         if not 0 <= frame < self.frames:
             raise ImageCorruptError(self._name, f"has no frame {frame + 1}")
@@ -194,13 +199,13 @@ class ImageFile:
             raise ImageSizeError(self._name, _NO_MEMORY) from error
 
 
-def says_dicom(start: bytes) -> bool:
-    """Whether the first `DICOM_START` bytes of a file say that it is DICOM (PS3.10, section 7.1)."""
+def has_dicom_prefix(start: bytes) -> bool:
+    """Return whether the first `DICOM_START` bytes of a file contain the DICOM prefix (PS3.10, section 7.1)."""
     return start.startswith(b"DICM", _DICOM_MAGIC_AT)
 
 
 def _is_dicom(data: bytes) -> bool:
-    return says_dicom(data) or data.startswith(_BARE_DICOM)
+    return has_dicom_prefix(data) or data.startswith(_BARE_DICOM)
 
 
 def _from_array(values: npt.NDArray[np.generic], max_pixels: int) -> Picture:

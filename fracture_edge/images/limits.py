@@ -1,29 +1,29 @@
-"""How large a picture may be, judged by what its header states, before anything is decoded."""
+"""Limits on the size of an image, checked against its header before anything is decoded."""
 
 from fracture_edge.errors import ImageSizeError, Status
 
-#: The largest film scanners and flat panels stay under 45 megapixels.
+#: Maximum number of pixels by default; the largest film scanners and flat panels stay under 45 megapixels.
 MAX_PIXELS = 50_000_000
-#: Below this no bone can be made out, whatever the network says.
+#: Minimum of the shorter side in pixels; smaller images cannot show a bone.
 MIN_SIDE = 32
-#: Frames of one file; a cine run of a minute at 15 frames per second has 900.
+#: Maximum number of frames of a file; a cine loop of one minute at 15 frames per second has 900.
 MAX_FRAMES = 1000
-#: Bytes that reading one file may hold for each pixel that is allowed: the file, what the decoder needs and
-#: the grey result. An 8-bit colour image takes 5 beside its file; 50 megapixels are 250 MB then.
+#: Bytes of memory that reading a file may take for each pixel that is allowed: file, decoder and grey result. An
+#: 8-bit colour image takes 5 in addition to its file; 50 megapixels then take 250 MB.
 BYTES_PER_PIXEL = 5
 
 
 def check_size(name: str, width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
-    """Refuse a picture by its size.
+    """Check the size of an image.
 
     Args:
-        name: What the message calls the file.
-        width: Columns.
-        height: Rows.
-        max_pixels: The most there may be.
+        name: Name of the file in messages.
+        width: Width in pixels.
+        height: Height in pixels.
+        max_pixels: Maximum number of pixels.
 
     Raises:
-        ImageSizeError: More than `max_pixels`, or a side under `MIN_SIDE`.
+        ImageSizeError: The image has more than `max_pixels` pixels, or a side under `MIN_SIDE`.
     """
     if width * height > max_pixels:
         raise ImageSizeError(name, f"{width}x{height} pixels, over the limit of {max_pixels:,}")
@@ -32,20 +32,20 @@ def check_size(name: str, width: int, height: int, max_pixels: int = MAX_PIXELS)
 
 
 def max_bytes(max_pixels: int) -> int:
-    """Bytes that reading one file may hold at once, its own included."""
+    """Return the maximum memory of reading a file of at most `max_pixels`, in bytes, including its content."""
     return BYTES_PER_PIXEL * max_pixels
 
 
 def check_memory(name: str, needed: int, max_pixels: int) -> None:
-    """Refuse a picture by the memory that decoding it takes.
+    """Check the memory that decoding an image takes.
 
     Args:
-        name: What the message calls the file.
-        needed: Bytes, the file's own included.
-        max_pixels: The limit that `max_bytes` follows from.
+        name: Name of the file in messages.
+        needed: Memory in bytes, including the content of the file.
+        max_pixels: Maximum number of pixels, from which `max_bytes` gives the limit.
 
     Raises:
-        ImageSizeError: More than `max_bytes`.
+        ImageSizeError: Decoding takes more than the limit.
     """
     allowed = max_bytes(max_pixels)
     if needed > allowed:

@@ -1,4 +1,4 @@
-"""PNG, JPEG, TIFF, BMP, WebP and HEIC through Pillow."""
+"""Decoding of PNG, JPEG, TIFF, BMP, WebP and HEIC files with Pillow."""
 
 import io
 from collections.abc import Callable
@@ -16,19 +16,19 @@ from fracture_edge.images.limits import check_memory, check_size
 
 Grey = npt.NDArray[np.uint8]
 
-#: A JPEG is decoded at 1/2, 1/4 or 1/8 as long as this many times the model's pixels remain on each side.
+#: Minimum ratio between the side of a JPEG decoded at 1/2, 1/4 or 1/8 and that of the image in the model input.
 DRAFT_OVERSAMPLING = 2
 
 _EXIF_ORIENTATION = 0x0112
 _TIFF_PHOTOMETRIC = 262
-#: Bytes per pixel of Pillow's images; whatever has several channels or more than 16 bits takes 4.
+#: Bytes per pixel of Pillow's images; modes with several channels or more than 16 bits take 4.
 _PILLOW_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
-#: libwebp keeps two canvases of four bytes and hands over a third.
+#: Bytes per pixel of libwebp, which keeps two canvases of four bytes and returns a third.
 _WEBP_BYTES = 12
-#: libheif keeps its planes beside the interleaved copy that Pillow takes over.
+#: Bytes per pixel of libheif, which keeps its planes beside the interleaved copy that Pillow takes over.
 _HEIC_BYTES = 8
 
-#: What is done with the stored pixels to see the picture upright, by EXIF orientation.
+#: Transformation of the stored pixels to the upright image, by EXIF orientation.
 _UPRIGHT: dict[int, Callable[[Grey], Grey]] = {
     2: lambda grey: grey[:, ::-1],
     3: lambda grey: grey[::-1, ::-1],
@@ -41,12 +41,12 @@ _UPRIGHT: dict[int, Callable[[Grey], Grey]] = {
 
 
 class Raster(NamedTuple):
-    """The first picture of a file.
+    """First picture of a file.
 
     Attributes:
-        grey: uint8 [H, W].
-        pictures: How many (pages, frames of an animation) the file says it holds.
-        colour: Share of its pixels that are coloured, 0 to 1.
+        grey: Grey image, uint8 [H, W].
+        pictures: Number of pictures (pages, or frames of an animation) that the file states.
+        colour: Share of coloured pixels, 0 to 1.
     """
 
     grey: Grey
@@ -58,19 +58,19 @@ def decode(name: str, data: bytes, model_size: tuple[int, int] | None, max_pixel
     """Decode the first picture of a file.
 
     Args:
-        name: What messages call the file.
-        data: Its bytes.
-        model_size: (height, width) that the model will see: a JPEG that is far larger is decoded at reduced
-            scale. Every pixel is decoded if ``None``.
-        max_pixels: The most there may be.
+        name: Name of the file in messages.
+        data: Content of the file.
+        model_size: Size of the model input, (height, width) in pixels, at which much larger JPEG files are decoded
+            at a reduced scale. Every pixel is decoded if ``None``.
+        max_pixels: Maximum number of pixels.
 
     Returns:
-        Its pixels and what else is known of it.
+        Grey image, number of pictures and share of colour.
 
     Raises:
-        ImageFormatError: None of these formats, or HEIC without a reader installed.
-        ImageCorruptError: Broken or cut off.
-        ImageSizeError: Too large or too small.
+        ImageFormatError: The file has none of these formats, or is HEIC and its reader is not installed.
+        ImageCorruptError: The content is invalid or truncated.
+        ImageSizeError: The image is too large or too small.
     """
     format_name = sniff(name, data)
     open_image = opener(name, format_name)
@@ -89,7 +89,7 @@ def decode(name: str, data: bytes, model_size: tuple[int, int] | None, max_pixel
             grey = image_to_grey(image)
             colour = colour_share(image)
     except (ImageError, MemoryError, ImportError):
-        # A reader that cannot be imported is a broken installation, not a broken file.
+        # A reader that cannot be imported is a problem of the installation, not of the file.
         raise
     except Exception as error:
         raise _decoding_error(name, format_name, error) from error
@@ -99,15 +99,15 @@ def decode(name: str, data: bytes, model_size: tuple[int, int] | None, max_pixel
 
 
 def _decoding_error(name: str, format_name: str, error: Exception) -> ImageError:
-    """One answer to all that Pillow's readers raise on broken files.
+    """Make an `ImageError` from any exception that Pillow's readers raise on invalid files.
 
-    That is OSError, SyntaxError, ValueError, struct.error, KeyError, zlib.error, EOFError and more; the type says
-    little.
+    These are OSError, SyntaxError, ValueError, struct.error, KeyError, zlib.error, EOFError and more; the type
+    does not tell what is wrong.
     """
     if isinstance(error, Image.DecompressionBombError):
-        return ImageSizeError(name, f"the {format_name} file announces too many pixels")
+        return ImageSizeError(name, f"the {format_name} file states too many pixels")
     if "truncated" in str(error).lower():
-        return ImageCorruptError(name, f"the {format_name} file is cut off", Status.TRUNCATED)
+        return ImageCorruptError(name, f"the {format_name} file is truncated", Status.TRUNCATED)
     return ImageCorruptError(name, f"the {format_name} file is broken ({error})")
 
 
@@ -118,10 +118,10 @@ def _count_pages(name: str, data: bytes) -> int:
 
 
 def _coefficients(image: Any, data: bytes) -> int:
-    """Bytes that libjpeg keeps until the last scan has come; none where it can decode row by row."""
-    from fracture_edge.images.jpeg_header import describe
+    """Compute the bytes of coefficients that libjpeg keeps until the last scan; 0 if it decodes row by row."""
+    from fracture_edge.images.jpeg_header import read_header
 
-    stream = describe(data)
+    stream = read_header(data)
     if stream is not None and stream.by_rows:
         return 0
     samplings = [(across, down) for _, across, down, _ in image.layer]
@@ -130,11 +130,11 @@ def _coefficients(image: Any, data: bytes) -> int:
 
 
 def _bytes_to_decode(image: Image.Image, format_name: str) -> int:
-    """What Pillow and its libraries hold of a picture, and the grey result."""
+    """Compute the bytes that Pillow, its libraries and the grey result take while decoding."""
     per_pixel = _PILLOW_BYTES.get(image.mode, 4)
     held = per_pixel + 1
     if format_name == "TIFF":
-        # Compressed strips are unpacked into a buffer, and turning a page makes a copy of it.
+        # Compressed strips are unpacked into a buffer, and rotating a page makes a copy of it.
         compressed = image.info.get("compression") != "raw"
         held += per_pixel * (compressed + (_orientation(image) != 1))
     held += {"WEBP": _WEBP_BYTES, "HEIC": _HEIC_BYTES}.get(format_name, 0)
@@ -142,9 +142,9 @@ def _bytes_to_decode(image: Image.Image, format_name: str) -> int:
 
 
 def _reduce_jpeg(image: Image.Image, model_size: tuple[int, int]) -> None:
-    """Let libjpeg decode at 1/2, 1/4 or 1/8: several times faster, and the model never sees the rest."""
+    """Let libjpeg decode at 1/2, 1/4 or 1/8, which is several times faster and suffices for the model input."""
     height, width = model_size
-    # EXIF may still turn the picture and a stretched frame uses both sides: the larger scale decides.
+    # EXIF may rotate the image later, and a stretched frame uses both sides: take the larger scale.
     longest, shortest = max(image.size), min(image.size)
     scale = min(1.0, max(height, width) / longest, min(height, width) / shortest)
     wanted = (
@@ -152,18 +152,18 @@ def _reduce_jpeg(image: Image.Image, model_size: tuple[int, int]) -> None:
         max(1, int(image.height * scale * DRAFT_OVERSAMPLING)),
     )
     if image.width >= 2 * wanted[0] and image.height >= 2 * wanted[1]:
-        # The luma of "YCbCr" is what "L" would give, and shows besides whether there are colours.
+        # The luma of "YCbCr" is equal to "L", and the chroma tells whether there are colours.
         image.draft("YCbCr" if image.mode == "RGB" else None, wanted)
 
 
 def _white_is_zero(image: Image.Image) -> bool:
-    """Whether a deep TIFF stores white as 0; Pillow turns the 8-bit ones round by itself."""
+    """Return whether a TIFF of more than 8 bits stores white as 0; Pillow inverts 8-bit ones itself."""
     tags = getattr(image, "tag_v2", {})
     return image.mode.startswith(("I", "F")) and tags.get(_TIFF_PHOTOMETRIC) == 0
 
 
 def _orientation(image: Image.Image) -> int:
-    """How the picture is to be turned; 1, upright, where the EXIF block is broken, as viewers hold it."""
+    """Return the EXIF orientation; 1, upright, if the EXIF block is invalid, as viewers do."""
     try:
         return int(image.getexif().get(_EXIF_ORIENTATION, 1))
     except Exception:

@@ -1,14 +1,14 @@
-"""Decoders that keep to themselves what they find odd about a file.
+"""Silencing of the warnings and log messages of decoders.
 
-Pillow and pydicom warn of every irregularity, and pydicom's warnings and log lines quote the header: names of
-patients too. What matters comes back as an answer or an error of ours.
+Pillow and pydicom warn about every irregularity, and the warnings and log messages of pydicom quote the header,
+patient names included. Whatever matters is returned as a status or raised as an error of this package.
 """
 
 import os
 import sys
 import warnings
 
-# `threading` and `logging` take milliseconds to import, and no PNG or JPEG needs them.
+# `threading` and `logging` take milliseconds to import, and PNG and JPEG do not need them.
 from _thread import allocate_lock
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,16 +17,16 @@ _LOCK = allocate_lock()
 _inside = 0
 _restore = ExitStack()
 _log_is_off = False
-#: Above `logging.CRITICAL`.
+#: Log level above `logging.CRITICAL`.
 _OFF = 100
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence them while any thread is in here.
+    """Silence the decoders as long as any thread is inside this context.
 
-    `warnings.catch_warnings` alone is not safe in threads: whoever leaves first would switch them on again, and
-    whoever leaves last would restore what the first one had set.
+    `warnings.catch_warnings` alone is not thread-safe: the first thread to leave would switch the warnings on
+    again, and the last one would restore the filters that the first one had set.
     """
     global _inside, _log_is_off  # noqa: PLW0603
     with _LOCK:
@@ -47,21 +47,21 @@ def quiet() -> Iterator[None]:
                 _log_is_off = False
 
 
-def _begin_anew() -> None:
-    """In a forked child no other thread is in here, whatever the parent's threads were doing."""
+def _reset_after_fork() -> None:
+    """Reset the state in a forked child, where no other thread is inside the context."""
     global _LOCK, _inside, _log_is_off
     _LOCK, _inside, _log_is_off = allocate_lock(), 0, False
     _restore.close()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+    os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 def _switch_log_off() -> None:
     import logging
 
-    # By its level, which the loggers of pydicom's modules inherit.
+    # By the level, which the loggers of pydicom's modules inherit.
     log = logging.getLogger("pydicom")
     _restore.callback(log.setLevel, log.level)
     log.setLevel(_OFF)

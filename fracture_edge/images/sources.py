@@ -1,4 +1,4 @@
-"""The bytes of a picture, wherever they come from, and never more of them than allowed."""
+"""Reading the bytes of an image from a path, bytes or an open file, up to a limit."""
 
 import io
 import os
@@ -23,7 +23,7 @@ _KINDS = (
 
 
 def source_name(source: ImageSource) -> str:
-    """What a message or a record calls `source`: its path, or what stands for it."""
+    """Return the name of an image source: its path, or ``<array>``, ``<bytes>`` or ``<file>``."""
     if isinstance(source, np.ndarray):
         return "<array>"
     if isinstance(source, bytes):
@@ -35,18 +35,18 @@ def source_name(source: ImageSource) -> str:
 
 
 def read_bytes(source: str | os.PathLike[str] | bytes | BinaryIO, limit: int) -> tuple[str, bytes]:
-    """Read all of `source`.
+    """Read the complete content of an image source.
 
     Args:
-        source: A path, bytes, or an open binary file.
-        limit: The most bytes there may be.
+        source: Path, bytes of a file, or open binary file.
+        limit: Maximum number of bytes.
 
     Returns:
-        The source's name and its bytes, at least one.
+        Name and content of the source; the content has at least one byte.
 
     Raises:
-        ImageAccessError: The bytes cannot be had, there are none, or the path is no regular file.
-        ImageSizeError: More than `limit`.
+        ImageAccessError: The file cannot be read, is empty, or is not a regular file.
+        ImageSizeError: The content has more than `limit` bytes.
     """
     name = source_name(source)
     try:
@@ -60,7 +60,7 @@ def read_bytes(source: str | os.PathLike[str] | bytes | BinaryIO, limit: int) ->
     except OSError as error:
         raise access_error(name, error) from error
     except ValueError as error:
-        # A path with a NUL character, which no file system has; or an open file that is closed already.
+        # A path with a NUL character, which no file system allows, or a file object that is already closed.
         raise ImageAccessError(name, str(error)) from error
     if not data:
         raise ImageAccessError(name, "the file is empty", Status.EMPTY)
@@ -70,7 +70,7 @@ def read_bytes(source: str | os.PathLike[str] | bytes | BinaryIO, limit: int) ->
 
 
 def access_error(name: str, error: OSError) -> ImageAccessError:
-    """The operating system's refusal as one of our statuses."""
+    """Convert an error of the operating system to an `ImageAccessError` with its status."""
     if isinstance(error, FileNotFoundError):
         return ImageAccessError(name, "no such file", Status.NOT_FOUND)
     if isinstance(error, PermissionError):
@@ -81,9 +81,9 @@ def access_error(name: str, error: OSError) -> ImageAccessError:
 
 
 def _open_regular(name: str, path: Path) -> BinaryIO:
-    """Open a file that is one; a pipe would wait for its other end, and opening a device may do something."""
+    """Open a regular file; opening a pipe would wait for its other end, and a device may react to being opened."""
     _refuse_special(name, path.stat().st_mode)
-    # What stands there may change in between: then opening must not wait, and the open file is judged again.
+    # The file may be replaced in between: opening must not wait then, and the open file is checked again.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     stream = io.FileIO(descriptor)
     try:
@@ -103,15 +103,15 @@ def _refuse_special(name: str, mode: int) -> None:
 
 
 def _read_stream(name: str, stream: BinaryIO, limit: int) -> bytes:
-    """Read to the end, or one byte beyond the limit."""
+    """Read to the end, or to one byte beyond the limit."""
     pieces: list[bytes] = []
     left = limit + 1
-    # A file that is there as a whole comes in one piece: joining pieces would take its size twice.
+    # A regular file is read in one piece, because joining pieces would take twice its size.
     at_once = max(_CHUNK, os.fstat(stream.fileno()).st_size + 1) if isinstance(stream, io.FileIO) else _CHUNK
     while left > 0:
         piece = stream.read(left if isinstance(stream, io.BytesIO) else min(left, at_once))
         if piece is None:
-            raise ImageAccessError(name, "has no bytes to give now", Status.UNREADABLE)
+            raise ImageAccessError(name, "no data is available now", Status.UNREADABLE)
         if not isinstance(piece, bytes):
             raise ImageAccessError(name, "the file is not open in binary mode")
         if not piece:

@@ -1,33 +1,32 @@
-"""A look at a TIFF file's directories before Pillow opens it."""
+"""Checks of the directories of a TIFF file before Pillow opens it."""
 
 import struct
 
 from fracture_edge.errors import ImageCorruptError, ImageSizeError
 from fracture_edge.images.limits import MAX_FRAMES
 
-#: Strips or tiles of one page. Pillow keeps a Python object of some 300 bytes for each.
+#: Maximum number of strips or tiles of one page; Pillow keeps a Python object of some 300 bytes for each.
 MAX_PARTS = 100_000
 _STRIP_OFFSETS, _TILE_OFFSETS = 273, 324
 
 
 def count_pages(name: str, data: bytes) -> int:
-    """Follow the chain of directories.
+    """Count the pages of a TIFF file by following the chain of directories.
 
     Args:
-        name: What messages call the file.
-        data: The file, which begins like a TIFF.
+        name: Name of the file in messages.
+        data: Content of the file, which begins with a TIFF header.
 
     Returns:
-        How many pages there are; no further than `MAX_FRAMES` + 1 are counted. What cannot be followed ends the
-        chain.
+        Number of pages, counted up to `MAX_FRAMES` + 1. An invalid link ends the chain.
 
     Raises:
         ImageCorruptError: There is no first directory.
-        ImageSizeError: The first page is in more than `MAX_PARTS` pieces.
+        ImageSizeError: The first page has more than `MAX_PARTS` strips or tiles.
     """
     order = "<" if data[:1] == b"I" else ">"
     big = 43 in data[2:4]
-    # Of a directory: how many entries it has, one entry (tag, type, count, value), and where the next one is.
+    # Parts of a directory: number of entries, one entry (tag, type, count, value), offset of the next directory.
     count, entry, link = (f"{order}{part}" for part in (("Q", "HHQ8x", "Q") if big else ("H", "HHI4x", "I")))
     seen: set[int] = set()
     try:
@@ -49,4 +48,4 @@ def _refuse_many_parts(name: str, entries: bytes, layout: str) -> None:
     size = struct.calcsize(layout)
     for tag, _, parts in struct.iter_unpack(layout, entries[: len(entries) // size * size]):
         if tag in (_STRIP_OFFSETS, _TILE_OFFSETS) and parts > MAX_PARTS:
-            raise ImageSizeError(name, f"a TIFF file in {parts:,} pieces, over the limit of {MAX_PARTS:,}")
+            raise ImageSizeError(name, f"{parts:,} strips or tiles, over the limit of {MAX_PARTS:,}")

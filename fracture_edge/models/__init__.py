@@ -2,6 +2,6 @@
 
 from pathlib import Path
 
-#: Name of the embedded model.
+#: Name of the embedded model, and the path of its file.
 EMBEDDED = "edge-int8"
 EMBEDDED_FILE = Path(__file__).with_name(f"{EMBEDDED}.onnx")

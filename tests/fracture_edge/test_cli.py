@@ -131,8 +131,8 @@ def test_bad_files_beside_good_ones(
         "dot.png": ("too_small", None, "1x1 pixels, under 32 on a side"),
         "empty.png": ("empty", None, "the file is empty"),
         "locked.png": ("permission_denied", None, "no permission to read it"),
-        "text.png": ("unsupported_format", None, "no PNG, JPEG, TIFF, BMP, WebP, HEIC or DICOM image"),
-        "truncated.jpg": ("truncated", None, "the JPEG file is cut off"),
+        "text.png": ("unsupported_format", None, "not a PNG, JPEG, TIFF, BMP, WebP, HEIC or DICOM image"),
+        "truncated.jpg": ("truncated", None, "the JPEG file is truncated"),
         "x.png": ("is_directory", None, "is a folder, not an image"),
         "z-good.jpg": ("ok", "fractured", "probability at or above the threshold"),
     }

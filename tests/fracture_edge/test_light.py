@@ -12,13 +12,24 @@ from PIL import Image
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
-HEAVY = ("tensorflow", "keras", "tf_keras", "sklearn", "matplotlib", "pandas", "onnx", "scipy", "tqdm", "pydicom")
+MODULES_OF_EXTRAS = (
+    "tensorflow",
+    "keras",
+    "tf_keras",
+    "sklearn",
+    "matplotlib",
+    "pandas",
+    "onnx",
+    "scipy",
+    "tqdm",
+    "pydicom",
+)
 
 BLOCK = f"""
 import sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {HEAVY!r}:
+        if name.partition(".")[0] in {MODULES_OF_EXTRAS!r}:
             raise ModuleNotFoundError(f"{{name}} was imported", name=name)
 sys.meta_path.insert(0, Refuse())
 """
@@ -115,7 +126,7 @@ def test_classify_imports_what_it_needs(suffix: str, run_python: Run, tiny_model
         f"PIL.{PLUGINS[suffix]}"
     }
     assert {name.partition(".")[0] for name in modules}.isdisjoint(
-        {*HEAVY, "rich", "pydantic", "urllib3", "requests", "train", "export", "benchmarks"}
+        {*MODULES_OF_EXTRAS, "rich", "pydantic", "urllib3", "requests", "train", "export", "benchmarks"}
     )
     # Turning and DICOM are for files that need them.
     assert modules.isdisjoint({"PIL.ImageOps", "fracture_edge.images.dicom"})

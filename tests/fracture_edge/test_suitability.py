@@ -58,7 +58,7 @@ def test_white_borders_are_no_part_of_the_picture(bone: Callable[..., Grey]) -> 
     framed[:, -60:] = 251
     assert measure(framed, side=200, colour=0) == measure(inner, side=200, colour=0)
     assert np.median(framed) == 255
-    assert Limits().doubt(measure(framed, side=200, colour=0)) is None
+    assert Limits().find_problem(measure(framed, side=200, colour=0)) is None
     white = np.full((30, 30), 255, np.uint8)
     assert measure(white, side=200, colour=0).median == 255
     # Grey borders, and white within, stay.
@@ -77,7 +77,7 @@ def test_small_and_constant_pictures(shape: tuple[int, int], level: int) -> None
 
 
 def test_a_usual_radiograph_is_not_doubted() -> None:
-    assert Limits().doubt(USUAL) is None
+    assert Limits().find_problem(USUAL) is None
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_usual_radiograph_is_not_doubted() -> None:
     ],
 )
 def test_each_limit(other: dict[str, float], code: str, reason: str) -> None:
-    assert Limits().doubt(USUAL._replace(**other)) == (code, reason)
+    assert Limits().find_problem(USUAL._replace(**other)) == (code, reason)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_each_limit(other: dict[str, float], code: str, reason: str) -> None:
 )
 def test_a_picture_at_the_limit_is_not_doubted(name: str) -> None:
     quantity = name.partition("_")[2]
-    assert Limits().doubt(USUAL._replace(**{quantity: getattr(Limits(), name)})) is None
+    assert Limits().find_problem(USUAL._replace(**{quantity: getattr(Limits(), name)})) is None
 
 
 def test_limits_of_a_model_file() -> None:
@@ -154,5 +154,5 @@ def test_a_bone_is_not_doubted_by_its_looks(bone: Callable[..., Grey]) -> None:
         found = [
             classifier.info.preprocessing.load_framed(bone(seed, fractured=seed % 2 == 0)) for seed in range(20)
         ]
-    doubts = [limits.doubt(measure(each.content, side=each.side, colour=each.colour)) for each in found]
+    doubts = [limits.find_problem(measure(each.content, side=each.side, colour=each.colour)) for each in found]
     assert doubts == [None] * 20

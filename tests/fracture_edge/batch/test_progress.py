@@ -13,7 +13,7 @@ from PIL import Image
 
 from fracture_edge import threads as batch
 from fracture_edge.batch.progress import with_progress
-from fracture_edge.threads import default_jobs, in_order
+from fracture_edge.threads import default_jobs, map_in_threads
 
 
 def test_slow_first_items_do_not_change_the_order() -> None:
@@ -21,7 +21,7 @@ def test_slow_first_items_do_not_change_the_order() -> None:
         time.sleep(0.03 if number % 4 == 0 else 0.001)
         return number * number
 
-    assert list(in_order(work, range(40), jobs=4)) == [number * number for number in range(40)]
+    assert list(map_in_threads(work, range(40), jobs=4)) == [number * number for number in range(40)]
 
 
 def test_works_at_a_time_and_takes_little_ahead() -> None:
@@ -45,7 +45,7 @@ def test_works_at_a_time_and_takes_little_ahead() -> None:
             active -= 1
         return number
 
-    for yielded, result in enumerate(in_order(work, items(), jobs=3, ahead=6), 1):
+    for yielded, result in enumerate(map_in_threads(work, items(), jobs=3, ahead=6), 1):
         assert result == yielded - 1
         assert taken - yielded <= 6
     assert most == 3
@@ -57,7 +57,7 @@ def test_failure_comes_in_its_turn() -> None:
             raise KeyError(number)
         return number
 
-    results = in_order(work, range(5), jobs=2)
+    results = map_in_threads(work, range(5), jobs=2)
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(KeyError):
         next(results)
@@ -74,7 +74,7 @@ def test_what_is_ready_is_not_held_back_by_the_next_item() -> None:
         assert answered.wait(timeout=30)
         yield 2
 
-    results = in_order(lambda number: number, items(), jobs=4)
+    results = map_in_threads(lambda number: number, items(), jobs=4)
     assert next(results) == 0
     answered.set()
     assert list(results) == [1, 2]
@@ -88,7 +88,7 @@ def test_nothing_is_begun_after_the_reader_has_gone() -> None:
         time.sleep(0.02)
         return number
 
-    results = in_order(work, range(1000), jobs=2)
+    results = map_in_threads(work, range(1000), jobs=2)
     assert next(results) == 0
     results.close()  # type: ignore[attr-defined]
     time.sleep(0.1)

@@ -210,12 +210,16 @@ def picture(style: str, height: int = ROWS, width: int = COLUMNS, **options: obj
         (
             encode(dicom(RAMP, PixelData=RAMP.tobytes()[:-100])),
             Status.CORRUPT,
-            "the DICOM file has fewer pixels than its header says",
+            "the DICOM file has fewer pixels than its header states",
         ),
-        (encode(dicom(RAMP))[:-100], Status.TRUNCATED, "the DICOM file is cut off"),
+        (encode(dicom(RAMP))[:-100], Status.TRUNCATED, "the DICOM file is truncated"),
         (encode(dicom(RAMP, BitsAllocated=7)), Status.CORRUPT, "the DICOM file is broken ("),
-        (encode(dicom(RAMP))[:132] + b"\xff" * 400, Status.UNSUPPORTED_FORMAT, "a DICOM file without a picture"),
-        (bytes(128) + b"DICM", Status.UNSUPPORTED_FORMAT, "a DICOM file without a picture"),
+        (
+            encode(dicom(RAMP))[:132] + b"\xff" * 400,
+            Status.UNSUPPORTED_FORMAT,
+            "the DICOM file contains no pixel data",
+        ),
+        (bytes(128) + b"DICM", Status.UNSUPPORTED_FORMAT, "the DICOM file contains no pixel data"),
         (
             encode(dicom(RAMP, Rows=None)),
             Status.CORRUPT,
@@ -224,23 +228,23 @@ def picture(style: str, height: int = ROWS, width: int = COLUMNS, **options: obj
         (
             encode(dicom(RAMP, "CMYK")),
             Status.UNSUPPORTED_FORMAT,
-            "a DICOM file with a photometric interpretation that is not supported",
+            "this DICOM photometric interpretation is not supported",
         ),
         (
             encode(dicom(RAMP, PixelData=encapsulate([b"\0\0"])), MPEG2MPML),
             Status.UNSUPPORTED_FORMAT,
-            "a DICOM transfer syntax that is not supported",
+            "this DICOM transfer syntax is not supported",
         ),
         # What is compressed is larger than what the header was checked for.
         (
             compressed(picture("JPEG", 4000, 4000), JPEGBaseline8Bit),
             Status.CORRUPT,
-            "the DICOM file holds 4000x4000 pixels, not the 40x32 that its header says",
+            "the DICOM file holds 4000x4000 pixels, not the 40x32 that its header states",
         ),
         (
             compressed(picture("JPEG2000", 400, 300, no_jp2=True), JPEG2000Lossless),
             Status.CORRUPT,
-            "the DICOM file holds 300x400 pixels, not the 40x32 that its header says",
+            "the DICOM file holds 300x400 pixels, not the 40x32 that its header states",
         ),
         (compressed(picture("JPEG")[:-200], JPEGBaseline8Bit), Status.CORRUPT, "the DICOM file is broken ("),
         (compressed(b"\0\0", RLELossless), Status.CORRUPT, "the DICOM file is broken ("),
@@ -275,7 +279,7 @@ def test_decoder_is_not_installed(
 def test_without_picture() -> None:
     dataset = dicom(RAMP)
     del dataset.PixelData
-    with pytest.raises(ImageError, match="a DICOM file without a picture") as caught:
+    with pytest.raises(ImageError, match="the DICOM file contains no pixel data") as caught:
         load_image(encode(dataset))
     assert caught.value.status is Status.UNSUPPORTED_FORMAT
 
@@ -404,7 +408,7 @@ def test_a_frame_that_is_missing() -> None:
     data = encode(dicom(RAMP, NumberOfFrames=3, PixelData=FRAMES[:2].tobytes()))
     frames = load_frames(data)
     np.testing.assert_array_equal([next(frames).pixels, next(frames).pixels], FRAMES[:2])
-    with pytest.raises(ImageError, match="the DICOM file has fewer pixels than its header says"):
+    with pytest.raises(ImageError, match="the DICOM file has fewer pixels than its header states"):
         next(frames)
 
 

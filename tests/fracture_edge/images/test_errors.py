@@ -76,7 +76,7 @@ def test_smallest_side_is_inclusive() -> None:
 def test_cut_off(style: str, share: float) -> None:
     data = encode(style)
     error = failure(data[: int(len(data) * share)])
-    assert (error.status, error.detail) == (Status.TRUNCATED, f"the {style} file is cut off")
+    assert (error.status, error.detail) == (Status.TRUNCATED, f"the {style} file is truncated")
 
 
 def test_cut_off_jpeg_that_is_decoded_at_reduced_scale() -> None:
@@ -114,7 +114,7 @@ def test_format_that_is_not_read(data: bytes, tmp_path: Path) -> None:
     path.write_bytes(data)
     error = failure(path)
     assert (error.status, error.source) == (Status.UNSUPPORTED_FORMAT, str(path))
-    assert error.detail == "no PNG, JPEG, TIFF, BMP, WebP, HEIC or DICOM image"
+    assert error.detail == "not a PNG, JPEG, TIFF, BMP, WebP, HEIC or DICOM image"
 
 
 def test_empty_file(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_stream_that_has_nothing_yet() -> None:
     os.set_blocking(ours, False)
     with open(ours, "rb", buffering=0) as stream, open(theirs, "wb"):  # noqa: PTH123
         error = failure(stream)  # type: ignore[arg-type]
-    assert (error.status, error.detail) == (Status.UNREADABLE, "has no bytes to give now")
+    assert (error.status, error.detail) == (Status.UNREADABLE, "no data is available now")
 
 
 def test_stream_that_fails() -> None:

@@ -17,7 +17,7 @@ from pydicom.data import get_testdata_file
 from fracture_edge.errors import ImageCorruptError, ImageError, ImageSizeError, Status
 from fracture_edge.images import tiff
 from fracture_edge.images.image_file import load_image
-from fracture_edge.images.jpeg_header import Codestream, describe
+from fracture_edge.images.jpeg_header import Codestream, read_header
 from fracture_edge.images.limits import BYTES_PER_PIXEL, MAX_FRAMES, check_memory, check_size, max_bytes
 from fracture_edge.images.sources import read_bytes
 
@@ -134,12 +134,12 @@ def scans_of_their_own(jpeg: bytes) -> bytes:
     ],
 )
 def test_codestream(data: bytes, expected: Codestream | None) -> None:
-    assert describe(data) == expected
+    assert read_header(data) == expected
 
 
 def test_codestream_of_jpeg_ls() -> None:
     dataset = pydicom.dcmread(get_testdata_file("MR_small_jpeg_ls_lossless.dcm"))
-    assert describe(dataset.PixelData[dataset.PixelData.index(b"\xff\xd8") :]) == Codestream(64, 64, 1, True)
+    assert read_header(dataset.PixelData[dataset.PixelData.index(b"\xff\xd8") :]) == Codestream(64, 64, 1, True)
 
 
 def directory(entries: list[tuple[int, int, int, int]], following: int = 0, *, big: bool = False) -> bytes:
@@ -155,7 +155,7 @@ def directory(entries: list[tuple[int, int, int, int]], following: int = 0, *, b
 def test_tiff_in_very_many_pieces(tag: int, big: bool) -> None:
     parts = tiff.MAX_PARTS
     assert tiff.count_pages("x", directory([(256, 3, 1, 64), (tag, 4, parts, 0)], big=big)) == 1
-    with pytest.raises(ImageSizeError, match=r"x: a TIFF file in 100,001 pieces, over the limit of 100,000"):
+    with pytest.raises(ImageSizeError, match=r"x: 100,001 strips or tiles, over the limit of 100,000"):
         tiff.count_pages("x", directory([(256, 3, 1, 64), (tag, 4, parts + 1, 0)], big=big))
 
 

@@ -38,7 +38,7 @@ def test_limits_are_widened(quantity: str, value: float, limit: str) -> None:
     odd = USUAL._replace(**{quantity: value})
     found = widened(Limits(), [USUAL] * 90 + [odd] * 10)
     assert found == Limits.from_dict({limit: value})
-    assert found.doubt(odd) is None
+    assert found.find_problem(odd) is None
 
 
 def test_a_thousandth_of_the_images_may_lie_beyond() -> None:

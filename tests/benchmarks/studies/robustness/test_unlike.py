@@ -40,7 +40,8 @@ def test_flagged_counts_doubted_pictures_only(
 
 @pytest.mark.parametrize("name", ["noise", "blank", "ramp", "page of text"])
 def test_drawn_pictures_are_doubted(name: str) -> None:
-    reasons = [Limits().doubt(measure(picture, side=min(picture.shape), colour=0)) for picture in drawn(name, 20)]
+    pictures = drawn(name, 20)
+    reasons = [Limits().find_problem(measure(each, side=min(each.shape), colour=0)) for each in pictures]
     assert None not in reasons
 
 
@@ -56,7 +57,7 @@ def test_spoilt_bones_are_doubted(name: str, bone: Callable[..., Grey]) -> None:
     spoilt = SPOILT[name](bone(1, fractured=True, height=454, width=373))
     assert spoilt.dtype == np.uint8
     found = measure(spoilt, side=min(spoilt.shape), colour=0)
-    assert Limits().doubt(found) is not None
+    assert Limits().find_problem(found) is not None
 
 
 def test_command(
