@@ -37,8 +37,8 @@ def first_answers(
 ) -> Mapping[str, FirstAnswer]:
     """Time new processes of each row, in turns, until they have predicted one image.
 
-    The time covers the start of the process and the interpreter, imports, loading the model, decoding the image and
-    the first inference. The first start of each row is not counted; it brings its files into the page cache.
+    The time covers the start of the process, imports, loading the model, decoding the image and the first
+    inference. The first start of each row is not counted; it brings its files into the page cache.
 
     Args:
         rows: Rows to measure.

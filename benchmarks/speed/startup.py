@@ -89,8 +89,8 @@ def measure(image: Path, runs: int) -> Startup:
 def radiograph(rows: int, columns: int, *, grain: float = 3.0) -> npt.NDArray[np.uint8]:
     """Generate an image like a long bone that compresses about as well as radiographs do.
 
-    It shows a shaft with bright walls in soft tissue. The noise is correlated between neighbouring pixels, like that
-    of a detector.
+    It shows a shaft with bright walls in soft tissue. The noise is correlated between neighbouring pixels, like
+    that of a detector.
 
     Args:
         rows: Height in pixels.
