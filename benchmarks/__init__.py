@@ -1,3 +1,3 @@
-"""Benchmarks: how good and how fast a model is in each format. Needs the `[benchmark]` extra."""
+"""Benchmarks of model quality and speed in every format. Needs the `[benchmark]` extra."""
 
-import train  # noqa: F401 -- before TensorFlow: it chooses the kernels
+import train  # noqa: F401 -- before TensorFlow: sets which kernels TensorFlow uses

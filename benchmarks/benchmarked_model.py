@@ -1,4 +1,4 @@
-"""What is judged, and on which images: the models of a run and the labelled table behind it."""
+"""Models of a benchmark run, and the images they are evaluated on."""
 
 import csv
 import math
@@ -24,18 +24,18 @@ _YES_OR_NO = {"0": "no", "1": "yes"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkedModel:
-    """One model of a run: what all its rows share.
+    """A model of a benchmark run, with the properties that all its rows share.
 
     Attributes:
-        name: Name of the trained model, ``embedded``, or of a file.
-        rows: Files and runtimes; a Keras row comes first.
-        preprocessing: Way of an image to the input of every row.
-        policy: Frozen threshold and uncertain band.
-        fingerprint: Checksum of the data and splits that it was trained with; empty where it is not known.
-        architecture: Name of the network.
-        training: How it was trained.
-        parameters: Number of weights; ``None`` where it is not known.
-        history: Figures of each epoch by name; empty where they are not known.
+        name: Name of the trained model, ``embedded``, or the file's name without its suffix.
+        rows: Combinations of file and runtime; a Keras row comes first.
+        preprocessing: Preprocessing of the images for every row.
+        policy: Decision threshold and uncertain band, frozen on validation.
+        fingerprint: Checksum of the training data and splits; empty if unknown.
+        architecture: Name of the network architecture.
+        training: Summary of the training run.
+        parameters: Number of parameters; ``None`` if unknown.
+        history: Metrics of each epoch by name; empty if unknown.
     """
 
     name: str
@@ -50,14 +50,14 @@ class BenchmarkedModel:
 
     @property
     def source(self) -> str | None:
-        """Id of the Keras row that the others were made from, if there is one."""
+        """Id of the Keras row that the other rows were exported from, or ``None``."""
         return self.rows[0].id if self.rows[0].runtime == "keras" else None
 
-    def described(self, fingerprint: str) -> ModelDescription:
-        """Describe it for the result.
+    def describe(self, fingerprint: str) -> ModelDescription:
+        """Return the description of this model for ``RUN.json``.
 
         Args:
-            fingerprint: Checksum of the data and splits that judge it.
+            fingerprint: Checksum of the data and splits of the evaluation.
         """
         return ModelDescription(
             architecture=self.architecture,
@@ -73,13 +73,13 @@ class BenchmarkedModel:
 
 
 def model_of(rows: tuple[BenchmarkRow, ...]) -> BenchmarkedModel:
-    """Read what is known of the model behind some rows.
+    """Read the properties of the model that some rows belong to.
 
     Args:
-        rows: Rows of one model, see `benchmarks.rows.rows_of`.
+        rows: Rows of one model, as returned by `benchmarks.rows.rows_of`.
 
     Raises:
-        FractureEdgeError: Record or metadata cannot be read.
+        FractureEdgeError: The training record or the metadata of the file cannot be read.
     """
     first = rows[0]
     if first.runtime == "keras" and first.path:
@@ -131,42 +131,48 @@ def _exported(rows: tuple[BenchmarkRow, ...], info: ModelInfo) -> BenchmarkedMod
 
 
 def _summary(training: dict[str, Any]) -> TrainingSummary:
-    # What a model file tells of its training depends on who made it.
+    # Which training details a model file contains depends on what exported it.
     return TrainingSummary(**{name: training.get(name) for name in _TRAINING})
 
 
 def _history(path: Path) -> tuple[dict[str, float], ...]:
-    """Read the epochs as numbers; a model that lost its history is judged all the same."""
+    """Read the metrics of each epoch; return nothing if the history file is missing."""
     if not path.is_file():
         return ()
     with path.open(newline="", encoding="utf-8") as stream:
         rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
-    # JSON has no NaN; an epoch that diverged has it.
+    # JSON has no NaN, and an epoch that diverged contains NaN.
     return tuple({name: value for name, value in row.items() if math.isfinite(value)} for row in rows)
 
 
 def data_of(models: Sequence[BenchmarkedModel], data: Path | None, splits: Path | None) -> tuple[Path, Path]:
-    """The data folder and the split file: those given, or those of the training.
+    """Return the data folder and the split file: the given ones, or those used for training.
+
+    Args:
+        models: Models to evaluate.
+        data: Data folder, or ``None`` for that of the training run.
+        splits: Split file, or ``None`` for that of the training run.
 
     Raises:
-        FractureEdgeError: They are not given, and no model or no common one tells them.
+        FractureEdgeError: They are not given, and the models have no training run or were trained with different
+            data or splits.
     """
     if data and splits:
         return data, splits
     folders = [row.path.parent for each in models if (row := each.rows[0]).runtime == "keras" and row.path]
     if not folders:
-        raise FractureEdgeError("say which images with --data and --splits")
+        raise FractureEdgeError("no trained model tells which images to use; give --data and --splits")
     if splits is None and len({each.fingerprint for each in models if each.source}) > 1:
         raise FractureEdgeError(
-            "these models were trained with different data or splits; say with --data and --splits which images "
-            "shall judge them all"
+            "these models were trained with different data or splits; give --data and --splits to evaluate all of "
+            "them on the same images"
         )
     root = data or Path(read_record(folders[0]).data.root)
     return root, splits or folders[0] / "splits.csv"
 
 
 def about_image(item: Item) -> dict[str, str]:
-    """What the data set says of an image, in words: ``body_part``, ``view``, ``hardware``; empty if unknown."""
+    """Return ``body_part``, ``view`` and ``hardware`` of an image as text, each empty if unknown."""
     return {
         "body_part": item.body_part,
         "view": "+".join(view for view in _VIEWS if item.metadata.get(view) == "1"),

@@ -1,4 +1,4 @@
-"""`fracture-edge benchmark`."""
+"""The `fracture-edge benchmark` command."""
 
 import os
 from pathlib import Path
@@ -17,59 +17,59 @@ def benchmark(
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Trained models, 'embedded', or exported files (.onnx, .tflite); every trained model if none is "
-            "named.",
+            help="Trained models, 'embedded', or exported files (.onnx, .tflite). Default: every trained model.",
             show_default=False,
         ),
     ] = None,
     artifacts: ArtifactsOption = Path("artifacts"),
-    data: Annotated[Path | None, typer.Option(help="The data folder, if not that of the training.")] = None,
-    splits: Annotated[Path | None, typer.Option(help="The split file, if not that of the training.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data folder. Default: that of the training run.")] = None,
+    splits: Annotated[Path | None, typer.Option(help="Split file. Default: that of the training run.")] = None,
     split: Annotated[
-        str, typer.Option(help="Which split judges: test, or val while anything is still being chosen.")
+        str, typer.Option(help="Split to evaluate on: test, or val while anything is still being chosen.")
     ] = "test",
-    runs: Annotated[int, typer.Option(min=1, help="Timed inferences of each row, at least.")] = 200,
+    runs: Annotated[int, typer.Option(min=1, help="Minimum number of timed inferences per row.")] = 200,
     threads: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="Threads of each runtime; may be repeated. 1 and all cores if not given."),
+        typer.Option(min=1, help="Number of threads per runtime; may be repeated. Default: 1 and all cores."),
     ] = None,
-    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Measure latency and memory too.")] = True,
+    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Measure latency and memory as well.")] = True,
     openvino: Annotated[
-        bool, typer.Option("--openvino/--no-openvino", help="Run OpenVINO beside the others, where installed.")
+        bool, typer.Option("--openvino/--no-openvino", help="Measure OpenVINO as well, if it is installed.")
     ] = True,
     rejected: Annotated[
-        bool, typer.Option("--rejected", help="Measure files that the export rejected too.")
+        bool, typer.Option("--rejected", help="Measure files that the export gate rejected as well.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the JSON, not the tables.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
             metavar="RUN.json",
-            help="Write the JSON here; every image's probability (.csv) and the report (.md, .html) beside it.",
+            help="Write the results here; the probability of every image (.csv) and the report (.md, .html) are "
+            "written beside it.",
         ),
     ] = None,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the run that --output names, if there is one: its models are measured again only "
-            "where their files have changed, and others are added.",
+            help="Continue the run in --output, if it exists: measure only models that are new or whose files "
+            "have changed.",
         ),
     ] = False,
     force: ForceOption = False,
     compare: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(metavar="A.json B.json", help="Measure nothing: say what changed from one run to another."),
+        typer.Option(metavar="A.json B.json", help="Measure nothing; report what changed between two runs."),
     ] = None,
 ) -> None:
-    """Compare accuracy, precision, recall, F1 and latency of MODELS in every format they have.
+    """Compare accuracy, precision, recall, F1 and latency of MODELS in every format.
 
-    Keras, ONNX and TFLite files get the same images through the same preprocessing and are judged at the threshold
-    that was frozen on validation; every figure has a 95 % interval. Each row runs in a process of its own, and the
-    rows take turns. The report says which file to take for which device. With --output the files are written after
-    each model, and --resume goes on from there.
+    Keras, ONNX and TFLite files get the same images with the same preprocessing and are evaluated at the threshold
+    frozen on validation; every metric has a 95 % interval. Each file runs in a separate process, and the processes
+    take turns. The report recommends a file for each kind of device. With --output the results are written after
+    each model, and --resume continues from there.
 
     Examples:
         fracture-edge benchmark -o results.json
@@ -94,7 +94,7 @@ def benchmark(
         raise typer.BadParameter("--resume needs --output, and no --force")
     if output is not None:
         files_of(output, force=force or resume)
-    # The images are read with what training uses, which needs Keras, whatever backend it was trained on.
+    # Images are read by the training code, which imports Keras; the backend of the training run does not matter.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     quiet_tensorflow()
     from benchmarks.run import BenchmarkOptions
@@ -114,7 +114,7 @@ def benchmark(
             rejected=rejected,
         ),
         before=before,
-        # Only what this very run has written is replaced.
+        # Replaces only files that this run has written itself.
         save=lambda run: None if output is None else write_run(run, output, force=True),
     )
     if as_json:

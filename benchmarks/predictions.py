@@ -1,4 +1,4 @@
-"""P(fractured) of every image by every row, each row in a process of its own."""
+"""Predictions of every row for every image, each row in a separate process."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,32 +11,33 @@ from benchmarks.rows import BenchmarkRow
 from benchmarks.runtimes.process import WorkerError, WorkerProcess
 from fracture_edge import console
 
-#: For a split of any size on a slow machine.
+#: Long enough for a split of any size on a slow machine.
 _TIMEOUT_S = 24 * 3600.0
 
 
-def answers(
+def predict_rows(
     rows: Sequence[BenchmarkRow],
     pixels: npt.NDArray[np.uint8],
     *,
     threads: int,
     say: Callable[[str], None] = console.say,
 ) -> tuple[Mapping[str, npt.NDArray[np.float64]], dict[str, str]]:
-    """Run all images through all rows of one model.
+    """Predict all images with all rows of one model, one row after the other.
 
     Args:
-        rows: What to run, one after the other.
-        pixels: The preprocessed images, uint8 [N, H, W, 1].
-        threads: Of each runtime.
-        say: Is told what goes on.
+        rows: Rows to run.
+        pixels: Preprocessed images, uint8 [N, H, W, 1].
+        threads: Number of threads of each runtime.
+        say: Function that receives progress messages.
 
     Returns:
-        P(fractured), [N], by row id; and by row id why a row failed.
+        Two dictionaries by row id: P(fractured), float64 [N], of the rows that succeeded, and the error message of
+        those that failed.
     """
     found: dict[str, npt.NDArray[np.float64]] = {}
     errors: dict[str, str] = {}
-    with TemporaryDirectory(prefix="fracture-edge-answers-") as folder:
-        source, target = Path(folder) / "pixels.npy", Path(folder) / "answers.npy"
+    with TemporaryDirectory(prefix="fracture-edge-predictions-") as folder:
+        source, target = Path(folder) / "pixels.npy", Path(folder) / "predictions.npy"
         np.save(source, pixels)
         for row in rows:
             say(f"{row.id}: {len(pixels)} images")
@@ -50,7 +51,7 @@ def answers(
                 if np.isfinite(scores).all():
                     found[row.id] = scores
                 else:
-                    errors[row.id] = "gives no number for some of the images"
+                    errors[row.id] = "gives NaN or infinity for some of the images"
             if row.id in errors:
                 say(f"{row.id}: FAILED, {errors[row.id]}")
     return found, errors

@@ -1,6 +1,6 @@
-"""What the per-image predictions of a benchmark say of each row; see `quality`.
+"""Metrics of benchmark rows, computed from their per-image predictions.
 
-Everything comes from the CSV file that the benchmark leaves, so that anybody can compute it again.
+All of them can be recomputed from the CSV file that the benchmark writes.
 """
 
 from collections import defaultdict
@@ -15,97 +15,100 @@ from fracture_edge.errors import FractureEdgeError
 from train.evaluation.metrics import UNDEFINED, auroc, confusion, evaluate, proportions
 from train.evaluation.paired import compare_pairs
 
-#: One image: ``path``, ``label``, ``group``, what the data set says of it, and P(fractured) by column.
+#: One image: ``path``, ``label``, ``group``, the `ATTRIBUTES`, and P(fractured) by row id.
 Row = Mapping[str, str]
 
-#: What subgroups are made of.
+#: Columns that define the subgroups.
 ATTRIBUTES = ("body_part", "view", "hardware")
-#: In fewer images, or with fewer of either class, an AUROC says nothing: that of one fractured image among others
-#: has a bootstrap interval of no width.
+#: Minimum numbers of images for an AUROC, in total and of each class. With a single fractured image, for example,
+#: the bootstrap interval would have zero width.
 _FEWEST_IMAGES, _FEWEST_OF_A_CLASS = 10, 5
 
 
 @dataclass(frozen=True, slots=True)
-class _Answers:
-    """One column of the predictions beside the truth."""
+class _Predictions:
+    """Labels, groups and probabilities, [N] each, of one column."""
 
     labels: list[int]
     groups: list[str]
     scores: npt.NDArray[np.float64]
 
     @classmethod
-    def of(cls, rows: Sequence[Row], column: str) -> "_Answers":
+    def of(cls, rows: Sequence[Row], column: str) -> "_Predictions":
         try:
             scores = np.array([float(row[column]) for row in rows])
         except (KeyError, ValueError):
             scores = np.array([np.nan])
         if not np.isfinite(scores).all():
             raise FractureEdgeError(f"the predictions lack a probability of '{column}' for some images")
-        # An image without a group stands for itself.
+        # An image without a group is a group of its own.
         return cls([int(row["label"]) for row in rows], [row["group"] or row["path"] for row in rows], scores)
 
-    def where(self, chosen: Sequence[int]) -> "_Answers":
-        return _Answers(
+    def where(self, chosen: Sequence[int]) -> "_Predictions":
+        return _Predictions(
             [self.labels[k] for k in chosen], [self.groups[k] for k in chosen], self.scores[np.array(chosen, int)]
         )
 
 
 def quality(rows: Sequence[Row], column: str, threshold: float, band: tuple[float, float]) -> Quality:
-    """Judge one row of a benchmark.
+    """Compute the metrics of one benchmark row.
 
     Args:
-        rows: Predictions of all images, as `csv.DictReader` gives them.
-        column: Which probabilities.
-        threshold: The model's frozen threshold.
-        band: Start and end of its uncertain band; the end is outside (`fracture_edge.policy.Policy`).
+        rows: Predictions of all images, as read by `csv.DictReader`.
+        column: Name of the column of probabilities, which is the row id.
+        threshold: Decision threshold of the model, frozen on validation.
+        band: Start (inclusive) and end (exclusive) of the uncertain band, see `fracture_edge.policy.Policy`.
 
     Raises:
-        FractureEdgeError: The column is not there, or lacks an image.
+        FractureEdgeError: The column is missing, or a probability is missing or not finite.
     """
-    answers = _Answers.of(rows, column)
+    predictions = _Predictions.of(rows, column)
     return Quality(
-        metrics=evaluate(answers.labels, answers.scores, answers.groups, threshold),
-        confusion=Confusion(**confusion(answers.labels, answers.scores, threshold)),
-        uncertain=_uncertain(answers, threshold, band),
+        metrics=evaluate(predictions.labels, predictions.scores, predictions.groups, threshold),
+        confusion=Confusion(**confusion(predictions.labels, predictions.scores, threshold)),
+        uncertain=_uncertain(predictions, threshold, band),
         subgroups=subgroups(rows, column, threshold),
     )
 
 
-def against(rows: Sequence[Row], source: str, column: str, threshold: float) -> PairedChange:
-    """Compare one row of a benchmark with the model that it was made from; see `train.evaluation.paired`.
+def compare_with_source(rows: Sequence[Row], source: str, column: str, threshold: float) -> PairedChange:
+    """Compare one benchmark row with the model that it was exported from; see `train.evaluation.paired`.
 
     Args:
-        rows: As in `quality`.
-        source: Column of the model it was made from.
+        rows: Predictions of all images, as in `quality`.
+        source: Column of the source model.
         column: Column of the row.
-        threshold: The model's frozen threshold.
+        threshold: Decision threshold of the model, frozen on validation.
 
     Raises:
-        FractureEdgeError: A column is not there, or lacks an image.
+        FractureEdgeError: A column is missing, or a probability is missing or not finite.
     """
-    before, after = _Answers.of(rows, source), _Answers.of(rows, column)
+    before, after = _Predictions.of(rows, source), _Predictions.of(rows, column)
     found = compare_pairs(before.labels, before.groups, before.scores, after.scores, threshold)
     return PairedChange.of(source, found)
 
 
 def subgroups(rows: Sequence[Row], column: str, threshold: float) -> tuple[Subgroup, ...]:
-    """Judge the images of each body part, view and hardware.
+    """Compute the metrics of the images of each body part, view and hardware.
 
-    Several flags of one image ("hand+leg") are a value of their own; images of which an attribute is not known
-    are in none of its subgroups.
+    Several values of one image ("hand+leg") form a subgroup of their own; images whose attribute is unknown belong
+    to none of its subgroups.
 
     Args:
-        rows: As in `quality`.
-        column: Which probabilities.
-        threshold: The model's frozen threshold.
+        rows: Predictions of all images, as in `quality`.
+        column: Name of the column of probabilities.
+        threshold: Decision threshold of the model, frozen on validation.
 
     Returns:
-        One for each value of each attribute. AUROC is not defined with fewer than 10 images or fewer than 5 of a
-        class, recall and specificity without their class.
+        One subgroup for each value of each attribute. AUROC is undefined with fewer than 10 images or fewer than 5
+        of either class; recall and specificity are undefined without images of their class.
+
+    Raises:
+        FractureEdgeError: The column is missing, or a probability is missing or not finite.
     """
-    answers = _Answers.of(rows, column)
+    predictions = _Predictions.of(rows, column)
     return tuple(
-        _subgroup(attribute, value, answers.where(members), threshold)
+        _subgroup(attribute, value, predictions.where(members), threshold)
         for attribute in ATTRIBUTES
         for value, members in sorted(_values(rows, attribute).items())
     )
@@ -119,7 +122,7 @@ def _values(rows: Sequence[Row], attribute: str) -> dict[str, list[int]]:
     return found
 
 
-def _subgroup(attribute: str, value: str, part: _Answers, threshold: float) -> Subgroup:
+def _subgroup(attribute: str, value: str, part: _Predictions, threshold: float) -> Subgroup:
     shares = proportions(part.labels, part.scores, threshold)
     fractured = sum(part.labels)
     fewest = min(fractured, len(part.labels) - fractured)
@@ -135,12 +138,12 @@ def _subgroup(attribute: str, value: str, part: _Answers, threshold: float) -> S
     )
 
 
-def _uncertain(answers: _Answers, threshold: float, band: tuple[float, float]) -> Uncertain:
+def _uncertain(predictions: _Predictions, threshold: float, band: tuple[float, float]) -> Uncertain:
     low, high = band
-    decided = np.flatnonzero((answers.scores < low) | (answers.scores >= high)).tolist()
-    rest = answers.where(decided)
+    decided = np.flatnonzero((predictions.scores < low) | (predictions.scores >= high)).tolist()
+    rest = predictions.where(decided)
     return Uncertain(
-        share=(len(answers.labels) - len(decided)) / len(answers.labels),
+        share=(len(predictions.labels) - len(decided)) / len(predictions.labels),
         images_decided=len(decided),
         metrics_on_decided=proportions(rest.labels, rest.scores, threshold),
     )

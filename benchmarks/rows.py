@@ -1,4 +1,4 @@
-"""What is measured: the rows of a model, one for each file in each runtime."""
+"""Rows of a benchmark: each combination of a model file and a runtime."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,24 +15,24 @@ from train.export_record import ExportEntry, read_manifest
 EMBEDDED = "embedded"
 MODEL_FILES = (".onnx", ".tflite")
 _RUNTIMES = {"onnx": "onnxruntime", "tflite": "litert"}
-#: What OpenVINO runs too: the reference, and what is made for x86.
+#: Export formats that OpenVINO runs as well: the float32 reference, and int8 for x86.
 _FOR_OPENVINO = ("onnx_float32", "onnx_int8_static_x86")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkRow:
-    """One row: one file through one runtime.
+    """A model file in one runtime.
 
     Attributes:
-        model: Name of the trained model, ``embedded``, or a file's name without its suffix.
-        format: Words, unique within a model: ``onnx int8-arm64``, ``tflite float16 pruned80``.
-        runtime: One of `benchmarks.runtimes.runners.Runtime`.
+        model: Name of the trained model, ``embedded``, or the file's name without its suffix.
+        format: Description, unique within a model, such as ``onnx int8-arm64`` or ``tflite float16 pruned80``.
+        runtime: Runtime, one of `benchmarks.runtimes.runners.Runtime`.
         precision: ``float32``, ``float16``, ``dynamic`` or ``int8``.
-        path: Path of the file; ``None`` is the embedded one.
+        path: Path of the file; ``None`` for the embedded model.
         file: Name of the file.
         bytes: Size of the file.
-        sha256: Checksum of the file, hexadecimal.
-        gate: Verdict of the export, or ``None`` where it had no say.
+        sha256: SHA-256 checksum of the file, hexadecimal.
+        gate: Verdict of the export gate; ``None`` if the file did not pass through it.
     """
 
     model: str
@@ -47,7 +47,7 @@ class BenchmarkRow:
 
     @property
     def id(self) -> str:
-        """Name of the row in a run, such as ``edge/onnx int8``."""
+        """Identifier of the row in a run, such as ``edge/onnx int8``."""
         return f"{self.model}/{self.format}"
 
 
@@ -59,15 +59,16 @@ def rows_of(
     Args:
         model: Name of a trained model, ``embedded``, or the path of an ``.onnx`` or ``.tflite`` file.
         artifacts: Folder of all artefacts.
-        openvino: Whether OpenVINO, where it is installed, runs the ONNX files in float32 and in int8 for x86.
-        rejected: Whether files that the export rejected are rows too.
+        openvino: Whether to include OpenVINO, if it is installed, for the ONNX files in float32 and in int8 for
+            x86.
+        rejected: Whether to include files that the export gate rejected.
 
     Returns:
-        Keras first where there is one, then the exported files in the manifest's order.
+        The Keras row first, if there is one, then the exported files in the order of the manifest.
 
     Raises:
-        FractureEdgeError: There is no such model, its manifest cannot be read, or a file is not the exported one
-            or was exported from another ``model.keras``.
+        FractureEdgeError: The model does not exist, its manifest cannot be read, or a file differs from the
+            exported one or was exported from another ``model.keras``.
     """
     with_openvino = openvino and find_spec("openvino") is not None
     if model == EMBEDDED or model.endswith(MODEL_FILES):
@@ -76,7 +77,7 @@ def rows_of(
     keras = folder / "model.keras"
     if not keras.is_file():
         raise FractureEdgeError(
-            f"{folder}: no trained model here; `fracture-edge train {model}` makes one, or name a file "
+            f"{folder}: no trained model here; `fracture-edge train {model}` makes one, or give a file "
             f"({', '.join(MODEL_FILES)}) or '{EMBEDDED}'"
         )
     source = BenchmarkRow(
@@ -108,7 +109,7 @@ def _one_file(path: Path | None, openvino: bool) -> Iterator[BenchmarkRow]:
     )
     runner.close()
     yield row
-    # The embedded graph is fused into operators that only onnxruntime has.
+    # The embedded graph contains fused operators that only onnxruntime supports.
     if openvino and path and kind == "onnx" and precision in ("float32", "int8"):
         yield replace(row, format=f"openvino {precision}", runtime="openvino")
 
@@ -139,11 +140,10 @@ def _exported(folder: Path, source_sha256: str, openvino: bool, rejected: bool) 
 
 
 def _check(path: Path, entry: ExportEntry, source_sha256: str) -> None:
-    """Refuse weights of another training run; a file that is missing becomes a row with an error instead."""
+    """Raise an error for weights of another training run; a missing file becomes a row with an error instead."""
     if entry.source_sha256 != source_sha256:
         raise FractureEdgeError(
-            f"{path} was exported from another model.keras than the one that lies here now; export it again "
-            "with --force"
+            f"{path} was exported from another model.keras than the current one; export it again with --force"
         )
     if path.is_file() and sha256(path) != entry.sha256:
         raise FractureEdgeError(
@@ -152,7 +152,7 @@ def _check(path: Path, entry: ExportEntry, source_sha256: str) -> None:
 
 
 def _ending(name: str, entry: ExportEntry) -> str:
-    """``int8-full factorised64`` of ``factorised64-int8-full``: precision first, then what sets it apart."""
+    """Put the precision first: ``factorised64-int8-full`` becomes ``int8-full factorised64``."""
     compression, precision, variant = name.partition(entry.precision)
     words = [precision + variant, compression.rstrip("-"), "rejected" if entry.broken else ""]
     return " ".join(word for word in words if word)

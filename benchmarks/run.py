@@ -1,4 +1,4 @@
-"""`fracture-edge benchmark`: the same images through every model in every format."""
+"""Measure every model in every format on the same images, for `fracture-edge benchmark`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.benchmarked_model import BenchmarkedModel, about_image, data_of, model_of
-from benchmarks.predictions import answers
-from benchmarks.quality import against, quality
+from benchmarks.predictions import predict_rows
+from benchmarks.quality import compare_with_source, quality
 from benchmarks.records.environment import Environment
 from benchmarks.records.measured_row import MeasuredRow
 from benchmarks.records.result import RESULT_SCHEMA, BenchmarkData, BenchmarkResult, Run, Settings
@@ -28,16 +28,16 @@ _NO_SPEED = Settings(runs=0, rounds=0, threads=(), batches=(), first_answers=0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkOptions:
-    """What to measure, on what.
+    """Options of a benchmark.
 
     Attributes:
         artifacts: Folder of all artefacts.
-        data: Data folder; that of the training when ``None``.
-        splits: Split file; likewise.
-        split: Name of the split that judges: ``test``, or ``val`` while something is still being chosen.
-        speed: Way in which latency and memory are measured; ``None`` leaves them out.
-        openvino: Whether OpenVINO is measured beside the others, where it is installed.
-        rejected: Whether files that the export rejected are measured too.
+        data: Data folder; ``None`` for that of the training run.
+        splits: Split file; ``None`` for that of the training run.
+        split: Split to evaluate on: ``test``, or ``val`` while anything is still being chosen.
+        speed: Options of the latency and memory measurement; ``None`` skips it.
+        openvino: Whether to measure OpenVINO as well, if it is installed.
+        rejected: Whether to measure files that the export gate rejected as well.
     """
 
     artifacts: Path = Path("artifacts")
@@ -59,37 +59,37 @@ def benchmark(
     """Measure models in all their formats, one model after the other.
 
     Args:
-        models: Names of trained models, ``embedded``, or paths of exported files; all trained ones when empty.
-        options: How.
-        before: A run to go on with: the models that it holds are not measured again unless their files have
-            changed since, and those that are not named stay in it.
-        save: Is given what there is after each model, so that an interruption costs one model at most.
+        models: Names of trained models, ``embedded``, or paths of exported files; empty for all trained models.
+        options: Options of the benchmark.
+        before: Earlier run to continue. Its models are measured again only if their files have changed; its models
+            that are not in `models` are kept.
+        save: Function that receives the run after each model, so that an interruption loses at most one model.
 
     Raises:
-        FractureEdgeError: A model or the data cannot be found or read, or `before` was measured on other images or
-            in another way.
+        FractureEdgeError: A model or the data cannot be found or read, or `before` was measured on other images,
+            with other settings, or on another machine.
     """
     names = list(dict.fromkeys(models)) or trained_models(options.artifacts)
-    judged = [
+    selected = [
         model_of(rows_of(name, options.artifacts, openvino=options.openvino, rejected=options.rejected))
         for name in names
     ]
-    root, split_file = data_of(judged, options.data, options.splits)
+    root, split_file = data_of(selected, options.data, options.splits)
     table = read_splits(root, split_file)
     part = table.where(options.split)
     if set(part.labels) != {0, 1}:
         raise FractureEdgeError(f"{split_file}: the {options.split} split lacks a class")
-    fresh = _begun(table, part, options)
-    run = fresh if before is None else _taken_up(before, fresh)
-    for each in judged:
+    fresh = _empty_run(table, part, options)
+    run = fresh if before is None else _resume(before, fresh)
+    for each in selected:
         if not _is_measured(each, run):
-            run = _measured(each, part, _without(each.name, run), options.speed)
+            run = _measure(each, part, _without(each.name, run), options.speed)
             save(run)
     return run
 
 
-def _begun(table: ImageTable, part: ImageTable, options: BenchmarkOptions) -> Run:
-    """Describe the circumstances of a run in which nothing is measured yet."""
+def _empty_run(table: ImageTable, part: ImageTable, options: BenchmarkOptions) -> Run:
+    """Create a run without measurements that describes data, machine and settings."""
     baseline = trivial_baseline(table, options.split)
     result = BenchmarkResult(
         schema_version=RESULT_SCHEMA,
@@ -116,11 +116,11 @@ def _begun(table: ImageTable, part: ImageTable, options: BenchmarkOptions) -> Ru
     )
 
 
-def _taken_up(before: Run, fresh: Run) -> Run:
-    """Go on with `before` under the circumstances of `fresh`.
+def _resume(before: Run, fresh: Run) -> Run:
+    """Copy the measurements of `before` into `fresh`.
 
     Raises:
-        FractureEdgeError: They are other circumstances.
+        FractureEdgeError: The two runs differ in images, settings or machine.
     """
     old, new = before.result, fresh.result
     images, these = ([line["path"] for line in run.predictions] for run in (before, fresh))
@@ -132,18 +132,18 @@ def _taken_up(before: Run, fresh: Run) -> Run:
     )
     for alike, what in same:
         if not alike:
-            raise FractureEdgeError(f"the run to go on with was measured with {what}; --force begins again")
+            raise FractureEdgeError(f"the run to resume was measured with {what}; use --force to start again")
     return Run(replace(new, harness=old.harness, models=old.models, rows=old.rows), before.predictions)
 
 
 def _is_measured(each: BenchmarkedModel, run: Run) -> bool:
-    """Whether `run` holds every file of a model as it is now."""
+    """Return whether `run` contains every file of a model with its current checksum."""
     held = {row.id: row.sha256 for row in run.result.rows}
     return all(held.get(row.id) == row.sha256 for row in each.rows)
 
 
 def _without(name: str, run: Run) -> Run:
-    """Leave a model out of a run."""
+    """Remove a model from a run."""
     gone = {row.id for row in run.result.rows if row.model == name}
     result = replace(
         run.result,
@@ -156,10 +156,10 @@ def _without(name: str, run: Run) -> Run:
     )
 
 
-def _measured(each: BenchmarkedModel, part: ImageTable, run: Run, options: SpeedOptions | None) -> Run:
-    """Measure a model that `run` does not hold, and add it."""
+def _measure(each: BenchmarkedModel, part: ImageTable, run: Run, options: SpeedOptions | None) -> Run:
+    """Measure a model and add it to `run`, which must not contain it."""
     pixels = load_pixels(part, each.preprocessing, label=f"{each.name}: reading {part.items[0].split}")
-    found, errors = answers(each.rows, pixels, threads=usable_cores())
+    found, errors = predict_rows(each.rows, pixels, threads=usable_cores())
     predictions = [
         {**line, **{row.id: f"{found[row.id][number]:.6f}" if row.id in found else "" for row in each.rows}}
         for number, line in enumerate(run.predictions)
@@ -169,7 +169,7 @@ def _measured(each: BenchmarkedModel, part: ImageTable, run: Run, options: Speed
     result = replace(
         run.result,
         harness=run.result.harness or speeds.harness,
-        models={**run.result.models, each.name: each.described(run.result.data.fingerprint)},
+        models={**run.result.models, each.name: each.describe(run.result.data.fingerprint)},
         rows=(*run.result.rows, *rows),
     )
     return Run(result, predictions)
@@ -192,9 +192,9 @@ def _row(
     speed: RowSpeed | None,
 ) -> MeasuredRow:
     threshold, band = each.policy.threshold, (each.policy.uncertain_low, each.policy.uncertain_high)
-    judged = None if error else quality(predictions, row.id, threshold, band)
+    evaluated = None if error else quality(predictions, row.id, threshold, band)
     source = each.source
-    compared = judged and source and source != row.id and predictions[0][source] != ""
+    compared = evaluated and source and source != row.id and predictions[0][source] != ""
     taken = speed or RowSpeed()
     return MeasuredRow(
         id=row.id,
@@ -207,8 +207,10 @@ def _row(
         sha256=row.sha256,
         error=error,
         gate=row.gate,
-        quality=judged,
-        against_source=against(predictions, source, row.id, threshold) if compared and source else None,
+        quality=evaluated,
+        against_source=(
+            compare_with_source(predictions, source, row.id, threshold) if compared and source else None
+        ),
         speed=taken.speed,
         first_answer_ms=taken.first_answer_ms,
         peak_memory_mb=taken.peak_memory_mb,

@@ -1,4 +1,4 @@
-"""The files of a run: ``RUN.json``, the probabilities of every image as CSV, and the report in both forms."""
+"""Read and write the files of a run: results (JSON), per-image probabilities (CSV), report (Markdown and HTML)."""
 
 import csv
 import json
@@ -18,17 +18,17 @@ _SUFFIXES = (".json", ".csv", ".md", ".html")
 
 
 def files_of(output: Path, *, force: bool) -> tuple[Path, ...]:
-    """Where JSON, CSV, Markdown and HTML of a run go.
+    """Return the paths of the JSON, CSV, Markdown and HTML files of a run.
 
     Args:
-        output: Path of the JSON file; the others lie beside it.
-        force: Whether they may be there already.
+        output: Path of the JSON file; the others have the same name with another suffix.
+        force: Whether the files may exist already.
 
     Raises:
-        FractureEdgeError: It is no name of a JSON file, or one of the four exists.
+        FractureEdgeError: The name does not end in ``.json``, or one of the files exists.
     """
     if output.suffix != ".json":
-        raise FractureEdgeError(f"{output}: the name must end in .json; .csv, .md and .html are put beside it")
+        raise FractureEdgeError(f"{output}: the name must end in .json; .csv, .md and .html are written beside it")
     files = tuple(output.with_suffix(suffix) for suffix in _SUFFIXES)
     if not force:
         for file in files:
@@ -37,10 +37,13 @@ def files_of(output: Path, *, force: bool) -> tuple[Path, ...]:
 
 
 def read_run(output: Path) -> Run:
-    """Read a run that was written with `write_run`.
+    """Read a run that was written by `write_run`.
+
+    Args:
+        output: Path of the JSON file.
 
     Raises:
-        FractureEdgeError: JSON or CSV cannot be read, or are of another schema.
+        FractureEdgeError: The JSON or CSV file cannot be read, or has another schema version.
     """
     result = read_result(output)
     try:
@@ -52,7 +55,16 @@ def read_run(output: Path) -> Run:
 
 
 def write_run(run: Run, output: Path, *, force: bool) -> None:
-    """Write the four files of a run; arguments and errors as in `files_of`."""
+    """Write the four files of a run.
+
+    Args:
+        run: Run to write.
+        output: Path of the JSON file; the others are written beside it.
+        force: Whether existing files may be replaced.
+
+    Raises:
+        FractureEdgeError: The name does not end in ``.json``, or one of the files exists.
+    """
     json_path, csv_path, markdown_path, html_path = files_of(output, force=force)
     result = replace(run.result, data=replace(run.result.data, predictions=csv_path.name))
     with atomic_path(csv_path, force=force) as path, path.open("w", newline="", encoding="utf-8") as stream:
@@ -64,7 +76,7 @@ def write_run(run: Run, output: Path, *, force: bool) -> None:
 
 
 def json_text(result: BenchmarkResult) -> str:
-    """Format a result as JSON in which every row and every model is a line: a change of one shows as one."""
+    """Format a result as JSON with one line per row and per model, so that diffs are readable."""
     plain = to_plain(result)
     texts = {name: _line(value) for name, value in plain.items()}
     models = (f"{_line(name)}: {_line(model)}" for name, model in plain["models"].items())
@@ -83,17 +95,17 @@ def _line(value: object) -> str:
 def write_report(
     result: BenchmarkResult, csv_path: Path, markdown_path: Path, html_path: Path, *, force: bool = False
 ) -> None:
-    """Write both forms of the report.
+    """Write the report as Markdown and as HTML.
 
     Args:
         result: Contents of ``RUN.json``.
-        csv_path: ``RUN.csv``, the probabilities of every image.
-        markdown_path: Where the Markdown goes.
-        html_path: Where the page goes.
+        csv_path: Path of ``RUN.csv``, the probabilities of every image.
+        markdown_path: Path of the Markdown file to write.
+        html_path: Path of the HTML file to write.
         force: Whether existing files may be replaced.
 
     Raises:
-        FractureEdgeError: The CSV is of another run, or a file exists.
+        FractureEdgeError: The CSV belongs to another run, or a file exists.
     """
     if not force:
         refuse_overwrite(markdown_path)

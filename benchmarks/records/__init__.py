@@ -1,1 +1,1 @@
-"""What RUN.json holds, as typed records."""
+"""Typed records of the contents of ``RUN.json``."""

@@ -1,4 +1,4 @@
-"""Under what something was measured: processor, memory, system, versions."""
+"""Hardware and package versions of a measurement."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,17 +21,17 @@ _PACKAGES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """A machine and what is installed there, without a path or a host's name.
+    """Machine and installed packages, without paths or host names.
 
     Attributes:
         cpu: Name of the processor.
-        cpu_family: Number of its family; empty where the system does not tell.
-        cores: Cores that the process may use.
-        cpu_flags: Instructions of `fracture_edge.machine.FLAGS` that it has.
-        memory_gb: Physical memory in GiB; ``None`` where the system does not tell.
-        os: Name and version of the system.
+        cpu_family: Family number of the processor; empty if the system does not report it.
+        cores: Number of cores that the process may use.
+        cpu_flags: Instruction sets of `fracture_edge.machine.FLAGS` that the processor supports.
+        memory_gb: Physical memory in GiB; ``None`` if the system does not report it.
+        os: Name and version of the operating system.
         python: Version of Python.
-        versions: Installed versions by package.
+        versions: Versions of the installed packages by name.
     """
 
     cpu: str
@@ -45,11 +45,11 @@ class Environment:
 
     @classmethod
     def here(cls) -> "Environment":
-        """Describe this machine."""
+        """Describe the current machine."""
         found = environment()
         return cls(**found | {"cpu_flags": tuple(found["cpu_flags"])})
 
 
 def environment() -> dict[str, Any]:
-    """Describe this machine as plain values, for JSON."""
+    """Describe the current machine as plain values, for JSON."""
     return describe(*_PACKAGES)

@@ -1,4 +1,4 @@
-"""What was measured of one row, as ``RUN.json`` holds it."""
+"""Measurements of one row of a benchmark, as stored in ``RUN.json``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from typing import Literal
 
 from benchmarks.speed.latency import Percentiles
 from train.evaluation.metrics import Estimate
-from train.evaluation.paired import McNemar, PairedComparison
+from train.evaluation.paired import McNemar
 
-#: What the export said of a file.
+#: Verdict of the export gate.
 Gate = Literal["accepted", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """Decisions at the threshold, counted; fractured is positive."""
+    """Confusion matrix at the threshold; fractured is the positive class."""
 
     true_positive: int
     false_positive: int
@@ -24,12 +24,13 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class Uncertain:
-    """What the uncertain band leaves open.
+    """Effect of the uncertain band.
 
     Attributes:
-        share: Share of the images that lie in it.
-        images_decided: Number of the others.
-        metrics_on_decided: Proportions of the others by name; see `train.evaluation.metrics.proportions`.
+        share: Share of the images inside the band.
+        images_decided: Number of images outside the band.
+        metrics_on_decided: Metrics of the images outside the band by name, see
+            `train.evaluation.metrics.proportions`.
     """
 
     share: float
@@ -39,16 +40,16 @@ class Uncertain:
 
 @dataclass(frozen=True, slots=True)
 class Subgroup:
-    """Figures of the images that an attribute has in common.
+    """Metrics of the images that share the value of an attribute.
 
     Attributes:
         by: Name of the attribute: ``body_part``, ``view`` or ``hardware``.
         value: Value of the attribute.
         images: Number of images.
-        fractured: Number of fractured ones.
-        auroc: Area under the ROC curve; not defined with few images or few of a class.
-        recall: Share of the fractured ones that are found; not defined without any.
-        specificity: Share of the others that are cleared; not defined without any.
+        fractured: Number of fractured images.
+        auroc: Area under the ROC curve; undefined with few images or few of either class.
+        recall: Share of the fractured images that are predicted as fractured; undefined without fractured images.
+        specificity: Share of the other images that are predicted as not fractured; undefined without such images.
     """
 
     by: str
@@ -62,13 +63,13 @@ class Subgroup:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What the probabilities of one row are worth.
+    """Metrics of the predictions of one row.
 
     Attributes:
-        metrics: Figures by name; see `train.evaluation.metrics.evaluate`.
-        confusion: Counts at the frozen threshold.
-        uncertain: What the uncertain band leaves open.
-        subgroups: Figures by body part, view and hardware.
+        metrics: Metrics by name, see `train.evaluation.metrics.evaluate`.
+        confusion: Confusion matrix at the frozen threshold.
+        uncertain: Effect of the uncertain band.
+        subgroups: Metrics by body part, view and hardware.
     """
 
     metrics: Mapping[str, Estimate]
@@ -79,17 +80,17 @@ class Quality:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedChange:
-    """A row against the one it was made from; see `train.evaluation.paired.PairedComparison`.
+    """Paired comparison of a row with its source row; see `train.evaluation.paired.PairedComparison`.
 
     Attributes:
-        source: Id of the other row.
-        agreement: Share of equal decisions.
-        largest_difference: Largest absolute difference of probability.
-        mean_difference: Mean absolute difference of probability.
-        auroc_change: Change of AUROC.
-        sensitivity_change: Change of sensitivity at the threshold.
-        specificity_change: Change of specificity at the threshold.
-        mcnemar: Test of the decisions.
+        source: Id of the source row.
+        agreement: Share of images with the same decision.
+        largest_difference: Largest absolute difference of P(fractured).
+        mean_difference: Mean absolute difference of P(fractured).
+        auroc_change: AUROC of the row minus that of the source.
+        sensitivity_change: Sensitivity at the threshold minus that of the source.
+        specificity_change: Specificity at the threshold minus that of the source.
+        mcnemar: McNemar's test of the decisions.
     """
 
     source: str
@@ -103,7 +104,7 @@ class PairedChange:
 
     @classmethod
     def of(cls, source: str, found: PairedComparison) -> "PairedChange":
-        """Say of a comparison which row was the source."""
+        """Create the record from a comparison and the id of the source row."""
         return cls(
             source=source,
             agreement=found.agreement,
@@ -118,12 +119,13 @@ class PairedChange:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """How fast a row is at one number of threads.
+    """Latency and throughput of a row for one number of threads.
 
     Attributes:
-        inference_ms: Time of the graph alone.
-        file_to_decision_ms: Time of the whole way; ``None`` when the row failed before.
-        images_per_second: Throughput by batch size as text, of the batches that the row came to.
+        inference_ms: Latency of the model alone, in milliseconds.
+        file_to_decision_ms: Latency from image file to decision, in milliseconds; ``None`` if the row failed
+            before it was measured.
+        images_per_second: Throughput by batch size (as text), for the batch sizes measured before a failure.
     """
 
     inference_ms: Percentiles
@@ -133,25 +135,26 @@ class Speed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredRow:
-    """One file through one runtime: what it is and what was measured.
+    """Description and measurements of a model file in one runtime.
 
     Attributes:
-        id: Name in the run, such as ``edge/onnx int8``.
+        id: Identifier in the run, such as ``edge/onnx int8``.
         model: Name of the model.
-        runtime: One of `benchmarks.runtimes.runners.Runtime`.
-        format: Words, unique within a model.
+        runtime: Runtime, one of `benchmarks.runtimes.runners.Runtime`.
+        format: Description of the format, unique within a model.
         precision: ``float32``, ``float16``, ``dynamic`` or ``int8``.
         file: Name of the file.
         bytes: Size of the file.
-        sha256: Checksum of the file, hexadecimal.
-        error: Reason why it gave no answers, if so.
-        gate: Verdict of the export, or ``None`` where it had no say.
-        quality: Figures of its probabilities; ``None`` when it failed.
-        against_source: Comparison with the Keras row, where there is one.
-        speed: Figures by number of threads as text; ``None`` when not measured.
-        first_answer_ms: Time of a fresh process to its first answer, likewise.
-        peak_memory_mb: Greatest memory of these processes in units of 10^6 bytes, likewise.
-        speed_error: Reason why speed was not measured, or not all of it.
+        sha256: SHA-256 checksum of the file, hexadecimal.
+        error: Error message if the row gave no predictions, else ``None``.
+        gate: Verdict of the export gate; ``None`` if the file did not pass through it.
+        quality: Metrics of the predictions; ``None`` if the row failed.
+        against_source: Comparison with the Keras row; ``None`` if there is none.
+        speed: Latency and throughput by number of threads (as text); ``None`` if not measured.
+        first_answer_ms: Time from the start of a new process to its first prediction, in milliseconds; ``None`` if
+            not measured.
+        peak_memory_mb: Largest peak memory of these processes, in MB (10^6 bytes); ``None`` if not measured.
+        speed_error: Error message if the speed measurement failed or is incomplete, else ``None``.
     """
 
     id: str

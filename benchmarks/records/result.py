@@ -1,4 +1,4 @@
-"""What a run of `fracture-edge benchmark` measured, as ``RUN.json`` holds it."""
+"""Result of a run of `fracture-edge benchmark`, as stored in ``RUN.json``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ RESULT_SCHEMA = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSummary:
-    """How a model was trained; ``None`` what its file does not tell.
+    """Summary of a training run; ``None`` for values that the model file does not contain.
 
     Attributes:
         recipe: Name of the recipe.
-        initial_weights: Where the weights came from.
-        epochs: Epochs that were trained.
-        best_epoch: Epoch whose weights were kept.
-        seed: Seed of all that was drawn.
-        device: Device that it was trained on.
-        precision: Precision of the arithmetic.
+        initial_weights: Origin of the initial weights, in words.
+        epochs: Number of epochs trained.
+        best_epoch: Epoch whose weights were kept, counted from 1.
+        seed: Random seed of the training run.
+        device: Device and backend, in words.
+        precision: Keras dtype policy.
         images: Number of training images.
     """
 
@@ -41,18 +41,18 @@ class TrainingSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelDescription:
-    """What all rows of a model share.
+    """Properties that all rows of a model share.
 
     Attributes:
-        architecture: Name of the network.
-        threshold: Threshold that was frozen on validation.
-        uncertain_low: Start of the uncertain band.
-        uncertain_high: End of the uncertain band.
-        input: Rows and columns of the input.
-        training: Training behind it, where that is known.
-        parameters: Number of weights, where that is known.
-        history: Figures of each epoch by name; empty where they are not known.
-        splits_of_training: Whether these are the data and splits that it was trained with.
+        architecture: Name of the network architecture.
+        threshold: Decision threshold, frozen on validation.
+        uncertain_low: Start of the uncertain band (inclusive).
+        uncertain_high: End of the uncertain band (exclusive).
+        input: Height and width of the model input, in pixels.
+        training: Summary of the training run; ``None`` if unknown.
+        parameters: Number of parameters; ``None`` if unknown.
+        history: Metrics of each epoch by name; empty if unknown.
+        splits_of_training: Whether the model was trained with the same data and splits.
     """
 
     architecture: str
@@ -68,13 +68,13 @@ class ModelDescription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkData:
-    """The images that judged.
+    """Images of the evaluation.
 
     Attributes:
-        layout: How the data folder is laid out.
+        layout: Layout of the data folder.
         split: Name of the split.
         images: Number of images.
-        fractured: Number of fractured ones.
+        fractured: Number of fractured images.
         groups: Number of groups.
         fingerprint: Checksum of data and splits.
         predictions: Name of the CSV file beside ``RUN.json``; empty before it is written.
@@ -91,14 +91,14 @@ class BenchmarkData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How speed was measured; zeros and nothing when it was not.
+    """Settings of the speed measurement; zeros and empty tuples if speed was not measured.
 
     Attributes:
-        runs: Timed inferences of each row.
+        runs: Number of timed inferences per row.
         rounds: Number of rounds in which the rows took turns.
         threads: Numbers of threads.
-        batches: Images at once, for the throughput.
-        first_answers: Fresh processes of each row.
+        batches: Batch sizes of the throughput measurement.
+        first_answers: Number of new processes per row that were timed to their first prediction.
     """
 
     runs: int
@@ -110,10 +110,10 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Harness:
-    """What timing itself costs.
+    """Overhead of the timing code.
 
     Attributes:
-        overhead_us: Time of a runner that does nothing, in microseconds.
+        overhead_us: Latency of a runner that does nothing, in microseconds.
     """
 
     overhead_us: Percentiles
@@ -121,22 +121,22 @@ class Harness:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkResult:
-    """All of ``RUN.json``.
+    """Contents of ``RUN.json``.
 
     Attributes:
-        schema_version: `RESULT_SCHEMA`.
+        schema_version: Schema version, `RESULT_SCHEMA`.
         created: Date and time, ISO 8601.
         positive_class: Name of the positive class.
-        environment: Machine and versions.
-        data: Images that judged.
-        trivial_baseline: AUROC of size and brightness alone; not defined where there is nothing to learn it from.
-        settings: Settings of the speed.
-        harness: Overhead of timing; ``None`` when speed was not measured.
-        models: Descriptions by model.
+        environment: Machine and package versions.
+        data: Images of the evaluation.
+        trivial_baseline: AUROC of image size and brightness alone; undefined without training images to fit it.
+        settings: Settings of the speed measurement.
+        harness: Overhead of the timing code; ``None`` if speed was not measured.
+        models: Descriptions of the models by name.
         rows: Rows in the order in which they were measured.
 
     Raises:
-        FractureEdgeError: It is of another schema.
+        FractureEdgeError: `schema_version` is not `RESULT_SCHEMA`.
     """
 
     schema_version: int
@@ -156,11 +156,12 @@ class BenchmarkResult:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What was measured, and the answers behind it.
+    """Result of a benchmark with the predictions that it was computed from.
 
     Attributes:
         result: Contents of ``RUN.json``.
-        predictions: A row per image: path, label, group, what is known of it, and P(fractured) by row id.
+        predictions: One dictionary per image: path, label, group, body part, view, hardware, and P(fractured) by
+            row id.
     """
 
     result: BenchmarkResult
@@ -170,21 +171,24 @@ class Run:
 def read_result(path: Path) -> BenchmarkResult:
     """Read ``RUN.json``.
 
+    Args:
+        path: Path of the file.
+
     Raises:
-        FractureEdgeError: It cannot be read, is none, or is of another schema.
+        FractureEdgeError: The file cannot be read, is not a benchmark result, or has another schema version.
     """
     return result_of(read_json(path), str(path))
 
 
 def result_of(values: object, source: str = "RUN.json") -> BenchmarkResult:
-    """Read a result from plain values.
+    """Convert plain values into a result.
 
     Args:
         values: Contents of ``RUN.json``.
-        source: Name of the file, for the message.
+        source: Name of the file, for error messages.
 
     Raises:
-        FractureEdgeError: They are none, or of another schema.
+        FractureEdgeError: The values are not a benchmark result, or have another schema version.
     """
     if not isinstance(values, dict):
         raise FractureEdgeError(f"{source}: not the RUN.json of a benchmark")

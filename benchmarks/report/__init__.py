@@ -1,1 +1,1 @@
-"""Reports of a benchmark run, made from its JSON and CSV alone: Markdown, a page, and what changed between two."""
+"""Reports of benchmark runs, made from their JSON and CSV files: Markdown, HTML, and changes between two runs."""

@@ -1,4 +1,4 @@
-"""Cells and tables, before they become Markdown or HTML."""
+"""Tables and cells that can be rendered as Markdown or HTML."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from train.evaluation.metrics import Estimate
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What stands in a cell.
+    """Contents of a table cell.
 
     Attributes:
-        text: Figure or word.
-        detail: Text that stands smaller beside it, such as an interval.
-        key: Number that the column is sorted by, where there is one.
+        text: Main text.
+        detail: Additional text in a smaller font, such as an interval.
+        key: Sort key; ``None`` to sort by the text.
     """
 
     text: str
@@ -27,7 +27,12 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One row of a table; `mark` is ``failed``, ``rejected`` or empty."""
+    """Row of a table.
+
+    Attributes:
+        cells: Cells, one for each column.
+        mark: ``failed``, ``rejected`` or empty.
+    """
 
     cells: tuple[Cell, ...]
     mark: str = ""
@@ -35,12 +40,12 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Names and cells of a table.
+    """Table with a header.
 
     Attributes:
         columns: Names of the columns.
-        lines: Lines with as many cells.
-        names: Number of columns from the left that name the line.
+        lines: Rows of the table.
+        names: Number of columns on the left that name the row.
     """
 
     columns: tuple[str, ...]
@@ -48,31 +53,31 @@ class Table:
     names: int = 1
 
     def markdown(self) -> str:
-        """Write the table in GitHub's Markdown."""
+        """Render the table as GitHub-flavoured Markdown."""
         rows = [" | ".join(markdown_cell(cell) for cell in line.cells) for line in self.lines]
         header = " | ".join(self.columns)
         return "".join(f"| {row} |\n" for row in [header, " | ".join(["---"] * len(self.columns)), *rows])
 
 
 def estimate(found: Estimate) -> Cell:
-    """Show a figure with its interval."""
+    """Format a metric with its interval."""
     return Cell(f"{found.value:.3f}", bounds(found), found.value) if found.defined else Cell(NONE)
 
 
 def change(found: Estimate) -> Cell:
-    """Show a difference with its interval, all signed."""
+    """Format a difference with its interval, all with signs."""
     if not found.defined:
         return Cell(NONE)
     return Cell(f"{found.value:+.3f}", f"[{found.low:+.3f}, {found.high:+.3f}]", found.value)
 
 
 def number(value: float, text: str) -> Cell:
-    """Show a number as `text`, sorted by its value."""
+    """Create a cell that shows `text` and is sorted by `value`."""
     return Cell(text, key=value)
 
 
 def percentiles(values: Percentiles | None, *, p99: bool = False) -> Cell:
-    """Show p50 and p90, such as ``4.1 / 5.0``, and p99 where it is asked for."""
+    """Format p50 and p90, such as ``4.1 / 5.0``, and p99 if requested."""
     if not values:
         return Cell(NONE)
     shown = (values.p50, values.p90, values.p99) if p99 else (values.p50, values.p90)
@@ -80,5 +85,5 @@ def percentiles(values: Percentiles | None, *, p99: bool = False) -> Cell:
 
 
 def median(values: Percentiles | None) -> Cell:
-    """Show the p50 alone."""
+    """Format the p50 alone."""
     return Cell(milliseconds(values.p50), key=values.p50) if values else Cell(NONE)

@@ -1,4 +1,4 @@
-"""What changed between two runs: rows, figures, circumstances, and the same images in pairs."""
+"""Report of the changes between two runs: rows, metrics, conditions, and paired comparisons of predictions."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from train.evaluation.metrics import Estimate
 from train.evaluation.paired import compare_pairs
 from train.json_records import to_plain
 
-#: Medians of two runs on one machine differ by some per cent; less than this ratio is not listed.
+#: Medians of two runs on one machine differ by a few per cent; smaller ratios than this are not listed.
 TIMING_NOISE = 1.1
 _QUALITY = (
     "auroc",
@@ -38,15 +38,15 @@ def changes(a: Path, b: Path) -> str:
     """Compare two runs.
 
     Args:
-        a: ``RUN.json`` of the earlier run, its CSV beside it.
-        b: Of the later one.
+        a: Path of ``RUN.json`` of the earlier run, with its CSV beside it.
+        b: Path of ``RUN.json`` of the later run, with its CSV beside it.
 
     Returns:
-        Markdown: what is new and gone, whether the two can be compared at all, every figure that changed, and for
-        rows of both runs the paired comparison of their probabilities.
+        Markdown with differences that make the runs incomparable, new and missing rows, every value that changed,
+        and for rows of both runs the paired comparison of their predictions.
 
     Raises:
-        FractureEdgeError: A file cannot be read, or is of another schema.
+        FractureEdgeError: A file cannot be read, or has another schema version.
     """
     before, after = read_result(a), read_result(b)
     found = [*_circumstances(before, after), *_rows(before, after), *_figures(before, after)]
@@ -82,7 +82,7 @@ def _circumstances(before: BenchmarkResult, after: BenchmarkResult) -> list[str]
 
 
 def _differing(before: _Part, after: _Part, *, without: tuple[str, ...] = ()) -> Iterator[str]:
-    """Say which values differ between two of a kind."""
+    """Describe the values that differ between two records of the same type."""
     one: Mapping[str, object] = to_plain(before)
     other: Mapping[str, object] = to_plain(after)
     for name in dict.fromkeys((*one, *other)):
@@ -120,7 +120,7 @@ def _both(before: Sequence[MeasuredRow], after: Sequence[MeasuredRow]) -> list[t
 
 
 def _changed(old: MeasuredRow, new: MeasuredRow) -> Iterator[tuple[str, str, str, str]]:
-    """Name, both values and their change, of everything in a row that changed."""
+    """Yield name, both values and their change for everything in a row that changed."""
     states = (
         ("error", old.error, new.error),
         ("speed error", old.speed_error, new.speed_error),
@@ -200,7 +200,7 @@ def _pairs(before: BenchmarkResult, after: BenchmarkResult, a: Path, b: Path) ->
 
 
 def _same_images(one: Predictions, other: Predictions) -> list[int] | None:
-    """Where in `other` the images of `one` are, or ``None`` when images or labels are not the same."""
+    """Return the indices in `other` of the images of `one`, or ``None`` if images or labels differ."""
     place = {path: number for number, path in enumerate(other.paths)}
     if place.keys() != set(one.paths) or len(one.paths) != len(other.paths):
         return None

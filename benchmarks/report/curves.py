@@ -1,4 +1,4 @@
-"""Figures of a run that come from the per-image probabilities: ROC and reliability."""
+"""Plots of a run made from its per-image predictions: ROC curves and reliability diagrams."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,61 +20,81 @@ _PRECISION = {"float32": "-", "float16": "--"}
 _ROC_LABELS = {"xlabel": "1 - specificity", "ylabel": "sensitivity"}
 
 
-def roc_of_models(
+def plot_roc_of_models(
     name: str, rows: Sequence[MeasuredRow], predictions: Predictions, colours: dict[str, str]
 ) -> str:
-    """ROC curves of one row of each model, in the models' colours."""
+    """Plot the ROC curves of one row of each model.
 
-    def draw(figure: Any) -> None:
+    Args:
+        name: Prefix of the ids, see `benchmarks.report.svg.inline`.
+        rows: Rows, one of each model.
+        predictions: Predictions of the run.
+        colours: Colours by model.
+    """
+
+    def plot(figure: Any) -> None:
         axes = _unit_square(figure, **_ROC_LABELS)
         for number, row in enumerate(rows):
             line = _roc(axes, predictions, row, colours[row.model], "-", name_of(row))
             line.set_gid(f"roc-{number}")
         axes.legend(loc="lower right")
 
-    return inline(name, "ROC curves, one file of each model", _SIZE, draw, _tips(rows))
+    return inline(name, "ROC curves, one file of each model", _SIZE, plot, _tips(rows))
 
 
-def roc_of_formats(name: str, rows: Sequence[MeasuredRow], predictions: Predictions, threshold: float) -> str:
-    """ROC curves of all formats of one model, and where its threshold lies on the first.
+def plot_roc_of_formats(name: str, rows: Sequence[MeasuredRow], predictions: Predictions, threshold: float) -> str:
+    """Plot the ROC curves of all formats of one model, and the threshold on the first curve.
 
-    Colour tells the runtime; float32 is drawn solid, float16 dashed, int8 and dynamic dotted.
+    The colour shows the runtime; the line is solid for float32, dashed for float16, dotted for int8 and dynamic.
+
+    Args:
+        name: Prefix of the ids, see `benchmarks.report.svg.inline`.
+        rows: Rows of one model.
+        predictions: Predictions of the run.
+        threshold: Decision threshold of the model.
     """
 
-    def draw(figure: Any) -> None:
+    def plot(figure: Any) -> None:
         axes = _unit_square(figure, **_ROC_LABELS)
         for number, row in enumerate(rows):
             style = _PRECISION.get(row.precision, ":")
             line = _roc(axes, predictions, row, _RUNTIME[row.runtime], style, "")
             line.set_gid(f"roc-{number}")
-        # Solid, whatever the first row of a runtime is drawn like: the style tells the precision.
+        # Solid lines in the legend, whatever the first row's style: the style shows the precision.
         for runtime in dict.fromkeys(row.runtime for row in rows):
             axes.plot([], [], color=_RUNTIME[runtime], label=NAMES[runtime])
-        called = predictions.columns[rows[0].id] >= threshold
+        predicted = predictions.columns[rows[0].id] >= threshold
         truth = predictions.labels == 1
-        point = (called[~truth].mean(), called[truth].mean())
+        point = (predicted[~truth].mean(), predicted[truth].mean())
         axes.plot(*point, "o", color=INK, markersize=6, label=f"threshold {threshold:.3f}", zorder=4)
         axes.legend(loc="lower right")
 
     title = f"ROC curves of all formats of {rows[0].model}"
-    return inline(name, title, _SIZE, draw, _tips(rows))
+    return inline(name, title, _SIZE, plot, _tips(rows))
 
 
-def reliability_of(name: str, row: MeasuredRow, predictions: Predictions, colour: str) -> str:
-    """Share of fractured images against the probability given, in bins of equally many images."""
+def plot_reliability(name: str, row: MeasuredRow, predictions: Predictions, colour: str) -> str:
+    """Plot the share of fractured images against the predicted probability, in bins with equal numbers of images.
+
+    Args:
+        name: Prefix of the ids, see `benchmarks.report.svg.inline`.
+        row: Row with predictions.
+        predictions: Predictions of the run.
+        colour: Colour of the curve.
+    """
     scores = predictions.columns[row.id]
 
-    def draw(figure: Any) -> None:
+    def plot(figure: Any) -> None:
         axes = _unit_square(figure, xlabel="P(fractured) given", ylabel="share of fractured images")
         mean, share, low, high = reliability(predictions.labels, scores)
         heights = np.full(len(scores), 0.3 / len(scores))
         axes.hist(scores, bins=np.linspace(0, 1, 21), weights=heights, color=MUTED, alpha=0.25, label="how often")
-        # At a share of 0 or 1 the difference may come out a hair below zero.
+        # For a share of 0 or 1 rounding can make the difference slightly negative.
         errors = np.maximum([share - low, high - share], 0)
         axes.errorbar(mean, share, yerr=errors, fmt="o-", color=colour, capsize=3, label="share, 95 % interval")
         axes.legend(loc="upper left")
 
-    return inline(name, f"Reliability of {name_of(row)}", _SIZE, draw)
+    return inline(name, f"Reliability of {name_of(row)}", _SIZE, plot)
 
 
 def _unit_square(figure: Any, **labels: str) -> Any:

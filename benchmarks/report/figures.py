@@ -1,4 +1,4 @@
-"""Figures of a run that come from its JSON: the trade-off, training curves, subgroups."""
+"""Plots of a run made from its JSON: trade-off of AUROC and latency, training curves, subgroups."""
 
 import itertools
 from collections.abc import Sequence
@@ -18,22 +18,29 @@ _SMALLEST, _PER_MEGABYTE = 36, 2.5
 
 
 def colours(result: BenchmarkResult) -> dict[str, str]:
-    """A colour for each model; from the seventh on they repeat."""
+    """Assign a colour to each model; from the seventh model on colours repeat."""
     return dict(zip(result.models, itertools.cycle(SERIES), strict=False))
 
 
-def tradeoff(name: str, result: BenchmarkResult) -> str:
-    """AUROC against latency on one thread; the area of a mark grows with the file, the front is filled."""
+def plot_tradeoff(name: str, result: BenchmarkResult) -> str:
+    """Plot AUROC against latency on one thread.
+
+    The area of a marker grows with the size of the file; markers on the Pareto front are filled and numbered.
+
+    Args:
+        name: Prefix of the ids, see `benchmarks.report.svg.inline`.
+        result: Result of the benchmark.
+    """
     rows = [row for row in measured(result) if auroc(row).defined and p50(row) is not None]
     numbers = {row.id: number for number, row in enumerate(front_rows(result), start=1)}
     colour = colours(result)
 
-    def draw(figure: Any) -> None:
+    def plot(figure: Any) -> None:
         axes = figure.subplots()
         axes.set_xscale("log", subs=[2, 5])
-        # The largest first, so that small marks stay visible.
+        # The largest first, so that small markers stay visible.
         for number, row in sorted(enumerate(rows), key=lambda pair: -pair[1].bytes):
-            _mark(axes, row, colour[row.model], f"mark-{number}", on_front=row.id in numbers)
+            _plot_row(axes, row, colour[row.model], f"mark-{number}", on_front=row.id in numbers)
         if result.trivial_baseline.defined:
             axes.axhline(
                 result.trivial_baseline.value, color=MUTED, linestyle=":", label="size and brightness alone"
@@ -43,7 +50,7 @@ def tradeoff(name: str, result: BenchmarkResult) -> str:
         axes.xaxis.set_minor_formatter("{x:g}")
         axes.tick_params(which="both", length=3)
         axes.margins(0.12)
-        _key(figure, axes, rows, colour)
+        _add_legend(figure, axes, rows, colour)
         chosen = [row for row in rows if row.id in numbers]
         place_labels(
             figure,
@@ -54,18 +61,24 @@ def tradeoff(name: str, result: BenchmarkResult) -> str:
         )
 
     title = "AUROC against latency and size of every file; the numbered ones are on the Pareto front"
-    return inline(name, title, (5.4, 5.2), draw, {f"mark-{number}": _tip(row) for number, row in enumerate(rows)})
+    return inline(name, title, (5.4, 5.2), plot, {f"mark-{number}": _tip(row) for number, row in enumerate(rows)})
 
 
-def training(name: str, model: str, details: ModelDescription) -> str:
-    """Loss and AUROC of training and validation images over the epochs."""
+def plot_training(name: str, model: str, details: ModelDescription) -> str:
+    """Plot loss and AUROC (or accuracy) of training and validation images over the epochs.
+
+    Args:
+        name: Prefix of the ids, see `benchmarks.report.svg.inline`.
+        model: Name of the model.
+        details: Description of the model with its history, which must not be empty.
+    """
     history = details.history
     epochs = [row["epoch"] for row in history]
     names = [each for each in ("loss", "auroc", "accuracy") if each in history[0] and f"val_{each}" in history[0]][
         :2
     ]
 
-    def draw(figure: Any) -> None:
+    def plot(figure: Any) -> None:
         panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
         for axes, each in zip(panels, names, strict=True):
             for prefix, colour, label in (("", SERIES[0], "training"), ("val_", SERIES[1], "validation")):
@@ -78,15 +91,21 @@ def training(name: str, model: str, details: ModelDescription) -> str:
         panels[-1].xaxis.get_major_locator().set_params(integer=True)
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
-    return inline(name, f"Training of {model}: loss and AUROC by epoch", (4.2, 4.2), draw)
+    return inline(name, f"Training of {model}: loss and AUROC by epoch", (4.2, 4.2), plot)
 
 
-def subgroups(name: str, row: MeasuredRow, colour: str) -> str:
-    """AUROC of every subgroup of one row as bars with 95 % intervals."""
+def plot_subgroups(name: str, row: MeasuredRow, colour: str) -> str:
+    """Plot the AUROC of every subgroup of one row as bars with 95 % intervals.
+
+    Args:
+        name: Prefix of the ids, see `benchmarks.report.svg.inline`.
+        row: Row with metrics.
+        colour: Colour of the bars.
+    """
     groups = [group for group in quality_of(row).subgroups if group.auroc.defined]
     named = [_group_name(group) for group in groups]
 
-    def draw(figure: Any) -> None:
+    def plot(figure: Any) -> None:
         axes = figure.subplots()
         values = [group.auroc.value for group in groups]
         errors = [
@@ -101,7 +120,7 @@ def subgroups(name: str, row: MeasuredRow, colour: str) -> str:
         axes.grid(visible=False, axis="y")
         axes.invert_yaxis()
 
-    return inline(name, f"AUROC by subgroup of {name_of(row)}", (4.6, 1 + 0.34 * len(groups)), draw)
+    return inline(name, f"AUROC by subgroup of {name_of(row)}", (4.6, 1 + 0.34 * len(groups)), plot)
 
 
 def _group_name(group: Subgroup) -> str:
@@ -109,7 +128,7 @@ def _group_name(group: Subgroup) -> str:
     return f"{value or group.by.replace('_', ' ') + ' not known'} ({group.fractured} of {group.images})"
 
 
-def _mark(axes: Any, row: MeasuredRow, colour: str, gid: str, *, on_front: bool) -> None:
+def _plot_row(axes: Any, row: MeasuredRow, colour: str, gid: str, *, on_front: bool) -> None:
     estimate = auroc(row)
     if on_front:
         axes.vlines(p50(row), estimate.low, estimate.high, color=colour, linewidth=1, alpha=0.6)
@@ -127,7 +146,7 @@ def _mark(axes: Any, row: MeasuredRow, colour: str, gid: str, *, on_front: bool)
     mark.set_gid(gid)
 
 
-def _key(figure: Any, axes: Any, rows: Sequence[MeasuredRow], colour: dict[str, str]) -> None:
+def _add_legend(figure: Any, axes: Any, rows: Sequence[MeasuredRow], colour: dict[str, str]) -> None:
     for model in dict.fromkeys(row.model for row in rows):
         axes.scatter([], [], s=50, color=colour[model], label=model)
     for runtime in dict.fromkeys(row.runtime for row in rows):

@@ -1,4 +1,4 @@
-"""A run as one self-contained page: no network, no fonts, light and dark."""
+"""Report of a run as a self-contained HTML page: no network access, no fonts, light and dark mode."""
 
 from dataclasses import dataclass
 
@@ -16,34 +16,34 @@ from train.evaluation.formatting import interval, megabytes, milliseconds
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """An inline SVG with what stands under it."""
+class Plot:
+    """Inline SVG with a caption."""
 
     svg: Markup
     caption: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pictures:
-    """All pictures of a page.
+class Plots:
+    """Plots of a page.
 
     Attributes:
         tradeoff: AUROC against latency and size, without a caption.
         rocs: ROC curves.
         reliabilities: Reliability diagrams.
-        trainings: Figures over the epochs.
+        trainings: Training curves.
         subgroups: AUROC of subgroups.
     """
 
     tradeoff: Markup
-    rocs: tuple[Picture, ...]
-    reliabilities: tuple[Picture, ...]
-    trainings: tuple[Picture, ...]
-    subgroups: tuple[Picture, ...]
+    rocs: tuple[Plot, ...]
+    reliabilities: tuple[Plot, ...]
+    trainings: tuple[Plot, ...]
+    subgroups: tuple[Plot, ...]
 
 
 def html(result: BenchmarkResult, predictions: Predictions) -> str:
-    """Write the whole report as a page.
+    """Render the complete report as an HTML page.
 
     Args:
         result: Contents of ``RUN.json``.
@@ -53,7 +53,7 @@ def html(result: BenchmarkResult, predictions: Predictions) -> str:
         HTML; equal input gives equal text.
 
     Raises:
-        FractureEdgeError: `predictions` are of another run.
+        FractureEdgeError: `predictions` belong to another run.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -78,7 +78,7 @@ def html(result: BenchmarkResult, predictions: Predictions) -> str:
         megabytes=megabytes,
         milliseconds=milliseconds,
         confusions=_confusions(result),
-        pictures=_pictures(result, predictions),
+        plots=_plots(result, predictions),
     )
 
 
@@ -86,20 +86,20 @@ def _check_columns(result: BenchmarkResult, predictions: Predictions) -> None:
     missing = [row.id for row in measured(result) if row.id not in predictions.columns]
     if missing:
         raise FractureEdgeError(
-            f"no probabilities of {', '.join(missing)} in the CSV; give the one that was written with this JSON"
+            f"no probabilities of {', '.join(missing)} in the CSV; use the one that was written with this JSON"
         )
 
 
-def _pictures(result: BenchmarkResult, predictions: Predictions) -> Pictures:
+def _plots(result: BenchmarkResult, predictions: Predictions) -> Plots:
     colours = figures.colours(result)
     chosen = [row for model in result.models if (row := representative(result, model))]
-    return Pictures(
-        tradeoff=Markup(figures.tradeoff("tradeoff", result)),  # noqa: S704
+    return Plots(
+        tradeoff=Markup(figures.plot_tradeoff("tradeoff", result)),  # noqa: S704
         rocs=(
             *_roc_of_models(chosen, predictions, colours),
             *(
-                _picture(
-                    curves.roc_of_formats(f"roc-{number}", rows, predictions, model.threshold),
+                _plot(
+                    curves.plot_roc_of_formats(f"roc-{number}", rows, predictions, model.threshold),
                     f"{name}: {len(rows)} formats.",
                 )
                 for number, (name, model) in enumerate(result.models.items())
@@ -107,35 +107,35 @@ def _pictures(result: BenchmarkResult, predictions: Predictions) -> Pictures:
             ),
         ),
         reliabilities=tuple(
-            _picture(
-                curves.reliability_of(f"reliability-{number}", row, predictions, colours[row.model]),
+            _plot(
+                curves.plot_reliability(f"reliability-{number}", row, predictions, colours[row.model]),
                 f"{name_of(row)}: expected calibration error {cells.estimate(quality_of(row).metrics['ece'])}.",
             )
             for number, row in enumerate(chosen)
         ),
         trainings=tuple(
-            _picture(figures.training(f"training-{number}", name, model), f"{name}.")
+            _plot(figures.plot_training(f"training-{number}", name, model), f"{name}.")
             for number, (name, model) in enumerate(result.models.items())
             if model.history
         ),
         subgroups=tuple(
-            _picture(figures.subgroups(f"subgroups-{number}", row, colours[row.model]), f"{name_of(row)}.")
+            _plot(figures.plot_subgroups(f"subgroups-{number}", row, colours[row.model]), f"{name_of(row)}.")
             for number, row in enumerate(chosen)
             if any(group.auroc.defined for group in quality_of(row).subgroups)
         ),
     )
 
 
-def _roc_of_models(chosen: list[MeasuredRow], predictions: Predictions, colours: dict[str, str]) -> list[Picture]:
+def _roc_of_models(chosen: list[MeasuredRow], predictions: Predictions, colours: dict[str, str]) -> list[Plot]:
     if not chosen:
         return []
-    svg = curves.roc_of_models("roc-models", chosen, predictions, colours)
-    return [_picture(svg, "Each model in the format to take.")]
+    svg = curves.plot_roc_of_models("roc-models", chosen, predictions, colours)
+    return [_plot(svg, "Each model in the format to take.")]
 
 
-def _picture(svg: str, caption: str) -> Picture:
-    # Made by `svg.inline`, which escapes every text.
-    return Picture(Markup(svg), caption)  # noqa: S704
+def _plot(svg: str, caption: str) -> Plot:
+    # The SVG comes from `svg.inline`, which escapes every text.
+    return Plot(Markup(svg), caption)  # noqa: S704
 
 
 def _confusions(result: BenchmarkResult) -> list[tuple[str, list[MeasuredRow]]]:

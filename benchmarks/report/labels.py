@@ -1,25 +1,25 @@
-"""Short labels beside marks, where they cover neither each other nor another mark."""
+"""Place short labels beside the markers of a plot without overlaps."""
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
 _DIRECTIONS = tuple((math.cos(k * math.pi / 4), math.sin(k * math.pi / 4)) for k in (1, 3, 7, 5, 2, 6, 0, 4))
-#: Half of what one label takes, in points.
+#: Radius of a label, in points.
 _RADIUS = 7.0
 
 
 def place_labels(
     figure: Any, axes: Any, points: Sequence[tuple[Any, Any]], texts: Sequence[str], areas: Sequence[float]
 ) -> None:
-    """Write each text next to its point: in the first of eight directions, and as near, as nothing is there yet.
+    """Write each text next to its point, in the nearest free position of eight directions.
 
     Args:
-        figure: Is laid out once, so that distances on paper are known.
-        axes: Where the points are.
-        points: In the units of the axes.
-        texts: One or two characters each.
-        areas: Of the marks at the points, in square points as `scatter` takes them.
+        figure: Figure; it is laid out once to compute distances in points.
+        axes: Axes of the points.
+        points: Positions in data coordinates.
+        texts: Labels of one or two characters, one for each point.
+        areas: Areas of the markers at the points, in square points as `scatter` takes them.
     """
     figure.draw_without_rendering()
     scale = 72 / figure.dpi
@@ -44,6 +44,6 @@ def place_labels(
 
 
 def _gap(centre: tuple[float, ...], spot: tuple[float, float], taken: Sequence[tuple[float, ...]]) -> float:
-    """How far a label at `spot` stays from what is there; negative when it covers something."""
+    """Return the distance of a label at `spot` from the nearest obstacle; negative if they overlap."""
     x, y = centre[0] + spot[0], centre[1] + spot[1]
     return min(math.hypot(x - other[0], y - other[1]) - other[2] - _RADIUS for other in taken)

@@ -1,4 +1,4 @@
-"""A run as Markdown."""
+"""Report of a run as Markdown."""
 
 from benchmarks.records.result import BenchmarkResult
 from benchmarks.report import prose, tables
@@ -8,53 +8,53 @@ from train.evaluation.formatting import markdown_cell
 
 
 def summary_table(result: BenchmarkResult) -> str:
-    """List the main figures of every row, without intervals: short enough for a README.
+    """Tabulate the main metrics of every row without intervals, short enough for a README.
 
-    Columns: model, format, MB, AUROC, accuracy, precision, recall, F1, and the median of one inference on one
-    thread in ms.
+    Columns: model, format, MB, AUROC, accuracy, precision, recall, F1, and the median latency of one inference on
+    one thread in ms.
     """
-    return tables.short(result).markdown()
+    return tables.short_summary(result).markdown()
 
 
 def markdown(result: BenchmarkResult) -> str:
-    """Write the whole report in GitHub's Markdown."""
+    """Render the complete report as GitHub-flavoured Markdown."""
     parts = [
         "# Which model, in which format",
         f"{prose.NOT_A_DEVICE} {prose.POSITIVE}",
-        f"{prose.on_what(result)} {prose.how_many(result)}",
-        f"Measured {result.created} on {markdown_cell(prose.machine(result.environment))}.",
+        f"{prose.describe_data(result)} {prose.describe_rows(result)}",
+        f"Measured {result.created} on {markdown_cell(prose.describe_machine(result.environment))}.",
         "## Recommendation",
         _recommendation(result),
         "## All models and formats",
         tables.summary(result).markdown(),
-        f"{prose.INTERVALS} {prose.how_timed(result)}",
+        f"{prose.INTERVALS} {prose.describe_timing(result)}",
         _caution(result),
         *_failures(result),
         "## Against the source",
         prose.PAIRED,
         tables.against_source(result).markdown(),
-        markdown_cell(prose.beyond_chance(result)),
+        markdown_cell(prose.describe_significance(result)),
         "## Which runtime is fastest with int8",
         tables.runtimes(result).markdown(),
         *_subgroups(result),
         "## Further figures",
-        tables.further(result).markdown(),
+        tables.further_metrics(result).markdown(),
         "## Speed in detail",
         tables.speed(result).markdown(),
         "## Models",
         tables.models(result).markdown(),
-        f"Versions: {markdown_cell(prose.versions(result.environment))}.",
+        f"Versions: {markdown_cell(prose.list_versions(result.environment))}.",
     ]
     return "\n\n".join(part.rstrip("\n") for part in parts if part) + "\n"
 
 
 def _recommendation(result: BenchmarkResult) -> str:
     advice = [f"- {markdown_cell(each)}" for each in recommend(result)]
-    return "\n".join([*advice, "", prose.elsewhere(result)])
+    return "\n".join([*advice, "", prose.describe_validity(result)])
 
 
 def _caution(result: BenchmarkResult) -> str:
-    text = prose.unfamiliar(result)
+    text = prose.warn_of_other_data(result)
     return f"**{markdown_cell(text)}**" if text else ""
 
 

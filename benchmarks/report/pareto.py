@@ -1,4 +1,4 @@
-"""Which rows no other row beats in size, speed and AUROC together."""
+"""Pareto front of the rows by size, speed and AUROC."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,16 @@ Point = tuple[float, ...]
 
 
 def front(points: Sequence[Point]) -> list[int]:
-    """The points that no other point dominates, smaller being better in every coordinate.
+    """Find the Pareto front: the points that no other point dominates, where smaller is better.
 
-    One point dominates another when it is nowhere greater and somewhere smaller (Pareto). Equal points do not
-    dominate each other.
+    A point dominates another if it is not greater in any coordinate and smaller in at least one. Equal points do
+    not dominate each other.
 
     Args:
-        points: All of the same length.
+        points: Points, all with the same number of coordinates.
 
     Returns:
-        Their positions in `points`, ascending.
+        Indices of the front in `points`, ascending.
     """
     return [k for k, point in enumerate(points) if not any(_dominates(other, point) for other in points)]
 
@@ -29,10 +29,10 @@ def _dominates(one: Point, other: Point) -> bool:
 
 
 def front_rows(result: BenchmarkResult) -> list[MeasuredRow]:
-    """The front of the rows that may be recommended: bytes, median on one thread, AUROC.
+    """Find the Pareto front, by `coordinates`, of the rows that may be recommended.
 
     Returns:
-        The fastest first.
+        Rows on the front, the fastest first.
     """
     rows = candidates(result)
     chosen = [rows[k] for k in front([coordinates(row) for row in rows])]
@@ -40,10 +40,10 @@ def front_rows(result: BenchmarkResult) -> list[MeasuredRow]:
 
 
 def coordinates(row: MeasuredRow) -> Point:
-    """Bytes, milliseconds, and AUROC with its sign turned.
+    """Return size in bytes, median latency on one thread in milliseconds, and negative AUROC.
 
     Raises:
-        ValueError: The row lacks one of them.
+        ValueError: The row has no AUROC or no latency.
     """
     area, median = auroc(row), p50(row)
     if not area.defined or median is None:

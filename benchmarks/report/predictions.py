@@ -1,4 +1,4 @@
-"""The per-image probabilities that a run leaves beside its JSON."""
+"""Per-image predictions of a run, stored as CSV beside its JSON."""
 
 import csv
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ _ABOUT_THE_IMAGE = ("path", "label", "group", "body_part", "view", "hardware")
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """P(fractured) of N images in every row of a run.
+    """Predictions of every row of a run for N images.
 
     Attributes:
-        paths: Paths of the images within the data folder.
-        labels: Truth, [N]; 1 is fractured.
-        groups: Names of what belongs together.
-        columns: P(fractured) by row id, [N] each; rows that failed are not in it.
+        paths: Paths of the images within the data folder, N.
+        labels: Labels, 1 for fractured and 0 for not, [N].
+        groups: Groups of the images, such as patients, N; an image without a group is a group of its own.
+        columns: P(fractured), [N], by row id; failed rows are missing.
     """
 
     paths: tuple[str, ...]
@@ -34,8 +34,11 @@ class Predictions:
 def read_predictions(path: Path) -> Predictions:
     """Read ``RUN.csv``.
 
+    Args:
+        path: Path of the file.
+
     Raises:
-        FractureEdgeError: It cannot be read, or is no such file.
+        FractureEdgeError: The file cannot be read, or is not the CSV of a benchmark run.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
@@ -48,7 +51,7 @@ def read_predictions(path: Path) -> Predictions:
         return Predictions(
             paths=tuple(row["path"] for row in rows),
             labels=np.array([int(row["label"]) for row in rows]),
-            # An image without a group is one of its own.
+            # An image without a group is a group of its own.
             groups=tuple(row["group"] or row["path"] for row in rows),
             columns={
                 name: np.array([float(row[name]) for row in rows])
@@ -61,5 +64,5 @@ def read_predictions(path: Path) -> Predictions:
 
 
 def predictions_path(json_path: Path, result: BenchmarkResult) -> Path:
-    """Locate the CSV of a result: beside its JSON, under the name that the JSON gives."""
+    """Return the path of the CSV of a result: the name in the JSON, in the folder of the JSON."""
     return json_path.with_name(Path(result.data.predictions).name)

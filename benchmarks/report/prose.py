@@ -1,4 +1,4 @@
-"""The sentences that both forms of a report share: on what, with what, and what the tables say."""
+"""Sentences of the Markdown and HTML reports about data, machine, timing and results."""
 
 from benchmarks.records.environment import Environment
 from benchmarks.records.result import BenchmarkResult
@@ -27,15 +27,15 @@ PAIRED = (
 )
 
 
-def on_what(result: BenchmarkResult) -> str:
-    """Say which images judge, and how many."""
+def describe_data(result: BenchmarkResult) -> str:
+    """Describe the images of the evaluation."""
     data = result.data
     text = (
         f"The {data.split} split ({data.layout}): {data.images} images of {data.groups} groups, "
         f"{data.fractured} of them fractured. Fingerprint of the data: {data.fingerprint[:12]}."
     )
     if data.groups == data.images:
-        # As of a folder that came with its own splits.
+        # For example in a data folder with predefined splits.
         text += (
             " Every image is a group of its own: where several are of one patient, the intervals are narrower "
             "than they should be."
@@ -43,8 +43,8 @@ def on_what(result: BenchmarkResult) -> str:
     return text
 
 
-def how_many(result: BenchmarkResult) -> str:
-    """Count models, rows and failures."""
+def describe_rows(result: BenchmarkResult) -> str:
+    """Describe the number of models, rows and failures."""
     rows, failed = result.rows, sum(row.error is not None for row in result.rows)
     rejected = sum(row.gate == "rejected" for row in rows)
     return (
@@ -53,20 +53,20 @@ def how_many(result: BenchmarkResult) -> str:
     )
 
 
-def machine(at: Environment) -> str:
-    """Name processor and system."""
+def describe_machine(at: Environment) -> str:
+    """Describe processor, memory and operating system."""
     flags = f"; {', '.join(at.cpu_flags)}" if at.cpu_flags else ""
     memory = f", {at.memory_gb} GiB" if at.memory_gb else ""
     return f"{at.cpu} ({at.cores} cores{flags}){memory}, {at.os}, Python {at.python}"
 
 
-def versions(at: Environment) -> str:
-    """List packages and their versions."""
+def list_versions(at: Environment) -> str:
+    """List the packages with their versions."""
     return ", ".join(f"{name} {version}" for name, version in sorted(at.versions.items()))
 
 
-def how_timed(result: BenchmarkResult) -> str:
-    """Say what the latencies are of."""
+def describe_timing(result: BenchmarkResult) -> str:
+    """Describe how latency and memory were measured."""
     settings = result.settings
     text = (
         f"Latency: {settings.runs} runs at batch 1 after warm-up, in {settings.rounds} rounds in which the "
@@ -79,8 +79,8 @@ def how_timed(result: BenchmarkResult) -> str:
     return text
 
 
-def beyond_chance(result: BenchmarkResult) -> str:
-    """List the formats that differ from their source by more than chance."""
+def describe_significance(result: BenchmarkResult) -> str:
+    """List the formats that differ significantly from their source."""
     compared = {row.id: row.against_source for row in measured(result) if row.against_source}
     worse = [name for name, change in compared.items() if _below_zero(change.auroc_change)]
     different = [name for name, change in compared.items() if change.mcnemar.p < 0.05]
@@ -91,8 +91,8 @@ def beyond_chance(result: BenchmarkResult) -> str:
     )
 
 
-def unfamiliar(result: BenchmarkResult) -> str:
-    """Warn where a model may have been trained on these images; say nothing otherwise."""
+def warn_of_other_data(result: BenchmarkResult) -> str:
+    """Warn if a model may have been trained on these images; return an empty string otherwise."""
     names = [name for name, model in result.models.items() if not model.splits_of_training]
     if not names:
         return ""
@@ -102,8 +102,8 @@ def unfamiliar(result: BenchmarkResult) -> str:
     )
 
 
-def elsewhere(result: BenchmarkResult) -> str:
-    """Say to which processor a recommendation is tied."""
+def describe_validity(result: BenchmarkResult) -> str:
+    """Note that the recommendation holds for the measured processor only."""
     return (
         f"Measured on {result.environment.cpu}; on another processor the order of speed may be another: run "
         "fracture-edge benchmark there, or fracture-edge doctor."
@@ -111,7 +111,7 @@ def elsewhere(result: BenchmarkResult) -> str:
 
 
 def _below_zero(estimate: Estimate) -> bool:
-    # Nothing that is not defined is: NaN.
+    # An undefined estimate is NaN, which is not below zero.
     return estimate.high < 0
 
 

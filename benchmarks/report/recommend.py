@@ -1,4 +1,4 @@
-"""A recommendation in plain language: which row for which limits of time and size."""
+"""Recommendation of a row for given limits of latency and size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,11 +13,11 @@ from train.evaluation.metrics import Estimate
 
 @dataclass(frozen=True, slots=True)
 class DeviceLimits:
-    """What a device allows.
+    """Limits of a device (exclusive).
 
     Attributes:
-        milliseconds: Median of one inference on one thread.
-        megabytes: Size of the file, in units of 10^6 bytes.
+        milliseconds: Median latency of one inference on one thread, in milliseconds.
+        megabytes: Size of the file, in MB (10^6 bytes).
     """
 
     milliseconds: float
@@ -26,14 +26,14 @@ class DeviceLimits:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One recommendation.
+    """A recommendation.
 
     Attributes:
-        question: Words such as ``For under 10 ms and 10 MB``.
-        row: Id of the row that answers it, if any does.
-        answer: Name of the row, or that there is none.
+        question: Condition of the recommendation, such as ``For under 10 ms and 10 MB``.
+        row: Id of the recommended row, or ``None``.
+        answer: Name of the recommended row, or a note that there is none.
         figures: AUROC, latency and size of the row, or empty.
-        reason: Reason why it is this one of several, or empty.
+        reason: Reason for the choice among similar rows, or empty.
     """
 
     question: str
@@ -51,10 +51,14 @@ LIMITS = (DeviceLimits(5, 5), DeviceLimits(10, 10), DeviceLimits(25, 25), Device
 
 
 def recommend(result: BenchmarkResult, limits: Sequence[DeviceLimits] = LIMITS) -> list[Advice]:
-    """Name a row for each device's limits, then the most accurate, the smallest and the fastest.
+    """Recommend a row for each device's limits, then list the most accurate, the smallest and the fastest row.
 
-    Only rows that may be recommended count: accepted (or never judged) by the gate, measured, for a device.
-    Limits in turn with the same answer are named together.
+    Only the rows of `benchmarks.report.rows.candidates` are considered. Consecutive limits with the same
+    recommendation are combined.
+
+    Args:
+        result: Result of the benchmark.
+        limits: Limits of devices, in ascending order.
     """
     rows = candidates(result)
     if not rows:
@@ -63,20 +67,21 @@ def recommend(result: BenchmarkResult, limits: Sequence[DeviceLimits] = LIMITS) 
 
 
 def choose(rows: Sequence[MeasuredRow]) -> MeasuredRow:
-    """The row to take when all of `rows` are affordable.
+    """Choose the best of the rows that all fit the limits.
 
-    The most accurate one, unless `rivals` of it cost less: among them and itself, the one with the least
-    bytes x milliseconds, so that half the size weighs as much as half the time.
+    Of the row with the highest AUROC and those `indistinguishable` from it, this is the one with the smallest
+    bytes x milliseconds, so that half the size counts as much as half the time.
     """
     best = min(rows, key=lambda row: (-_area(row).value, _cost(row), row.id))
-    return min([best, *rivals(best, rows)], key=lambda row: (_cost(row), row.id))
+    return min([best, *indistinguishable(best, rows)], key=lambda row: (_cost(row), row.id))
 
 
-def rivals(row: MeasuredRow, rows: Sequence[MeasuredRow]) -> list[MeasuredRow]:
-    """Those whose AUROC cannot be told from that of `row`: each value lies within the interval of the other.
+def indistinguishable(row: MeasuredRow, rows: Sequence[MeasuredRow]) -> list[MeasuredRow]:
+    """Select the other rows whose AUROC is statistically indistinguishable from that of `row`.
 
-    Stricter than intervals that only overlap, which would let a clearly worse model through on a small test set.
-    A file that lost AUROC against its own source, zero outside the interval of the paired change, is none.
+    The AUROC of each must lie within the interval of the other. This is stricter than overlapping intervals, which
+    would accept a clearly worse model on a small test set. Rows with a significant loss of AUROC compared with
+    their source (the interval of the paired change lies below zero) are excluded.
     """
     return [
         other
@@ -86,14 +91,14 @@ def rivals(row: MeasuredRow, rows: Sequence[MeasuredRow]) -> list[MeasuredRow]:
 
 
 def representative(result: BenchmarkResult, model: str) -> MeasuredRow | None:
-    """The row that stands for a model: the one to take of those that may be recommended, else any measured."""
+    """Return the recommended row of a model, else the first row with an AUROC, else ``None``."""
     if rows := of_model(candidates(result), model):
         return choose(rows)
     return next((row for row in of_model(measured(result), model) if auroc(row).defined), None)
 
 
 def best(result: BenchmarkResult) -> MeasuredRow | None:
-    """The row to take when there are no limits."""
+    """Return the recommended row without limits of latency and size, or ``None``."""
     rows = candidates(result)
     return choose(rows) if rows else None
 
@@ -121,7 +126,7 @@ def _answer(question: str, rows: Sequence[MeasuredRow]) -> Advice:
 
 
 def _why(row: MeasuredRow, rows: Sequence[MeasuredRow]) -> str:
-    close = rivals(row, rows)
+    close = indistinguishable(row, rows)
     if not close:
         return ""
     return (
@@ -134,7 +139,7 @@ def _extremes(rows: Sequence[MeasuredRow]) -> list[Advice]:
     accurate = min(rows, key=lambda row: (-_area(row).value, _cost(row)))
     smallest = min(rows, key=lambda row: (row.bytes, coordinates(row)[1]))
     fastest = min(rows, key=lambda row: (coordinates(row)[1], row.bytes))
-    close = len(rivals(accurate, rows))
+    close = len(indistinguishable(accurate, rows))
     doubt = f"{counted(close, 'other file')} cannot be told from it by AUROC." if close else ""
     if smallest is fastest:
         return [_advice("Most accurate", accurate, doubt), _advice("Smallest and fastest", smallest)]
@@ -164,7 +169,7 @@ def _holds(row: MeasuredRow, other: MeasuredRow) -> bool:
 
 
 def _lost(row: MeasuredRow) -> bool:
-    # A change that is not defined is NaN, and not below zero.
+    # An undefined change is NaN, which is not below zero.
     return row.against_source is not None and row.against_source.auroc_change.high < 0
 
 

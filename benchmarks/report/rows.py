@@ -1,4 +1,4 @@
-"""What the rows of a run have in common: which were measured, which can be recommended, their medians."""
+"""Access to the rows of a run: selection, metrics and medians."""
 
 from collections.abc import Sequence
 
@@ -7,25 +7,25 @@ from benchmarks.records.result import BenchmarkResult
 from benchmarks.speed.latency import Percentiles
 from train.evaluation.metrics import UNDEFINED, Estimate
 
-#: A Keras file needs TensorFlow, and OpenVINO is measured as an outside reference: neither is for a device.
+#: Runtimes for devices. Keras needs TensorFlow, and OpenVINO is measured as an independent reference only.
 DEPLOYABLE = ("onnxruntime", "litert")
 
 
 def name_of(row: MeasuredRow) -> str:
-    """Name a row in a sentence: ``edge, onnx int8``."""
+    """Return the name of a row for use in a sentence, such as ``edge, onnx int8``."""
     return f"{row.model}, {row.format}"
 
 
 def measured(result: BenchmarkResult) -> list[MeasuredRow]:
-    """Select the rows with figures of quality."""
+    """Select the rows with metrics."""
     return [row for row in result.rows if row.error is None and row.quality is not None]
 
 
 def quality_of(row: MeasuredRow) -> Quality:
-    """Get the figures of a row that is `measured`.
+    """Return the metrics of a row.
 
     Raises:
-        ValueError: It has none.
+        ValueError: The row has none, because it failed.
     """
     if row.quality is None:
         raise ValueError(f"{row.id} was not measured")
@@ -33,29 +33,29 @@ def quality_of(row: MeasuredRow) -> Quality:
 
 
 def speed_of(row: MeasuredRow, threads: int = 1) -> Speed | None:
-    """Get the speed on so many threads, or ``None`` where it was not measured."""
+    """Return the speed for a number of threads, or ``None`` if not measured."""
     return (row.speed or {}).get(str(threads))
 
 
 def latency(row: MeasuredRow, threads: int = 1) -> Percentiles | None:
-    """Get the time of inference, or ``None`` where it was not measured."""
+    """Return the latency of one inference for a number of threads, or ``None`` if not measured."""
     speed = speed_of(row, threads)
     return speed.inference_ms if speed else None
 
 
 def p50(row: MeasuredRow) -> float | None:
-    """Get the median of inference on one thread in milliseconds."""
+    """Return the median latency on one thread in milliseconds, or ``None`` if not measured."""
     percentiles = latency(row)
     return percentiles.p50 if percentiles else None
 
 
 def auroc(row: MeasuredRow) -> Estimate:
-    """Get the AUROC; not defined for a row that failed either."""
+    """Return the AUROC; undefined for a failed row."""
     return row.quality.metrics["auroc"] if row.quality else UNDEFINED
 
 
 def candidates(result: BenchmarkResult) -> list[MeasuredRow]:
-    """Select rows that may be recommended: for a device, with AUROC and latency, and not rejected by the gate."""
+    """Select the rows that may be recommended: device runtime, AUROC and latency measured, not rejected."""
     return [
         row
         for row in measured(result)
@@ -64,5 +64,5 @@ def candidates(result: BenchmarkResult) -> list[MeasuredRow]:
 
 
 def of_model(rows: Sequence[MeasuredRow], model: str) -> list[MeasuredRow]:
-    """Select those of one model."""
+    """Select the rows of one model."""
     return [row for row in rows if row.model == model]

@@ -1,4 +1,4 @@
-"""Which runtime is fastest with a model's int8 weights, on one thread."""
+"""Comparison of the runtimes by the latency of int8 models on one thread."""
 
 from dataclasses import dataclass
 
@@ -6,22 +6,22 @@ from benchmarks.records.measured_row import MeasuredRow
 from benchmarks.records.result import BenchmarkResult
 from benchmarks.report.rows import p50
 
-#: ONNX int8 is held to at most this many times the latency of the fastest runtime.
+#: Ratio to the latency of the fastest runtime up to which ONNX int8 counts as close; the project's own goal.
 CLOSE = 1.15
 NAMES = {"onnxruntime": "ONNX Runtime", "litert": "LiteRT", "openvino": "OpenVINO", "keras": "Keras"}
 _FORMATS = {"onnxruntime": "onnx", "litert": "tflite", "openvino": "openvino"}
 
 
 @dataclass(frozen=True, slots=True)
-class Duel:
-    """One model's int8 variant in all runtimes.
+class RuntimeComparison:
+    """Latency of an int8 variant of a model in all runtimes.
 
     Attributes:
         model: Name of the model.
-        variant: Words of the format: ``int8``, ``int8 factorised64`` ...
-        medians: Milliseconds by runtime; ``None`` where there is no such row or no latency.
+        variant: Description of the variant, such as ``int8`` or ``int8 factorised64``.
+        medians: Median latency in milliseconds by runtime; ``None`` if there is no such row or no latency.
         rejected: Runtimes whose file the gate rejected.
-        verdict: Words that say who wins and by how much.
+        verdict: Fastest runtime and ratio, in words.
     """
 
     model: str
@@ -31,10 +31,10 @@ class Duel:
     verdict: str
 
 
-def duels(result: BenchmarkResult) -> list[Duel]:
-    """Compare ONNX int8 on onnxruntime with the same variant on LiteRT and OpenVINO.
+def compare_runtimes(result: BenchmarkResult) -> list[RuntimeComparison]:
+    """Compare ONNX int8 in onnxruntime with the same variant in LiteRT and OpenVINO.
 
-    A variant that no other runtime has is left out, unless it is plain ``int8``.
+    A variant that no other runtime has is omitted, except plain ``int8``.
     """
     rows = {row.id: row for row in result.rows}
     found = []
@@ -47,12 +47,16 @@ def duels(result: BenchmarkResult) -> list[Duel]:
             continue
         medians = {runtime: _median(other) for runtime, other in same.items()}
         rejected = tuple(runtime for runtime, other in same.items() if other and other.gate == "rejected")
-        found.append(Duel(row.model, variant, medians, rejected, verdict(medians)))
+        found.append(RuntimeComparison(row.model, variant, medians, rejected, verdict(medians)))
     return found
 
 
 def verdict(medians: dict[str, float | None]) -> str:
-    """Say how ONNX Runtime does against the fastest other runtime, in words."""
+    """Compare ONNX Runtime with the fastest other runtime, in words.
+
+    Args:
+        medians: Median latency in milliseconds by runtime, ``None`` if not measured.
+    """
     ours = medians["onnxruntime"]
     if ours is None:
         return "ONNX Runtime was not measured"

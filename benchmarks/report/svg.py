@@ -1,4 +1,4 @@
-"""Matplotlib figures as inline SVG: text stays text, colours are CSS variables, ids never clash."""
+"""Render Matplotlib figures as inline SVG: with text as text, colours as CSS variables, and unique ids."""
 
 import io
 import re
@@ -7,9 +7,9 @@ from html import escape
 from types import MappingProxyType
 from typing import Any
 
-#: Colours that matplotlib draws with and that stand for CSS variables. No other colour may be used.
+#: Placeholder colours for Matplotlib that are replaced by CSS variables. No other colour may be used.
 INK, MUTED, GRID, SURFACE = "#010101", "#010102", "#010103", "#010104"
-#: Six hues of Okabe and Ito that stay apart for colour-blind readers; the style sheet has their values.
+#: Placeholders for six hues of Okabe and Ito that colour-blind readers can distinguish; values in the style sheet.
 SERIES = tuple(f"#01020{number}" for number in range(1, 7))
 _VARIABLES = MappingProxyType(
     {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)", SURFACE: "var(--surface)"}
@@ -19,7 +19,7 @@ _STYLE = MappingProxyType(
     {
         "svg.fonttype": "none",
         "svg.hashsalt": "fracture-edge",
-        # A model's name may hold a dollar sign.
+        # The name of a model may contain a dollar sign.
         "text.parse_math": False,
         "font.size": 10,
         "axes.titlesize": 10,
@@ -48,17 +48,17 @@ def inline(
     name: str,
     title: str,
     size: tuple[float, float],
-    draw: Callable[[Any], None],
+    plot: Callable[[Any], None],
     tips: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Draw a figure as an ``<svg>`` element for a page.
+    """Render a figure as an ``<svg>`` element for an HTML page.
 
     Args:
-        name: Unique on the page: a letter, then letters, digits and hyphens. It begins every id.
-        title: What a screen reader says.
-        size: Width and height in inches; the page scales the picture.
-        draw: Gets the empty figure.
-        tips: By the gid of an artist, the text that a pointer over it brings up.
+        name: Prefix of all ids, unique on the page: a letter, then letters, digits and hyphens.
+        title: Accessible title, read by screen readers.
+        size: Width and height in inches; the page scales the figure.
+        plot: Function that plots into the empty figure.
+        tips: Tooltips by the gid of an artist.
 
     Returns:
         The element; equal input gives equal text.
@@ -70,7 +70,7 @@ def inline(
     with style.context(dict(_STYLE), after_reset=True):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
-        draw(figure)
+        plot(figure)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     return _for_page(stream.getvalue(), name, title, tips)
@@ -84,7 +84,7 @@ def _for_page(text: str, name: str, title: str, tips: Mapping[str, str]) -> str:
     for gid, tip in tips.items():
         body = body.replace(f'<g id="{gid}">', f'<g id="{gid}"><title>{escape(tip)}</title>')
     body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", body)
-    # The page's own font: Matplotlib writes the family alone or, before 3.11, in the shorthand.
+    # Use the font of the page: Matplotlib writes `font-family` or, before 3.11, the shorthand `font`.
     body = re.sub(r"font-family: [^;\"]*; ?", "", body)
     body = re.sub(r"font: ([^\"';]*px)[^\";]*", r"font: \1 var(--font)", body)
     for colour, variable in _VARIABLES.items():

@@ -1,4 +1,4 @@
-"""The tables of a report."""
+"""Tables of a report."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ from benchmarks.records.measured_row import MeasuredRow, PairedChange
 from benchmarks.records.result import BenchmarkResult, TrainingSummary
 from benchmarks.report.cells import Cell, Line, Table, change, estimate, median, number, percentiles
 from benchmarks.report.rows import measured, p50, quality_of, speed_of
-from benchmarks.report.runtimes import duels
+from benchmarks.report.runtimes import compare_runtimes
 from train.evaluation.formatting import NONE, megabytes, milliseconds, probability
 from train.evaluation.metrics import UNDEFINED
 
@@ -25,7 +25,7 @@ _COSTS = ("file to decision p50 ms", "first answer p50 ms", "peak memory MB", "g
 
 
 def summary(result: BenchmarkResult) -> Table:
-    """All rows, failed ones too, with their main figures."""
+    """Tabulate the main metrics of all rows, failed ones included."""
     lines = [_summary_line(row) for row in result.rows]
     if result.trivial_baseline.defined:
         names = (Cell("no model"), Cell("size and brightness"), Cell(""), Cell(""))
@@ -51,14 +51,14 @@ def _summary_line(row: MeasuredRow) -> Line:
     return Line((*names, percentiles(one.inference_ms if one else None), *quality, *costs), mark_of(row))
 
 
-def short(result: BenchmarkResult) -> Table:
-    """What a README has room for: values without intervals."""
+def short_summary(result: BenchmarkResult) -> Table:
+    """Tabulate the main metrics without intervals, short enough for a README."""
     metrics = {"AUROC": "auroc", "accuracy": "accuracy", "precision": "precision", "recall": "recall", "F1": "f1"}
     lines = []
     for row in result.rows:
-        figures = row.quality.metrics if row.quality else {}
+        of_row = row.quality.metrics if row.quality else {}
         values = [
-            Cell(f"{found.value:.3f}" if (found := figures.get(name, UNDEFINED)).defined else NONE)
+            Cell(f"{found.value:.3f}" if (found := of_row.get(name, UNDEFINED)).defined else NONE)
             for name in metrics.values()
         ]
         if row.quality is None:
@@ -68,8 +68,8 @@ def short(result: BenchmarkResult) -> Table:
     return Table(("model", "format", "MB", *metrics, "ms"), tuple(lines), names=2)
 
 
-def further(result: BenchmarkResult) -> Table:
-    """More figures of quality: ranking, calibration, counts, and what "uncertain" buys."""
+def further_metrics(result: BenchmarkResult) -> Table:
+    """Tabulate further metrics: balanced accuracy, ranking, calibration, and the effect of the uncertain band."""
     metrics = {
         "balanced accuracy": "balanced_accuracy",
         "average precision": "average_precision",
@@ -89,23 +89,23 @@ def further(result: BenchmarkResult) -> Table:
 
 
 def speed(result: BenchmarkResult) -> Table:
-    """Latency on every number of threads, and images per second by batch."""
+    """Tabulate latency by number of threads, and throughput by batch size."""
     batches = [str(batch) for batch in result.settings.batches]
     lines = []
     for row in measured(result):
         for threads in result.settings.threads:
-            figures = speed_of(row, threads)
-            if not figures:
+            measurement = speed_of(row, threads)
+            if not measurement:
                 continue
             images = [
                 Cell(NONE)
-                if (value := figures.images_per_second.get(batch)) is None
+                if (value := measurement.images_per_second.get(batch)) is None
                 else number(value, f"{value:.0f}")
                 for batch in batches
             ]
-            inference = percentiles(figures.inference_ms, p99=True)
-            whole = percentiles(figures.file_to_decision_ms)
-            cells = (*names_of(row), number(threads, str(threads)), inference, whole, *images)
+            inference = percentiles(measurement.inference_ms, p99=True)
+            decision = percentiles(measurement.file_to_decision_ms)
+            cells = (*names_of(row), number(threads, str(threads)), inference, decision, *images)
             lines.append(Line(cells, mark_of(row)))
     columns = ("inference p50 / p90 / p99 ms", "file to decision p50 / p90 ms")
     images_columns = [f"images/s, batch {batch}" for batch in batches]
@@ -113,7 +113,7 @@ def speed(result: BenchmarkResult) -> Table:
 
 
 def against_source(result: BenchmarkResult) -> Table:
-    """Every format against its Keras source, in pairs."""
+    """Tabulate the paired comparison of every format with its Keras source."""
     columns = (
         "same decision",
         "mean / largest difference of P",
@@ -132,7 +132,7 @@ def against_source(result: BenchmarkResult) -> Table:
 
 
 def paired_cells(paired: PairedChange) -> tuple[Cell, ...]:
-    """Seven cells of a paired comparison."""
+    """Return the seven cells of a paired comparison."""
     test = paired.mcnemar
     changes = (paired.auroc_change, paired.sensitivity_change, paired.specificity_change)
     return (
@@ -145,20 +145,20 @@ def paired_cells(paired: PairedChange) -> tuple[Cell, ...]:
 
 
 def runtimes(result: BenchmarkResult) -> Table:
-    """The int8 weights of each model in all runtimes, on one thread."""
+    """Tabulate the latency of each model's int8 weights in all runtimes, on one thread."""
     lines = []
-    for duel in duels(result):
+    for each in compare_runtimes(result):
         medians = [
-            Cell(milliseconds(value) + (" (rejected)" if runtime in duel.rejected else ""), key=value)
-            for runtime, value in duel.medians.items()
+            Cell(milliseconds(value) + (" (rejected)" if runtime in each.rejected else ""), key=value)
+            for runtime, value in each.medians.items()
         ]
-        lines.append(Line((Cell(duel.model), Cell(duel.variant), *medians, Cell(duel.verdict))))
+        lines.append(Line((Cell(each.model), Cell(each.variant), *medians, Cell(each.verdict))))
     columns = ("model", "weights", "ONNX Runtime ms", "LiteRT ms", "OpenVINO ms", "which wins")
     return Table(columns, tuple(lines), names=2)
 
 
 def subgroups(row: MeasuredRow) -> Table:
-    """One row's figures by body part, view and hardware."""
+    """Tabulate the metrics of one row by body part, view and hardware."""
     lines = tuple(
         Line(
             (
@@ -175,7 +175,7 @@ def subgroups(row: MeasuredRow) -> Table:
 
 
 def models(result: BenchmarkResult) -> Table:
-    """What each model is, and how it was trained."""
+    """Tabulate the architecture and training of each model."""
     lines = []
     for name, model in result.models.items():
         parameters, trained = model.parameters, model.training
@@ -207,7 +207,7 @@ def models(result: BenchmarkResult) -> Table:
 
 
 def _training(trained: TrainingSummary) -> str:
-    # A model file alone does not tell precision and device.
+    # A model file alone does not contain precision and device.
     on = [f"{known}, " for known in (trained.precision, trained.device) if known is not None]
     return (
         f"recipe {trained.recipe}, from {trained.initial_weights}, {trained.epochs} epochs (kept: "
@@ -216,7 +216,7 @@ def _training(trained: TrainingSummary) -> str:
 
 
 def failures(rows: Iterable[MeasuredRow]) -> list[tuple[str, str]]:
-    """List row id and what went wrong: rows that failed, and rows whose speed was not measured, or not all."""
+    """List id and error message of rows that failed or whose speed measurement failed or is incomplete."""
     found = []
     for row in rows:
         if row.error:
@@ -228,10 +228,10 @@ def failures(rows: Iterable[MeasuredRow]) -> list[tuple[str, str]]:
 
 
 def names_of(row: MeasuredRow) -> tuple[Cell, Cell]:
-    """Model and format."""
+    """Return the cells of model and format."""
     return Cell(row.model), Cell(row.format)
 
 
 def mark_of(row: MeasuredRow) -> str:
-    """``failed``, ``rejected`` or nothing."""
+    """Return the mark of a row: ``failed``, ``rejected`` or empty."""
     return "failed" if row.error else "rejected" if row.gate == "rejected" else ""

@@ -1,1 +1,1 @@
-"""Runtimes of model files, each in a process of its own."""
+"""Runtimes of model files, each in a separate process."""

@@ -1,4 +1,4 @@
-"""A `benchmarks.runtimes.worker` as the coordinator sees it: asked one thing at a time, and stopped in between."""
+"""Control worker processes (`benchmarks.runtimes.worker`): one command at a time, paused in between."""
 
 import json
 import os
@@ -15,23 +15,23 @@ from typing import Any
 
 from fracture_edge.errors import FractureEdgeError
 
-#: A line of the protocol between coordinator and worker, which `benchmarks.runtimes.worker` describes.
+#: A message of the protocol between coordinator and worker, see `benchmarks.runtimes.worker`.
 Message = dict[str, Any]
 _COMMAND = (sys.executable, "-P", "-m", "benchmarks.runtimes.worker")
 
 
 class WorkerError(FractureEdgeError):
-    """A worker failed, died or took too long; the text says which."""
+    """A worker failed, died or timed out, as the message says."""
 
 
 class WorkerProcess:
-    """One model file in one runtime, in a process of its own that is pinned to as many cores as it has threads.
+    """One model file in one runtime, in a separate process that is pinned to as many cores as it has threads.
 
-    While it is not asked it is stopped (SIGSTOP, where there is such a thing): the threads of some runtimes spin
-    for a while after each inference and would take the processor from the next one.
+    Between commands the process is stopped with SIGSTOP, where the system has it: the threads of some runtimes
+    spin for a while after each inference and would slow down the next worker.
 
     Attributes:
-        cores: Cores that the worker may use; ``None`` where processes cannot be pinned.
+        cores: Numbers of the cores that the worker may use; ``None`` if the system cannot pin processes.
     """
 
     def __init__(
@@ -43,18 +43,19 @@ class WorkerProcess:
         images: Sequence[Path] = (),
         timeout_s: float = 600,
     ) -> None:
-        """Start it and wait until the model is loaded.
+        """Start the process and wait until the model is loaded.
 
         Args:
-            runtime: See `benchmarks.runtimes.runners.load_runner`; or ``idle`` or ``sleep``.
-            path: Of the model file.
-            threads: Of one inference.
-            images: What it shall be timed on; read and preprocessed now.
-            timeout_s: Of every answer, the first one included.
+            runtime: Runtime, one of `benchmarks.runtimes.runners.Runtime`, or ``idle`` or ``sleep`` for a
+                `benchmarks.runtimes.stand_in.StandIn`.
+            path: Path of the model file; ``None`` for the embedded model.
+            threads: Number of threads of one inference.
+            images: Image files for the timing; they are read and preprocessed at once.
+            timeout_s: Time limit in seconds of loading and of each command.
 
         Raises:
             FractureEdgeError: More threads than cores.
-            WorkerError: It failed to load the model.
+            WorkerError: The model could not be loaded.
         """
         cores = cores_for(threads)
         self._timeout_s, self._timed_out = timeout_s, False
@@ -82,10 +83,14 @@ class WorkerProcess:
         return self._process.pid
 
     def ask(self, command: str, **arguments: object) -> Message:
-        """Have a command of `benchmarks.runtimes.worker` done, and wait for it.
+        """Send a command of `benchmarks.runtimes.worker` and wait for its reply.
+
+        Args:
+            command: Name of the command.
+            **arguments: Arguments of the command.
 
         Raises:
-            WorkerError: It failed, died or took too long.
+            WorkerError: The worker failed, died or timed out.
         """
         self._resume()
         try:
@@ -94,9 +99,9 @@ class WorkerProcess:
             self._stop()
 
     def _exchange(self, message: Message) -> Message:
-        if self._process.stdin is None or self._process.stdout is None:  # never: both are pipes
+        if self._process.stdin is None or self._process.stdout is None:  # for mypy: both are pipes
             raise WorkerError("has no pipes")
-        # Killed, it ends its output, and the reading below ends; a timeout that works on every system.
+        # Killing the process ends its output and so `readline`: a timeout that works on every system.
         timer = threading.Timer(self._timeout_s, self._expire)
         timer.start()
         try:
@@ -108,17 +113,17 @@ class WorkerProcess:
         finally:
             timer.cancel()
         if not line:
-            raise WorkerError(self._epitaph())
-        answer: Message = json.loads(line)
-        if "error" in answer:
-            raise WorkerError(answer["error"])
-        return answer
+            raise WorkerError(self._cause_of_death())
+        reply: Message = json.loads(line)
+        if "error" in reply:
+            raise WorkerError(reply["error"])
+        return reply
 
     def _expire(self) -> None:
         self._timed_out = True
         self._process.kill()
 
-    def _epitaph(self) -> str:
+    def _cause_of_death(self) -> str:
         status = self._process.wait()
         if self._timed_out:
             return f"no answer within {self._timeout_s:g} s"
@@ -144,7 +149,7 @@ class WorkerProcess:
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._messages):
-            # What a dead worker was not told any more cannot be flushed.
+            # Data that a dead worker has not read cannot be flushed.
             with suppress(BrokenPipeError):
                 if stream is not None:
                     stream.close()
@@ -159,28 +164,31 @@ class WorkerProcess:
 
 
 def cores_for(threads: int) -> list[int] | None:
-    """The cores of a worker: as many of ours as it has threads; ``None`` where processes cannot be pinned.
+    """Return the cores for a worker, as many as it has threads; ``None`` if the system cannot pin processes.
+
+    Args:
+        threads: Number of threads of the worker.
 
     Raises:
-        FractureEdgeError: More threads than cores.
+        FractureEdgeError: More threads than cores that this process may use.
     """
     if not hasattr(os, "sched_setaffinity"):
         return None
     ours = sorted(os.sched_getaffinity(0))
     if threads > len(ours):
-        raise FractureEdgeError(f"{threads} threads: this process may use {len(ours)} cores only")
+        raise FractureEdgeError(f"{threads} threads: this process may only use {len(ours)} cores")
     return ours[:threads]
 
 
 def _environment(threads: int) -> dict[str, str]:
     ours = dict(os.environ)
-    # An installed package has its bytecode; without it every start would compile our modules anew.
+    # Installed packages come with bytecode; with this variable every start would compile our modules again.
     ours.pop("PYTHONDONTWRITEBYTECODE", None)
     return ours | {
         "OPENBLAS_NUM_THREADS": str(threads),
         "KERAS_BACKEND": "tensorflow",
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        # All runtimes are compared on the processor.
+        # All runtimes are compared on the CPU.
         "CUDA_VISIBLE_DEVICES": "-1",
     }
 
@@ -190,10 +198,12 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with(parent: int) -> None:
-    """Have Linux kill this process when the one that started it dies, even by SIGKILL.
+    """Let Linux kill this process when its parent process dies, even by SIGKILL.
+
+    On every system, exit at once if the parent is dead already.
 
     Args:
-        parent: Its process id; if it is dead already, this process ends here, on every system with such ids.
+        parent: Process id of the parent.
     """
     if sys.platform == "linux":
         import ctypes

@@ -1,7 +1,7 @@
-"""One small class per runtime, with the same three methods. All get the same bytes.
+"""Common interface to the runtimes, one class each. All runtimes get the same input bytes.
 
-Nothing heavy is imported before a runner is made: the time to a first answer and the peak memory of one runtime
-must not contain another one.
+Runtimes are imported only when a runner is created: the time to the first prediction and the peak memory of one
+runtime must not include another one.
 """
 
 from abc import ABC, abstractmethod
@@ -29,7 +29,7 @@ from fracture_edge.policy import Decision
 from train.artifacts import read_record, sha256
 
 Runtime = Literal["keras", "onnxruntime", "litert", "openvino"]
-#: Characters of what OpenVINO says, which is many lines.
+#: Maximum length of OpenVINO's error messages, which span many lines, in characters.
 _LONGEST_REASON = 500
 Probabilities = npt.NDArray[np.floating[Any]]
 
@@ -39,9 +39,10 @@ class Runner(ABC):
 
     Attributes:
         runtime: Name of the runtime.
-        path: Path of the model file; ``None`` is the embedded one.
-        info: Preprocessing, policy and more, as the file says or, for Keras, ``training.json`` beside it.
-        name: Name for the table, such as ``onnx int8``.
+        path: Path of the model file; ``None`` for the embedded model.
+        info: Metadata of the model file with preprocessing and policy; for Keras, read from the ``training.json``
+            beside it.
+        name: Display name, such as ``onnx int8``.
     """
 
     runtime: ClassVar[str]
@@ -51,10 +52,13 @@ class Runner(ABC):
 
     @abstractmethod
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> Probabilities:
-        """P(fractured) [N] of uint8 [N, H, W, 1]."""
+        """Return P(fractured), [N], of preprocessed images, uint8 [N, H, W, 1]."""
 
     def decide(self, image: Path) -> Decision:
-        """The whole way from a file to a decision: decode, preprocess, infer, apply the policy.
+        """Classify an image file: decode, preprocess, run the model, apply the policy.
+
+        Args:
+            image: Path of the image file.
 
         Raises:
             ImageError: The image cannot be used.
@@ -65,21 +69,21 @@ class Runner(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Give back the memory of the model; nothing else may be called afterwards."""
+        """Release the memory of the model; no other method may be called afterwards."""
 
     @property
     def size(self) -> int:
-        """Bytes of the model file."""
+        """Size of the model file in bytes."""
         return self.path.stat().st_size if self.path else len(read_model(None)[1])
 
     @property
     def sha256(self) -> str:
-        """Checksum of the model file, hexadecimal."""
+        """SHA-256 checksum of the model file, hexadecimal."""
         return sha256(self.path) if self.path else read_model(None)[2]
 
 
 class OnnxRunner(Runner):
-    """onnxruntime, through the classifier that the device runs."""
+    """onnxruntime, through the `FractureClassifier` that runs on the device."""
 
     runtime = "onnxruntime"
 
@@ -91,24 +95,24 @@ class OnnxRunner(Runner):
         super().__init__(path, self.classifier.info, f"onnx {self.classifier.info.precision}")
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> Probabilities:
-        """P(fractured) [N] of uint8 [N, H, W, 1]."""
+        """Return P(fractured), [N], of preprocessed images, uint8 [N, H, W, 1]."""
         return self.classifier.probabilities(pixels)
 
     def close(self) -> None:
-        """Give back the memory of the model; nothing else may be called afterwards."""
+        """Release the memory of the model; no other method may be called afterwards."""
         del self.classifier
 
 
 class LiteRtRunner(Runner):
-    """LiteRT with XNNPACK, one image at a time, as `fracture-edge export` shapes its TFLite files."""
+    """LiteRT with XNNPACK, one image at a time: TFLite files of `fracture-edge export` have batch size 1."""
 
     runtime = "litert"
 
     def __init__(self, path: Path, threads: int) -> None:
-        """Load a ``.tflite`` file of ours.
+        """Load a ``.tflite`` file of `fracture-edge export`.
 
         Raises:
-            ModelError: It has no metadata of ours.
+            ModelError: The file has no fracture-edge metadata.
             FractureEdgeError: LiteRT is not installed.
         """
         info = read_tflite_info(path)
@@ -117,12 +121,12 @@ class LiteRtRunner(Runner):
         self._interpreter = litert.Interpreter(model_path=str(path), num_threads=threads)
         self._interpreter.allocate_tensors()
         (inputs,) = self._interpreter.get_input_details()
-        # A heat map, where there is one, has more values.
+        # The smallest output is the probability; a heat map has more values.
         outputs = min(self._interpreter.get_output_details(), key=lambda entry: int(np.prod(entry["shape"])))
         self._input, self._output = _Tensor.of(inputs), _Tensor.of(outputs)
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> Probabilities:
-        """P(fractured) [N] of uint8 [N, H, W, 1]."""
+        """Return P(fractured), [N], of preprocessed images, uint8 [N, H, W, 1]."""
         return np.array([self._one(pixels[row : row + 1]) for row in range(len(pixels))], np.float32)
 
     def _one(self, image: npt.NDArray[np.uint8]) -> float:
@@ -132,19 +136,19 @@ class LiteRtRunner(Runner):
         return float((value - self._output.zero) * self._output.scale) if self._output.scale else value
 
     def close(self) -> None:
-        """Give back the memory of the model; nothing else may be called afterwards."""
+        """Release the memory of the model; no other method may be called afterwards."""
         del self._interpreter
 
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
-    """Input or output of a TFLite file.
+    """Input or output tensor of a TFLite file.
 
     Attributes:
-        index: Number by which LiteRT knows it.
-        dtype: Type of its values.
-        scale: Step from one integer to the next; 0 where they are not quantised.
-        zero: Integer that stands for 0.
+        index: Index of the tensor in LiteRT.
+        dtype: NumPy type of the values.
+        scale: Quantisation scale; 0 if the tensor is not quantised.
+        zero: Quantisation zero point.
     """
 
     index: int
@@ -154,12 +158,12 @@ class _Tensor:
 
     @classmethod
     def of(cls, details: Any) -> "_Tensor":
-        """Read what LiteRT says of a tensor."""
+        """Create a tensor from the details that LiteRT reports."""
         scale, zero = details["quantization"]
         return cls(details["index"], details["dtype"], scale, zero)
 
     def quantised(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-        """Bring grey levels into the type and the scale of this tensor."""
+        """Convert grey levels to the type and quantisation of this tensor."""
         if not self.scale or (self.dtype is np.uint8 and (self.scale, self.zero) == (1.0, 0)):
             return image.astype(self.dtype, copy=False)
         limits = np.iinfo(self.dtype)
@@ -167,18 +171,18 @@ class _Tensor:
 
 
 class OpenVinoRunner(Runner):
-    """OpenVINO on the same ``.onnx`` files: a reference from outside, which no device needs.
+    """OpenVINO on the same ``.onnx`` files, as an independent reference; not used on devices.
 
-    Compiled anew for every batch size that comes: a graph of fixed shape is faster than one of any batch size.
+    The model is compiled for each batch size: with a fixed shape it is faster than with a dynamic one.
     """
 
     runtime = "openvino"
 
     def __init__(self, path: Path | None, threads: int) -> None:
-        """Load an ``.onnx`` file of ours, or the embedded model when `path` is ``None``.
+        """Load an ``.onnx`` file of `fracture-edge export`, or the embedded model when `path` is ``None``.
 
         Raises:
-            ModelError: OpenVINO cannot read it, or it has no metadata of ours.
+            ModelError: OpenVINO cannot read the file, or it has no fracture-edge metadata.
             FractureEdgeError: OpenVINO is not installed.
         """
         name = path or EMBEDDED
@@ -197,15 +201,15 @@ class OpenVinoRunner(Runner):
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
-            # Where the processor has bfloat16, float32 would silently become that.
+            # Otherwise float32 silently becomes bfloat16 on processors that support it.
             "INFERENCE_PRECISION_HINT": "f32",
-            # The process is pinned already, or is not meant to be.
+            # Workers pin their own process, if at all.
             "ENABLE_CPU_PINNING": False,
         }
         self._compiled: dict[int, Any] = {}
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> Probabilities:
-        """P(fractured) [N] of uint8 [N, H, W, 1]."""
+        """Return P(fractured), [N], of preprocessed images, uint8 [N, H, W, 1]."""
         if len(pixels) not in self._compiled:
             self._compiled[len(pixels)] = self._compile(list(pixels.shape))
         request = self._compiled[len(pixels)]
@@ -217,7 +221,7 @@ class OpenVinoRunner(Runner):
         return self._core.compile_model(self._model, "CPU", self._settings).create_infer_request()
 
     def close(self) -> None:
-        """Give back the memory of the model; nothing else may be called afterwards."""
+        """Release the memory of the model; no other method may be called afterwards."""
         del self._compiled, self._model, self._core
 
 
@@ -227,12 +231,12 @@ class KerasRunner(Runner):
     runtime = "keras"
 
     def __init__(self, path: Path, threads: int) -> None:
-        """Load ``model.keras``; must be the first use of TensorFlow in the process for `threads` to hold.
+        """Load ``model.keras``; must be the first use of TensorFlow in the process for `threads` to take effect.
 
         Raises:
-            FractureEdgeError: No ``training.json`` beside it, or Keras or TensorFlow is not installed.
-            RuntimeError: TensorFlow runs already with another number of threads: better than a wrong number in a
-                table.
+            FractureEdgeError: There is no ``training.json`` beside it, or Keras or TensorFlow is not installed.
+            RuntimeError: TensorFlow is running already with another number of threads, so that the timing would
+                be wrong.
         """
         record = read_record(path.parent)
         info = ModelInfo(
@@ -250,11 +254,11 @@ class KerasRunner(Runner):
         self._infer = tensorflow.function(lambda image: model(image, training=False), reduce_retracing=True)
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> Probabilities:
-        """P(fractured) [N] of uint8 [N, H, W, 1]."""
+        """Return P(fractured), [N], of preprocessed images, uint8 [N, H, W, 1]."""
         return np.asarray(self._infer(pixels))[:, 0]
 
     def close(self) -> None:
-        """Give back the memory of the model; nothing else may be called afterwards."""
+        """Release the memory of the model; no other method may be called afterwards."""
         del self._infer
         _module("keras", "train").backend.clear_session()
 
@@ -265,12 +269,12 @@ _RUNNERS: MappingProxyType[str, Callable[[Any, int], Runner]] = MappingProxyType
 
 
 def load_runner(runtime: str, path: Path | None, threads: int) -> Runner:
-    """Load a model file.
+    """Load a model file in a runtime.
 
     Args:
-        runtime: A `Runtime`.
-        path: Of the file; ``None`` is the embedded model, which onnxruntime and OpenVINO take.
-        threads: Of one inference.
+        runtime: Name of the runtime, a `Runtime`.
+        path: Path of the file; ``None`` for the embedded model (onnxruntime and OpenVINO only).
+        threads: Number of threads of one inference.
 
     Raises:
         FractureEdgeError: The file cannot be used, or the runtime is not installed.
@@ -279,7 +283,7 @@ def load_runner(runtime: str, path: Path | None, threads: int) -> Runner:
 
 
 def runner_of(path: Path, threads: int) -> Runner:
-    """The runner of an exported file, by its suffix; see `load_runner`."""
+    """Load an exported file in the runtime that its suffix implies; see `load_runner`."""
     return load_runner("litert" if path.suffix == ".tflite" else "onnxruntime", path, threads)
 
 

@@ -1,4 +1,4 @@
-"""A runner that takes a known time: what the harness itself is measured and tested with."""
+"""Runner with a known latency, to measure and test the timing code itself."""
 
 import json
 import math
@@ -21,13 +21,13 @@ _INFO = ModelInfo("stand-in", "none", "none", Preprocessing(64, 64), Policy(0.5,
 
 @dataclass(frozen=True, slots=True)
 class _Behaviour:
-    """What the model file of a stand-in says, in JSON.
+    """Contents of the JSON model file of a stand-in.
 
     Attributes:
-        seconds: Time of every call.
+        seconds: Duration of each call.
         calls: Number of calls after which it fails.
-        log: Path of a file to which every call appends a line: the model file's stem, and start and end by
-            `time.perf_counter`, which all processes share on Linux.
+        log: Path of a file to which every call appends a line: the model file's stem, and start and end time by
+            `time.perf_counter`, a clock that all processes share on Linux.
     """
 
     seconds: float = 0
@@ -36,19 +36,19 @@ class _Behaviour:
 
 
 class StandIn(Runner):
-    """Sleeps instead of inferring, or does nothing at all, as its model file says."""
+    """Runner that sleeps for the time in its model file, or does nothing."""
 
     runtime = SLEEP
 
     def __init__(self, path: Path | None, threads: int) -> None:
-        """Read the model file; without one every call does nothing."""
+        """Read the model file; without one, calls return immediately."""
         super().__init__(path, _INFO, SLEEP if path else IDLE)
         behaviour = _Behaviour(**json.loads(path.read_text(encoding="utf-8"))) if path else _Behaviour()
         self._seconds, self._calls = behaviour.seconds, behaviour.calls
         self._log = Path(behaviour.log) if behaviour.log else None
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.floating[Any]]:
-        """Zeros [N]."""
+        """Return zeros, [N]."""
         if self._calls < 1:
             raise RuntimeError("no calls left")
         self._calls -= 1
@@ -61,4 +61,4 @@ class StandIn(Runner):
         return np.zeros(len(pixels))
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing."""

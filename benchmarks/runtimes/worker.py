@@ -1,15 +1,18 @@
-"""A process that runs one model file in one runtime; `benchmarks.runtimes.process.WorkerProcess` starts it.
+"""Worker process that runs one model file in one runtime, started by `benchmarks.runtimes.process.WorkerProcess`.
 
-Reads JSON lines from stdin: first the job, then commands, one answer each. It ends with its input.
+It reads JSON lines from stdin, first the job and then commands, replies to each with one line on stdout, and exits
+at the end of its input.
 
-- job ``{"runtime", "path", "threads", "cores", "images"}``; answers the ``cores`` it may use
-- ``{"command": "inference", "warm_up", "runs", "batch"}``; answers ``seconds`` of every run
-- ``{"command": "decisions", "warm_up", "runs"}``; likewise, from file to decision
-- ``{"command": "probabilities", "pixels", "target"}``; of a file of images, left in another file; no answer but {}
-- ``{"command": "answer", "image"}``; answers ``probability`` of a file and the process's ``peak_memory_mb``
+- job ``{"runtime", "path", "threads", "cores", "images"}``: loads the model; replies with the ``cores`` it may use
+- ``{"command": "inference", "warm_up", "runs", "batch"}``: replies with the ``seconds`` of every inference
+- ``{"command": "decisions", "warm_up", "runs"}``: replies with the ``seconds`` of every run from file to decision
+- ``{"command": "probabilities", "pixels", "target"}``: predicts the images of a ``.npy`` file, writes the
+  probabilities to another one and replies with ``{}``
+- ``{"command": "answer", "image"}``: replies with the ``probability`` of one image file and the ``peak_memory_mb``
+  of the process
 
-Whatever goes wrong is answered as ``{"error": text}``. Nothing but the standard library is imported before the
-process is pinned, so that no runtime counts cores it may not use.
+Errors are reported as ``{"error": text}``. Only the standard library is imported before the process is pinned, so
+that no runtime counts cores that it may not use.
 """
 
 import json
@@ -26,12 +29,12 @@ from benchmarks.runtimes.process import Message, die_with
 if TYPE_CHECKING:
     from benchmarks.runtimes.runners import Runner
 
-#: Images in memory at once where all of a split are asked for.
+#: Number of images in memory at once when a complete split is predicted.
 _AT_ONCE = 32
 
 
 class _Worker:
-    """The runner, and its input in memory."""
+    """Runner with its input images in memory."""
 
     def __init__(self, job: Message) -> None:
         if job["cores"]:
@@ -39,12 +42,12 @@ class _Worker:
         self.runner = _load(job["runtime"], Path(job["path"]) if job["path"] else None, job["threads"])
         images = [Path(image) for image in job["images"]]
         self._pixels = [self.runner.info.preprocessing.load(image) for image in images]
-        # Every turn goes on where the last one ended, so that all images have their turn.
+        # Each command continues where the last one ended, so that all images are used.
         self._images = cycle(images)
         self._batches: dict[int, Iterator[Any]] = {}
 
     def inference(self, warm_up: int, runs: int, batch: int) -> Message:
-        """Time the graph alone on preprocessed images, `batch` at a time."""
+        """Time the model alone on preprocessed images, `batch` at a time."""
         if batch not in self._batches:
             self._batches[batch] = self._batches_of(batch)
         return _timed(self.runner.probabilities, self._batches[batch], warm_up, runs)
@@ -53,16 +56,21 @@ class _Worker:
         import numpy as np
 
         pixels = cycle(self._pixels)
-        # As few as hold every image: memory.
+        # To save memory, no more batches than are needed to contain every image.
         count = -(-len(self._pixels) // size)
         return cycle([np.stack(list(islice(pixels, size))) for _ in range(count)])
 
     def decisions(self, warm_up: int, runs: int) -> Message:
-        """Time the whole way from a file, in the page cache, to a decision."""
+        """Time classification from image file (in the page cache) to decision."""
         return _timed(self.runner.decide, self._images, warm_up, runs)
 
     def probabilities(self, pixels: str, target: str) -> Message:
-        """P(fractured), [N], of preprocessed images, uint8 [N, H, W, 1]; both are ``.npy`` files."""
+        """Predict preprocessed images and write P(fractured).
+
+        Args:
+            pixels: Path of a ``.npy`` file, uint8 [N, H, W, 1].
+            target: Path of the ``.npy`` file to write, [N].
+        """
         import numpy as np
 
         images = np.load(pixels, mmap_mode="r")
@@ -71,7 +79,7 @@ class _Worker:
         return {}
 
     def answer(self, image: str) -> Message:
-        """P(fractured) of one file, and what memory the process needed up to it."""
+        """Return P(fractured) of one image file, and the peak memory of the process so far."""
         from fracture_edge.machine import peak_memory_mb
 
         pixels = self.runner.info.preprocessing.load(image)
@@ -80,7 +88,7 @@ class _Worker:
 
 
 def _load(runtime: str, path: Path | None, threads: int) -> "Runner":
-    # Not at the top: see the module's docstring.
+    # Imported late so that the process is pinned first, see the module's docstring.
     from benchmarks.runtimes.runners import load_runner
     from benchmarks.runtimes.stand_in import IDLE, SLEEP, StandIn
 
@@ -102,32 +110,32 @@ def _timed(call: Callable[[Any], object], values: Iterator[Any], warm_up: int, r
 
 
 def _private_channel() -> Callable[[Message], None]:
-    """Keep stdout to ourselves: what runtimes print there goes to stderr."""
+    """Reserve stdout for replies, and redirect everything that runtimes print to stderr."""
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
 
-    def answer(values: Message) -> None:
+    def reply(values: Message) -> None:
         channel.write(json.dumps(values) + "\n")
 
-    return answer
+    return reply
 
 
 def main() -> None:
-    """Do what the input says until it ends."""
-    # Stopped, it would never notice that its input has ended.
+    """Execute the commands on stdin until its end."""
+    # A stopped process would never notice the end of its input.
     die_with(os.getppid())
-    answer = _private_channel()
+    reply = _private_channel()
     worker: _Worker | None = None
     for line in sys.stdin:
         message = json.loads(line)
         try:
             if worker is None:
                 worker = _Worker(message)
-                answer({"cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None})
+                reply({"cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None})
             else:
-                answer(getattr(worker, message.pop("command"))(**message))
-        except Exception as error:  # the other rows go on, whatever it was
-            answer({"error": " ".join(str(error).split()) or type(error).__name__})
+                reply(getattr(worker, message.pop("command"))(**message))
+        except Exception as error:  # whatever it is, the benchmark continues with the other rows
+            reply({"error": " ".join(str(error).split()) or type(error).__name__})
 
 
 if __name__ == "__main__":

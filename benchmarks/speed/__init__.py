@@ -1,1 +1,1 @@
-"""Latency, start-up and memory."""
+"""Measurement of latency, start-up time and memory."""

@@ -1,7 +1,7 @@
-"""What an answer costs a small computer: `python -P -m benchmarks.speed.device_cost --output FILE.json`.
+"""Time and memory of a prediction on a small computer: `python -P -m benchmarks.speed.device_cost -o FILE.json`.
 
-The start of a process (`benchmarks.speed.startup`), a large JPEG from file to decision beside its bare decoding,
-and peak memory. To be run where a wheel is installed.
+Measures the start of a process (`benchmarks.speed.startup`), the time from file to decision of a large JPEG
+compared with decoding it only, and peak memory. Must be run where a wheel is installed.
 """
 
 import argparse
@@ -23,27 +23,29 @@ from fracture_edge.doctor.speed import fresh_process
 from fracture_edge.files import write_json
 from fracture_edge.images.image_file import load_image
 
-#: Rows and columns of FracAtlas's large radiographs.
+#: Height and width of FracAtlas's large radiographs, in pixels.
 LARGE = (2880, 2304)
-#: Grain of the large JPEGs, grey levels: the less there is, the less libjpeg has to do beside the network.
+#: Standard deviations of the noise in the large JPEGs, in grey levels: the less noise, the smaller the share of
+#: libjpeg in the total time.
 GRAINS = (3.0, 1.0)
-#: Files of the process that classifies many.
+#: Number of files of the process that classifies many.
 MANY = 100
+#: Number of processes of each peak memory measurement.
 PROCESSES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LargeJpeg:
-    """The way from a large JPEG file to its decision, beside libjpeg alone.
+    """Latency of a large JPEG from file to decision, compared with libjpeg alone.
 
     Attributes:
-        grain: Grain of the picture, grey levels.
+        grain: Standard deviation of the noise in the image, in grey levels.
         decode: Time of libjpeg alone, in milliseconds.
-        file_to_decision: Time of the whole way, in milliseconds.
+        file_to_decision: Time from file to decision, in milliseconds.
         ratio: Median of file_to_decision / decode over the rounds.
         bytes: Size of the file.
-        stored: Size of the picture, ``WIDTHxHEIGHT``.
-        decoded: Size at the reduced scale, likewise.
+        stored: Size of the image, ``WIDTHxHEIGHT``.
+        decoded: Size of the image decoded at reduced scale, ``WIDTHxHEIGHT``.
     """
 
     grain: float
@@ -57,12 +59,12 @@ class LargeJpeg:
 
 @dataclass(frozen=True, slots=True)
 class PeakMemory:
-    """Peak memory of a process in units of 10^6 bytes; ``None`` where the system does not tell.
+    """Peak memory of a process, in MB (10^6 bytes); ``None`` if the system does not report it.
 
     Attributes:
-        one: Peak with one small picture.
-        large_jpeg: Peak with one large JPEG.
-        many: Peak with many small pictures.
+        one: Peak memory with one small image.
+        large_jpeg: Peak memory with one large JPEG.
+        many: Peak memory with many small images.
     """
 
     one: float | None
@@ -72,14 +74,14 @@ class PeakMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceCost:
-    """What an answer costs.
+    """Time and memory of a prediction.
 
     Attributes:
-        startup: Time of whole processes.
-        large_jpegs: Times of large pictures, by grain.
-        peak_memory_mb: Memory of processes.
-        many: Number of many small pictures.
-        environment: Machine and versions.
+        startup: Time of complete processes.
+        large_jpegs: Latencies of large JPEGs, one per noise level of `GRAINS`.
+        peak_memory_mb: Peak memory of processes.
+        many: Number of images behind ``peak_memory_mb.many``.
+        environment: Machine and package versions.
     """
 
     startup: Startup
@@ -90,22 +92,22 @@ class DeviceCost:
 
 
 def large_jpeg(path: Path, grain: float, runs: int) -> LargeJpeg:
-    """Time the way from a JPEG file to its decision, in turns with libjpeg alone at the same reduced scale.
+    """Time a JPEG from file to decision, alternating with libjpeg alone at the same reduced scale.
 
     Args:
-        path: Path of a grey JPEG file.
-        grain: Grain of its picture, to be told with the result.
-        runs: Timed ways of each, after those that do not count.
+        path: Path of a greyscale JPEG file.
+        grain: Standard deviation of the noise in the image, in grey levels; stored with the result.
+        runs: Number of timed runs of each, after the warm-up.
     """
     data = path.read_bytes()
     with FractureClassifier() as classifier:
         size = classifier.info.preprocessing
         height, width = load_image(path, model_size=(size.height, size.width)).shape
-        contenders = {
+        functions = {
             "decode": lambda given: _decode(data, (width, height)),
             "file_to_decision": classifier.predict,
         }
-        seconds = rounds(contenders, [path], runs)
+        seconds = rounds(functions, [path], runs)
     with Image.open(path) as image:
         stored = image.size
     return LargeJpeg(
@@ -128,9 +130,10 @@ def _decode(data: bytes, size: tuple[int, int]) -> None:
 
 
 def peak_memory_mb(*paths: Path) -> float | None:
-    """The greatest peak of `PROCESSES` processes that classify `paths` with ``--jobs 1``, in MB (10^6 bytes).
+    """Measure the largest peak memory of `PROCESSES` processes that classify `paths` with ``--jobs 1``.
 
-    ``None`` where the system does not tell.
+    Returns:
+        Peak memory in MB (10^6 bytes), or ``None`` if the system does not report it.
     """
     arguments = ("classify", "--jsonl", "--jobs", "1", *map(str, paths))
     peaks = [fresh_process(*arguments)[1] for _ in range(PROCESSES)]
@@ -139,12 +142,12 @@ def peak_memory_mb(*paths: Path) -> float | None:
 
 
 def device_cost(folder: Path, *, starts: int, runs: int) -> DeviceCost:
-    """Measure all of it with generated pictures.
+    """Measure start-up, large JPEGs and peak memory with generated images.
 
     Args:
-        folder: Where the pictures go.
-        starts: Processes of each kind that count, for the start.
-        runs: Decisions that count, for the large JPEG.
+        folder: Folder to write the images to.
+        starts: Number of timed processes of each kind, for the start-up.
+        runs: Number of timed runs, for the large JPEGs.
     """
     small = startup.example(folder)
     large = [folder / f"large{number}.jpg" for number in range(len(GRAINS))]
@@ -171,7 +174,7 @@ def _copies(path: Path, count: int) -> Sequence[Path]:
 
 
 def main() -> None:
-    """Measure, and write the result."""
+    """Measure and write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--output", "-o", type=Path, required=True)
     parser.add_argument("--starts", type=int, default=60)
@@ -180,7 +183,7 @@ def main() -> None:
     startup.refuse_editable()
     with tempfile.TemporaryDirectory() as folder:
         result = device_cost(Path(folder), starts=options.starts, runs=options.runs)
-    # Not train.json_records: this runs where nothing but the device package is installed.
+    # Not train.json_records: this runs where only the device package is installed.
     write_json(options.output, asdict(result))
 
 

@@ -1,4 +1,4 @@
-"""How long a fresh process takes to its first answer, and how much memory it needs."""
+"""Measure the time from the start of a process to its first prediction, and its peak memory."""
 
 import math
 import time
@@ -15,11 +15,11 @@ from benchmarks.speed.latency import Percentiles, summary
 
 @dataclass(frozen=True, slots=True)
 class FirstAnswer:
-    """What fresh processes of a row need.
+    """Time to the first prediction and peak memory of new processes of a row.
 
     Attributes:
-        milliseconds: Time from the start to the probability.
-        peak_memory_mb: Greatest of the processes' peaks, in units of 10^6 bytes.
+        milliseconds: Time from the start of the process to the first probability.
+        peak_memory_mb: Largest peak memory of the processes, in MB (10^6 bytes).
     """
 
     milliseconds: Percentiles
@@ -35,28 +35,28 @@ def first_answers(
     timeout_s: float,
     errors: dict[str, str],
 ) -> Mapping[str, FirstAnswer]:
-    """Start every row afresh, in turns, and have it answer for one picture.
+    """Time new processes of each row, in turns, until they have predicted one image.
 
-    The clock runs from before the process is started until the probability is here: interpreter, imports, model,
-    decoding, the first inference. One start of each row comes before that does not count, so that its files are in
-    the page cache.
+    The time covers the start of the process, imports, loading the model, decoding the image and the first
+    inference. The first start of each row is not counted; it brings its files into the page cache.
 
     Args:
-        rows: What to start.
-        image: A picture file.
+        rows: Rows to measure.
+        image: Path of an image file.
         threads: Number of threads of each runtime.
-        runs: Starts that count.
-        timeout_s: Of loading, and of the answer.
-        errors: Is told, by row id, why a row failed; it is not started again.
+        runs: Number of timed starts per row.
+        timeout_s: Time limit in seconds of loading and of the prediction.
+        errors: Dictionary that receives the error messages of failed rows by row id; such a row is not started
+            again.
 
     Returns:
-        Figures by row id, of those that did not fail; nothing when `runs` is 0.
+        Measurements by row id, without failed rows; empty when `runs` is 0.
     """
     if not runs:
         return {}
     seconds: dict[str, list[float]] = {row.id: [] for row in rows}
     peaks = dict.fromkeys(seconds, 0.0)
-    # disable=None: a bar only where there is a terminal.
+    # disable=None: show the progress bar only on a terminal.
     for number in tqdm(range(1 + runs), "first answers", leave=False, disable=None):
         for row in rows:
             if row.id in errors:
@@ -75,8 +75,8 @@ def first_answers(
 def _start(row: BenchmarkRow, image: Path, threads: int, timeout_s: float) -> tuple[float, float]:
     started = time.perf_counter()
     with WorkerProcess(row.runtime, row.path, threads=threads, timeout_s=timeout_s) as worker:
-        answer = worker.ask("answer", image=str(image))
+        reply = worker.ask("answer", image=str(image))
         taken = time.perf_counter() - started
-    if not math.isfinite(answer["probability"]):
-        raise WorkerError("gives no number")
-    return taken, answer["peak_memory_mb"]
+    if not math.isfinite(reply["probability"]):
+        raise WorkerError("gives NaN or infinity")
+    return taken, reply["peak_memory_mb"]

@@ -1,4 +1,4 @@
-"""Latency: percentiles over many runs, runtimes taking turns, so that a drifting machine hurts all alike."""
+"""Latency percentiles of functions that take turns, so that changes of the machine's speed affect all equally."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-#: Rounds thrown away: caches, lazy initialisation, clocks that speed up.
+#: Number of uncounted first rounds: caches fill, lazy initialisation happens, the CPU clock rises.
 WARM_UP = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """How long something takes over many runs.
+    """Percentiles of a duration over many runs.
 
     Attributes:
-        p50: Median; milliseconds, like the next two.
-        p90: 90th percentile.
-        p99: 99th percentile.
+        p50: Median, in milliseconds (microseconds for the overhead of the timing code).
+        p90: 90th percentile, in the same unit.
+        p99: 99th percentile, in the same unit.
         runs: Number of runs.
     """
 
@@ -29,29 +29,33 @@ class Percentiles:
 
 
 def interleaved(
-    contenders: Mapping[str, Callable[[Any], object]], inputs: Sequence[Any], runs: int
+    functions: Mapping[str, Callable[[Any], object]], inputs: Sequence[Any], runs: int
 ) -> dict[str, Percentiles]:
-    """Time each contender `runs` times, one call of each per round.
+    """Time functions in turns, one call of each per round, and summarise their latency.
 
     Args:
-        contenders: By name, what to call with one input.
-        inputs: Used in turn; in one round all contenders get the same.
-        runs: Rounds that count, after `WARM_UP` that do not.
+        functions: Functions of one argument by name.
+        inputs: Arguments, used in turn; in one round all functions get the same one.
+        runs: Number of timed rounds, after `WARM_UP` uncounted ones.
 
     Returns:
-        Percentiles by name.
+        Latency percentiles by name.
     """
-    return {name: summary(seconds) for name, seconds in rounds(contenders, inputs, runs).items()}
+    return {name: summary(seconds) for name, seconds in rounds(functions, inputs, runs).items()}
 
 
 def rounds(
-    contenders: Mapping[str, Callable[[Any], object]], inputs: Sequence[Any], runs: int
+    functions: Mapping[str, Callable[[Any], object]], inputs: Sequence[Any], runs: int
 ) -> dict[str, list[float]]:
-    """What `interleaved` summarises: the seconds of every counted round by name; arguments as there."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    """Time functions in turns, one call of each per round; arguments as in `interleaved`.
+
+    Returns:
+        Seconds of each timed round by name.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
     for number in range(WARM_UP + runs):
         value = inputs[number % len(inputs)]
-        for name, call in contenders.items():
+        for name, call in functions.items():
             started = time.perf_counter()
             call(value)
             taken = time.perf_counter() - started
@@ -61,6 +65,6 @@ def rounds(
 
 
 def summary(seconds: Sequence[float]) -> Percentiles:
-    """Summarise the runs in milliseconds."""
+    """Compute percentiles in milliseconds of durations in seconds."""
     p50, p90, p99 = (float(np.percentile(seconds, p)) * 1000 for p in (50, 90, 99))
     return Percentiles(p50, p90, p99, len(seconds))

@@ -1,4 +1,4 @@
-"""How many times as long something takes as its yardstick, when both were timed in turn."""
+"""Ratio of two durations that were timed in turns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """A median with its 95 % interval.
+    """Median ratio with its 95 % interval.
 
     Attributes:
-        value: Median of the rounds' ratios.
+        value: Median of the ratios of all rounds.
         low: Lower end of the interval.
         high: Upper end of the interval.
     """
@@ -21,17 +21,18 @@ class Ratio:
     high: float
 
 
-def ratio(seconds: Sequence[float], yardstick: Sequence[float]) -> Ratio:
-    """Take the median of the rounds' ratios.
+def ratio(seconds: Sequence[float], reference: Sequence[float]) -> Ratio:
+    """Compute the median ratio of two durations over all rounds.
 
     Args:
-        seconds: Time of each round.
-        yardstick: Time of the yardstick in the same rounds; as many.
+        seconds: Duration of each round, [N].
+        reference: Duration of the reference in the same rounds, [N].
 
     Returns:
-        The median; the bounds are the ordered ratios whose ranks hold it (binomial, in normal approximation).
+        Median and 95 % interval. The interval is that of order statistics: its ranks come from the binomial
+        distribution in normal approximation, N/2 - 0.98 sqrt(N) to N/2 + 0.98 sqrt(N).
     """
-    ratios = np.sort(np.asarray(seconds) / np.asarray(yardstick))
+    ratios = np.sort(np.asarray(seconds) / np.asarray(reference))
     count = len(ratios)
     half = 0.98 * np.sqrt(count)
     low, high = int(max(0, count / 2 - half)), int(min(count - 1, count / 2 + half))

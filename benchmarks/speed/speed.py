@@ -1,7 +1,7 @@
-"""How fast the rows of a model are: every row in a process of its own, all of them taking turns.
+"""Measure the speed of all rows of a model, each in a separate process, in turns.
 
-Only one process computes at a time, the others are stopped. A row whose worker fails leaves with its error, and
-the others go on.
+Only one process runs at a time, the others are stopped. If a worker fails, its row gets an error message and the
+other rows continue.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +21,9 @@ from benchmarks.speed.first_answer import FirstAnswer, first_answers
 from benchmarks.speed.latency import WARM_UP, Percentiles, summary
 from fracture_edge import console
 
-#: Images that every worker holds; they are its input in turn.
+#: Maximum number of images in memory of each worker, used in turn.
 MOST_IMAGES = 50
-#: Throughput of batches: so many turns of about so many seconds, but a run at least and `_MOST_RUNS` at most.
+#: Throughput of batches: number of turns, and seconds and maximum number of runs of each; at least one run each.
 _TURNS, _TURN_SECONDS, _MOST_RUNS = 3, 1.0, 100
 _HARNESS = BenchmarkRow(
     model="harness", format=IDLE, runtime=IDLE, precision="", path=None, file="", bytes=0, sha256=""
@@ -33,15 +33,16 @@ Seconds = Mapping[str, Sequence[float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeedOptions:
-    """How to measure.
+    """Options of the speed measurement.
 
     Attributes:
-        threads: Numbers of threads, one after the other; each worker is pinned to as many cores.
-        runs: Timed inferences, and timed ways from file to decision, of each row, at least.
-        rounds: In so many turns.
-        batches: Images at once, for the throughput.
-        first_answers: Fresh processes of each row, with the greatest number of threads.
-        timeout_s: Of anything a worker is asked: loading, a turn, a first answer.
+        threads: Numbers of threads to measure; each worker is pinned to as many cores.
+        runs: Minimum number of timed inferences, and of timed runs from file to decision, per row.
+        rounds: Number of rounds that these runs are divided into.
+        batches: Batch sizes of the throughput measurement.
+        first_answers: Number of new processes per row that are timed to their first prediction, with the largest
+            number of threads.
+        timeout_s: Time limit in seconds of each command of a worker: loading, a turn, a first prediction.
     """
 
     threads: tuple[int, ...] = (1,)
@@ -52,20 +53,20 @@ class SpeedOptions:
     timeout_s: float = 600
 
     @property
-    def runs_a_turn(self) -> int:
-        """Runs of a row before the next one has its turn."""
+    def runs_per_turn(self) -> int:
+        """Number of runs of a row per turn."""
         return -(-self.runs // self.rounds)
 
     @property
     def turns(self) -> int:
-        """Rounds that are needed for all runs: fewer than `rounds` when there are fewer runs."""
-        return -(-self.runs // self.runs_a_turn)
+        """Number of rounds needed for all runs; fewer than `rounds` if there are fewer runs."""
+        return -(-self.runs // self.runs_per_turn)
 
     @property
     def settings(self) -> Settings:
-        """What the result says of them."""
+        """Settings to store in the result."""
         return Settings(
-            runs=self.runs_a_turn * self.turns,
+            runs=self.runs_per_turn * self.turns,
             rounds=self.turns,
             threads=self.threads,
             batches=self.batches,
@@ -75,13 +76,13 @@ class SpeedOptions:
 
 @dataclass(frozen=True, slots=True)
 class RowSpeed:
-    """How fast one row is. A row that failed keeps what it had finished.
+    """Speed of one row. A row that failed keeps the measurements made before.
 
     Attributes:
-        speed: Figures by number of threads as text; ``None`` when nothing was measured.
-        first_answer_ms: Time of a fresh process to its first answer; ``None`` when not measured.
-        peak_memory_mb: Memory of such a process in units of 10^6 bytes, likewise.
-        speed_error: Reason why it failed, if it did.
+        speed: Latency and throughput by number of threads (as text); ``None`` if not measured.
+        first_answer_ms: Time from the start of a new process to its first prediction; ``None`` if not measured.
+        peak_memory_mb: Peak memory of such a process in MB (10^6 bytes); ``None`` if not measured.
+        speed_error: Error message if the row failed, else ``None``.
     """
 
     speed: Mapping[str, Speed] | None = None
@@ -92,11 +93,12 @@ class RowSpeed:
 
 @dataclass(frozen=True, slots=True)
 class Speeds:
-    """What was measured.
+    """Speeds of the rows of a model.
 
     Attributes:
-        rows: Figures by row id.
-        harness: Overhead of timing, measured the same way and in turn with the rows; ``None`` when that failed.
+        rows: Speed by row id.
+        harness: Overhead of the timing code, measured like a row and in turns with the rows; ``None`` if that
+            failed.
     """
 
     rows: Mapping[str, RowSpeed]
@@ -109,15 +111,15 @@ def measure_speed(
     options: SpeedOptions | None = None,
     say: Callable[[str], None] = console.say,
 ) -> Speeds:
-    """Measure the rows of one model against each other.
+    """Measure the speed of the rows of one model in turns.
 
-    Memory must hold all of them at once, each in its process.
+    All rows are loaded at the same time, each in its own process, and must fit into memory.
 
     Args:
-        rows: At least one; all take part in every round, in this order.
-        images: Picture files that can be read, at least one; the first `MOST_IMAGES` are used.
-        options: How; the defaults when ``None``.
-        say: Is told what goes on.
+        rows: Rows to measure, at least one; all take part in every round, in this order.
+        images: Paths of readable image files, at least one; the first `MOST_IMAGES` are used.
+        options: Options of the measurement; ``None`` for the defaults.
+        say: Function that receives progress messages.
 
     Raises:
         FractureEdgeError: More threads than cores.
@@ -129,12 +131,12 @@ def measure_speed(
     for threads in chosen.threads:
         alive = [row for row in rows if row.id not in errors]
         say(f"{rows[0].model}: {len(alive)} formats take turns, threads: {threads}")
-        with _Field([*alive, _HARNESS], used, threads, chosen.timeout_s, errors) as field:
-            measured, idle = _measure(field, chosen)
+        with _Workers([*alive, _HARNESS], used, threads, chosen.timeout_s, errors) as workers:
+            measured, idle = _measure(workers, chosen)
         overhead = overhead or idle
-        for row, figures in measured.items():
-            speeds[row][str(threads)] = figures
-    say(f"{rows[0].model}: fresh processes")
+        for row, speed in measured.items():
+            speeds[row][str(threads)] = speed
+    say(f"{rows[0].model}: new processes")
     starts = first_answers(
         [row for row in rows if row.id not in errors],
         used[0],
@@ -146,7 +148,7 @@ def measure_speed(
     for row, error in errors.items():
         say(f"{row}: FAILED, {error}")
     return Speeds(
-        {row: _row_speed(speed, starts.get(row), errors.get(row)) for row, speed in speeds.items()},
+        {row: _row_speed(by_threads, starts.get(row), errors.get(row)) for row, by_threads in speeds.items()},
         Harness(overhead) if overhead else None,
     )
 
@@ -157,8 +159,8 @@ def _row_speed(speed: Mapping[str, Speed], start: FirstAnswer | None, error: str
     return RowSpeed(speed, start.milliseconds, start.peak_memory_mb, error)
 
 
-class _Field:
-    """The workers of all rows at one number of threads; a row that fails leaves, and `errors` says why."""
+class _Workers:
+    """Workers of all rows for one number of threads; a failed one is removed and its error put into `errors`."""
 
     def __init__(
         self,
@@ -192,18 +194,21 @@ class _Field:
         warm_up: int,
         **arguments: object,
     ) -> Seconds:
-        """Have every row do a command, `turns` times one after the other: seconds of all runs by row.
+        """Run a timing command on all rows in turns.
 
         Args:
-            label: Of the bar on a terminal.
-            command: Of `benchmarks.runtimes.worker`.
-            turns: Rounds through all rows.
-            runs: Timed runs in a turn, of all rows or by row.
-            warm_up: Runs before these that do not count.
-            **arguments: Of the command.
+            label: Label of the progress bar.
+            command: Timing command of `benchmarks.runtimes.worker`.
+            turns: Number of rounds through all rows.
+            runs: Number of timed runs per turn, for all rows or by row.
+            warm_up: Number of uncounted runs at the start of each turn.
+            **arguments: Further arguments of the command.
+
+        Returns:
+            Seconds of all timed runs by row id.
         """
         seconds: dict[str, list[float]] = {row: [] for row in self.workers}
-        # disable=None: a bar only where there is a terminal.
+        # disable=None: show the progress bar only on a terminal.
         for _ in tqdm(range(turns), label, leave=False, disable=None):
             for row, worker in tuple(self.workers.items()):
                 count = runs if isinstance(runs, int) else runs[row]
@@ -211,19 +216,19 @@ class _Field:
                     seconds[row] += worker.ask(command, runs=count, warm_up=warm_up, **arguments)["seconds"]
                 except WorkerError as error:
                     self._errors[row] = str(error)
-                    self.leave(row)
+                    self.remove(row)
         return {row: seconds[row] for row in self.workers}
 
-    def leave(self, row: str) -> None:
-        """End one row's worker."""
+    def remove(self, row: str) -> None:
+        """Stop the worker of one row."""
         self.workers.pop(row).close()
 
     def close(self) -> None:
-        """End all workers."""
+        """Stop all workers."""
         for row in tuple(self.workers):
-            self.leave(row)
+            self.remove(row)
 
-    def __enter__(self) -> "_Field":
+    def __enter__(self) -> "_Workers":
         return self
 
     def __exit__(
@@ -232,39 +237,39 @@ class _Field:
         self.close()
 
 
-def _measure(field: _Field, options: SpeedOptions) -> tuple[dict[str, Speed], Percentiles | None]:
-    """Measure all rows at one number of threads, and the harness itself in microseconds."""
-    runs, turns = options.runs_a_turn, options.turns
-    field.in_turns("warming up", "inference", turns=1, runs=0, warm_up=WARM_UP, batch=1)
-    # The first run of a turn finds the caches full of another model.
-    inference = dict(field.in_turns("inference", "inference", turns=turns, runs=runs, warm_up=1, batch=1))
+def _measure(workers: _Workers, options: SpeedOptions) -> tuple[dict[str, Speed], Percentiles | None]:
+    """Measure all rows for one number of threads, and the overhead of the timing code in microseconds."""
+    runs, turns = options.runs_per_turn, options.turns
+    workers.in_turns("warming up", "inference", turns=1, runs=0, warm_up=WARM_UP, batch=1)
+    # The first run of a turn is not counted: the caches are full of another model.
+    inference = dict(workers.in_turns("inference", "inference", turns=turns, runs=runs, warm_up=1, batch=1))
     idle = inference.pop(_HARNESS.id, None)
     if idle is not None:
-        field.leave(_HARNESS.id)
-    whole = field.in_turns("file to decision", "decisions", turns=turns, runs=runs, warm_up=1)
-    rates = {batch: _images_per_second(field, inference, batch) for batch in options.batches}
-    # Of all rows that inferred, also of those that left afterwards.
-    figures = {
+        workers.remove(_HARNESS.id)
+    decisions = workers.in_turns("file to decision", "decisions", turns=turns, runs=runs, warm_up=1)
+    rates = {batch: _images_per_second(workers, inference, batch) for batch in options.batches}
+    # Includes rows that failed after the inference was measured.
+    speeds = {
         row: Speed(
             inference_ms=summary(seconds),
-            file_to_decision_ms=summary(whole[row]) if row in whole else None,
+            file_to_decision_ms=summary(decisions[row]) if row in decisions else None,
             images_per_second={str(batch): found[row] for batch, found in rates.items() if row in found},
         )
         for row, seconds in inference.items()
     }
-    return figures, summary([second * 1000 for second in idle]) if idle else None
+    return speeds, summary([second * 1000 for second in idle]) if idle else None
 
 
-def _images_per_second(field: _Field, single: Seconds, batch: int) -> dict[str, float]:
-    """Throughput by row, `batch` images at once; `single` are the seconds of one image at a time."""
+def _images_per_second(workers: _Workers, single: Seconds, batch: int) -> dict[str, float]:
+    """Compute the throughput by row id for a batch size, given the seconds of single images."""
     if batch == 1:
         seconds = single
     else:
         label = f"batches of {batch}"
         runs = {
             row: min(_MOST_RUNS, max(1, round(_TURN_SECONDS / (batch * median(single[row])))))
-            for row in field.workers
+            for row in workers.workers
         }
-        field.in_turns(label, "inference", turns=1, runs=0, warm_up=1, batch=batch)
-        seconds = field.in_turns(label, "inference", turns=_TURNS, runs=runs, warm_up=0, batch=batch)
+        workers.in_turns(label, "inference", turns=1, runs=0, warm_up=1, batch=batch)
+        seconds = workers.in_turns(label, "inference", turns=_TURNS, runs=runs, warm_up=0, batch=batch)
     return {row: batch * len(values) / sum(values) for row, values in seconds.items()}

@@ -1,9 +1,9 @@
-"""Whole-process time of `fracture-edge classify one.png`: `python -P -m benchmarks.speed.startup`.
+"""Time of the complete process `fracture-edge classify one.png`: `python -P -m benchmarks.speed.startup`.
 
-The yardstick is a process that only imports what any such program must, numpy, Pillow and onnxruntime. Both are
-started in turn, so that whatever else the machine does hurts both, and both without onnxruntime's telemetry, which
-would make the yardstick slower. A wheel must be installed: an editable installation puts an import hook of its own
-into every process, the yardstick too.
+The yardstick is a process that only imports what any such program needs: numpy, Pillow and onnxruntime. Both are
+started in turns, so that other load on the machine affects both equally, and both without onnxruntime's telemetry,
+which would make the yardstick slower. A wheel must be installed: an editable installation adds an import hook to
+every process, the yardstick included.
 """
 
 import argparse
@@ -31,7 +31,7 @@ CLASSIFY = (str(Path(sys.executable).with_name("fracture-edge")), "classify")
 
 @dataclass(frozen=True, slots=True)
 class Startup:
-    """How long the whole process takes.
+    """Time of complete processes.
 
     Attributes:
         yardstick: Time of the process that only imports, in milliseconds.
@@ -45,10 +45,10 @@ class Startup:
 
 
 def refuse_editable() -> None:
-    """Make sure that what is installed here is what a user installs.
+    """Check that fracture-edge is installed as users install it.
 
     Raises:
-        FractureEdgeError: It is an editable installation.
+        FractureEdgeError: The installation is editable.
     """
     origin = json.loads(distribution("fracture-edge").read_text("direct_url.json") or "{}")
     if origin.get("dir_info", {}).get("editable"):
@@ -56,10 +56,10 @@ def refuse_editable() -> None:
 
 
 def run_once(command: Sequence[str]) -> None:
-    """Run a process to its end, as it would run without this process's settings of Python.
+    """Run a command to its end, without the Python environment variables of this process.
 
     Raises:
-        subprocess.CalledProcessError: It failed.
+        subprocess.CalledProcessError: The command failed.
     """
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=_environment())  # noqa: S603
 
@@ -74,27 +74,31 @@ def measure(image: Path, runs: int) -> Startup:
     """Time `classify` and the yardstick in turns.
 
     Args:
-        image: What to classify.
-        runs: Processes of each, after those that do not count.
+        image: Path of the image to classify.
+        runs: Number of timed processes of each, after the warm-up.
     """
-    contenders = {
+    functions = {
         "yardstick": lambda path: run_once(YARDSTICK),
         "classify": lambda path: run_once((*CLASSIFY, str(path))),
     }
-    seconds = rounds(contenders, [image], runs)
+    seconds = rounds(functions, [image], runs)
     yardstick, classify = seconds["yardstick"], seconds["classify"]
     return Startup(summary(yardstick), summary(classify), ratio(classify, yardstick))
 
 
 def radiograph(rows: int, columns: int, *, grain: float = 3.0) -> npt.NDArray[np.uint8]:
-    """A picture in the manner of a long bone, uint8 [rows, columns], that compresses about as radiographs do.
+    """Generate an image like a long bone that compresses about as well as radiographs do.
 
-    A shaft with bright walls in soft tissue, and grain, correlated over neighbouring pixels as a detector's is.
+    It shows a shaft with bright walls in soft tissue. The noise is correlated between neighbouring pixels, like
+    that of a detector.
 
     Args:
-        rows: Height.
-        columns: Width.
-        grain: Its standard deviation, grey levels; what a JPEG file of the picture is made of for the most part.
+        rows: Height in pixels.
+        columns: Width in pixels.
+        grain: Standard deviation of the noise, in grey levels; it determines most of the size of a JPEG file.
+
+    Returns:
+        Image, uint8 [rows, columns].
     """
     random = np.random.default_rng(0)
     across = np.abs(np.linspace(-1, 1, columns))
@@ -102,20 +106,20 @@ def radiograph(rows: int, columns: int, *, grain: float = 3.0) -> npt.NDArray[np
     shaft = np.where(across < 0.25, 50, 0) + 90 * np.exp(-(((across - 0.25) / 0.05) ** 2))
     along = np.linspace(0.8, 1.1, rows)[:, np.newaxis]
     white = random.standard_normal((rows + 1, columns + 1), np.float32)
-    # Four of them add up to twice the deviation.
+    # The sum of four has twice the standard deviation of one.
     noise = grain / 2 * (white[1:, 1:] + white[1:, :-1] + white[:-1, 1:] + white[:-1, :-1])
     return np.clip((tissue + shaft) * along + noise, 0, 255).astype(np.uint8)
 
 
 def example(folder: Path) -> Path:
-    """A radiograph of the size of most of FracAtlas's images, as a PNG file in `folder`."""
+    """Write a generated radiograph, as large as most FracAtlas images, to `folder` as PNG, and return its path."""
     path = folder / "one.png"
     Image.fromarray(radiograph(454, 373)).save(path)
     return path
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("image", nargs="?", type=Path, help="default: a generated 454x373 grey PNG")
     parser.add_argument("--runs", type=int, default=40)

@@ -1,1 +1,1 @@
-"""Studies that are made in a checkout, not by users: `python -m benchmarks.studies NAME`."""
+"""Studies for developers, run in a checkout: `python -m benchmarks.studies NAME`."""

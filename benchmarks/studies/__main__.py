@@ -1,4 +1,4 @@
-"""`python -m benchmarks.studies NAME`: list the studies, or run one by its name."""
+"""Command line of the studies: `python -m benchmarks.studies NAME` runs one, without a name lists all."""
 
 import sys
 from collections.abc import Mapping
@@ -13,45 +13,48 @@ from fracture_edge.errors import EXIT_FAILED, FractureEdgeError
 STUDIES: Mapping[str, Command] = MappingProxyType(
     {
         "averaged": Command(
-            "benchmarks.studies.edge_model.averaged", "Average the answers of cross-validated networks."
+            "benchmarks.studies.edge_model.averaged", "Average the predictions of cross-validated networks."
         ),
         "cross-validated": Command(
             "benchmarks.studies.edge_model.cross_validated", "Compare networks on the same folds."
         ),
         "documents": Command(
-            "benchmarks.studies.documents.fill", "Fill the measured figures into the documents, or check them."
+            "benchmarks.studies.documents.fill", "Insert the results into the documents, or check them."
         ),
         "emulation": Command(
-            "benchmarks.studies.processors.emulation", "Compare decisions with those of an emulated processor."
+            "benchmarks.studies.processors.emulation", "Compare decisions with those on an emulated processor."
         ),
-        "formats": Command("benchmarks.studies.cost.formats", "Time every exported file of a model in turns."),
+        "formats": Command("benchmarks.studies.cost.formats", "Time all exported files of a model in turns."),
         "frozen-features": Command(
-            "benchmarks.studies.edge_model.frozen_features", "Judge ImageNet features without training."
+            "benchmarks.studies.edge_model.frozen_features", "Evaluate frozen ImageNet features."
         ),
-        "fuzzing": Command("benchmarks.studies.fuzzing.run", "Read broken files; each must get a status."),
+        "fuzzing": Command(
+            "benchmarks.studies.fuzzing.run", "Read broken files and check that each gets a status."
+        ),
         "learning-curve": Command(
             "benchmarks.studies.edge_model.learning_curve", "Train on shares of the training images."
         ),
         "pair": Command("benchmarks.studies.cost.pair", "Time two model files in turns on one thread."),
         "reproduction": Command(
-            "benchmarks.studies.edge_model.reproduction", "Keep a run's figures beside the reference's."
+            "benchmarks.studies.edge_model.reproduction", "Compare the metrics of a run with the reference."
         ),
         "run-log": Command("benchmarks.studies.edge_model.run_log", "Add a training run to the log of runs."),
         "stress": Command(
-            "benchmarks.studies.robustness.stress", "Test a model on changed images and for shortcuts."
+            "benchmarks.studies.robustness.stress",
+            "Test the robustness of a model, and whether it uses shortcuts.",
         ),
         "training-speed": Command(
-            "benchmarks.studies.cost.training_speed", "Time training beside a constant batch."
+            "benchmarks.studies.cost.training_speed", "Time training with and without the input pipeline."
         ),
         "unlike": Command(
-            "benchmarks.studies.robustness.unlike", "Count the pictures that a model flags as unusable."
+            "benchmarks.studies.robustness.unlike", "Count the images that a model flags as unusable."
         ),
     }
 )
 
 
 class Studies(LazyGroup):
-    """The studies; each is imported when it is called."""
+    """Group of all studies; each is imported when it is called."""
 
     lazy: ClassVar[Mapping[str, Command]] = STUDIES
 
@@ -68,16 +71,16 @@ app = typer.Typer(
 
 @app.callback()
 def _root() -> None:
-    """Measurements that are made in a checkout, not by users; most leave a file in benchmarks/results.
+    """Run measurements for developers in a checkout; most write a file to benchmarks/results.
 
     \b
-    python -m benchmarks.studies NAME --help   what a study does, and its options
-    python -m benchmarks.studies documents     make the tables of the documents of what was measured
+    python -m benchmarks.studies NAME --help   show the options of a study
+    python -m benchmarks.studies documents     update the tables in the documents from the results
     """  # noqa: D301
 
 
 def main() -> None:
-    """Run the study that the command line names; what goes wrong as expected is one line on stderr."""
+    """Run the study named on the command line; print expected errors as one line on stderr."""
     try:
         app()
     except FractureEdgeError as error:

@@ -4,7 +4,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from benchmarks.quality import against, quality, subgroups
+from benchmarks.quality import compare_with_source, quality, subgroups
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.policy import Decision, Policy
 from train.evaluation.metrics import evaluate, wilson
@@ -30,7 +30,7 @@ def _row(
 
 @pytest.fixture(scope="module")
 def rows() -> Rows:
-    """120 images: hands, legs, five that show both, and some of which nothing is known."""
+    """Return 120 images: hands, legs, five of both, and some with unknown body part."""
     random = np.random.default_rng(7)
     labels = random.integers(0, 2, 120)
     scores = np.clip(0.3 * labels + random.normal(0.35, 0.2, 120), 0, 1)
@@ -56,7 +56,7 @@ def _columns(rows: Rows) -> tuple[list[int], np.ndarray, list[str]]:
     )
 
 
-def test_figures_are_those_of_the_file(rows: Rows) -> None:
+def test_metrics_match_the_predictions_file(rows: Rows) -> None:
     labels, scores, groups = _columns(rows)
     found = to_plain(quality(rows, COLUMN, 0.5, (0.4, 0.55)))
     assert found["metrics"] == {
@@ -98,7 +98,7 @@ def test_without_a_band_every_image_is_decided(rows: Rows) -> None:
         assert estimate == found["metrics"][name]
 
 
-def test_nothing_decided_is_null(rows: Rows) -> None:
+def test_metrics_are_null_if_no_image_is_decided(rows: Rows) -> None:
     found = to_plain(quality(rows, COLUMN, 0.5, (0.0, 1.0)))
     decided = sum(row[COLUMN] == "1.000000" for row in rows)
     assert found["uncertain"]["images_decided"] == decided
@@ -109,7 +109,7 @@ def test_nothing_decided_is_null(rows: Rows) -> None:
     assert set(nothing["metrics_on_decided"].values()) == {None}
 
 
-def test_subgroups_have_counts_and_figures(rows: Rows) -> None:
+def test_subgroups_have_counts_and_metrics(rows: Rows) -> None:
     found = {(each["by"], each["value"]): each for each in to_plain(subgroups(rows, COLUMN, 0.5))}
     assert {key: each["images"] for key, each in found.items()} == {
         ("body_part", "hand"): 60,
@@ -145,11 +145,11 @@ def test_a_subgroup_that_lacks_a_class() -> None:
     assert hand["specificity"] == asdict(wilson(12, 12))
 
 
-@pytest.mark.parametrize(("fractured", "judged"), [(4, False), (5, True), (25, True), (26, False)])
-def test_an_auroc_needs_some_of_either_class(fractured: int, judged: bool) -> None:
+@pytest.mark.parametrize(("fractured", "defined"), [(4, False), (5, True), (25, True), (26, False)])
+def test_an_auroc_needs_some_of_either_class(fractured: int, defined: bool) -> None:
     rows = [_row(n, int(n < fractured), 0.9 if n % 7 else 0.1, "hip") for n in range(30)]
     (hip,) = to_plain(subgroups(rows, COLUMN, 0.5))
-    assert (hip["images"], hip["fractured"], hip["auroc"] is not None) == (30, fractured, judged)
+    assert (hip["images"], hip["fractured"], hip["auroc"] is not None) == (30, fractured, defined)
     assert hip["recall"] is not None
 
 
@@ -165,7 +165,7 @@ def test_one_class_alone_leaves_no_nan(rows: Rows) -> None:
 def test_a_row_against_its_source(rows: Rows) -> None:
     random = np.random.default_rng(8)
     both = [row | {"edge/keras float32": f"{random.random():.6f}"} for row in rows]
-    found = to_plain(against(both, "edge/keras float32", COLUMN, 0.5))
+    found = to_plain(compare_with_source(both, "edge/keras float32", COLUMN, 0.5))
     source = np.array([float(row["edge/keras float32"]) for row in both])
     _, scores, _ = _columns(rows)
     assert found["source"] == "edge/keras float32"
@@ -174,7 +174,7 @@ def test_a_row_against_its_source(rows: Rows) -> None:
     # The source guesses.
     assert found["auroc_change"]["low"] > 0
     assert found["mcnemar"]["p"] < 1e-3
-    same = to_plain(against(rows, COLUMN, COLUMN, 0.5))
+    same = to_plain(compare_with_source(rows, COLUMN, COLUMN, 0.5))
     assert same["auroc_change"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     assert same["mcnemar"]["p"] == 1.0
 

@@ -20,13 +20,13 @@ def _digest(text: str) -> str:
 
 @pytest.fixture(autouse=True)
 def with_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether it is installed here or not."""
+    """Pretend that OpenVINO is installed."""
     monkeypatch.setattr(module, "find_spec", lambda name: object())
 
 
 @pytest.fixture
 def artifacts(tmp_path: Path, make_export_entry: Callable[..., ExportEntry]) -> Path:
-    """A folder of one model whose files hold their own names."""
+    """Create the folder of one model; each file contains its own name."""
     folder = tmp_path / "int8net"
     (folder / "rejected").mkdir(parents=True)
     (folder / "model.keras").write_text("weights")
@@ -89,7 +89,7 @@ def test_rows_of_a_model(artifacts: Path) -> None:
     assert rows[4].sha256 == rows[5].sha256 == _digest("int8net-int8.onnx")
 
 
-def test_rejected_files_only_when_asked_for_and_under_a_name_of_their_own(artifacts: Path) -> None:
+def test_rejected_files_are_included_on_request_under_their_own_name(artifacts: Path) -> None:
     rows = rows_of("int8net", artifacts, openvino=False, rejected=True)
     assert [row.format for row in rows if row.gate == "rejected"] == ["onnx int8 rejected"]
     assert rows[-1].path == artifacts / "int8net" / "rejected" / "int8net-int8.onnx"
@@ -106,7 +106,7 @@ def test_a_model_that_was_not_exported_has_its_keras_row(artifacts: Path) -> Non
     assert [row.id for row in rows_of("int8net", artifacts)] == ["int8net/keras float32"]
 
 
-def test_an_unknown_model_says_how_to_make_one(artifacts: Path) -> None:
+def test_an_unknown_model_suggests_training_it(artifacts: Path) -> None:
     with pytest.raises(FractureEdgeError, match="no trained model here; `fracture-edge train resnet50` makes one"):
         rows_of("resnet50", artifacts)
 
@@ -153,7 +153,7 @@ def test_a_single_file(tiny_model: Path, artifacts: Path) -> None:
     assert (reference.id, reference.sha256) == ("tiny/openvino float32", own.sha256)
 
 
-def test_a_single_file_that_is_none_of_ours(artifacts: Path, write_graph: Callable[..., Path]) -> None:
+def test_a_single_file_without_our_metadata(artifacts: Path, write_graph: Callable[..., Path]) -> None:
     with pytest.raises(ModelError, match="no fracture-edge metadata inside"):
         rows_of(str(write_graph(artifacts / "foreign.onnx")), artifacts)
     with pytest.raises(ModelError, match="No such file"):

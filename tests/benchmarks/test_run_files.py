@@ -1,4 +1,4 @@
-"""RUN.json: what it holds stays the same however it is read and written."""
+"""Reading RUN.json and writing it again leaves it unchanged."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ RUNS = ("embedded", "embedded-epyc", "fracatlas", "fracatlas-avx2")
 
 
 def _keys(value: Any) -> Any:
-    """Names in order, which equality of dictionaries passes over."""
+    """Return the keys in order, which equality of dictionaries ignores."""
     if isinstance(value, dict):
         return [(name, _keys(each)) for name, each in value.items()]
     return [_keys(each) for each in value] if isinstance(value, list) else type(value)
@@ -28,8 +28,8 @@ def plain(request: pytest.FixtureRequest) -> dict[str, Any]:
     return values
 
 
-def test_what_is_read_is_written_again(plain: dict[str, Any]) -> None:
-    # Names, their order, types, and those that hold nothing.
+def test_reading_and_writing_changes_nothing(plain: dict[str, Any]) -> None:
+    # Keys, their order, types and null values.
     written = json.loads(json_text(result_of(plain)))
     assert written == plain
     assert _keys(written) == _keys(plain)
@@ -41,12 +41,12 @@ def test_every_row_and_every_model_is_a_line(plain: dict[str, Any]) -> None:
     models = [json.loads(f"{{{record}}}") for record in records[: len(plain["models"])]]
     assert models == [{name: model} for name, model in plain["models"].items()]
     assert [json.loads(record) for record in records[len(models) :]] == plain["rows"]
-    # The others, and the braces around all, models and rows.
+    # The other keys, and the brackets around everything, models and rows.
     assert len(lines) == len(records) + len(plain) + 4
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_committed_runs_are_as_they_would_be_written(name: str) -> None:
+def test_committed_runs_are_in_the_format_that_is_written(name: str) -> None:
     path = RESULTS / f"{name}.json"
     assert path.read_text(encoding="utf-8") == json_text(read_result(path))
 
@@ -66,7 +66,7 @@ def test_a_run_and_its_files(tmp_path: Path) -> None:
         write_run(committed, tmp_path / "run.txt", force=False)
 
 
-def test_what_is_not_defined_is_null(plain: dict[str, Any]) -> None:
+def test_undefined_values_are_null(plain: dict[str, Any]) -> None:
     undefined = plain | {"trivial_baseline": None}
     result = result_of(undefined)
     assert not result.trivial_baseline.defined
@@ -84,7 +84,7 @@ def test_what_is_not_defined_is_null(plain: dict[str, Any]) -> None:
         ({"settings": None}, "BenchmarkResult.settings"),
     ],
 )
-def test_damage_is_named(change: dict[str, Any], message: str) -> None:
+def test_damaged_files_are_reported(change: dict[str, Any], message: str) -> None:
     plain = json.loads((RESULTS / "embedded-epyc.json").read_text(encoding="utf-8"))
     with pytest.raises(FractureEdgeError, match=message):
         result_of(plain | change, "run.json")

@@ -1,4 +1,4 @@
-"""A run that is gone on with measures again what has changed, and nothing else."""
+"""Resuming a run measures only what has changed."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.records.measured_row import MeasuredRow
 from benchmarks.records.result import Harness, ModelDescription, Run, result_of
-from benchmarks.run import _is_measured, _taken_up, _without
+from benchmarks.run import _is_measured, _resume, _without
 from benchmarks.speed.latency import Percentiles
 from fracture_edge.errors import FractureEdgeError
 
@@ -57,25 +57,25 @@ def run() -> Run:
     return Run(replace(result_of(_EMPTY), models=models, rows=rows, harness=harness), [line])
 
 
-def _judged(**sha256: str) -> Any:
+def _selected(**sha256: str) -> Any:
     rows = [SimpleNamespace(id=f"edge/{kind.replace('_', ' ')}", sha256=value) for kind, value in sha256.items()]
     return SimpleNamespace(name="edge", rows=rows)
 
 
-def test_files_as_they_were_are_not_measured_again(run: Run) -> None:
+def test_unchanged_files_are_not_measured_again(run: Run) -> None:
     both = {"keras_float32": "edge keras float32 as it was", "onnx_int8": "edge onnx int8 as it was"}
-    assert _is_measured(_judged(**both), run)
-    # A row that is not asked for this time, such as a rejected file, changes nothing.
-    assert _is_measured(_judged(onnx_int8=both["onnx_int8"]), run)
+    assert _is_measured(_selected(**both), run)
+    # A row that is not requested this time, such as a rejected file, changes nothing.
+    assert _is_measured(_selected(onnx_int8=both["onnx_int8"]), run)
 
 
-def test_a_changed_or_a_new_file_is(run: Run) -> None:
-    assert not _is_measured(_judged(onnx_int8="another"), run)
-    assert not _is_measured(_judged(onnx_int8="edge onnx int8 as it was", tflite_int8="new"), run)
-    assert not _is_measured(_judged(onnx_int8="x"), Run(result_of(_EMPTY), []))
+def test_changed_and_new_files_are_measured(run: Run) -> None:
+    assert not _is_measured(_selected(onnx_int8="another"), run)
+    assert not _is_measured(_selected(onnx_int8="edge onnx int8 as it was", tflite_int8="new"), run)
+    assert not _is_measured(_selected(onnx_int8="x"), Run(result_of(_EMPTY), []))
 
 
-def test_what_is_measured_again_is_forgotten_and_the_rest_stays(run: Run) -> None:
+def test_removing_a_model_keeps_the_other_models(run: Run) -> None:
     rest = _without("edge", run)
     assert [row.id for row in rest.result.rows] == ["vgg16/keras float32", "vgg16/onnx int8"]
     assert rest.result.models == {"vgg16": _model("vgg16")}
@@ -86,18 +86,18 @@ def test_what_is_measured_again_is_forgotten_and_the_rest_stays(run: Run) -> Non
 
 
 def _fresh(**changes: Any) -> Run:
-    """What the same images would be measured with now; the name of the CSV is not known yet."""
+    """Return a new run of the same images without measurements; the CSV has no name yet."""
     result = result_of(_EMPTY)
     found = replace(result, created="later", data=replace(result.data, predictions=""), **changes)
     return Run(found, [{"path": "a.png", "label": "1"}])
 
 
-def test_under_the_same_circumstances_what_was_measured_stays(run: Run) -> None:
-    taken = _taken_up(run, _fresh())
-    assert (taken.result.rows, taken.result.models) == (run.result.rows, run.result.models)
-    assert taken.result.harness == run.result.harness
-    assert taken.predictions == run.predictions
-    assert taken.result.created == "later"
+def test_resuming_keeps_the_measurements(run: Run) -> None:
+    resumed = _resume(run, _fresh())
+    assert (resumed.result.rows, resumed.result.models) == (run.result.rows, run.result.models)
+    assert resumed.result.harness == run.result.harness
+    assert resumed.predictions == run.predictions
+    assert resumed.result.created == "later"
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ def test_under_the_same_circumstances_what_was_measured_stays(run: Run) -> None:
         (lambda run: _fresh(environment=replace(run.result.environment, cores=4)), "another machine"),
     ],
 )
-def test_under_others_it_is_refused(run: Run, change: Callable[[Run], Run], message: str) -> None:
+def test_other_images_or_settings_are_refused(run: Run, change: Callable[[Run], Run], message: str) -> None:
     with pytest.raises(FractureEdgeError, match=f"was measured with {message}"):
-        _taken_up(run, change(_fresh()))
+        _resume(run, change(_fresh()))
     data = replace(run.result.data, fingerprint="other", predictions="")
     with pytest.raises(FractureEdgeError, match="was measured with other images"):
-        _taken_up(run, Run(replace(_fresh().result, data=data), _fresh().predictions))
+        _resume(run, Run(replace(_fresh().result, data=data), _fresh().predictions))

@@ -374,6 +374,6 @@ def test_benchmark_judges_every_file(
     assert json.loads(out.read_text()) == result
     otherwise = run_python(*command, "--runs", 3, "--threads", 1, "-o", out, "--resume")
     assert otherwise.returncode == 1
-    assert "was measured with other settings; --force begins again" in otherwise.stderr.decode()
+    assert "was measured with other settings; use --force to start again" in otherwise.stderr.decode()
     same = run_python("-m", "fracture_edge", "benchmark", "--compare", out, out)
     assert same.stdout.decode().endswith("Nothing changed.\n")

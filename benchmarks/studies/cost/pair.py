@@ -78,8 +78,8 @@ def pair(first: Path, second: Path, runs: int) -> Pair:
     info = read_tflite_info(first) if first.suffix == ".tflite" else FractureClassifier(first).info
     size = info.preprocessing
     images = np.random.default_rng(0).integers(0, 256, (8, 1, size.height, size.width, 1), np.uint8)
-    contenders = {name: runner_of(path, 1).probabilities for name, path in (("first", first), ("second", second))}
-    seconds = rounds(contenders, list(images), runs)
+    functions = {name: runner_of(path, 1).probabilities for name, path in (("first", first), ("second", second))}
+    seconds = rounds(functions, list(images), runs)
     return Pair(
         first=TimedFile.of(first, seconds["first"]),
         second=TimedFile.of(second, seconds["second"]),

@@ -123,7 +123,7 @@ def onednn() -> str:
     table = markdown_table(("network", "input", "images/s", "by TensorFlow's own kernels", "ratio"), rows)
     return (
         f"{table}\nBatches of {ours.models[0].batch_size}, {ours.batches} of them a round, median of "
-        f"{ours.rounds} rounds. {prose.machine(ours.environment)}.\n"
+        f"{ours.rounds} rounds. {prose.describe_machine(ours.environment)}.\n"
     )
 
 

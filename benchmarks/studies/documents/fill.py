@@ -60,11 +60,14 @@ def _benchmark() -> str:
     result, before = read_run(EMBEDDED_RUN), read_run(RUN)
     advice = "".join(f"- {each}\n" for each in recommend(result))
     return (
-        f"{prose.on_what(result)} AUROC of size and brightness alone: {interval(result.trivial_baseline)}.\n\n"
+        f"{prose.describe_data(result)} "
+        f"AUROC of size and brightness alone: {interval(result.trivial_baseline)}.\n\n"
         f"{_few(result)}\n"
-        f"Milliseconds: median of one inference on one thread, {prose.machine(result.environment)}.\n\n"
+        "Milliseconds: median of one inference on one thread, "
+        f"{prose.describe_machine(result.environment)}.\n\n"
         f"{advice}\nThe networks of the reference, on the same images and another processor "
-        f"({prose.machine(before.environment)}), beside\n`edge` as it was in model version 0.2:\n\n{_few(before)}"
+        f"({prose.describe_machine(before.environment)}), beside\n"
+        f"`edge` as it was in model version 0.2:\n\n{_few(before)}"
     )
 
 
@@ -77,10 +80,11 @@ def _card() -> str:
     result = with_rows(run, lambda row: row.model == "embedded" and row.runtime == "onnxruntime")
     (row,) = result.rows
     return (
-        f"{prose.on_what(result)} Threshold {result.models['embedded'].threshold:.4f}.\n\n"
-        f"{tables.summary(result).markdown()}\n{tables.further(result).markdown()}\n"
+        f"{prose.describe_data(result)} Threshold {result.models['embedded'].threshold:.4f}.\n\n"
+        f"{tables.summary(result).markdown()}\n{tables.further_metrics(result).markdown()}\n"
         f"{tables.subgroups(row).markdown()}\n"
-        f"{prose.INTERVALS} {prose.SUBGROUPS} {prose.how_timed(result)} On {prose.machine(result.environment)}.\n"
+        f"{prose.INTERVALS} {prose.SUBGROUPS} {prose.describe_timing(result)} "
+        f"On {prose.describe_machine(result.environment)}.\n"
     )
 
 

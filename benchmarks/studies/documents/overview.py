@@ -27,8 +27,8 @@ def overview() -> str:
     rows.append(("size and brightness alone", "", interval(others.trivial_baseline), "", "", ""))
     header = ("model", "MB", "AUROC", "sensitivity", "specificity", "ms")
     return (
-        f"{markdown_table(header, rows)}\n{prose.on_what(others)} Milliseconds: median of one inference on one "
-        f"thread, {prose.machine(others.environment)}.\n"
+        f"{markdown_table(header, rows)}\n{prose.describe_data(others)} Milliseconds: median of one inference on one "
+        f"thread, {prose.describe_machine(others.environment)}.\n"
     )
 
 

@@ -1,1 +1,1 @@
-"""Broken files, by the hundred thousand."""
+"""Fuzzing of the image reader with broken files."""

@@ -1,4 +1,4 @@
-"""Broken pictures by number: small files made in code, and what can happen to them.
+"""Generate broken image files by number: small valid files (seeds) and random mutations of them.
 
 The same number gives the same bytes with the same versions of Pillow and pydicom.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-#: In the header of every DICOM seed; no message may ever hold it.
+#: Patient name in the header of every DICOM seed; no message may contain it.
 PATIENT = "MARKER^PATIENT"
 
 _ROWS, _COLUMNS = np.mgrid[0:40, 0:48]
@@ -177,7 +177,7 @@ def _remove(data: bytearray, random: Random) -> None:
 
 
 def _overwrite_length(data: bytearray, random: Random) -> None:
-    """Put a number that lengths, sizes and offsets dislike where one may be."""
+    """Overwrite some bytes with a number that is critical as a length, size or offset."""
     width = random.choice((1, 2, 4, 8))
     top = 1 << (8 * width)
     number = random.choice((0, 1, top - 1, top // 2, top // 2 - 1, len(data) % top, random.randrange(top)))
@@ -220,12 +220,12 @@ def _seed(name: str) -> bytes:
 
 
 def mutant(number: int) -> tuple[str, bytes]:
-    """Make the broken file of a number.
+    """Generate the broken file with a number.
 
     Returns:
-        The seed's name and the file's bytes, at least one.
+        Name of the seed, and contents of the file, at least one byte.
     """
-    # Not for secrets: the same number must give the same file.
+    # Not used for security: the same number must give the same file.
     random = Random(number)  # noqa: S311
     name = tuple(SEEDS)[number % len(SEEDS)]
     data = bytearray(_seed(name))
@@ -237,14 +237,15 @@ def mutant(number: int) -> tuple[str, bytes]:
 
 
 def outcome(data: bytes) -> str:
-    """Read a file as `classify` does, and say what came of it.
+    """Read a file as `classify` does.
 
     Returns:
-        ``ok``, or the status of the refusal.
+        ``ok``, or the status of the `fracture_edge.errors.ImageError`.
 
     Raises:
-        AssertionError: The answer is none that `fracture_edge.images.image_file.load_image` promises.
-        Exception: Whatever else escapes, none of which should.
+        AssertionError: The result violates the contract of `fracture_edge.images.image_file.load_image`, or the
+            error message contains the patient's name.
+        Exception: Any other exception; none should occur.
     """
     from fracture_edge.errors import ImageError
     from fracture_edge.images.image_file import load_frames
@@ -256,6 +257,6 @@ def outcome(data: bytes) -> str:
                 raise AssertionError(f"{grey.dtype} {grey.shape}")
     except ImageError as error:
         if any(word in str(error) for word in PATIENT.split("^")):
-            raise AssertionError("the message holds the patient's name") from error
+            raise AssertionError("the message contains the patient's name") from error
         return str(error.status)
     return "ok"

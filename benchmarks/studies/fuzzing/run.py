@@ -1,7 +1,7 @@
-"""Broken files must get a status, whatever is broken: `python -m benchmarks.studies fuzzing --count 200000`.
+"""Check that every broken file gets a status: `python -m benchmarks.studies fuzzing --count 200000`.
 
-Every file is read in a worker process that is watched. A worker that dies, takes over `SECONDS` for a file or lets
-an exception escape is reported with the file's number; `--rebuild NUMBER` writes that file.
+Each file is read in a monitored worker process. If the worker dies, takes longer than `SECONDS` or raises an
+unexpected exception, the number of the file is reported; `--rebuild NUMBER` writes that file.
 """
 
 import multiprocessing
@@ -21,15 +21,21 @@ from fracture_edge.errors import EXIT_FAILED
 from fracture_edge.machine import peak_memory_mb
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-#: What no file may take.
+#: Time limit for one file, in seconds.
 SECONDS = 5.0
-#: A worker imports Pillow and pydicom before its first answer.
+#: Time limit for the start of a worker, which imports Pillow and pydicom, in seconds.
 START_SECONDS = 60.0
 _SPAWN = multiprocessing.get_context("spawn")
 
 
 class Report(NamedTuple):
-    """What came of some files: outcomes counted, problems in words, and the largest worker in MB (10^6 bytes)."""
+    """Outcomes of reading some files.
+
+    Attributes:
+        outcomes: Number of files by outcome: ``ok``, a status, ``hang``, ``crash`` or ``traceback``.
+        problems: Descriptions of hangs, crashes and tracebacks.
+        peak_mb: Largest peak memory of the workers, in MB (10^6 bytes).
+    """
 
     outcomes: Counter[str]
     problems: list[str]
@@ -37,46 +43,49 @@ class Report(NamedTuple):
 
 
 class _Worker:
-    """A process that answers numbers with outcomes."""
+    """Process that reads the files of given numbers."""
 
     def __init__(self) -> None:
         self._ours, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=_work, args=(theirs,), daemon=True)
         self._process.start()
         theirs.close()
-        self._answer(START_SECONDS)
+        self._receive(START_SECONDS)
 
-    def judge(self, number: int) -> tuple[str, float]:
-        """The outcome of a file, and the worker's peak memory in MB so far.
+    def read(self, number: int) -> tuple[str, float]:
+        """Read the file of a number.
+
+        Returns:
+            Outcome, and peak memory of the worker so far in MB.
 
         Raises:
-            TimeoutError: The worker was too slow, and is no more.
-            EOFError: It died.
+            TimeoutError: The worker took too long and was killed.
+            EOFError: The worker died.
         """
         self._ours.send(number)
-        return self._answer(SECONDS)
+        return self._receive(SECONDS)
 
-    def _answer(self, seconds: float) -> tuple[str, float]:
+    def _receive(self, seconds: float) -> tuple[str, float]:
         if not self._ours.poll(seconds):
-            self.end()
+            self.kill()
             raise TimeoutError
         word, peak = self._ours.recv()
         return str(word), float(peak)
 
-    def end(self) -> int | None:
-        """Kill the process: its exit code, negative for a signal."""
+    def kill(self) -> int | None:
+        """Kill the process and return its exit code, negative for a signal."""
         self._process.kill()
         self._process.join()
         return self._process.exitcode
 
-    def death(self) -> int | None:
-        """Wait for a process that has closed its pipe: its exit code, negative for a signal."""
+    def wait(self) -> int | None:
+        """Wait for a process that has closed its pipe, and return its exit code, negative for a signal."""
         self._process.join(SECONDS)
         return self._process.exitcode
 
 
 def _work(connection: Connection) -> None:
-    # libtiff prints what it thinks of a file.
+    # libtiff prints warnings about broken files.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     outcome(mutant(0)[1])
     connection.send(("ready", 0.0))
@@ -89,16 +98,16 @@ def _work(connection: Connection) -> None:
         connection.send((word, peak_memory_mb() or 0.0))
 
 
-def judge(numbers: Iterable[int]) -> Report:
-    """Read the files of some numbers, one after the other, in one worker and its successors."""
+def read_files(numbers: Iterable[int]) -> Report:
+    """Read the files of some numbers, one after the other, in a worker that is replaced when it dies."""
     report = Report(Counter(), [], 0.0)
     worker = _Worker()
     for number in numbers:
         try:
-            word, peak = worker.judge(number)
+            word, peak = worker.read(number)
         except (TimeoutError, EOFError, ConnectionError) as error:
             hung = isinstance(error, TimeoutError)
-            what = f"over {SECONDS:g} s" if hung else f"the process died with exit code {worker.death()}"
+            what = f"over {SECONDS:g} s" if hung else f"the process died with exit code {worker.wait()}"
             report.outcomes["hang" if hung else "crash"] += 1
             report.problems.append(f"{number} ({mutant(number)[0]}): {what}")
             worker = _Worker()
@@ -107,15 +116,15 @@ def judge(numbers: Iterable[int]) -> Report:
         report.outcomes["traceback" if word.startswith("!") else word] += 1
         if word.startswith("!"):
             report.problems.append(f"{number} ({mutant(number)[0]}): {word}")
-    worker.end()
+    worker.kill()
     return report
 
 
 def run(first: int, count: int, jobs: int) -> Report:
-    """Share the numbers from `first` on among `jobs` workers."""
+    """Read `count` files, starting with number `first`, in `jobs` workers."""
     shares = [range(first + job, first + count, jobs) for job in range(jobs)]
     with ThreadPoolExecutor(jobs) as threads:
-        reports = list(threads.map(judge, shares))
+        reports = list(threads.map(read_files, shares))
     return Report(
         sum((report.outcomes for report in reports), Counter()),
         [problem for report in reports for problem in report.problems],
@@ -127,15 +136,16 @@ def run(first: int, count: int, jobs: int) -> Report:
 def fuzzing(
     count: Annotated[int, typer.Option(min=1, help="Number of files.")] = 2000,
     first: Annotated[int, typer.Option(min=0, help="Number of the first file.")] = 0,
-    jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of worker processes.")] = 2,
     rebuild: Annotated[
         int | None, typer.Option(metavar="NUMBER", min=0, help="Write the file of this number to --output.")
     ] = None,
-    output: Annotated[Path, typer.Option(metavar="FILE", help="Where --rebuild writes.")] = Path("mutant.bin"),
+    output: Annotated[Path, typer.Option(metavar="FILE", help="File that --rebuild writes.")] = Path("mutant.bin"),
 ) -> None:
-    """Read broken files in watched processes, and count what came of them.
+    """Read broken files in monitored processes, and count the outcomes.
 
-    Exit status: 0 each file has an answer or a status, 1 a process died, hung or let an exception escape.
+    Exit status: 0 if every file was read or refused with a status; 1 if a process died, hung or raised an
+    unexpected exception.
     """
     if rebuild is not None:
         name, data = mutant(rebuild)

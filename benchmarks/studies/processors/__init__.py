@@ -1,1 +1,1 @@
-"""The same files on other processors, emulated."""
+"""Comparison of a model's decisions on emulated processors."""

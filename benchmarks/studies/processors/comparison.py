@@ -1,4 +1,4 @@
-"""Answers of two processors to the same images, compared."""
+"""Comparison of the predictions of two processors for the same images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,49 +6,55 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks.records.environment import Environment
-from benchmarks.studies.processors.emulator import Answer
+from benchmarks.studies.processors.emulator import PredictionRecord
 from fracture_edge.errors import FractureEdgeError
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """What one processor said of an image: status, decision and P(fractured), ``None`` without an answer."""
+class Outcome:
+    """Prediction of one processor for an image.
+
+    Attributes:
+        status: ``ok``, or the reason why the image was refused; the other values are ``None`` then.
+        decision: Decision of the model.
+        probability: P(fractured).
+    """
 
     status: str
     decision: str | None
     probability: float | None
 
     @classmethod
-    def of(cls, answer: Answer) -> "Judgement":
-        """Leave out path and time."""
-        return cls(answer.status, answer.decision, answer.probability)
+    def of(cls, record: PredictionRecord) -> "Outcome":
+        """Create the outcome from a record, without path and time."""
+        return cls(record.status, record.decision, record.probability)
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """An image with two decisions.
+    """Image with different decisions on the two processors.
 
     Attributes:
         path: Name of the file.
-        native: Judgement on this processor.
-        emulated: Judgement on the emulated one.
+        native: Outcome on the native processor.
+        emulated: Outcome on the emulated processor.
     """
 
     path: str
-    native: Judgement
-    emulated: Judgement
+    native: Outcome
+    emulated: Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Answers of two processors to the same images.
+    """Comparison of the predictions of two processors for the same images.
 
     Attributes:
         images: Number of images.
-        answered: Number of images that both answer.
+        answered: Number of images with a prediction on both processors.
         same_decisions: Number of those with the same decision.
-        largest_difference: Largest absolute difference of P(fractured) over the images that both answer.
-        mean_difference: Mean of it.
+        largest_difference: Largest absolute difference of P(fractured) over the images with both predictions.
+        mean_difference: Mean absolute difference of P(fractured) over these images.
         differing: Images whose decisions differ.
     """
 
@@ -62,10 +68,10 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """This processor.
+    """Native processor.
 
     Attributes:
-        cpu_features: Instructions that the process finds.
+        cpu_features: Instruction sets that the process detects, by NumPy's names.
         versions: Versions of the packages.
         p50_ms: Median time of one image, in milliseconds.
     """
@@ -77,15 +83,15 @@ class Native:
 
 @dataclass(frozen=True, slots=True)
 class Emulated:
-    """The emulated processor.
+    """Emulated processor.
 
     Attributes:
         architecture: Name of the architecture.
-        cpu: Name of the processor.
-        cpu_features: Instructions that the process finds.
+        cpu: Name of the processor, as in ``qemu-<architecture> -cpu``.
+        cpu_features: Instruction sets that the process detects, by NumPy's names.
         qemu: Version of the emulator.
         versions: Versions of the packages.
-        p50_ms: Median time of one image, in milliseconds; means nothing.
+        p50_ms: Median time of one image under emulation, in milliseconds; says nothing about the real processor.
     """
 
     architecture: str
@@ -98,15 +104,15 @@ class Emulated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emulation(Comparison):
-    """A comparison, and under what it was made.
+    """Comparison with a description of the model and both processors.
 
     Attributes:
         model: Name of the model file.
-        plain: Whether it was opened there without our session options.
-        model_sha256: Checksum of the file, hexadecimal.
+        plain: Whether the emulated process opened the model without the session options of `FractureClassifier`.
+        model_sha256: SHA-256 checksum of the model file, hexadecimal.
         emulated: Emulated processor.
-        native: This processor.
-        environment: Machine and versions.
+        native: Native processor.
+        environment: Machine and package versions.
     """
 
     model: str
@@ -117,15 +123,15 @@ class Emulation(Comparison):
     environment: Environment
 
 
-def compare(native: Sequence[Answer], other: Sequence[Answer]) -> Comparison:
+def compare(native: Sequence[PredictionRecord], other: Sequence[PredictionRecord]) -> Comparison:
     """Compare decisions and probabilities image by image.
 
     Args:
-        native: Records of `Answers`.
-        other: Records of the same images in the same order.
+        native: Predictions of the native processor.
+        other: Predictions of the other processor for the same images in the same order.
 
     Raises:
-        FractureEdgeError: No image has an answer in both.
+        FractureEdgeError: No image has a prediction on both processors.
     """
     pairs = list(zip(native, other, strict=True))
     answered, differences = [], []
@@ -134,7 +140,9 @@ def compare(native: Sequence[Answer], other: Sequence[Answer]) -> Comparison:
             answered.append((one, two))
             differences.append(abs(one.probability - two.probability))
     if not differences:
-        raise FractureEdgeError(f"none of the {len(pairs)} images has an answer in both; give radiographs")
+        raise FractureEdgeError(
+            f"none of the {len(pairs)} images has a prediction on both processors; use radiographs"
+        )
     return Comparison(
         images=len(pairs),
         answered=len(answered),
@@ -142,7 +150,7 @@ def compare(native: Sequence[Answer], other: Sequence[Answer]) -> Comparison:
         largest_difference=max(differences),
         mean_difference=mean(differences),
         differing=tuple(
-            Difference(Path(one.path).name, Judgement.of(one), Judgement.of(two))
+            Difference(Path(one.path).name, Outcome.of(one), Outcome.of(two))
             for one, two in pairs
             if one.decision != two.decision
         ),

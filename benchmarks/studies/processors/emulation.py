@@ -1,10 +1,11 @@
-"""Whether a model decides alike on another, emulated processor: `python -m benchmarks.studies emulation`.
+"""Check that a model decides the same on an emulated processor: `python -m benchmarks.studies emulation`.
 
 Sums of int8 products are exact on every processor, with one exception: x86 without VNNI adds pairs of products in
-16 bits (``vpmaddubsw``), which saturate when the weights use all 8 bits. Elsewhere only the float steps between
-layers may round otherwise, now and then to the neighbouring int8 value. `FractureClassifier` asks onnxruntime for
-wider sums there; models for `safe` need no such favour (``--plain``) and must decide alike on an older x86 all the
-same, and models for `arm64` on aarch64. qemu-user runs the device package there; its times mean nothing.
+16 bits (``vpmaddubsw``), which saturate if the weights use all 8 bits. Apart from that, only the float operations
+between layers can round differently, occasionally to the neighbouring int8 value. On x86 without VNNI,
+`FractureClassifier` makes onnxruntime use wider sums. Models for the target `safe` must decide the same on an
+older x86 even without these (``--plain``), and models for `arm64` on aarch64. The emulator, qemu-user, runs the
+device package; its timings say nothing about the real processor.
 """
 
 import subprocess
@@ -20,8 +21,8 @@ from benchmarks.studies.processors.emulator import (
     DEFAULT_CPUS,
     SYSROOT_VARIABLE,
     Architecture,
-    Python,
-    ask,
+    Interpreter,
+    classify_in,
     emulated,
 )
 from benchmarks.studies.processors.sysroot import prepare
@@ -43,23 +44,24 @@ def check(
     sysroot: Path | None = None,
     plain: bool = False,
 ) -> Emulation:
-    """Run a model on this processor and on an emulated one, and compare.
+    """Run a model on the native and on an emulated processor, and compare the predictions.
 
     Args:
-        model: A model file.
-        images: Picture files.
-        arch: A key of `DEFAULT_CPUS`.
-        cpu: The emulated processor, or ``None`` for the architecture's of `DEFAULT_CPUS`.
-        sysroot: For aarch64, see `emulated`.
-        plain: Whether to open it there without our session options, see `ask`.
+        model: Path of the model file.
+        images: Paths of image files.
+        arch: Architecture to emulate, a key of `DEFAULT_CPUS`.
+        cpu: Processor to emulate; ``None`` for the default of the architecture in `DEFAULT_CPUS`.
+        sysroot: Sysroot for aarch64, see `emulated`.
+        plain: Whether the emulated process opens the model without the session options of `FractureClassifier`,
+            see `classify_in`.
 
     Raises:
-        FractureEdgeError: Something is missing, a process failed, or the emulated x86 has AVX-512.
+        FractureEdgeError: The emulator or sysroot is missing, a process failed, or the emulated x86 has AVX-512.
     """
     _, _, sha256 = read_model(model)
     chosen = cpu or DEFAULT_CPUS[arch]
     python = emulated(arch, chosen, sysroot)
-    native, other = ask(Python(), model, images), ask(python, model, images, plain=plain)
+    native, other = classify_in(Interpreter(), model, images), classify_in(python, model, images, plain=plain)
     if arch == "x86_64" and any(feature.startswith("AVX512") for feature in other.cpu_features):
         raise FractureEdgeError(f"-cpu {chosen} has AVX-512; choose one without, such as {DEFAULT_CPUS[arch]}")
     compared = compare(native.records, other.records)
@@ -87,7 +89,7 @@ def check(
 
 
 def _version(emulator: str) -> str:
-    """Such as ``qemu-x86_64 version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)``."""
+    """Return the version, such as ``qemu-x86_64 version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)``."""
     told = subprocess.run([emulator, "--version"], capture_output=True, check=True, encoding="utf-8")  # noqa: S603
     return told.stdout.partition("\n")[0]
 
@@ -97,37 +99,36 @@ def run(
     model: Annotated[Path | None, typer.Argument(metavar="MODEL.onnx", show_default=False)] = None,
     images: Annotated[
         list[Path] | None,
-        typer.Option(metavar="PATH", help="Picture file, or folder of them; may be repeated."),
+        typer.Option(metavar="PATH", help="Image file, or folder of image files; may be repeated."),
     ] = None,
     count: Annotated[
-        int | None, typer.Option(min=1, help="Only so many of the images, evenly spread over their order.")
+        int | None, typer.Option(min=1, help="Use this many of the images, evenly spaced in their order.")
     ] = None,
     arch: Annotated[Architecture, typer.Option(help="Architecture of the processor.")] = Architecture.X86_64,
     cpu: Annotated[
         str | None,
         typer.Option(
-            help="Processor to emulate. If not given: "
+            help="Processor to emulate. Default: "
             + ", ".join(f"{name} for {arch}" for arch, name in DEFAULT_CPUS.items())
             + "."
         ),
     ] = None,
     plain: Annotated[
-        bool, typer.Option("--plain", help="There, open the model as another program would: no wider sums.")
+        bool, typer.Option("--plain", help="Open the model without the wider sums in the emulated process.")
     ] = False,
     sysroot: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", envvar=SYSROOT_VARIABLE, help="For aarch64, see --prepare.")
+        Path | None,
+        typer.Option(metavar="FOLDER", envvar=SYSROOT_VARIABLE, help="Sysroot for aarch64, see --prepare."),
     ] = None,
     prepare_in: Annotated[
         Path | None,
-        typer.Option(
-            "--prepare", metavar="FOLDER", help="Make the sysroot that aarch64 needs there, and do nothing else."
-        ),
+        typer.Option("--prepare", metavar="FOLDER", help="Only create the sysroot for aarch64 in this folder."),
     ] = None,
     output: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write the JSON here.")] = None,
 ) -> None:
     """Compare a model's decisions on this processor with those on an emulated one.
 
-    Exit status: 0 all decisions are the same, 1 one differs or something is missing, 2 wrong usage.
+    Exit status: 0 if all decisions are the same, 1 if one differs or something is missing, 2 for wrong usage.
 
     \b
     python -m benchmarks.studies emulation MODEL.onnx --images xrays --count 60
@@ -150,7 +151,7 @@ def run(
 
 
 def spread(files: Sequence[Path], count: int) -> list[Path]:
-    """At most `count` of `files`, evenly spread over their order."""
+    """Select at most `count` of `files`, evenly spaced in their order."""
     kept = min(count, len(files))
     return [files[number * len(files) // kept] for number in range(kept)]
 

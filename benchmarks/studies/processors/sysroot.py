@@ -1,6 +1,6 @@
-"""An aarch64 Python with the device's packages in a folder, for `benchmarks.studies.processors.emulation`.
+"""Create a folder with an aarch64 Python and the device's packages, for `benchmarks.studies.processors.emulation`.
 
-Debian's packages are unpacked, never installed: the machine's own packages and their lists stay as they are.
+Debian's packages are unpacked, not installed: the packages and package lists of the machine are not changed.
 """
 
 import subprocess
@@ -12,14 +12,14 @@ from types import MappingProxyType
 from fracture_edge._version import installed
 from fracture_edge.errors import FractureEdgeError
 
-#: What the wheels do not bring themselves: an interpreter, and the C++ library for onnxruntime.
+#: Debian packages that the wheels need: an interpreter, and the C++ library for onnxruntime.
 _DEBIAN = ("python3", "libstdc++6")
 _WHEELS = ("numpy", "pillow", "onnxruntime")
-#: From old to new; a wheel for any of them runs on Debian 12 and later.
+#: Wheel platforms from old to new; wheels for any of them run on Debian 12 and later.
 _PLATFORMS = ("manylinux2014_aarch64", "manylinux_2_27_aarch64", "manylinux_2_28_aarch64")
 _SITE = "site"
-#: One core of a Raspberry Pi 4. onnxruntime asks these files for names and numbers of cores, and crashes on import
-#: where they describe an x86; which instructions there are it asks the (emulated) kernel.
+#: Description of one core of a Raspberry Pi 4. onnxruntime reads names and numbers of cores from these files, and
+#: crashes on import if they describe an x86. It gets the instruction sets from the (emulated) kernel.
 _MACHINE = MappingProxyType(
     {
         "proc/cpuinfo": "processor\t: 0\nFeatures\t: fp asimd\nCPU implementer\t: 0x41\nCPU architecture: 8\n"
@@ -31,10 +31,10 @@ _MACHINE = MappingProxyType(
 
 
 def find_python(folder: Path) -> tuple[Path, Path]:
-    """The interpreter in `folder` and the folder of its packages.
+    """Return the paths of the interpreter in `folder` and of its packages.
 
     Raises:
-        FractureEdgeError: `folder` is not, or not wholly, prepared.
+        FractureEdgeError: `folder` has not been prepared completely.
     """
     interpreters = sorted((folder / "usr" / "bin").glob("python3.[0-9]*[0-9]"))
     if not interpreters or not (folder / _SITE / "onnxruntime").is_dir():
@@ -45,13 +45,13 @@ def find_python(folder: Path) -> tuple[Path, Path]:
 
 
 def prepare(folder: Path) -> None:
-    """Unpack Debian's Python for arm64 and wheels of the versions that are installed here.
+    """Unpack Debian's Python for arm64, and wheels of the currently installed package versions.
 
     Args:
-        folder: Is made; may be an earlier, incomplete attempt. Takes about 300 MB.
+        folder: Folder to create, about 300 MB; may contain an earlier, incomplete attempt.
 
     Raises:
-        FractureEdgeError: A tool is missing or failed; the text ends with the last line it wrote.
+        FractureEdgeError: A tool is missing or failed; the message ends with the last line that it wrote.
     """
     for package in _download(folder.resolve() / "apt"):
         _run("dpkg-deb", "--extract", package, folder)
@@ -74,11 +74,11 @@ def prepare(folder: Path) -> None:
 
 
 def _download(apt: Path) -> Sequence[Path]:
-    """Debian packages for arm64 with all they depend on, by way of a package data base of our own in `apt`."""
+    """Download Debian packages for arm64 with their dependencies, using a separate package database in `apt`."""
     archives = apt / "cache" / "archives"
     for made in (apt / "state" / "lists" / "partial", archives / "partial"):
         made.mkdir(parents=True, exist_ok=True)
-    # Nothing is installed, so everything is downloaded.
+    # With an empty status file no package counts as installed, so all dependencies are downloaded.
     status = apt / "status"
     status.touch()
     settings = {

@@ -1,4 +1,4 @@
-"""A run as `fracture-edge benchmark` leaves it, made up: four models, a failed row, a rejected one, gaps."""
+"""Fixtures with a made-up benchmark run: four models, a failed row, a rejected row, missing values."""
 
 import copy
 import json
@@ -273,13 +273,13 @@ def made() -> Run:
 
 @pytest.fixture
 def run(made: Run) -> Run:
-    """Result and predictions; a copy that a test may change."""
+    """Return a copy of result and predictions that a test may modify."""
     return copy.deepcopy(made)
 
 
 @pytest.fixture
 def result(run: Run) -> dict[str, Any]:
-    """What RUN.json holds, before it is read."""
+    """Return the contents of RUN.json as plain values."""
     return run[0]
 
 
@@ -304,7 +304,7 @@ def written(tmp_path: Path) -> Callable[[str, Run], Path]:
 
 @pytest.fixture
 def row() -> Callable[..., MeasuredRow]:
-    """A row by hand: name, MB, milliseconds, AUROC and half its interval."""
+    """Create a row from name, MB, milliseconds, AUROC and half the width of its interval."""
 
     def make(
         name: str, megabytes: float, median: float, area: float | None, half: float = 0.01, **others: Any

@@ -72,11 +72,11 @@ def test_new_gone_and_changed_rows(run: Run, written: Write) -> None:
     assert "in pairs" not in text
 
 
-def test_rows_of_both_are_compared_in_pairs(run: Run, written: Write) -> None:
+def test_rows_of_both_runs_are_compared_in_pairs(run: Run, written: Write) -> None:
     a = written("a", run)
     labels, groups = run[1].labels.tolist(), run[1].groups
     old = run[1].columns["edge/onnx int8"].copy()
-    # The nearest to chance that 6 decimals hold: every answer mixed with noise.
+    # Close to chance, within 6 decimals: every prediction mixed with noise.
     new = (0.4 * old + 0.6 * np.random.default_rng(0).random(len(old))).round(6)
     run[1].columns["edge/onnx int8"] = new
     text = changes(a, written("b", run))
@@ -122,7 +122,7 @@ def test_other_images_are_not_compared(run: Run, written: Write, what: str) -> N
     assert "The images are not the same ones" in changes(a, written("b", (result, other)))
 
 
-def test_what_makes_runs_incomparable_is_said(run: Run, written: Write) -> None:
+def test_differences_that_make_runs_incomparable_are_reported(run: Run, written: Write) -> None:
     a = written("a", run)
     result = run[0]
     result["data"]["fingerprint"] = "0" * 32
@@ -139,7 +139,7 @@ def test_what_makes_runs_incomparable_is_said(run: Run, written: Write) -> None:
     assert "changes of quality are theirs, not those of a format.**\n\n- edge: threshold: 0.22, now 0.3\n" in text
 
 
-def test_without_the_csv_the_rest_remains(run: Run, written: Write) -> None:
+def test_without_the_csv_the_pairs_are_omitted(run: Run, written: Write) -> None:
     a = written("a", run)
     _row(run, "edge/onnx int8")["bytes"] = 1_000_000
     b = written("b", run)
@@ -149,7 +149,7 @@ def test_without_the_csv_the_rest_remains(run: Run, written: Write) -> None:
     assert "b.csv is not beside its JSON" in text
 
 
-def test_files_that_are_no_runs(run: Run, written: Write, tmp_path: Path) -> None:
+def test_files_that_are_not_runs_are_refused(run: Run, written: Write, tmp_path: Path) -> None:
     a = written("a", run)
     with pytest.raises(FractureEdgeError, match=r"gone\.json: No such file"):
         changes(a, tmp_path / "gone.json")
@@ -164,7 +164,7 @@ def test_files_that_are_no_runs(run: Run, written: Write, tmp_path: Path) -> Non
             changes(a, other)
 
 
-def test_a_name_in_the_json_leads_nowhere_else(run: Run, written: Write, tmp_path: Path) -> None:
+def test_the_csv_name_in_the_json_cannot_leave_the_folder(run: Run, written: Write, tmp_path: Path) -> None:
     a = written("a", run)
     result = json.loads(a.read_text(encoding="utf-8"))
     result["data"]["predictions"] = "../../a.csv"
@@ -173,7 +173,7 @@ def test_a_name_in_the_json_leads_nowhere_else(run: Run, written: Write, tmp_pat
     assert changes(a, b).endswith("Nothing changed.\n")
 
 
-def test_predictions_as_they_were_written(run: Run, written: Write) -> None:
+def test_predictions_are_read_as_written(run: Run, written: Write) -> None:
     read = read_predictions(written("a", run).with_suffix(".csv"))
     assert read.paths == run[1].paths
     assert read.groups == run[1].groups

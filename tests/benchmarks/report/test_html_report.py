@@ -19,7 +19,7 @@ _VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
 class _Page(HTMLParser):
-    """Checks that every element closes, and keeps ids, references and the text of every element."""
+    """Parser that checks that every element is closed, and collects ids, references and texts."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ def parsed(page: str) -> _Page:
     return _Page(page)
 
 
-def test_nothing_comes_from_elsewhere(page: str, parsed: _Page) -> None:
+def test_the_page_loads_nothing_external(page: str, parsed: _Page) -> None:
     assert "http" not in page
     assert "//" not in re.sub(r"</?\w[^>]*>", "", page.split("<style>")[1].split("</style>", maxsplit=1)[0])
     assert "@import" not in page
@@ -80,7 +80,7 @@ def test_ids_are_unique_and_references_lead_somewhere(parsed: _Page) -> None:
     assert set(parsed.references) <= set(parsed.ids)
 
 
-def test_every_row_stands_in_the_summary(made: Run, page: str) -> None:
+def test_every_row_is_in_the_summary(made: Run, page: str) -> None:
     summary = page.split('<h2 id="summary">')[1].split("</table>", maxsplit=1)[0].replace("\n", "")
     for row in made[0]["rows"]:
         assert f'<th scope="row">{row["model"]}<small>{row["format"]}</small></th>' in summary
@@ -88,7 +88,7 @@ def test_every_row_stands_in_the_summary(made: Run, page: str) -> None:
     assert '<tr class="rejected"><th scope="row">edge<small>tflite int8</small></th>' in summary
 
 
-def test_what_a_reader_must_find(page: str, parsed: _Page) -> None:
+def test_required_sections_and_notices(page: str, parsed: _Page) -> None:
     said = " ".join(text for _, text in parsed.texts)
     assert "Not a medical device" in said
     assert "Fractured is the positive class" in said
@@ -111,11 +111,11 @@ def test_what_a_reader_must_find(page: str, parsed: _Page) -> None:
     assert "version &#39;6&#39; | &lt;truncated&gt;" in page
 
 
-def test_pictures_have_a_name_and_no_colour_of_their_own(page: str, parsed: _Page) -> None:
+def test_plots_have_a_title_and_only_css_colours(page: str, parsed: _Page) -> None:
     # Trade-off; ROC of the models and of four with several formats; reliability and subgroups of five; training.
-    pictures = [attributes for tag, attributes in parsed.elements if tag == "svg"]
-    assert len(pictures) == 1 + 5 + 5 + 5 + 4
-    for attributes in pictures:
+    plots = [attributes for tag, attributes in parsed.elements if tag == "svg"]
+    assert len(plots) == 1 + 5 + 5 + 5 + 4
+    for attributes in plots:
         assert attributes["role"] == "img"
         assert attributes["aria-labelledby"] in parsed.ids
     for drawing in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
@@ -127,7 +127,7 @@ def test_pictures_have_a_name_and_no_colour_of_their_own(page: str, parsed: _Pag
     assert all(attributes["scope"] in ("row", "col") for tag, attributes in parsed.elements if tag == "th")
 
 
-def test_confusion_matrices_are_of_the_rows(made: Run, page: str) -> None:
+def test_confusion_matrices_match_the_rows(made: Run, page: str) -> None:
     counts = next(row for row in made[0]["rows"] if row["id"] == "edge/onnx int8")["quality"]["confusion"]
     edge = page.split("<summary>edge</summary>")[1].split("</details>", maxsplit=1)[0]
     matrix = next(part for part in edge.split("</table>") if "<caption>onnx int8</caption>" in part)
@@ -151,7 +151,7 @@ def _only(model: str, run: Run) -> Run:
     return result, predictions
 
 
-def test_hostile_names_are_text(run: Run) -> None:
+def test_hostile_names_are_escaped(run: Run) -> None:
     result, predictions = _only("edge", run)
     name = "<script>alert('1')</script>\" onload=\"x $\\frac{$ &amp;"
     result["models"] = {name: result["models"]["edge"]}
@@ -199,7 +199,7 @@ def test_probabilities_of_another_run_are_refused(run: Run) -> None:
         html(result_of(result), predictions)
 
 
-def test_both_forms_are_written(run: Run, written: Callable[[str, Run], Path]) -> None:
+def test_markdown_and_html_are_written(run: Run, written: Callable[[str, Run], Path]) -> None:
     result, predictions = _only("edge", run)
     path = written("run", run)
     files = path.with_suffix(".md"), path.with_suffix(".html")
@@ -211,7 +211,7 @@ def test_both_forms_are_written(run: Run, written: Callable[[str, Run], Path]) -
         write_report(result_of(result), path.with_suffix(".csv"), *files)
 
 
-def test_gaps_in_a_column_are_seen(run: Run, written: Callable[[str, Run], Path]) -> None:
+def test_missing_probabilities_are_refused(run: Run, written: Callable[[str, Run], Path]) -> None:
     result, predictions = run
     predictions.columns["edge/onnx int8"][3] = np.nan
     path = written("run", run)

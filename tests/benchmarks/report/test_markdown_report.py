@@ -10,7 +10,7 @@ from train.evaluation.formatting import markdown_cell, megabytes, milliseconds, 
 
 
 def _table(text: str, start: str) -> list[list[str]]:
-    """The cells of the table whose header begins so."""
+    """Return the cells of the table whose header starts with `start`."""
     lines = text.splitlines()
     first = next(k for k, line in enumerate(lines) if line.startswith(start))
     body = []
@@ -74,7 +74,7 @@ def test_speed_that_was_measured_in_part(result: dict[str, Any]) -> None:
     assert "- edge/onnx int8: speed not all measured: was killed by SIGKILL: out of memory?" in text
 
 
-def test_circumstances(result: dict[str, Any]) -> None:
+def test_machine_and_data_are_described(result: dict[str, Any]) -> None:
     text = markdown(result_of(result))
     assert "The test split (fracatlas): 240 images of 80 groups, 63 of them fractured." in text
     assert "5 models in 25 rows (a row is one file through one runtime): 1 failed, 2 rejected" in text
@@ -86,7 +86,7 @@ def test_circumstances(result: dict[str, Any]) -> None:
     assert "Versions: keras 3.15.1, onnxruntime 1.32.0." in text
 
 
-def test_paired_table_and_what_it_says(result: dict[str, Any]) -> None:
+def test_paired_table_and_its_summary(result: dict[str, Any]) -> None:
     _row(result, "edge/onnx int8")["against_source"] = {
         "source": "edge/keras float32",
         "agreement": 0.9812,
@@ -144,7 +144,7 @@ def test_tables_of_runtimes_subgroups_speed_and_models(result: dict[str, Any]) -
     assert models["embedded"][5] == "not known here"
 
 
-def test_gaps_do_not_stop_it(result: dict[str, Any]) -> None:
+def test_missing_values_are_accepted(result: dict[str, Any]) -> None:
     result["trivial_baseline"] = result["harness"] = None
     for row in result["rows"]:
         row["speed"] = row["first_answer_ms"] = row["against_source"] = None
@@ -172,7 +172,7 @@ def test_another_schema_is_refused(result: dict[str, Any]) -> None:
     result["schema_version"] = 1
     with pytest.raises(FractureEdgeError, match="schema 1, not 2; run `fracture-edge benchmark` again"):
         result_of(result)
-    # There is none that a report could be made of.
+    # Nor can such a result be constructed.
     with pytest.raises(FractureEdgeError, match="schema 1, not 2"):
         replace(before, schema_version=1)
 
@@ -181,14 +181,14 @@ def test_equal_input_equal_text(result: dict[str, Any]) -> None:
     assert markdown(result_of(result)) == markdown(result_of(result))
 
 
-def test_how_figures_are_written() -> None:
+def test_number_formats() -> None:
     assert [milliseconds(value) for value in (None, 4.04, 99.94, 135.4)] == ["–", "4.0", "99.9", "135"]
     assert [megabytes(size) for size in (3_815_767, 177_593_265)] == ["3.82", "177.6"]
     assert [probability(p) for p in (0.00099, 0.001, 1.0)] == ["< 0.001", "0.001", "1.000"]
     assert markdown_cell("a|b `c` <i> &amp; p < 0.001") == "a\\|b \\`c\\` &lt;i> &amp;amp; p < 0.001"
 
 
-def test_images_without_groups_are_said_to_have_none(result: dict[str, Any]) -> None:
+def test_a_note_if_every_image_is_its_own_group(result: dict[str, Any]) -> None:
     warning = "Every image is a group of its own: where several are of one patient, the intervals are narrower"
     assert warning not in markdown(result_of(result))
     result["data"]["groups"] = result["data"]["images"]

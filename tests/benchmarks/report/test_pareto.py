@@ -5,7 +5,7 @@ from benchmarks.report.pareto import front, front_rows
 
 
 def test_front_of_hand_made_points() -> None:
-    # bytes, ms, -AUROC: the third is beaten by the first in all, the fourth by the second in two and even in one.
+    # bytes, ms, -AUROC: the first beats the third in all, the second beats the fourth in two and equals it in one.
     points = [(4, 4, -0.90), (90, 20, -0.95), (5, 5, -0.89), (91, 20, -0.94), (1, 30, -0.60)]
     assert front(points) == [0, 1, 4]
 

@@ -17,7 +17,7 @@ Texts = Callable[..., list[str]]
 
 @pytest.fixture
 def texts_of(made: tuple[dict[str, Any], Predictions]) -> Texts:
-    """What is recommended of some rows."""
+    """Return the recommendations for some rows."""
     result = result_of(made[0])
 
     def texts(*rows: MeasuredRow, limits: tuple[DeviceLimits, ...] = (DeviceLimits(10, 10),)) -> list[str]:
@@ -27,7 +27,7 @@ def texts_of(made: tuple[dict[str, Any], Predictions]) -> Texts:
 
 
 def _changed(row: MeasuredRow, low: float, high: float) -> MeasuredRow:
-    """`row` with a change of AUROC against its source."""
+    """Return `row` with a change of AUROC against its source."""
     change = Estimate(-0.02, low, high)
     against = PairedChange(
         source="a/keras float32",
@@ -79,13 +79,13 @@ def test_overlapping_intervals_leave_the_choice_to_size_and_speed(row: Make, tex
     assert texts[1].endswith("1 other file cannot be told from it by AUROC.")
 
 
-def test_a_value_outside_the_other_interval_is_no_rival(row: Make) -> None:
+def test_a_value_outside_the_other_interval_is_distinguishable(row: Make) -> None:
     wide, narrow = row("a/onnx int8", 9, 9, 0.90, 0.10), row("b/onnx int8", 1, 1, 0.85, 0.01)
     assert choose([wide, narrow]) is wide
     assert choose([wide, row("b/onnx int8", 1, 1, 0.85, 0.05)]).id == "b/onnx int8"
 
 
-def test_a_file_that_lost_against_its_source_is_no_rival(row: Make) -> None:
+def test_a_file_that_lost_auroc_against_its_source_is_not_chosen(row: Make) -> None:
     best, cheap = row("a/onnx float32", 9, 9, 0.90, 0.05), row("a/onnx int8", 1, 1, 0.88, 0.05)
     assert choose([best, cheap]) is cheap
     assert choose([best, _changed(cheap, -0.03, -0.01)]) is best
@@ -104,7 +104,7 @@ def test_a_file_that_lost_against_its_source_is_no_rival(row: Make) -> None:
         {"area": None},
     ],
 )
-def test_never_recommended(row: Make, texts_of: Texts, change: dict[str, Any]) -> None:
+def test_rows_that_are_never_recommended(row: Make, texts_of: Texts, change: dict[str, Any]) -> None:
     best = row("best/onnx int8", 1, 1, **({"area": 0.99} | change))
     texts = texts_of(row("edge/onnx int8", 4, 4, 0.9), best)
     assert len(texts) == 3
@@ -112,14 +112,14 @@ def test_never_recommended(row: Make, texts_of: Texts, change: dict[str, Any]) -
     assert texts_of(best) == ["For a device: nothing: no exported file was measured and accepted by the gate."]
 
 
-def test_what_the_gate_never_saw_says_so(row: Make, texts_of: Texts) -> None:
+def test_a_file_that_the_gate_has_not_checked_is_marked(row: Make, texts_of: Texts) -> None:
     assert texts_of(row("embedded/onnx int8", 3.8, 4, 0.9, gate=None))[0] == (
         "For under 10 ms and 10 MB: embedded, onnx int8 (AUROC 0.900 [0.890, 0.910], 4.0 ms, 3.80 MB, not judged "
         "by the export gate)."
     )
 
 
-def test_limits_exclude_and_equal_answers_join(row: Make, texts_of: Texts) -> None:
+def test_limits_are_exclusive_and_equal_recommendations_are_combined(row: Make, texts_of: Texts) -> None:
     limits = (DeviceLimits(5, 5), DeviceLimits(10, 10), DeviceLimits(25, 25), DeviceLimits(100, 100))
     # A file of exactly the limit is not under it.
     texts = texts_of(row("a/onnx int8", 5, 4, 0.8), row("b/onnx int8", 24, 21, 0.9), limits=limits)

@@ -37,7 +37,7 @@ RUNTIMES = ("onnxruntime", "litert", "openvino")
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, tiny_info: ModelInfo) -> SimpleNamespace:
-    """The function in every format, and a picture of each grey level."""
+    """Write the function in every format, and an image of each grey level."""
     import keras
     import tensorflow as tf
 
@@ -89,13 +89,13 @@ def test_probabilities_of_one_and_of_several_images(runner: Runner) -> None:
         assert found == pytest.approx(EXPECTED[:count], abs=1e-6)
 
 
-def test_the_answers_of_an_earlier_call_stay(runner: Runner) -> None:
+def test_the_result_of_an_earlier_call_is_not_overwritten(runner: Runner) -> None:
     first = runner.probabilities(_pixels(64))
     runner.probabilities(_pixels(192))
     assert first == pytest.approx(EXPECTED[:1], abs=1e-6)
 
 
-def test_from_a_file_to_a_decision(runner: Runner, files: SimpleNamespace) -> None:
+def test_decide_classifies_an_image_file(runner: Runner, files: SimpleNamespace) -> None:
     assert [runner.decide(image) for image in files.images] == [
         Decision.NOT_FRACTURED, Decision.UNCERTAIN, Decision.FRACTURED,
     ]  # fmt: skip
@@ -103,7 +103,7 @@ def test_from_a_file_to_a_decision(runner: Runner, files: SimpleNamespace) -> No
         runner.decide(Path("missing.png"))
 
 
-def test_what_a_runner_says_of_its_file(runner: Runner, files: SimpleNamespace) -> None:
+def test_properties_of_the_file(runner: Runner, files: SimpleNamespace) -> None:
     path = getattr(files, runner.runtime)
     assert (runner.info.policy.threshold, runner.info.preprocessing.height) == (0.5, 64)
     assert (runner.size, runner.sha256) == (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
@@ -111,7 +111,7 @@ def test_what_a_runner_says_of_its_file(runner: Runner, files: SimpleNamespace) 
     assert runner.name == words[runner.runtime]
 
 
-def test_a_closed_runner_has_no_model_any_more(runner: Runner) -> None:
+def test_a_closed_runner_has_no_model(runner: Runner) -> None:
     runner.close()
     with pytest.raises(AttributeError):
         runner.probabilities(_pixels(64))
@@ -135,8 +135,8 @@ def test_all_images_of_a_file(runtime: str, files: SimpleNamespace, tmp_path: Pa
     greys = [GREYS[number % 3] for number in range(70)]
     np.save(tmp_path / "pixels.npy", _pixels(*greys))
     with WorkerProcess(runtime, getattr(files, runtime), threads=1) as worker:
-        worker.ask("probabilities", pixels=str(tmp_path / "pixels.npy"), target=str(tmp_path / "answers.npy"))
-    assert np.load(tmp_path / "answers.npy") == pytest.approx((EXPECTED * 24)[:70], abs=1e-6)
+        worker.ask("probabilities", pixels=str(tmp_path / "pixels.npy"), target=str(tmp_path / "predictions.npy"))
+    assert np.load(tmp_path / "predictions.npy") == pytest.approx((EXPECTED * 24)[:70], abs=1e-6)
 
 
 def test_keras_needs_the_training_record(tmp_path: Path) -> None:
@@ -145,14 +145,14 @@ def test_keras_needs_the_training_record(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_onnxruntime_has_the_threads_asked_for_and_does_not_spin(files: SimpleNamespace, threads: int) -> None:
+def test_onnxruntime_uses_the_requested_threads_and_does_not_spin(files: SimpleNamespace, threads: int) -> None:
     options = OnnxRunner(files.onnxruntime, threads).classifier._session.get_session_options()
     assert options.intra_op_num_threads == threads
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_openvino_has_the_threads_asked_for_and_computes_in_float32(files: SimpleNamespace, threads: int) -> None:
+def test_openvino_uses_the_requested_threads_and_computes_in_float32(files: SimpleNamespace, threads: int) -> None:
     openvino = pytest.importorskip("openvino")
     runner = OpenVinoRunner(files.openvino, threads)
     runner.probabilities(_pixels(64))
@@ -163,7 +163,7 @@ def test_openvino_has_the_threads_asked_for_and_computes_in_float32(files: Simpl
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_litert_has_the_threads_asked_for(
+def test_litert_uses_the_requested_threads(
     files: SimpleNamespace, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ai_edge_litert import interpreter
@@ -189,7 +189,7 @@ def test_a_missing_runtime_says_what_to_install(files: SimpleNamespace, monkeypa
         LiteRtRunner(files.litert, threads=1)
 
 
-def test_openvino_refuses_what_is_none_of_ours(tmp_path: Path, write_graph: Callable[..., Path]) -> None:
+def test_openvino_refuses_files_without_our_metadata(tmp_path: Path, write_graph: Callable[..., Path]) -> None:
     pytest.importorskip("openvino")
     with pytest.raises(ModelError, match="no fracture-edge metadata inside"):
         OpenVinoRunner(write_graph(tmp_path / "foreign.onnx"), threads=1)
@@ -208,7 +208,7 @@ def test_the_embedded_model_has_no_path() -> None:
     assert runner.probabilities(grey)[0] == classifier.probabilities(grey)[0]
 
 
-def test_a_file_is_run_by_what_its_suffix_says(files: SimpleNamespace) -> None:
+def test_the_suffix_selects_the_runtime(files: SimpleNamespace) -> None:
     assert runner_of(files.litert, threads=1).runtime == "litert"
     assert runner_of(files.onnxruntime, threads=1).runtime == "onnxruntime"
 

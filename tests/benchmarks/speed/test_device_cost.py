@@ -25,18 +25,18 @@ class Installed:
 
 
 @pytest.mark.parametrize("origin", [None, '{"url": "file:///x.whl", "archive_info": {}}', '{"dir_info": {}}'])
-def test_a_wheel_is_measured(origin: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wheel_is_accepted(origin: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(startup, "distribution", lambda name: Installed(origin))
     startup.refuse_editable()
 
 
-def test_an_editable_installation_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_editable_installation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(startup, "distribution", lambda name: Installed('{"dir_info": {"editable": true}}'))
     with pytest.raises(FractureEdgeError, match="measure where a wheel is installed"):
         startup.refuse_editable()
 
 
-def test_processes_start_without_our_settings_of_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_start_without_our_python_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.fspath(tmp_path))
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     ours = "sum(name in os.environ for name in ('PYTHONPATH', 'PYTHONDONTWRITEBYTECODE'))"
@@ -45,11 +45,11 @@ def test_processes_start_without_our_settings_of_python(tmp_path: Path, monkeypa
         startup.run_once([sys.executable, "-c", "raise SystemExit(3)"])
 
 
-def test_start_is_that_of_the_whole_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_startup_times_the_complete_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[Any] = []
 
-    def rounds(contenders: dict[str, Any], inputs: list[Any], runs: int) -> dict[str, list[float]]:
-        for call in contenders.values():
+    def rounds(functions: dict[str, Any], inputs: list[Any], runs: int) -> dict[str, list[float]]:
+        for call in functions.values():
             call(inputs[0])
         return {"yardstick": [0.1] * runs, "classify": [0.12] * runs}
 
@@ -79,10 +79,10 @@ def test_generated_radiograph_is_the_same_every_time_and_compresses_like_one() -
 def test_large_jpeg_is_decoded_at_the_scale_that_the_classifier_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def rounds(contenders: dict[str, Any], inputs: list[Any], runs: int) -> dict[str, list[float]]:
-        assert contenders["file_to_decision"](inputs[0]).ok
+    def rounds(functions: dict[str, Any], inputs: list[Any], runs: int) -> dict[str, list[float]]:
+        assert functions["file_to_decision"](inputs[0]).ok
         # Raises when libjpeg's scale is another one.
-        contenders["decode"](inputs[0])
+        functions["decode"](inputs[0])
         return {"decode": [0.02] * runs, "file_to_decision": [0.03] * runs}
 
     monkeypatch.setattr(device_cost, "rounds", rounds)
@@ -110,13 +110,13 @@ def test_memory_of_one_and_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def _names(value: Any) -> Any:
-    """The keys of JSON, in order, without what stands below versions."""
+    """Return the keys of JSON in order, without those below versions."""
     if isinstance(value, dict):
         return [(name, None if name == "versions" else _names(each)) for name, each in value.items()]
     return [_names(each) for each in value if isinstance(each, dict)] if isinstance(value, list) else None
 
 
-def test_whole_result_has_no_path_of_this_machine(
+def test_the_result_contains_no_path_of_this_machine(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(startup, "run_once", lambda command: None)

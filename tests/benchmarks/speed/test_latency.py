@@ -6,7 +6,7 @@ import pytest
 from benchmarks.speed.latency import WARM_UP, interleaved, summary
 
 
-def test_contenders_take_turns_on_the_same_inputs() -> None:
+def test_functions_take_turns_on_the_same_inputs() -> None:
     calls: list[tuple[str, int]] = []
     interleaved({"a": lambda x: calls.append(("a", x)), "b": lambda x: calls.append(("b", x))}, [7, 8, 9], 4)
     rounds = WARM_UP + 4
@@ -24,7 +24,7 @@ def test_a_known_sleep_is_measured() -> None:
 
 
 def test_percentiles_of_known_times() -> None:
-    # 1 to 101 ms, in disorder: the k-th percentile of 101 values in line is the (k + 1)-th.
+    # 1 to 101 ms, unsorted: the k-th percentile of 101 sorted values is the (k + 1)-th.
     milliseconds = [(k * 37) % 101 + 1 for k in range(101)]
     found = summary([value / 1000 for value in milliseconds])
     assert asdict(found) == pytest.approx({"p50": 51, "p90": 91, "p99": 100, "runs": 101})

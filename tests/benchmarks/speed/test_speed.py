@@ -1,4 +1,4 @@
-"""The timing code on runners of known behaviour, each in a real process."""
+"""Tests of the timing code with runners of known behaviour, each in a real process."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def start(images: list[Path]) -> Any:
 
 
 def _state(pid: int) -> str:
-    """Of a process, as ps shows it."""
+    """Return the state of a process, as ps shows it."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
@@ -93,33 +93,33 @@ def test_it_is_pinned_to_as_many_cores_as_it_has_threads(start: Any) -> None:
         worker = start(_row("idle", "idle"), threads=threads)
         assert worker.cores == ours[:threads] == sorted(os.sched_getaffinity(worker.pid))
     assert sorted(os.sched_getaffinity(0)) == ours
-    with pytest.raises(FractureEdgeError, match=f"this process may use {len(ours)} cores only"):
+    with pytest.raises(FractureEdgeError, match=f"this process may only use {len(ours)} cores"):
         cores_for(len(ours) + 1)
 
 
 @linux
-def test_it_is_stopped_while_it_is_not_asked(start: Any) -> None:
+def test_it_is_stopped_between_commands(start: Any) -> None:
     worker = start(_row("idle", "idle"))
     assert _wait_for(worker.pid, {"T"}) == "T"
     worker.ask("inference", warm_up=0, runs=1, batch=1)
     assert _wait_for(worker.pid, {"T"}) == "T"
 
 
-def test_one_that_was_killed_says_so(start: Any) -> None:
+def test_a_killed_worker_is_reported(start: Any) -> None:
     worker = start(_row("idle", "idle"))
     os.kill(worker.pid, signal.SIGKILL)
     with pytest.raises(WorkerError, match=r"was killed by SIGKILL: out of memory\?"):
         worker.ask("inference", warm_up=0, runs=1, batch=1)
 
 
-def test_one_that_takes_too_long_is_ended(start: Any, tmp_path: Path) -> None:
+def test_a_worker_that_times_out_is_killed(start: Any, tmp_path: Path) -> None:
     worker = start(_sleeper(tmp_path, "slow", seconds=60))
     worker._timeout_s = 0.2
     with pytest.raises(WorkerError, match=r"no answer within 0\.2 s"):
         worker.ask("inference", warm_up=0, runs=1, batch=1)
 
 
-def test_one_that_raises_tells_why_and_lives_on(start: Any, images: list[Path]) -> None:
+def test_an_exception_is_reported_and_the_worker_continues(start: Any, images: list[Path]) -> None:
     worker = start(_row("idle", "idle"))
     with pytest.raises(WorkerError, match=r"missing\.png: no such file"):
         worker.ask("answer", image="missing.png")
@@ -144,7 +144,7 @@ def test_it_ends_with_the_process_that_started_it(
     assert _wait_for(int(done.stdout), {"Z", "gone"}) in {"Z", "gone"}
 
 
-def test_what_a_runtime_prints_does_not_disturb(
+def test_output_of_a_runtime_does_not_disturb_the_protocol(
     run_python: Callable[..., subprocess.CompletedProcess[bytes]],
 ) -> None:
     code = (
@@ -162,7 +162,7 @@ def _quick(**changes: Any) -> SpeedOptions:
 
 @pytest.fixture(scope="module")
 def measured(images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Speeds, list[list[str]]]:
-    """Two sleeping rows, and what they wrote into their common log."""
+    """Measure two sleeping rows; return their speeds and the lines of their common log."""
     folder = tmp_path_factory.mktemp("sleepers")
     log = folder / "log"
     rows = [_sleeper(folder, name, log=str(log)) for name in ("a", "b")]
@@ -182,12 +182,12 @@ def test_rows_take_turns(measured: tuple[Speeds, list[list[str]]]) -> None:
     assert [batches.count(name) > 1 + 3 for name in "ab"] == [True, True]
 
 
-def test_only_one_computes_at_a_time(measured: tuple[Speeds, list[list[str]]]) -> None:
+def test_only_one_worker_computes_at_a_time(measured: tuple[Speeds, list[list[str]]]) -> None:
     calls = [(float(started), float(ended)) for _, started, ended in measured[1]]
     assert all(one[1] <= other[0] for one, other in pairwise(calls))
 
 
-def test_figures(measured: tuple[Speeds, list[list[str]]]) -> None:
+def test_speeds_of_sleeping_rows(measured: tuple[Speeds, list[list[str]]]) -> None:
     rows = measured[0].rows
     assert list(rows) == ["test/a", "test/b"]
     for row in rows.values():
@@ -210,7 +210,7 @@ def test_the_harness_itself_costs_under_2_percent_of_3_ms(measured: tuple[Speeds
     assert 0 < overhead.p50 < 0.02 * 3000
 
 
-def test_rows_that_fail_keep_their_error_and_the_others_go_on(images: list[Path], tmp_path: Path) -> None:
+def test_failed_rows_have_an_error_and_the_others_continue(images: list[Path], tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no graph")
     rows = [
         _row("unloadable", "onnxruntime", tmp_path / "broken.onnx"),
@@ -241,7 +241,7 @@ def test_rows_that_fail_keep_their_error_and_the_others_go_on(images: list[Path]
         (38, (True, ["1"])),
     ],
 )
-def test_a_row_that_fails_keeps_what_it_had_finished(
+def test_a_failed_row_keeps_its_earlier_measurements(
     images: list[Path], tmp_path: Path, calls: int, finished: tuple[bool, list[str]] | None
 ) -> None:
     rows = [_sleeper(tmp_path, "fails", seconds=0.001, calls=calls), _sleeper(tmp_path, "fine", seconds=0.001)]

@@ -1,4 +1,4 @@
-"""Whatever is broken about a file, it gets an answer or a status: a share of what the study `fuzzing` runs."""
+"""Broken files are read or refused with a status: a small part of the study `fuzzing`."""
 
 import subprocess
 import time
@@ -9,8 +9,7 @@ from random import Random
 
 import pytest
 
-from benchmarks.studies.fuzzing import mutants
-from benchmarks.studies.fuzzing import run as mutate
+from benchmarks.studies.fuzzing import mutants, run
 from benchmarks.studies.fuzzing.mutants import MUTATIONS, SEEDS, mutant, outcome
 from fracture_edge.errors import ImageError
 from fracture_edge.images import image_file as images
@@ -22,13 +21,13 @@ STATUSES = {"ok", "corrupt", "truncated", "unsupported_format", "too_large", "to
 
 
 @pytest.mark.parametrize("name", SEEDS)
-def test_seeds_are_good_files(name: str) -> None:
+def test_seeds_are_valid_files(name: str) -> None:
     data = SEEDS[name]()
     assert outcome(data) == "ok"
     assert SEEDS[name]() == data
 
 
-def test_a_number_names_a_file() -> None:
+def test_a_number_always_gives_the_same_file() -> None:
     assert [mutant(number) for number in range(200)] == [mutant(number) for number in range(200)]
     assert len({mutant(number)[1] for number in range(200)}) == 200
     assert {mutant(number)[0] for number in range(len(SEEDS))} == set(SEEDS)
@@ -42,7 +41,7 @@ def test_mutations_change_a_file(mutate_it: Callable[[bytearray, Random], None])
         data = bytearray(original)
         mutate_it(data, Random(number))
         changed += data != original
-    # Two flips of one bit, or an overwriting with what was there, change nothing now and then.
+    # Two flips of one bit, or overwriting bytes with themselves, occasionally change nothing.
     assert changed >= 40
 
 
@@ -51,31 +50,31 @@ def test_broken_files_get_a_status(capfd: pytest.CaptureFixture[str]) -> None:
     for number in range(COUNT):
         started = time.perf_counter()
         outcomes[outcome(mutant(number)[1])] += 1
-        assert time.perf_counter() - started < mutate.SECONDS, number
+        assert time.perf_counter() - started < run.SECONDS, number
     assert outcomes.keys() <= STATUSES
-    # Neither is everything refused, nor does most of the damage go unseen.
+    # Neither are all files refused, nor is most of the damage ignored.
     assert 0.2 * COUNT < outcomes["ok"] < 0.6 * COUNT
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_name_in_a_message_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_patient_name_in_a_message_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     def leak(*arguments: object, **options: object) -> None:
         raise ImageError("x", f"of {mutants.PATIENT}")
 
     monkeypatch.setattr(images, "load_frames", leak)
-    with pytest.raises(AssertionError, match="the message holds the patient's name"):
+    with pytest.raises(AssertionError, match="the message contains the patient's name"):
         outcome(b"")
 
 
 def test_command_reports_crashes_hangs_and_tracebacks(tmp_path: Path, run_python: Run) -> None:
-    # Stand-ins for readers that fail in each of the three ways; workers import them by way of this module.
+    # Replacements of the reader that fail in each of the three ways; workers import them through this module.
     (tmp_path / "failing.py").write_text(
         "import os, time\nfrom benchmarks.studies.__main__ import main\n"
-        "from benchmarks.studies.fuzzing import run as mutate\n"
+        "from benchmarks.studies.fuzzing import run\n"
         "names = {1: lambda: os._exit(9), 2: lambda: time.sleep(60), 3: lambda: 1 / 0}\n"
-        "mutate.SECONDS = 1.0\n"
-        "mutate.mutant = lambda number: (str(number), bytes([number]))\n"
-        "mutate.outcome = lambda data: 'ok' if names.get(data[0], int)() is not None else 'never'\n"
+        "run.SECONDS = 1.0\n"
+        "run.mutant = lambda number: (str(number), bytes([number]))\n"
+        "run.outcome = lambda data: 'ok' if names.get(data[0], int)() is not None else 'never'\n"
         "if __name__ == '__main__': main()\n"
     )
     done = run_python(tmp_path / "failing.py", "fuzzing", "--count", 5, "--jobs", 1)

@@ -1,4 +1,4 @@
-"""The check on emulated processors: its arithmetic always, real emulation where qemu-user is installed."""
+"""Tests of the check on emulated processors, with real emulation where qemu-user is installed."""
 
 import json
 import os
@@ -18,10 +18,10 @@ from benchmarks.studies.processors import emulator
 from benchmarks.studies.processors.emulation import check, compare, spread
 from benchmarks.studies.processors.emulator import (
     SYSROOT_VARIABLE,
-    Answer,
-    Answers,
-    Python,
-    ask,
+    Interpreter,
+    PredictionRecord,
+    ProcessResult,
+    classify_in,
     cpu_features,
     emulated,
 )
@@ -33,13 +33,13 @@ from train.json_records import to_plain
 
 CHANNELS = 8
 SYSROOT = os.environ.get(SYSROOT_VARIABLE)
-#: Sums of whole numbers are equal; only the float steps around them may round otherwise, each to 1e-7.
+#: Integer sums are equal; only the float operations around them can round differently, each to 1e-7.
 TOLERANCE = 1e-5
 
 
-def _record(path: str, decision: str | None, probability: float | None) -> Answer:
+def _record(path: str, decision: str | None, probability: float | None) -> PredictionRecord:
     status = "corrupt" if decision is None else "ok"
-    return Answer(path, status, decision, probability, elapsed_ms=5.0)
+    return PredictionRecord(path, status, decision, probability, elapsed_ms=5.0)
 
 
 NATIVE = [
@@ -61,7 +61,7 @@ def test_comparison_by_hand() -> None:
     assert found == {
         "images": 4,
         "answered": 2,
-        # "c" has none.
+        # "c" has no prediction.
         "same_decisions": 1,
         "largest_difference": pytest.approx(0.2),
         "mean_difference": pytest.approx((0.025 + 0.2) / 2),
@@ -80,32 +80,32 @@ def test_comparison_by_hand() -> None:
     }
 
 
-def test_without_an_answer_nothing_was_shown() -> None:
-    with pytest.raises(FractureEdgeError, match="none of the 2 images has an answer in both"):
+def test_without_common_predictions_the_comparison_is_refused() -> None:
+    with pytest.raises(FractureEdgeError, match="none of the 2 images has a prediction on both processors"):
         compare(NATIVE[2:], OTHER[2:])
 
 
-def test_images_are_spread_over_their_order() -> None:
+def test_images_are_evenly_spaced_in_their_order() -> None:
     files = [Path(str(number)) for number in range(10)]
     assert [path.name for path in spread(files, 4)] == ["0", "2", "5", "7"]
     assert spread(files, 10) == spread(files, 99) == files
 
 
-def test_another_process_gives_the_answers_of_this_one(
+def test_another_process_gives_the_same_predictions(
     tiny_model: Path, write_bones: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Would stop the process before it answers, if it came through.
+    # Would stop the process before it predicts, if the variable were passed on.
     monkeypatch.setenv("PYTHONHOME", str(tmp_path / "nowhere"))
     images = sorted(write_bones(tmp_path / "bones", 2).rglob("*.*"))
-    answers = ask(Python(), tiny_model, images)
+    found = classify_in(Interpreter(), tiny_model, images)
     classifier = FractureClassifier(tiny_model, threads=1)
-    assert [record.path for record in answers.records] == [str(image) for image in images]
-    for record, expected in zip(answers.records, classifier.predict_many(images), strict=True):
+    assert [record.path for record in found.records] == [str(image) for image in images]
+    for record, expected in zip(found.records, classifier.predict_many(images), strict=True):
         assert record.probability == expected.probability
         assert record.decision == expected.decision
-    assert list(answers.cpu_features) == cpu_features()
-    assert answers.versions.keys() == {"onnxruntime", "numpy", "pillow"}
-    assert answers.milliseconds > 0
+    assert list(found.cpu_features) == cpu_features()
+    assert found.versions.keys() == {"onnxruntime", "numpy", "pillow"}
+    assert found.milliseconds > 0
 
 
 def test_the_process_needs_nothing_but_the_device_package(run_python: Callable[..., Any]) -> None:
@@ -114,12 +114,12 @@ def test_the_process_needs_nothing_but_the_device_package(run_python: Callable[.
     assert done.returncode == 0, done.stderr
 
 
-def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
+def test_the_error_of_a_failed_process_is_reported(tmp_path: Path) -> None:
     with pytest.raises(FractureEdgeError, match=r"ended with 1: .*none\.onnx: No such file"):
-        ask(Python(), tmp_path / "none.onnx", [])
+        classify_in(Interpreter(), tmp_path / "none.onnx", [])
 
 
-def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_tools_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(FractureEdgeError, match=r"qemu-aarch64 is missing: .*apt-get install qemu-user"):
         emulated("aarch64", "max", tmp_path)
@@ -148,12 +148,12 @@ def test_commands_of_the_emulators(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "site" / "onnxruntime").mkdir(parents=True)
     interpreter = tmp_path / "usr" / "bin" / "python3.11"
     assert find_python(tmp_path) == (interpreter, tmp_path / "site")
-    assert emulated("aarch64", "cortex-a72", tmp_path) == Python(
+    assert emulated("aarch64", "cortex-a72", tmp_path) == Interpreter(
         ("/bin/qemu-aarch64", "-cpu", "cortex-a72", "-L", str(tmp_path), str(interpreter)), (tmp_path / "site",)
     )
 
 
-def test_preparing_says_what_stopped_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_preparing_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FractureEdgeError, match=r"apt-get is missing: prepare .* on a Debian system"):
         prepare(tmp_path / "sysroot")
@@ -166,14 +166,18 @@ def test_preparing_says_what_stopped_it(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Let the two processes answer what the test says."""
+    """Replace the predictions of both processes."""
 
-    def pretend(native: Sequence[Answer], other: Sequence[Answer], features: Sequence[str] = ()) -> None:
-        def answers(python: Python, *_: object, **__: object) -> Answers:
-            return Answers(tuple(features), {}, tuple(other) if python.command[0] == "echo" else tuple(native))
+    def pretend(
+        native: Sequence[PredictionRecord], other: Sequence[PredictionRecord], features: Sequence[str] = ()
+    ) -> None:
+        def results(python: Interpreter, *_: object, **__: object) -> ProcessResult:
+            return ProcessResult(
+                tuple(features), {}, tuple(other) if python.command[0] == "echo" else tuple(native)
+            )
 
-        monkeypatch.setattr(module, "emulated", lambda *_: Python(("echo",)))
-        monkeypatch.setattr(module, "ask", answers)
+        monkeypatch.setattr(module, "emulated", lambda *_: Interpreter(("echo",)))
+        monkeypatch.setattr(module, "classify_in", results)
 
     return pretend
 
@@ -199,14 +203,14 @@ def test_exit_code_and_result(
     assert {"cpu", "cores", "versions"} <= set(result["environment"])
 
 
-def test_avx512_under_emulation_proves_nothing(pretended: Callable[..., None], tiny_model: Path) -> None:
+def test_an_emulated_processor_with_avx512_is_refused(pretended: Callable[..., None], tiny_model: Path) -> None:
     pretended(NATIVE, NATIVE, ["AVX2", "AVX512F"])
     with pytest.raises(FractureEdgeError, match=r"-cpu Denverton has AVX-512; choose .* Haswell-v4"):
         check(tiny_model, [Path("a.png")], cpu="Denverton")
 
 
 def _write_sum(path: Path, side: int) -> Path:
-    """Write P = sigmoid(20 (mean brightness - 0.7)); two convolutions take a mean, all weights positive."""
+    """Write P = sigmoid(20 (mean brightness - 0.7)) with two averaging convolutions of positive weights."""
     from onnx import TensorProto, checker, helper, numpy_helper, save
 
     rng = np.random.default_rng(0)
@@ -250,7 +254,7 @@ def _write_sum(path: Path, side: int) -> Path:
 
 @pytest.fixture
 def quantised(tmp_path: Path, tiny_info: ModelInfo) -> Callable[[str], Path]:
-    """The sum model in int8 for a target, calibrated with every grey level."""
+    """Return a function that quantises the sum model for a target, calibrated with every grey level."""
     from export.quantise import quantise
     from export.recipes import FORMATS
 
@@ -268,7 +272,7 @@ def quantised(tmp_path: Path, tiny_info: ModelInfo) -> Callable[[str], Path]:
 
 @pytest.fixture
 def pictures(tmp_path: Path, bone: Callable[..., npt.NDArray[np.uint8]]) -> list[Path]:
-    """Three dark pictures of bones, and their negatives, which are bright."""
+    """Write three dark images of bones, and their bright negatives."""
     paths = []
     for seed in range(3):
         grey = bone(seed, fractured=bool(seed % 2), height=128, width=128)
@@ -300,7 +304,7 @@ def test_safe_decides_alike_without_vnni(quantised: Callable[[str], Path], pictu
 @pytest.mark.slow
 @needs_qemu
 def test_eight_bit_weights_overflow_without_vnni(quantised: Callable[[str], Path], pictures: list[Path]) -> None:
-    """Shows that the check above can fail: 2 x 255 x 127 is cut off at 32767, and what is bright turns dark."""
+    """The check above can fail: 2 x 255 x 127 saturates at 32767, so that bright images appear dark."""
     if "AVX512VNNI" not in cpu_features():
         pytest.skip("this processor has no VNNI: it overflows itself")
     result = check(quantised("x86"), pictures, plain=True)
@@ -319,7 +323,7 @@ def test_the_classifier_sums_exactly_without_vnni(quantised: Callable[[str], Pat
 
 @pytest.mark.slow
 @needs_qemu
-def test_the_embedded_model_answers_alike_without_vnni(pictures: list[Path]) -> None:
+def test_the_embedded_model_decides_alike_without_vnni(pictures: list[Path]) -> None:
     result = check(EMBEDDED_FILE, pictures[:2])
     assert (result.images, result.same_decisions, result.answered) == (2, 2, 2)
     assert result.largest_difference < TOLERANCE
@@ -332,5 +336,5 @@ def test_arm64_decides_alike_on_aarch64(cpu: str, quantised: Callable[[str], Pat
     result = check(quantised("arm64"), pictures, arch="aarch64", cpu=cpu, sysroot=Path(SYSROOT or ""))
     assert (result.images, result.same_decisions, result.answered) == (6, 6, 6)
     assert result.largest_difference < TOLERANCE
-    # The Raspberry Pi 4's processor has no dot product; then onnxruntime takes another kernel.
+    # The Raspberry Pi 4 has no dot product instructions; onnxruntime then uses another kernel.
     assert ("ASIMDDP" in result.emulated.cpu_features) == (cpu == "max")
