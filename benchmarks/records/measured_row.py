@@ -6,7 +6,7 @@ from typing import Literal
 
 from benchmarks.speed.latency import Percentiles
 from train.evaluation.metrics import Estimate
-from train.evaluation.paired import McNemar
+from train.evaluation.paired import McNemar, PairedComparison
 
 #: Verdict of the export gate.
 Gate = Literal["accepted", "rejected"]

@@ -27,7 +27,8 @@ def overview() -> str:
     rows.append(("size and brightness alone", "", interval(others.trivial_baseline), "", "", ""))
     header = ("model", "MB", "AUROC", "sensitivity", "specificity", "ms")
     return (
-        f"{markdown_table(header, rows)}\n{prose.describe_data(others)} Milliseconds: median of one inference on one "
+        f"{markdown_table(header, rows)}\n{prose.describe_data(others)} "
+        "Milliseconds: median of one inference on one "
         f"thread, {prose.describe_machine(others.environment)}.\n"
     )
 
