@@ -173,7 +173,7 @@ def test_failure_is_one_line(arguments: list[str], message: str, cli: Run, three
 
 def test_folder_without_images(cli: Run, tmp_path: Path, tiny_model: Path) -> None:
     code, out, err = cli("classify", tmp_path, "--model", tiny_model)
-    message = f"fracture-edge: {tmp_path}: no images in this folder; -r looks into its sub-folders\n"
+    message = f"fracture-edge: {tmp_path}: no images in this folder; -r searches its sub-folders too\n"
     record = f"{tmp_path}: no answer, is_directory (is a folder, not an image)\n"
     assert (code, out, err) == (1, record, message)
 
