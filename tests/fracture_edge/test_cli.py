@@ -287,7 +287,7 @@ def test_help_lists_every_command(cli: Run) -> None:
 
 def test_help_explains_the_exit_status(cli: Run) -> None:
     _, out, _ = cli("classify", "--help")
-    assert "Exit status: 0 every image has an answer" in " ".join(out.split())
+    assert "Exit status: 0 every image was classified" in " ".join(out.split())
 
 
 @pytest.mark.parametrize("command_name", ["classify", "watch"])
