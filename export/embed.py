@@ -62,7 +62,7 @@ def embed(source: Path, folder: Path) -> Path:
     data = target.read_bytes()
     checksum = {"file": target.name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     atomic_write_text(target.with_suffix(".json"), json.dumps(checksum, indent=2) + "\n")
-    known = known_answers.answers(FractureClassifier(target))
+    known = known_answers.predictions(FractureClassifier(target))
     atomic_write_text(folder / "known-answers.json", json.dumps(known, indent=2) + "\n")
     return target
 

@@ -1,1 +1,1 @@
-"""Many images: which files, their records, output that survives an interruption, and folders that fill."""
+"""Classification of many images: input files, records, resumable output, and watching a folder."""

@@ -1,6 +1,6 @@
-"""From images to records, printed or written: what `fracture-edge classify` does.
+"""Implementation of `fracture-edge classify`: classify images, and print or write the records.
 
-Imports no typer: `classify` without options runs without it, see `fracture_edge.quick_start`.
+It does not import typer, because `classify` without options runs without it; see `fracture_edge.quick_start`.
 """
 
 import io
@@ -24,18 +24,18 @@ class ClassifyOptions:
     """Options of `classify`.
 
     Attributes:
-        recursive: Whether to look into sub-folders.
+        recursive: Whether to search sub-folders too.
         model: Path of a model file; the embedded model if ``None``.
-        policy: Name of an operating point of the model.
-        check_images: Whether pictures that are unlike the training images, or poor, are "uncertain".
+        policy: Name of an operating point of the model; its default if ``None``.
+        check_images: Whether images that are unlike the training images or of low quality are "uncertain".
         threshold: Threshold in place of the model's own, 0 to 1, without an uncertain band.
-        threads: Threads of one inference; see `FractureClassifier` for ``None``.
-        max_pixels: Number of pixels above which pictures are refused.
-        jobs: Images that are decoded at a time; see `fracture_edge.threads.default_jobs` for ``None``.
-        style: Format of the records.
-        heatmap: Folder for overlays; none are drawn if ``None``.
-        output: File for the records; stdout if ``None``.
-        resume: Whether to go on with what `output` holds; for ``jsonl`` and ``csv``.
+        threads: Number of threads of one inference; the default of `FractureClassifier` if ``None``.
+        max_pixels: Maximum number of pixels; larger images are refused.
+        jobs: Number of images that are decoded at a time; `fracture_edge.threads.default_jobs` if ``None``.
+        style: Format of the records: ``text``, ``json``, ``jsonl`` or ``csv``.
+        heatmap: Folder for overlays; none are written if ``None``.
+        output: Path of the file for the records; stdout if ``None``.
+        resume: Whether to keep the records in `output` and classify the missing images; for ``jsonl`` and ``csv``.
         force: Whether `output` may be replaced.
     """
 
@@ -54,10 +54,10 @@ class ClassifyOptions:
     force: bool = False
 
     def classifier(self) -> FractureClassifier:
-        """Open the model.
+        """Make a classifier with these options.
 
         Raises:
-            FractureEdgeError: The model or an option is wrong.
+            FractureEdgeError: The model or an option is invalid.
         """
         return FractureClassifier(
             self.model,
@@ -73,14 +73,14 @@ def classify(paths: Sequence[Path], options: ClassifyOptions) -> int:
     """Classify images and print or write the records.
 
     Args:
-        paths: Files, folders and patterns, see `fracture_edge.batch.inputs.expand`.
-        options: How to classify and where to write.
+        paths: Files, folders and patterns; see `fracture_edge.batch.inputs.expand`.
+        options: Options of the command.
 
     Returns:
-        The exit status: 0 where every image has an answer, `EXIT_FAILED` where none has, else `EXIT_SOME_FAILED`.
+        Exit status: 0 if every file was classified, `EXIT_FAILED` if none was, otherwise `EXIT_SOME_FAILED`.
 
     Raises:
-        FractureEdgeError: The model, an option or the output is wrong.
+        FractureEdgeError: The model, an option or the output is invalid.
     """
     style, output = options.style, options.output
     if output is not None and not (options.force or options.resume):
@@ -93,7 +93,7 @@ def classify(paths: Sequence[Path], options: ClassifyOptions) -> int:
     classifier = options.classifier()
     overlays = None if options.heatmap is None else _overlays(classifier, options.heatmap, options.max_pixels)
     bar = sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())
-    answered = 0
+    classified = 0
     summary = None
     if len(files) > 1:
         from fracture_edge.batch.summary import Summary
@@ -101,20 +101,20 @@ def classify(paths: Sequence[Path], options: ClassifyOptions) -> int:
         summary = Summary()
 
     def predictions(wanted: Sequence[Wanted]) -> Iterator[Prediction]:
-        nonlocal answered
+        nonlocal classified
         for frames in _predict(classifier, wanted, options.jobs, bar=bar):
-            whole = True
+            complete = True
             for prediction in frames:
-                whole &= prediction.ok
+                complete &= prediction.ok
                 if summary is not None:
                     summary.add(prediction)
                 yield prediction
-            answered += whole
+            classified += complete
 
     if output is not None and style in ("jsonl", "csv"):
         from fracture_edge.batch.resume import write_resumable
 
-        answered = write_resumable(
+        classified = write_resumable(
             output,
             style,
             files,
@@ -130,26 +130,26 @@ def classify(paths: Sequence[Path], options: ClassifyOptions) -> int:
         _print(predictions(list(map(Wanted, files))), style, overlays)
     if summary is not None:
         say(summary.text())
-    if answered == len(files):
+    if classified == len(files):
         return 0
-    return EXIT_SOME_FAILED if answered else EXIT_FAILED
+    return EXIT_SOME_FAILED if classified else EXIT_FAILED
 
 
 def _predict(
     classifier: FractureClassifier, files: Sequence[Wanted], jobs: int | None, *, bar: bool
 ) -> Iterator[Iterator[Prediction]]:
-    """The answers to the frames of each file."""
+    """Classify the frames of each file, with decoding threads and a progress bar if there are several files."""
     if len(files) <= 1:
         return classifier.predict_files(files)
     from fracture_edge.batch.progress import with_progress
     from fracture_edge.threads import default_jobs
 
-    answers = classifier.predict_files(files, jobs=jobs or default_jobs())
-    return with_progress(answers, len(files)) if bar else answers
+    predictions = classifier.predict_files(files, jobs=jobs or default_jobs())
+    return with_progress(predictions, len(files)) if bar else predictions
 
 
 def _overlays(classifier: FractureClassifier, folder: Path, max_pixels: int) -> Callable[[Prediction], str | None]:
-    """What writes the overlay of a prediction and names it.
+    """Make a function that writes the overlay of a prediction and returns its path.
 
     Raises:
         FractureEdgeError: The model has no heat map.
@@ -158,7 +158,7 @@ def _overlays(classifier: FractureClassifier, folder: Path, max_pixels: int) -> 
 
     if not classifier.has_heatmap:
         raise FractureEdgeError(
-            f"{classifier.info.name} has no heat map; `fracture-edge export MODEL --heatmap` makes one that has"
+            f"{classifier.info.name} has no heat map; export the model with `fracture-edge export MODEL --heatmap`"
         )
 
     writer = OverlayWriter(classifier.info.preprocessing, folder, max_pixels=max_pixels)
@@ -167,7 +167,7 @@ def _overlays(classifier: FractureClassifier, folder: Path, max_pixels: int) -> 
         try:
             path = writer.write(prediction)
         except ImageError as error:
-            # Gone since it was classified: the answer stands.
+            # The file has disappeared since it was classified; the prediction remains valid.
             say(f"fracture-edge: no heat map, {error}")
             return None
         return None if path is None else str(path)
@@ -179,7 +179,7 @@ def _print(
     predictions: Iterable[Prediction], style: Format, overlays: Callable[[Prediction], str | None] | None
 ) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file's name need not be text; it goes out as it came in.
+        # A file name need not be valid text; write its bytes unchanged.
         sys.stdout.reconfigure(errors="surrogateescape")
     for piece in render(predictions, style, overlays=overlays):
         sys.stdout.write(piece)

@@ -1,4 +1,4 @@
-"""Which files a list of paths means: folders, patterns that no shell has expanded, and a list on stdin."""
+"""Expansion of path arguments to files: folders, patterns that the shell has not expanded, a list on stdin."""
 
 import os
 import sys
@@ -8,31 +8,31 @@ from typing import BinaryIO
 
 from fracture_edge.images.image_file import DICOM_START, IMAGE_SUFFIXES, has_dicom_prefix
 
-#: In place of a path: a list of paths on stdin. A file of this name is ``./-``.
+#: Argument that stands for a list of paths on stdin. A file of this name can be given as ``./-``.
 STDIN = Path("-")
 _WILD = frozenset("*?[")
 
 
 def expand(paths: Sequence[Path], *, recursive: bool = False) -> tuple[list[Path], list[str]]:
-    """Replace folders by what is in them that looks like an image, patterns by what they match, by name.
+    """Replace folders by the image files in them and patterns by the files that they match, sorted by name.
 
-    A path that is given by name stays, whatever it is, so that it gets its record. So does anything in a
-    folder that looks like an image (see `looks_like_image`) and is none.
+    A path that is given explicitly is kept whatever it is, so that it gets a record. In a folder, files that
+    `looks_like_image` accepts are kept even if they turn out not to be images.
 
     Args:
         paths: Files, folders, patterns such as ``xrays/**/*.png`` (``*``, ``?``, ``[...]``, and ``**`` for any
-            folders; they match files that are not hidden), and ``-`` for a list on stdin, see `read_list`. What
-            exists is no pattern, and neither is anything on stdin.
-        recursive: Whether to look into sub-folders.
+            number of folders; hidden files are not matched), and ``-`` for a list on stdin, see `read_list`. The
+            path of an existing file is not taken as a pattern, nor is a line on stdin.
+        recursive: Whether to search sub-folders too.
 
     Returns:
-        The files, and notes for the user. A folder without images, one that may not be looked into, and a
-        pattern that matches nothing stand for themselves: each gets a record that says so, and stops nothing.
+        Files, and notes for the user. A folder without images, an unreadable folder and a pattern without a match
+        are kept as they are: each gets a record with its status, and the other files are still classified.
     """
     files: list[Path] = []
     notes: list[str] = []
     for path, literal in _named(paths):
-        # os.path, because Path's own functions raise for a path that may not be looked at; its record will say so.
+        # os.path, because the methods of Path raise for a path without permission; its record will report it.
         if not literal and _WILD.intersection(os.fspath(path)) and not os.path.lexists(path):
             found = _matches(path)
             if not found:
@@ -48,10 +48,11 @@ def expand(paths: Sequence[Path], *, recursive: bool = False) -> tuple[list[Path
 
 
 def looks_like_image(path: Path) -> bool:
-    """Whether a file that nobody named is taken for an image: by its ending, or as a DICOM file without one.
+    """Return whether a file found in a folder is taken for an image.
 
-    Archives call DICOM files ``IM000001``, or by their UID, ``1.2.840.10008.1``; those are opened to see. A
-    ``DICOMDIR`` lists files and is no image.
+    It is, if it has an image suffix, or if it has no suffix, or a numeric one, and begins like a DICOM file:
+    archives name DICOM files ``IM000001`` or by their UID, ``1.2.840.10008.1``. A ``DICOMDIR`` lists files and is
+    not an image.
     """
     ending = path.suffix.lower()
     if ending in IMAGE_SUFFIXES:
@@ -59,7 +60,7 @@ def looks_like_image(path: Path) -> bool:
     if (ending and not ending[1:].isdigit()) or path.name.upper() == "DICOMDIR":
         return False
     try:
-        # A pipe would wait for its other end.
+        # Opening a pipe would wait for its other end.
         if not path.is_file():
             return False
         with path.open("rb") as stream:
@@ -69,18 +70,18 @@ def looks_like_image(path: Path) -> bool:
 
 
 def read_list(stream: BinaryIO) -> Iterator[Path]:
-    """Paths from a list: one a line, or each ended by a NUL character, as ``find -print0`` writes them."""
+    """Read a list of paths, one per line or each terminated by a NUL character, as ``find -print0`` writes it."""
     data = stream.read()
     if b"\0" in data:
         names: Iterable[bytes] = data.split(b"\0")
     else:
-        # PowerShell puts a byte order mark in front.
+        # PowerShell begins the list with a byte order mark.
         names = (line.removesuffix(b"\r") for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n"))
     return (Path(os.fsdecode(name)) for name in names if name)
 
 
 def _named(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
-    """The paths, those of stdin among them, and whether to take each as it is."""
+    """Yield the paths, including those on stdin, and whether each is literal, not a pattern or a folder."""
     for path in paths:
         if path == STDIN:
             yield from ((listed, True) for listed in read_list(sys.stdin.buffer))
@@ -96,7 +97,7 @@ def _images(folder: Path, *, recursive: bool) -> tuple[list[Path], str | None]:
         return [], f"{folder}: {error.strerror}"
     if images:
         return images, None
-    return [], f"{folder}: no images in this folder{'' if recursive else '; -r looks into its sub-folders'}"
+    return [], f"{folder}: no images in this folder{'' if recursive else '; -r searches its sub-folders too'}"
 
 
 def _matches(pattern: Path) -> list[Path]:
@@ -107,7 +108,7 @@ def _matches(pattern: Path) -> list[Path]:
     try:
         found = [entry for entry in base.glob(os.path.join(*wild)) if os.path.isfile(entry)]  # noqa: PTH113, PTH118
     except (OSError, ValueError):
-        # Not to be looked into, or `**` beside other characters.
+        # The folder cannot be read, or `**` is combined with other characters.
         return []
     shown = (
         entry

@@ -1,7 +1,7 @@
-"""A file of records that grows by whole records.
+"""Append-only file of records that survives interruptions.
 
-Whatever ends the process, kill -9 included, the records written so far stay, and the half of one that may follow
-them is cut off when the file is opened again.
+Whatever ends the process, even `kill -9`, the records written so far remain. An incomplete record at the end is
+cut off when the file is opened again.
 """
 
 import os
@@ -13,32 +13,32 @@ from typing import Any, BinaryIO, Self
 from fracture_edge.batch.records import REASON_CODE, Format, OlderRecordsError, parse
 from fracture_edge.errors import FractureEdgeError
 
-#: No record is as long: more than this without an end is some other file, which must not be cut.
+#: Maximum number of bytes of an incomplete record; with more, it is some other file, which must not be truncated.
 _LONGEST_TAIL = 1 << 16
 
 
 class Journal:
-    """An open file of records, locked against a second writer where the system can.
+    """Open file of records, locked against a second writer if the system supports it.
 
     Attributes:
-        path: Of the file.
-        empty: Whether it was, when it was opened.
+        path: Path of the file.
+        empty: Whether the file was empty when it was opened.
     """
 
     def __init__(
         self, path: Path, style: Format, seen: Callable[[Mapping[str, Any]], None], *, fresh: bool = False
     ) -> None:
-        """Open or make the file, cut off half a record at its end, and read the others.
+        """Open or create the file, cut off an incomplete record at its end, and read the others.
 
         Args:
-            path: Of the file. Its folder is made.
-            style: ``jsonl`` or ``csv``.
-            seen: Called with each record, in order; see `fracture_edge.batch.records.parse`.
+            path: Path of the file; its folder is created.
+            style: Format of the records, ``jsonl`` or ``csv``.
+            seen: Function that is called with each record, in order; see `fracture_edge.batch.records.parse`.
             fresh: Whether to empty the file first.
 
         Raises:
-            FractureEdgeError: Another process writes to it, or it holds something else than records.
-            OSError: It cannot be opened.
+            FractureEdgeError: Another process is writing to the file, or it contains something else than records.
+            OSError: The file cannot be opened.
         """
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,11 +53,11 @@ class Journal:
             raise
 
     def append(self, text: str, *, durable: bool = False) -> None:
-        """Write a record, line's end included.
+        """Write a record.
 
         Args:
-            text: The record.
-            durable: Whether to wait until it is on the disk, where a power cut does not reach it.
+            text: Record, including its line end.
+            durable: Whether to wait until the record is on the disk, so that it survives a power cut.
         """
         data = memoryview(text.encode("utf-8", "surrogateescape"))
         while data:
@@ -66,11 +66,11 @@ class Journal:
             self.flush()
 
     def flush(self) -> None:
-        """Wait until everything is on the disk."""
+        """Wait until all records are on the disk."""
         os.fsync(self._stream.fileno())
 
     def close(self) -> None:
-        """Close the file; may be called again."""
+        """Close the file; closing again has no effect."""
         self._stream.close()
 
     def __enter__(self) -> Self:
@@ -82,36 +82,36 @@ class Journal:
         self.close()
 
     def _read(self, style: Format, seen: Callable[[Mapping[str, Any]], None]) -> int:
-        """Read the whole records; the offset at which the last of them ends."""
+        """Read the complete records, and return the offset at which the last of them ends."""
         end = 0
         with self.path.open("rb") as stream:
-            for number, data in enumerate(_whole_records(stream, style), 1):
+            for number, data in enumerate(_complete_records(stream, style), 1):
                 end += len(data)
                 try:
                     record = parse(data.decode("utf-8", "surrogateescape"), style)
                 except OlderRecordsError as error:
                     raise FractureEdgeError(
-                        f"{self.path} was begun by an earlier version, whose CSV has no column "
-                        f"'{REASON_CODE}'; name another file, or give --force to begin again"
+                        f"{self.path} was written by an earlier version, whose CSV has no column "
+                        f"'{REASON_CODE}'; name another file, or give --force to start again"
                     ) from error
                 except Exception as error:  # csv.Error and ValueError
                     raise FractureEdgeError(
-                        f"{self.path}: record {number} is no {style} record of fracture-edge; name another file"
+                        f"{self.path}: record {number} is not a {style} record of fracture-edge; name another file"
                     ) from error
                 if record is not None:
                     seen(record)
             stream.seek(end)
-            # A power cut may leave zeros where data was due.
+            # A power cut may leave zeros in place of data.
             if len(stream.read().strip(b"\0")) > _LONGEST_TAIL:
-                raise FractureEdgeError(f"{self.path} is no {style} file of fracture-edge; name another file")
+                raise FractureEdgeError(f"{self.path} is not a {style} file of fracture-edge; name another file")
         return end
 
 
-def _whole_records(stream: BinaryIO, style: Format) -> Iterator[bytes]:
+def _complete_records(stream: BinaryIO, style: Format) -> Iterator[bytes]:
     record = b""
     for line in stream:
         record += line
-        # A line's end within quotes belongs to a file's name.
+        # A line end within quotes belongs to a file name.
         if line.endswith(b"\n") and (style == "jsonl" or record.count(b'"') % 2 == 0):
             yield record
             record = b""
@@ -120,7 +120,7 @@ def _whole_records(stream: BinaryIO, style: Format) -> Iterator[bytes]:
 
 
 def _lock(stream: BinaryIO, path: Path) -> None:
-    """Keep a second process out; the system lets go of the lock however this one ends."""
+    """Lock the file against a second process; the system releases the lock however this process ends."""
     try:
         import fcntl
     except ImportError:
@@ -128,7 +128,9 @@ def _lock(stream: BinaryIO, path: Path) -> None:
     try:
         fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise FractureEdgeError(f"{path} is being written by another fracture-edge; wait for it to end") from error
+        raise FractureEdgeError(
+            f"{path} is being written by another fracture-edge process; wait for it to end"
+        ) from error
     except OSError:
-        # Some network shares know no locks.
+        # Some network shares do not support locks.
         return

@@ -1,4 +1,4 @@
-"""A progress bar on the terminal."""
+"""Progress bar on the terminal."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -7,11 +7,13 @@ from fracture_edge.threads import Item
 
 
 def with_progress(items: Iterable[Item], total: int) -> Iterator[Item]:
-    """Pass `items` on and draw on stderr how many of `total` are done, with the time left.
+    """Yield `items`, and show a progress bar with the remaining time on stderr.
 
-    An item is done when the next one is asked for.
+    Args:
+        items: Items to yield; each counts as done when the next one is requested.
+        total: Number of items.
     """
-    # Not at the top: what draws no bar need not import it.
+    # A late import, because only the bar needs typer.
     import typer
 
     with typer.progressbar(length=total, file=sys.stderr, show_pos=True, update_min_steps=1) as bar:

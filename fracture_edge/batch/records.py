@@ -1,9 +1,9 @@
-"""Predictions as text, JSON, JSON lines or CSV.
+"""Predictions as text, JSON, JSON lines or CSV records.
 
-CSV is made for spreadsheets, and file names come from strangers: a cell of text that begins with one of
-`FORMULA_STARTS` gets an apostrophe in front, or a spreadsheet would calculate it
-(https://owasp.org/www-community/attacks/CSV_Injection). A cell that begins with an apostrophe gets one too, so
-that taking one away gives the text back. Numbers stay numbers.
+CSV files are opened in spreadsheets, and file names are untrusted input: an apostrophe is put before a text cell
+that begins with one of `FORMULA_STARTS`, because a spreadsheet would evaluate it as a formula
+(https://owasp.org/www-community/attacks/CSV_Injection). A cell that begins with an apostrophe gets another one, so
+that removing one restores the text. Numbers are left unchanged.
 """
 
 import json
@@ -15,21 +15,21 @@ from fracture_edge.errors import FractureEdgeError
 from fracture_edge.prediction import Prediction
 
 Format = Literal["text", "json", "jsonl", "csv"]
-#: The overlay's file, where overlays are asked for; in Python a prediction carries the map itself.
+#: Name of the column with the path of the overlay; a `Prediction` carries the heat map itself.
 HEATMAP = "heatmap"
 REASON_CODE = "reason_code"
 COLUMNS = tuple(entry.name for entry in fields(Prediction) if entry.name != HEATMAP)
-#: Version of the record's format. 2 added `REASON_CODE`; JSON lines of 1 are still read.
+#: Version of the record format. Version 2 added `REASON_CODE`; JSON lines of version 1 can still be read.
 RECORD_SCHEMA = 2
 _COLUMNS_OF_1 = tuple(name for name in COLUMNS if name != REASON_CODE)
-#: As OWASP lists them, with the full-width forms that East Asian spreadsheets take for the same.
+#: First characters of formulas: those that OWASP lists, and full-width forms that East Asian spreadsheets accept.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-#: What may end a cell somewhere: spreadsheets of some countries divide at semicolons.
+#: Characters for which a cell is quoted; spreadsheets in some locales separate cells at semicolons.
 _QUOTED = frozenset(',;"\t\r\n')
 
 
 class OlderRecordsError(FractureEdgeError):
-    """A CSV file has the columns of an earlier version, so that no record can be added to it."""
+    """A CSV file has the columns of an earlier version, so that no records can be added to it."""
 
 
 def render(
@@ -39,13 +39,17 @@ def render(
     header: bool = True,
     overlays: Callable[[Prediction], str | None] | None = None,
 ) -> Iterator[str]:
-    """Yield pieces of text, one per prediction as it comes (and brackets or a header around them).
+    """Format predictions as records, one at a time.
 
     Args:
-        predictions: In the order of the output.
-        style: Of the text.
-        header: Whether CSV begins with the names of the columns.
-        overlays: Writes the overlay of a prediction and names its file, which records then carry as `HEATMAP`.
+        predictions: Predictions in the order of the output.
+        style: Format of the records: ``text``, ``json``, ``jsonl`` or ``csv``.
+        header: Whether CSV begins with a header of column names.
+        overlays: Function that writes the overlay of a prediction and returns its path, which becomes the field
+            `HEATMAP` of the record.
+
+    Yields:
+        Text of each record when its prediction is available, and of the brackets or the header around them.
     """
 
     def record(prediction: Prediction) -> dict[str, Any]:
@@ -71,12 +75,12 @@ def render(
 
 
 def columns(*, with_heatmap: bool) -> tuple[str, ...]:
-    """Names of the columns, with that of the overlay's file or without."""
+    """Return the names of the CSV columns, with or without the path of the overlay."""
     return (*COLUMNS, HEATMAP) if with_heatmap else COLUMNS
 
 
 def sentence(prediction: Prediction) -> str:
-    """One prediction for people, without a line's end."""
+    """Format a prediction as a sentence, without a line end."""
     frame = f", frame {prediction.frame} of {prediction.frames}" if prediction.frames > 1 else ""
     if prediction.probability is None:
         return f"{prediction.path}{frame}: no answer, {prediction.status} ({prediction.reason})"
@@ -87,18 +91,24 @@ def sentence(prediction: Prediction) -> str:
 
 
 def csv_line(values: Iterable[object]) -> str:
-    """One record that no spreadsheet calculates; see above."""
+    """Format a CSV record whose cells no spreadsheet evaluates as formulas; see the module."""
     return ",".join(map(_cell, values)) + "\n"
 
 
 def parse(text: str, style: Format) -> dict[str, Any] | None:
-    """Read one record of `render` in JSON lines or CSV; ``None`` for the header of CSV.
+    """Parse one record that `render` has written as JSON lines or CSV.
 
-    Numbers of a CSV record stay texts, those of frames excepted, and what is missing is the empty text.
+    Args:
+        text: Record, including its line end.
+        style: Format of the record, ``jsonl`` or ``csv``.
+
+    Returns:
+        Fields of the record, or ``None`` for a CSV header. In CSV all values but ``frame`` and ``frames`` are
+        strings, and missing values are empty strings.
 
     Raises:
-        ValueError: It is none.
-        OlderRecordsError: It is the header of CSV that an earlier version wrote.
+        ValueError: The text is not a record.
+        OlderRecordsError: The text is the CSV header of an earlier version.
     """
     if style == "jsonl":
         record = json.loads(text)

@@ -1,4 +1,4 @@
-"""Answers to many images, written so that an interruption loses none and can be gone on from."""
+"""Writing the records of many images so that an interruption loses none and the run can be resumed."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,100 +18,108 @@ from fracture_edge.prediction import Prediction
 
 
 @dataclass(slots=True)
-class _Answers:
-    """The records of one file.
+class _FileRecords:
+    """State of the records of one file.
 
     Attributes:
-        missing: Numbers of the frames that have none.
-        ok: Whether each of the others has an answer.
+        missing: Numbers of the frames without a record.
+        ok: Whether all frames with a record were classified.
     """
 
     missing: set[int]
     ok: bool = True
 
 
-class _Held:
-    """The records that an output holds, by path."""
+class _OutputRecords:
+    """State of the records in an output file, by path of the image."""
 
     def __init__(self, output: Path, like: FractureClassifier, *, with_heatmap: bool) -> None:
         self.total = 0
         self._with_heatmap = with_heatmap
         self._output = output
         self._like = like
-        # A path that is given twice has two.
-        self._files: dict[str, list[_Answers]] = {}
+        # A path that is given twice has two entries.
+        self._files: dict[str, list[_FileRecords]] = {}
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Take note of a record that was there before.
+        """Register a record of an earlier run.
 
         Raises:
-            FractureEdgeError: It is of another model, of another policy, or with overlays and now without.
+            FractureEdgeError: The record is of another model or policy, or only one of both runs has overlays.
         """
-        if record["model_sha256"] != self._like.sha256 or not _would_decide(self._like, record):
+        if record["model_sha256"] != self._like.sha256 or not _agrees_with_policy(self._like, record):
             raise FractureEdgeError(
-                f"{self._output} holds answers of another model, threshold or uncertain band, or without "
-                "--any-image; name another file, or give --force to begin again"
+                f"{self._output} has records of another model, threshold or uncertain band, or without "
+                "--any-image; name another file, or give --force to start again"
             )
         if (HEATMAP in record) != self._with_heatmap:
             raise FractureEdgeError(
-                f"{self._output} was begun {'without' if self._with_heatmap else 'with'} --heatmap; go on as it "
-                "was begun, or give --force to begin again"
+                f"{self._output} was started {'without' if self._with_heatmap else 'with'} --heatmap; resume it "
+                "in the same way, or give --force to start again"
             )
         self.note(record["path"], record["frame"], record["frames"], ok=record["status"] == "ok")
 
     def note(self, path: str, frame: int, frames: int, *, ok: bool) -> None:
-        """Take note of any record."""
+        """Register a record.
+
+        Args:
+            path: Path of the image.
+            frame: Number of the frame, from 1.
+            frames: Number of frames in the file.
+            ok: Whether the frame was classified.
+        """
         self.total += 1
         files = self._files.setdefault(path, [])
         file = next((file for file in files if frame in file.missing), None)
         if file is None:
-            file = _Answers(set(range(1, frames + 1)))
+            file = _FileRecords(set(range(1, frames + 1)))
             files.append(file)
         file.missing.discard(frame)
         file.ok &= ok
 
     def missing(self, files: Iterable[Path]) -> list[Wanted]:
-        """Those of `files` that have no record, or not for each of their frames."""
+        """Return the files and frames without a record."""
         wanted = []
-        for file, answers in self._of(files):
-            if answers is None:
+        for file, records in self._by_file(files):
+            if records is None:
                 wanted.append(Wanted(file))
-            elif answers.missing:
-                wanted.append(Wanted(file, sorted(answers.missing)))
+            elif records.missing:
+                wanted.append(Wanted(file, sorted(records.missing)))
         return wanted
 
-    def answered(self, files: Iterable[Path]) -> int:
-        """How many of `files` have an answer, not just a record, to each of their frames."""
-        return sum(answers is not None and answers.ok and not answers.missing for _, answers in self._of(files))
+    def classified(self, files: Iterable[Path]) -> int:
+        """Count the files whose frames were all classified; a record of a failure does not count."""
+        return sum(found is not None and found.ok and not found.missing for _, found in self._by_file(files))
 
-    def _of(self, files: Iterable[Path]) -> Iterator[tuple[Path, _Answers | None]]:
+    def _by_file(self, files: Iterable[Path]) -> Iterator[tuple[Path, _FileRecords | None]]:
         times: Counter[str] = Counter()
         for file in files:
             path = str(file)
-            held = self._files.get(path, [])
-            yield file, held[times[path]] if times[path] < len(held) else None
+            records = self._files.get(path, [])
+            yield file, records[times[path]] if times[path] < len(records) else None
             times[path] += 1
 
 
-def _would_decide(like: FractureClassifier, record: Mapping[str, Any]) -> bool:
-    """Whether a classifier's policy decides as the record says; one without an answer agrees with any.
+def _agrees_with_policy(like: FractureClassifier, record: Mapping[str, Any]) -> bool:
+    """Return whether a classifier would give the decision of a record.
 
-    Of an image that is doubted the policy says nothing; a classifier that checks no images has none.
+    A record of a failure agrees with any classifier. A record whose image failed the image checks agrees with any
+    policy, but not with a classifier that checks no images.
     """
     if not record["decision"]:
         return True
     decision, _ = like.policy.decide(float(record["probability"]))
     if code := record.get(REASON_CODE):
-        doubted = ReasonCode(code).is_about_picture
+        by_image_check = ReasonCode(code).is_about_picture
     else:
-        # JSON lines of version 0.1 have no code: an "uncertain" that is not the band's is a doubt.
-        doubted = record["decision"] == Decision.UNCERTAIN != decision
-    agrees = like.checks_images if doubted else record["decision"] == decision
+        # JSON lines of version 0.1 have no code: an "uncertain" outside of the band comes from the image checks.
+        by_image_check = record["decision"] == Decision.UNCERTAIN != decision
+    agrees = like.checks_images if by_image_check else record["decision"] == decision
     return agrees and float(record["threshold"]) == like.policy.threshold
 
 
 def partial_path(output: Path) -> Path:
-    """Where the records are until all of them are there."""
+    """Return the path of the file that holds the records until they are complete."""
     return output.with_name(f"{output.name}.partial")
 
 
@@ -126,58 +134,59 @@ def write_resumable(
     force: bool,
     overlays: Callable[[Prediction], str | None] | None = None,
 ) -> int:
-    """Append each record as it comes to a partial file, which takes the name of `output` at the end.
+    """Append records as they come to a partial file, which is renamed to `output` at the end.
 
     Args:
-        output: The final file.
-        style: ``jsonl`` or ``csv``.
-        files: All that shall have a record, or one for each of their frames.
-        predict: Answers what has none yet.
-        like: The classifier, whose model and policy all records must share.
-        resume: Keep the records that the partial file, or else `output`, holds.
-        force: Begin again, whatever is there.
-        overlays: See `fracture_edge.batch.records.render`; a file to go on with must have been made with them too.
+        output: Path of the complete file.
+        style: Format of the records, ``jsonl`` or ``csv``.
+        files: Files to classify; each gets a record, or one for each of its frames.
+        predict: Function that classifies the files and frames without a record.
+        like: Classifier with whose model and policy existing records must agree.
+        resume: Whether to keep the records of the partial file, or else of `output`.
+        force: Whether to discard existing records and start again.
+        overlays: Function for overlays, as for `fracture_edge.batch.records.render`; the existing records must
+            have overlays too.
 
     Returns:
-        How many of `files` have an answer, each of their frames if there are several.
+        Number of files whose frames were all classified.
 
     Raises:
-        FractureEdgeError: There is a file that may not be replaced, or one to go on with that is not of this run.
+        FractureEdgeError: A file may not be replaced, or the existing records do not belong to this run.
     """
     partial = partial_path(output)
     _prepare(partial, output, resume=resume, force=force)
-    held = _Held(partial, like, with_heatmap=overlays is not None)
-    with Journal(partial, style, held.add, fresh=force) as journal:
-        predictions = predict(held.missing(files))
+    records = _OutputRecords(partial, like, with_heatmap=overlays is not None)
+    with Journal(partial, style, records.add, fresh=force) as journal:
+        predictions = predict(records.missing(files))
         try:
             if style == "csv" and journal.empty:
                 journal.append(csv_line(columns(with_heatmap=overlays is not None)))
             for prediction in predictions:
                 (text,) = render([prediction], style, header=False, overlays=overlays)
                 journal.append(text)
-                held.note(prediction.path, prediction.frame, prediction.frames, ok=prediction.ok)
+                records.note(prediction.path, prediction.frame, prediction.frames, ok=prediction.ok)
             journal.flush()
         except BaseException:
             journal.close()
-            if held.total:
-                done = len(files) - len(held.missing(files))
-                kept = f"{partial} holds the answers to {done} of {len(files)} files"
-                say(f"fracture-edge: {kept}; --resume goes on from there")
+            if records.total:
+                done = len(files) - len(records.missing(files))
+                kept = f"{partial} has the records of {done} of {len(files)} files"
+                say(f"fracture-edge: {kept}; continue with --resume")
             else:
                 partial.unlink()
             raise
     if not (force or resume):
         refuse_overwrite(output)
     partial.replace(output)
-    return held.answered(files)
+    return records.classified(files)
 
 
 def _prepare(partial: Path, output: Path, *, resume: bool, force: bool) -> None:
     if not (resume or force) and partial.exists():
         raise FractureEdgeError(
-            f"{partial} is left of an interrupted run; give --resume to go on with it, or --force to begin again"
+            f"{partial} is from an interrupted run; give --resume to continue it, or --force to start again"
         )
     if resume and not partial.exists() and output.exists():
-        # A copy, so that the finished file stays as it is until the new one is finished too.
+        # A copy, so that the complete file remains until the new one is complete.
         with atomic_path(partial, force=False) as temporary:
             temporary.write_bytes(output.read_bytes())

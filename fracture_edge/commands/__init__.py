@@ -1,1 +1,1 @@
-"""The commands of the device, and the registry of all commands."""
+"""Commands of the device, and the registry of all commands."""

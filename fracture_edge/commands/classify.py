@@ -1,4 +1,4 @@
-"""`fracture-edge classify`."""
+"""Command `fracture-edge classify`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,8 +27,8 @@ def classify(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            help="Images, folders of images, patterns in quotes such as 'xrays/**/*.png', or - for a list of "
-            "paths on stdin (one a line, or ended by NUL).",
+            help="Images, folders of images, quoted patterns such as 'xrays/**/*.png', or - for a list of paths "
+            "on stdin (one per line, or each terminated by NUL).",
             show_default=False,
         ),
     ],
@@ -45,44 +45,50 @@ def classify(
             "--jobs",
             "-j",
             min=1,
-            help="Images that are decoded at a time. If not given: one for each core, at most 4, fewer where "
-            "memory is short. 1 needs the least.",
+            help="Number of images that are decoded at a time. Default: one per core, at most 4, fewer if memory "
+            "is scarce. 1 needs the least memory.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
-    as_jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a line.")] = False,
+    as_jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per line.")] = False,
     as_csv: Annotated[
         bool,
         typer.Option(
-            "--csv", help="Print CSV with a header. Text that a spreadsheet would calculate gets an apostrophe."
+            "--csv",
+            help="Print CSV with a header. Text that a spreadsheet would evaluate as a formula is prefixed with "
+            "an apostrophe.",
         ),
     ] = False,
     heatmap: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Write a picture of each image there with the model's heat map over it: where the model looked, "
-            "not where a fracture is. Needs a model that was exported with --heatmap.",
+            help="Folder for overlays: each image with the model's heat map, which shows where the model found "
+            "evidence, not where a fracture is. Needs a model that was exported with --heatmap.",
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write here, not to stdout.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write the records to, instead of stdout.")
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
-            help="Leave out the paths and frames that the output, or what an interruption left of it, holds.",
+            help="Continue an interrupted run, or extend a complete output: skip the paths and frames that "
+            "already have a record. Needs --output, and --jsonl or --csv.",
         ),
     ] = False,
     force: Annotated[bool, typer.Option(help="Replace the file that --output names.")] = False,
 ) -> None:
-    """Say of each image whether a bone is fractured: fractured, not_fractured or uncertain.
+    """Classify images: is a bone fractured, not_fractured, or is the decision uncertain?
 
-    PNG, JPEG, TIFF, BMP, WebP; DICOM with the [dicom] extra, HEIC with [heic]. `probability` is P(fractured). A
-    file that cannot be used gets a record with its status and stops nothing. Records come in the order of the
-    images. Each frame of a DICOM file gets one, with its number; of other files with several pictures the first.
+    Reads PNG, JPEG, TIFF, BMP and WebP, DICOM with the [dicom] extra, and HEIC with the [heic] extra.
+    `probability` is P(fractured), 0 to 1. Records come in the order of the images. A file that cannot be used gets
+    a record with its status, and the others are still classified. Each frame of a DICOM file gets its own record;
+    of other files with several pictures, only the first is classified.
 
-    Exit status: 0 every image has an answer (whatever it is; a file of frames, if each has one), 1 none has,
-    2 wrong usage, 3 some have not.
+    Exit status: 0 every image was classified, whatever the decision (a DICOM file counts if each of its frames
+    was), 1 none was, or the command failed, 2 wrong usage, 3 only some were.
 
     For research and education. Not a medical device.
 
@@ -92,8 +98,8 @@ def classify(
     After an interruption:  fracture-edge classify -r xrays/ --csv -o answers.csv --resume
     A list of paths:        find xrays -name '*.dcm' | fracture-edge classify - --jsonl
 
-    With --jsonl or --csv, --output writes each record as it comes to OUTPUT.partial, which takes the name OUTPUT
-    when all is done. It is a valid file at any time; --resume goes on with it.
+    With --jsonl or --csv, --output appends each record to OUTPUT.partial, which is renamed to OUTPUT at the end.
+    It is a valid file at any time; --resume continues it.
     """  # noqa: D301
     if as_json + as_jsonl + as_csv > 1:
         raise typer.BadParameter("give one of --json, --jsonl and --csv")

@@ -1,4 +1,4 @@
-"""`fracture-edge doctor`."""
+"""Command `fracture-edge doctor`."""
 
 from typing import Annotated, Any
 
@@ -12,16 +12,17 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def doctor(
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object, for collecting the reports of many devices.")
+        bool, typer.Option("--json", help="Print one JSON object, to collect the reports of many devices.")
     ] = False,
 ) -> None:
-    """Check the installation and the embedded model, and measure how fast this device answers.
+    """Check the installation and the embedded model, and measure the speed of this device.
 
-    Looks at versions, the model's checksum, and the model's answers to pictures whose answers are known; then
-    measures latency over 100 runs, the time to the first answer of a new process and its memory. Takes
-    seconds on a PC, half a minute on a small board. Names no path and no host; nothing is sent anywhere.
+    Checks the versions of packages, the checksum of the model, and its predictions for test images whose
+    predictions are known. Then measures the latency over 100 runs, the time to the first prediction of a new
+    process and its memory. Takes seconds on a PC and half a minute on a small board. The report contains no path
+    and no host name, and nothing is sent anywhere.
 
-    Exit status: 0 healthy, 1 something has to be done (the report says what), 2 wrong usage.
+    Exit status: 0 healthy, 1 a check failed (the report says what to do), 2 wrong usage.
 
     For research and education. Not a medical device.
     """
@@ -57,15 +58,15 @@ def _print_check(check: Any) -> None:
 def _print_rest(report: dict[str, Any]) -> None:
     measured, machine = report["measured"], report["machine"]
     if measured is not None:
-        print("\nMilliseconds         half under  9 in 10 under  99 in 100 under")
-        for name, key in (("the network alone", "inference_ms"), ("file to decision", "file_to_decision_ms")):
+        print("\nLatency in ms          median   90 % below   99 % below")
+        for name, key in (("inference alone", "inference_ms"), ("file to decision", "file_to_decision_ms")):
             values = measured[key]
-            print(f"  {name:18} {values['p50']:10.1f} {values['p90']:14.1f} {values['p99']:16.1f}")
+            print(f"  {name:18} {values['p50']:8.1f} {values['p90']:12.1f} {values['p99']:12.1f}")
         memory = measured["peak_memory_mb"]
-        print(f"  first answer of a new process {measured['first_answer_ms']:.0f} ms")
-        print(f"Memory of that process at its peak {'not known here' if memory is None else f'{memory:.0f} MB'}")
-        print(f"Threads for one picture {measured['threads']}")
+        print(f"First prediction of a new process: {measured['first_answer_ms']:.0f} ms")
+        print(f"Peak memory of that process: {'not known' if memory is None else f'{memory:.0f} MB'}")
+        print(f"Threads per inference: {measured['threads']}")
     gigabytes = "" if machine["memory_gb"] is None else f", {machine['memory_gb']} GB memory"
-    print(f"Device {machine['cpu']}, {machine['cores']} cores{gigabytes}; {machine['os']}")
+    print(f"Device: {machine['cpu']}, {machine['cores']} cores{gigabytes}; {machine['os']}")
     failed = sum(check["outcome"] == "failed" for check in report["checks"])
-    print("\nHealthy." if not failed else f"\nNot healthy: {failed} to mend; see FAIL above.")
+    print("\nHealthy." if not failed else f"\nNot healthy: {failed} failed; see FAIL above.")

@@ -1,4 +1,4 @@
-"""`fracture-edge info`."""
+"""Command `fracture-edge info`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,10 +11,10 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def info(
     model: Annotated[
-        Path | None, typer.Argument(help="A model file, .onnx or .tflite; the embedded one if not given.")
+        Path | None, typer.Argument(help="Model file, .onnx or .tflite. Default: the embedded model.")
     ] = None,
 ) -> None:
-    """Print what a model file says about itself, as JSON: data, policy, preprocessing, metrics, versions."""
+    """Print the metadata of a model file as JSON: training data, policy, preprocessing, metrics, versions."""
     import json
 
     if model is not None and model.suffix.lower() == ".tflite":

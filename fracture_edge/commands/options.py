@@ -1,4 +1,4 @@
-"""Options that several commands share, so that they read alike."""
+"""Options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -6,19 +6,22 @@ from typing import Annotated, TypeAlias
 import typer
 
 ModelOption: TypeAlias = Annotated[
-    Path | None, typer.Option("--model", help="A model file; the embedded one if not given.")
+    Path | None, typer.Option("--model", help="Model file, .onnx. Default: the embedded model.")
 ]
 ThresholdOption: TypeAlias = Annotated[
     float | None,
     typer.Option(
-        "--threshold", min=0, max=1, help="In place of the model's own, without a band of uncertain ones."
+        "--threshold",
+        min=0,
+        max=1,
+        help="Decision threshold in place of the model's own, without an uncertain band.",
     ),
 ]
 CheckImagesOption: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--check-images/--any-image",
-        help="Whether a picture that is unlike the training images, or of low quality, is uncertain whatever its "
+        help="Whether an image that is unlike the training images or of low quality is uncertain, whatever its "
         "probability.",
     ),
 ]
@@ -27,20 +30,22 @@ PolicyOption: TypeAlias = Annotated[
     typer.Option(
         "--policy",
         metavar="screening|balanced|specific",
-        help="Operating point stored in the model: screening misses fewest fractures, specific raises fewest "
-        "false alarms. balanced if not given; `fracture-edge info` shows what each kept on validation.",
+        help="Operating point stored in the model: screening misses the fewest fractures, specific raises the "
+        "fewest false alarms. Default: balanced. `fracture-edge info` prints the sensitivity and specificity of "
+        "each on the validation images.",
     ),
 ]
 ThreadsOption: TypeAlias = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="Threads of one inference; as many as help if not given."),
+    typer.Option("--threads", min=1, help="Threads per inference. Default: one per core, at most 4."),
 ]
 MaxPixelsOption: TypeAlias = Annotated[
     int,
     typer.Option(
         "--max-pixels",
         min=1024,
-        help="Refuse larger pictures before they are decoded; decoding one may take 5 bytes of memory a pixel.",
+        help="Refuse larger images before they are decoded. Decoding may take 5 bytes of memory for each pixel "
+        "that is allowed.",
     ),
 ]
-RecursiveOption: TypeAlias = Annotated[bool, typer.Option("--recursive", "-r", help="Look into sub-folders too.")]
+RecursiveOption: TypeAlias = Annotated[bool, typer.Option("--recursive", "-r", help="Search sub-folders too.")]

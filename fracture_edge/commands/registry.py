@@ -1,4 +1,4 @@
-"""All commands by name; the module of a command is imported when it is called."""
+"""Registry of all commands; the module of a command is imported when the command is called."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -15,12 +15,12 @@ from fracture_edge.errors import FractureEdgeError
 
 
 class Command(NamedTuple):
-    """A command that is not imported yet.
+    """Command that has not been imported yet.
 
     Attributes:
         module: Name of the module whose `app` is the command.
-        summary: Line for the list of commands.
-        extra: Extra of the package that the command needs; empty if the bare install is enough.
+        summary: Summary in the list of commands.
+        extra: Extra of the package that the command needs; empty if it needs none.
     """
 
     module: str
@@ -30,12 +30,14 @@ class Command(NamedTuple):
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
-        "classify": Command("fracture_edge.commands.classify", "Say of each image whether a bone is fractured."),
-        "watch": Command("fracture_edge.commands.watch", "Answer images as they appear in a folder."),
-        "info": Command("fracture_edge.commands.info", "Print what a model file says about itself, as JSON."),
-        "doctor": Command("fracture_edge.commands.doctor", "Check the installation and measure this device."),
+        "classify": Command("fracture_edge.commands.classify", "Classify images: is a bone fractured?"),
+        "watch": Command("fracture_edge.commands.watch", "Classify images as they appear in a folder."),
+        "info": Command("fracture_edge.commands.info", "Print the metadata of a model file as JSON."),
+        "doctor": Command(
+            "fracture_edge.commands.doctor", "Check the installation, measure the speed of this device."
+        ),
         "data": Command(
-            "train.cli.data", "Audit a folder of labelled X-rays, divide it without leaks.", extra="train"
+            "train.cli.data", "Audit a folder of labelled X-rays, split it without leakage.", extra="train"
         ),
         "train": Command("train.cli.train", "Train a model from a data folder and a split file.", extra="train"),
         "train-all": Command(
@@ -46,16 +48,16 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
             "train.cli.evaluate", "Evaluate trained models on a split, with plots.", extra="train"
         ),
         "export": Command(
-            "export.cli", "Export trained models to ONNX and TFLite, float and int8, checked.", extra="export"
+            "export.cli", "Export trained models to verified ONNX and TFLite files.", extra="export"
         ),
         "benchmark": Command(
             "benchmarks.cli", "Measure a model's accuracy and latency in every format.", extra="benchmark"
         ),
     }
 )
-#: Packages beside this one in the order of their imports: each imports only those before it.
+#: Further packages in the order of their imports: each imports only those before it.
 _PACKAGES = ("train", "benchmarks", "export")
-#: Modules whose absence means that the extra of a command is not installed.
+#: Top-level modules that only extras install: if one is missing, so is the extra of the command.
 MODULES_OF_EXTRAS = frozenset(
     {
         "tensorflow",
@@ -80,7 +82,7 @@ MODULES_OF_EXTRAS = frozenset(
 
 
 class LazyGroup(TyperGroup):
-    """Group that lists its commands without importing them.
+    """Command group that lists its commands without importing them.
 
     Attributes:
         lazy: Commands by name.
@@ -89,7 +91,7 @@ class LazyGroup(TyperGroup):
     lazy: ClassVar[Mapping[str, Command]] = COMMANDS
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """List the names, in the order of the table."""
+        """Return the names of the commands, in the order of `COMMANDS`."""
         return list(self.lazy)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -106,7 +108,7 @@ class LazyGroup(TyperGroup):
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the names and summaries."""
+        """Write the names and summaries of the commands to the help text."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, command.summary) for name, command in self.lazy.items()])
 
@@ -134,23 +136,23 @@ def _root(
         typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    """Bone fractures on X-rays: from labelled images to an answer in milliseconds, offline.
+    """Bone fracture classification of X-ray images: train a model, and classify in milliseconds, offline.
 
     For research and education. Not a medical device.
 
     \b
     fracture-edge classify image.png         is this bone fractured?
-    fracture-edge watch inbox -o out.jsonl   answer what arrives in a folder
-    fracture-edge doctor                     is everything in order on this device?
-    fracture-edge COMMAND --help             what else a command can do
+    fracture-edge watch inbox -o out.jsonl   classify images that arrive in a folder
+    fracture-edge doctor                     does everything work on this device?
+    fracture-edge COMMAND --help             all options of a command
     """  # noqa: D301
 
 
 def _refuse_shadow(package: str) -> None:
-    """Refuse to run where another module of the same name comes before one of our packages.
+    """Refuse to run if another module of the same name hides one of fracture-edge's packages.
 
     Raises:
-        FractureEdgeError: It does; the text names the file.
+        FractureEdgeError: Another module hides the package; the message names its file.
     """
     spec = find_spec(package)
     if spec is None or spec.origin is None:

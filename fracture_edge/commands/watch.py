@@ -1,4 +1,4 @@
-"""`fracture-edge watch`."""
+"""Command `fracture-edge watch`."""
 
 import io
 import signal
@@ -26,22 +26,25 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def watch(
-    folder: Annotated[Path, typer.Argument(help="The folder that images appear in.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder in which images appear.", show_default=False)],
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", help="JSON lines; records are added, and tell the next start what was answered already."
+            "--out",
+            "-o",
+            help="File for the records, JSON lines. Records are appended; after a restart, files that have "
+            "records in it are skipped.",
         ),
     ],
     recursive: RecursiveOption = False,
-    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two scans of the folder.")] = 2.0,
     once: Annotated[
-        bool, typer.Option("--once", help="Answer what is there, and end; for cron and the like.")
+        bool, typer.Option("--once", help="Classify the files that are present and exit, for cron jobs.")
     ] = False,
     move_to: Annotated[
         Path | None,
         typer.Option(
-            help="Move files that have a record, an error too, into this folder; they stay if not given."
+            help="Folder to move files to when they have a record, even of an error. Default: leave them in place."
         ),
     ] = None,
     model: ModelOption = None,
@@ -51,17 +54,18 @@ def watch(
     threads: ThreadsOption = None,
     max_pixels: MaxPixelsOption = MAX_PIXELS,
 ) -> None:
-    """Answer images as they appear in a folder, until Ctrl-C or SIGTERM: a PACS export, a scanner.
+    """Classify images as they appear in a folder, until Ctrl-C or SIGTERM: from a PACS export or a scanner.
 
-    A file counts as complete when its size and time are the same at two looks; hidden, empty and temporary files
-    (.part, .tmp) wait. A file that is replaced is answered again: the last record of a path counts. A file that
-    cannot be used gets a record with its status. Each frame of a DICOM file gets a record of its own.
+    A file counts as complete when its size and modification time are the same in two scans; hidden, empty and
+    temporary files (.part, .tmp) are ignored. A file that is replaced is classified again: the last record of a
+    path counts. A file that cannot be used gets a record with its status. Each frame of a DICOM file gets its own
+    record.
 
-    Each record is on the disk before the answer is printed. A restart goes on where the last run ended, a kill -9
-    included, and answers nothing twice; so keep the output where it is. Nothing is moved or changed unless
-    --move-to says so.
+    Each record is on the disk before the prediction is printed. A restart continues where the last run ended, even
+    after kill -9, and classifies nothing twice, so keep the output file in place. No file is moved or changed
+    without --move-to.
 
-    Exit status: 0 when it was ended, 1 it failed, 2 wrong usage.
+    Exit status: 0 stopped by Ctrl-C or SIGTERM, or done with --once, 1 failed, 2 wrong usage.
 
     For research and education. Not a medical device.
 
@@ -96,7 +100,7 @@ def watch(
 
 
 class _Stop:
-    """True once the process was asked to end; asked a second time it ends at once."""
+    """Flag that SIGINT or SIGTERM sets; the second signal ends the process at once."""
 
     def __init__(self) -> None:
         self._asked = False

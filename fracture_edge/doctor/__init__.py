@@ -1,1 +1,1 @@
-"""`fracture-edge doctor`: whether the installation is in order, and how fast the device is."""
+"""Checks of the installation and speed of the device, for `fracture-edge doctor`."""

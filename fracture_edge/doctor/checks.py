@@ -1,6 +1,6 @@
-"""Whether an installation is in order, and what the device can do: `fracture-edge doctor`.
+"""Checks of the installation and the device for `fracture-edge doctor`.
 
-Needs the bare install. Every check says what was found and, where it failed, what to do.
+They need no extra. Every check reports what was found and, if it failed, what to do.
 """
 
 import json
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 PACKAGES = ("fracture-edge", "numpy", "pillow", "onnxruntime", "typer", "pydicom")
-#: Of P(fractured). Sums of int8 products are exact, but the float steps between layers may round to the
-#: neighbouring int8 value on another processor: up to 0.013 over 58 radiographs on an emulated Cortex-A72
-#: (`benchmarks/results/emulation`).
+#: Tolerance of P(fractured). Sums of int8 products are exact, but the float operations between layers may round to
+#: the neighbouring int8 value on another processor: P differed by up to 0.013 over 58 radiographs on an emulated
+#: Cortex-A72 (`benchmarks/results/emulation`).
 TOLERANCE = 0.02
 _REINSTALL = "reinstall: pip install --force-reinstall fracture-edge"
-_WIDER = (
-    "this processor is not known to have VNNI, so int8 sums are made in a wider, slower way that does not "
-    "overflow; the answers are the same"
+_NO_VNNI = (
+    "the processor does not report VNNI, so int8 sums use wider integers, which is slower but does not overflow; "
+    "the predictions are the same"
 )
-_OTHER_ANSWERS = (
-    "this device computes something else than the model card describes; do not rely on its answers. Install the "
-    "versions of constraints.txt; if that changes nothing, report the output of `fracture-edge doctor --json`"
+_OTHER_PREDICTIONS = (
+    "the predictions on this device differ from those of the model card; do not rely on them. Install the "
+    "versions in constraints.txt; if they still differ, report the output of `fracture-edge doctor --json`"
 )
-#: Name of the check that comes last, when all before it could be made.
+#: Name of the last check, which is made unless a failure ends the checks early.
 LAST = "processor"
 
 Outcome = Literal["ok", "failed", "note"]
@@ -42,13 +42,13 @@ Outcome = Literal["ok", "failed", "note"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the report.
+    """Result of one check.
 
     Attributes:
-        name: What was looked at.
-        outcome: ``ok``, ``failed``, or ``note`` where nothing is wrong and something is worth knowing.
-        found: In words.
-        advice: What to do about it, or empty.
+        name: Name of the check.
+        outcome: Outcome: ``ok``, ``failed``, or ``note`` for information without a failure.
+        found: Description of what was found.
+        advice: Advice on what to do; empty if there is nothing to do.
     """
 
     name: str
@@ -58,7 +58,11 @@ class Check:
 
 
 def checks() -> Iterator[Check]:
-    """Make all checks, the quick ones first. One that fails may end them."""
+    """Run the checks, quick ones first; a failure may end them early.
+
+    Yields:
+        Result of each check as soon as it is known.
+    """
     if find_spec("packaging") is None:
         yield Check("packaging", "failed", "missing", "pip install packaging")
         return
@@ -102,16 +106,16 @@ def _packages() -> Iterator[Check]:
 
     wanted = {name: spec for name, spec, extra in requirements() if extra is None}
     if not wanted:
-        yield Check("packages", "note", "fracture-edge runs from source, its requirements are not known")
-    there = installed(*wanted)
+        yield Check("packages", "note", "fracture-edge runs from source, so its requirements are not known")
+    versions = installed(*wanted)
     for name, spec in wanted.items():
-        mend = f"pip install '{name}{spec}'"
-        if name not in there:
-            yield Check(name, "failed", "missing", mend)
-        elif not satisfies(there[name], spec):
-            yield Check(name, "failed", f"{there[name]}, but {spec} is supported", mend)
+        remedy = f"pip install '{name}{spec}'"
+        if name not in versions:
+            yield Check(name, "failed", "missing", remedy)
+        elif not satisfies(versions[name], spec):
+            yield Check(name, "failed", f"{versions[name]}, but {spec} is supported", remedy)
         else:
-            yield Check(name, "ok", there[name])
+            yield Check(name, "ok", versions[name])
 
 
 def _extras() -> Check:
@@ -121,9 +125,9 @@ def _extras() -> Check:
     for name, _, extra in requirements():
         if extra is not None and name != "fracture-edge":
             needs.setdefault(extra, []).append(name)
-    there = [extra for extra, names in needs.items() if len(installed(*names)) == len(names)]
-    found = f"there: {', '.join(there) or 'none'}"
-    if "dicom" in there:
+    complete = [extra for extra, names in needs.items() if len(installed(*names)) == len(names)]
+    found = f"installed: {', '.join(complete) or 'none'}"
+    if "dicom" in complete:
         return Check("extras", "note", found)
     return Check("extras", "note", found, "for DICOM files: pip install 'fracture-edge[dicom]'")
 
@@ -167,27 +171,30 @@ def _known_answers(classifier: "FractureClassifier") -> Check:
         ours = False
     if not ours:
         return Check("known answers", "failed", "missing, or of another model", _REINSTALL)
-    found = known_answers.answers(classifier, len(expected))["probabilities"]
+    found = known_answers.predictions(classifier, len(expected))["probabilities"]
     largest = max(abs(one - other) for one, other in zip(found, expected, strict=True))
-    text = f"{len(expected)} pictures, P(fractured) differs by up to {largest:.4f} ({TOLERANCE} may be rounding)"
+    text = f"{len(expected)} images, P(fractured) differs by up to {largest:.4f} (tolerance {TOLERANCE})"
     if largest <= TOLERANCE:
         return Check("known answers", "ok", text)
-    return Check("known answers", "failed", text, _OTHER_ANSWERS)
+    return Check("known answers", "failed", text, _OTHER_PREDICTIONS)
 
 
 def _instructions() -> Check:
-    flags = ", ".join(machine.cpu_flags()) or "its instructions are not known here"
+    flags = ", ".join(machine.cpu_flags()) or "instruction sets not known"
     if machine.exact_int8_sums():
         return Check(LAST, "ok", flags)
-    return Check(LAST, "note", flags, _WIDER)
+    return Check(LAST, "note", flags, _NO_VNNI)
 
 
 def report(found: Sequence[Check], measured: dict[str, Any] | None) -> dict[str, Any]:
-    """Everything as plain values, without a path or the name of the host.
+    """Make the report of `fracture-edge doctor --json`, without any path or host name.
 
     Args:
-        found: By `checks`.
-        measured: By `fracture_edge.doctor.speed.measure`, or ``None`` where nothing could be.
+        found: Results of `checks`.
+        measured: Result of `fracture_edge.doctor.speed.measure`, or ``None`` if nothing could be measured.
+
+    Returns:
+        Report as plain values for JSON.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -199,5 +206,5 @@ def report(found: Sequence[Check], measured: dict[str, Any] | None) -> dict[str,
 
 
 def healthy(found: Sequence[Check]) -> bool:
-    """Whether no check failed."""
+    """Return whether no check failed."""
     return all(check.outcome != "failed" for check in found)

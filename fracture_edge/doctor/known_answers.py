@@ -1,6 +1,6 @@
-"""Pictures that are the same on every machine, and what the embedded model says to them.
+"""Known-answer test: synthetic images that are the same on every machine, and the model's predictions for them.
 
-``models/known-answers.json`` holds the answers; `export.embed` writes it with the model.
+The expected predictions are in ``models/known-answers.json``, which `export.embed` writes with the embedded model.
 """
 
 from pathlib import Path
@@ -10,14 +10,17 @@ if TYPE_CHECKING:
     from fracture_edge.classifier import FractureClassifier
 
 FILE = Path(__file__).resolve().parents[1] / "models" / "known-answers.json"
-PICTURES = 6
+IMAGES = 6
 
 
 def phantom(number: int) -> bytes:
-    """A picture in the manner of a long bone, as a PNG file; of integers alone, so that it is the same everywhere.
+    """Draw a synthetic long bone; in integer arithmetic, so that it is the same on every machine.
 
     Args:
-        number: Which of them; it changes slope, width, brightness and texture, and every other has a gap.
+        number: Number of the image, from 0. It sets slope, width, brightness and texture; odd ones have a gap.
+
+    Returns:
+        Image of 384 x 288 pixels as the bytes of a PNG file.
     """
     import io
 
@@ -40,10 +43,18 @@ def phantom(number: int) -> bytes:
     return buffer.getvalue()
 
 
-def answers(classifier: "FractureClassifier", pictures: int = PICTURES) -> dict[str, Any]:
-    """What a model says to the first `pictures` phantoms: its SHA-256, and P(fractured) of each."""
-    predictions = classifier.predict_many(phantom(number) for number in range(pictures))
+def predictions(classifier: "FractureClassifier", images: int = IMAGES) -> dict[str, Any]:
+    """Classify the first synthetic images.
+
+    Args:
+        classifier: Classifier of the images.
+        images: Number of images.
+
+    Returns:
+        ``model_sha256`` of the classifier, and ``probabilities``, P(fractured) of each image.
+    """
+    found = classifier.predict_many(phantom(number) for number in range(images))
     return {
         "model_sha256": classifier.sha256,
-        "probabilities": [round(prediction.probability or 0.0, 6) for prediction in predictions],
+        "probabilities": [round(prediction.probability or 0.0, 6) for prediction in found],
     }

@@ -1,4 +1,4 @@
-"""Requirements of the installed package, and whether they are met."""
+"""Requirements of the installed package, and comparison of versions with them."""
 
 from collections.abc import Iterator
 from importlib import metadata
@@ -10,12 +10,12 @@ from packaging.version import Version
 
 
 class Needed(NamedTuple):
-    """A package that fracture-edge needs.
+    """Package that fracture-edge requires.
 
     Attributes:
         name: Name of the package.
-        specifier: Versions that are supported, such as ``>=2.0,<3``.
-        extra: Extra that needs it; ``None`` for the bare install.
+        specifier: Specifier of the supported versions, for example ``>=2.0,<3``.
+        extra: Extra that requires it; ``None`` if fracture-edge itself does.
     """
 
     name: str
@@ -24,12 +24,12 @@ class Needed(NamedTuple):
 
 
 def satisfies(version: str, specifier: str) -> bool:
-    """Whether `version` meets a specifier such as ``>=2.0,<3``; pre-releases count as what they precede."""
+    """Return whether a version meets a specifier such as ``>=2.0,<3``; a pre-release counts as the release."""
     return SpecifierSet(specifier).contains(Version(version).base_version)
 
 
 def requirements() -> Iterator[Needed]:
-    """Read what the installed package says it needs; nothing where it runs from source."""
+    """Read the requirements of the installed package; there are none if it runs from source."""
     try:
         lines = metadata.requires("fracture-edge") or ()
     except metadata.PackageNotFoundError:
@@ -42,13 +42,13 @@ def requirements() -> Iterator[Needed]:
         if marker is not None and not marker.evaluate({"extra": ""}):
             extra = next((name for name in extras if marker.evaluate({"extra": name})), None)
             if extra is None:
-                # For another system or Python.
+                # A requirement for another system or Python version.
                 continue
         yield Needed(found.name.lower(), str(found.specifier), extra)
 
 
 def supported_python() -> str | None:
-    """Read the supported versions of Python, such as ``>=3.11,<3.14``; ``None`` where it runs from source."""
+    """Read the supported Python versions, for example ``>=3.11,<3.14``; ``None`` if it runs from source."""
     try:
         found = metadata.metadata("fracture-edge").json.get("requires_python")
     except metadata.PackageNotFoundError:

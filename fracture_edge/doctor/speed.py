@@ -1,4 +1,4 @@
-"""How fast a device answers, and how much memory it needs for that."""
+"""Latency and memory of classification on a device."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from fracture_edge.errors import FractureEdgeError
 WARM_UP, RUNS = 10, 100
 FRESH_PROCESSES = 5
 _PERCENTILES = (50, 90, 99)
-#: Runs the command as it is, up to its end, then tells the peak memory of the process.
+#: Program that runs the command to its end, and then prints the peak memory of the process.
 _FRESH = (
     "import sys\nfrom fracture_edge.cli import main\n"
     "try: main(own_process=True)\nexcept SystemExit: pass\n"
@@ -25,15 +25,16 @@ _FRESH = (
 
 
 def measure() -> dict[str, Any]:
-    """Measure latency here, and the first answer and the memory of processes of their own.
+    """Measure the latency in this process, and the start-up time and memory of new processes.
 
     Returns:
-        Percentiles of `RUNS` runs after `WARM_UP` in milliseconds, of inference alone and from a file to its
-        decision; the median over `FRESH_PROCESSES` of the milliseconds from the start of `classify` to its answer,
-        and of its peak memory in MB (10^6 bytes; ``None`` outside Linux); threads of one inference.
+        ``inference_ms`` and ``file_to_decision_ms``: percentiles in milliseconds over `RUNS` runs after `WARM_UP`;
+        ``first_answer_ms``: median over `FRESH_PROCESSES` of the time from the start of `classify` to its first
+        record, in milliseconds; ``peak_memory_mb``: median of its peak memory in MB (10^6 bytes), or ``None`` if
+        the system does not report it; ``threads`` of one inference, and ``runs``.
 
     Raises:
-        FractureEdgeError: A process of its own gave no answer.
+        FractureEdgeError: A new process failed to classify the image.
     """
     from fracture_edge.classifier import FractureClassifier
     from fracture_edge.session import session_options
@@ -43,12 +44,12 @@ def measure() -> dict[str, Any]:
         path.write_bytes(phantom(0))
         pixels = classifier.info.preprocessing.load(path)[None]
         inference = _timed(lambda: classifier.probabilities(pixels))
-        whole = _timed(lambda: classifier.predict(path))
+        file_to_decision = _timed(lambda: classifier.predict(path))
         fresh = [fresh_process("classify", str(path), "--jsonl") for _ in range(FRESH_PROCESSES)]
     memory = [peak for _, peak in fresh if peak is not None]
     return {
         "inference_ms": _percentiles(inference),
-        "file_to_decision_ms": _percentiles(whole),
+        "file_to_decision_ms": _percentiles(file_to_decision),
         "first_answer_ms": round(median([taken for taken, _ in fresh]), 1),
         "peak_memory_mb": round(median(memory), 1) if memory else None,
         "threads": session_options(None).intra_op_num_threads,
@@ -57,7 +58,7 @@ def measure() -> dict[str, Any]:
 
 
 def _timed(work: Callable[[], object]) -> list[float]:
-    """Milliseconds of each run."""
+    """Measure the milliseconds of each run after the warm-up."""
     milliseconds = []
     for number in range(WARM_UP + RUNS):
         started = time.perf_counter()
@@ -70,23 +71,23 @@ def _timed(work: Callable[[], object]) -> list[float]:
 def _percentiles(values: Sequence[float]) -> dict[str, float]:
     import numpy as np
 
-    # The smallest value that this share of the runs does not exceed.
+    # The smallest measured value that this share of the runs does not exceed.
     found = np.percentile(values, _PERCENTILES, method="inverted_cdf")
     return {f"p{share}": round(float(value), 3) for share, value in zip(_PERCENTILES, found, strict=True)}
 
 
 def fresh_process(*arguments: str) -> tuple[float, float | None]:
-    """Run `fracture-edge` in a process of its own.
+    """Run `fracture-edge` in a new process.
 
     Args:
-        *arguments: Of the command; with ``--jsonl``, and its first picture gets an answer.
+        *arguments: Arguments of the command; they must include ``--jsonl``, and an image that can be classified.
 
     Returns:
-        Milliseconds from its start to its first line, and its peak memory in MB (10^6 bytes; ``None`` where the
-        system does not tell).
+        Time from the start of the process to its first record in milliseconds, and its peak memory in MB (10^6
+        bytes), or ``None`` if the system does not report it.
 
     Raises:
-        FractureEdgeError: It gave no answer.
+        FractureEdgeError: The process failed to classify the first image.
     """
     home = str(Path(__file__).resolve().parents[2])
     inherited = os.environ.get("PYTHONPATH")
@@ -104,6 +105,6 @@ def fresh_process(*arguments: str) -> tuple[float, float | None]:
         taken = (time.perf_counter() - started) * 1000
         _, errors = process.communicate()
     if process.returncode or '"status": "ok"' not in line:
-        raise FractureEdgeError(f"a process of its own gave no answer: {' '.join(errors.split())[-200:]}")
+        raise FractureEdgeError(f"a new process failed to classify: {' '.join(errors.split())[-200:]}")
     peak = errors.split()[-1]
     return taken, None if peak == "None" else float(peak)

@@ -183,7 +183,7 @@ def test_failure_is_one_line(arguments: list[str], message: str, cli: Run, three
 
 def test_folder_without_images(cli: Run, tmp_path: Path, tiny_model: Path) -> None:
     code, out, err = cli("classify", tmp_path, "--model", tiny_model)
-    message = f"fracture-edge: {tmp_path}: no images in this folder; -r looks into its sub-folders\n"
+    message = f"fracture-edge: {tmp_path}: no images in this folder; -r searches its sub-folders too\n"
     record = f"{tmp_path}: no answer, is_directory (is a folder, not an image)\n"
     assert (code, out, err) == (1, record, message)
 
@@ -299,7 +299,7 @@ def test_help_lists_every_command(cli: Run) -> None:
 
 def test_help_explains_the_exit_status(cli: Run) -> None:
     _, out, _ = cli("classify", "--help")
-    assert "Exit status: 0 every image has an answer" in " ".join(out.split())
+    assert "Exit status: 0 every image was classified" in " ".join(out.split())
 
 
 @pytest.mark.parametrize("command_name", ["classify", "watch"])

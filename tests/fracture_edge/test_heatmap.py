@@ -196,7 +196,7 @@ def test_overlays_and_resumption(looking_model: Path, bright_corner: Path, tmp_p
     assert cli("classify", bright_corner, *options, "--heatmap", tmp_path / "looked")[0] == 0
     code, _, err = cli("classify", bright_corner, *options, "--resume")
     assert code == 1
-    assert "was begun with --heatmap; go on as it was begun" in err
+    assert "was started with --heatmap; resume it in the same way" in err
     again = cli("classify", bright_corner, *options, "--resume", "--heatmap", tmp_path / "looked")
     assert again[0] == 0
     assert len(list((tmp_path / "looked").iterdir())) == 1
@@ -205,5 +205,5 @@ def test_overlays_and_resumption(looking_model: Path, bright_corner: Path, tmp_p
 def test_model_without_a_map_is_refused(tiny_model: Path, bright_corner: Path, tmp_path: Path, cli: Run) -> None:
     code, out, err = cli("classify", bright_corner, "--model", tiny_model, "--heatmap", tmp_path / "looked")
     assert (code, out) == (1, "")
-    assert "has no heat map; `fracture-edge export MODEL --heatmap` makes one that has" in err
+    assert "has no heat map; export the model with `fracture-edge export MODEL --heatmap`" in err
     assert not (tmp_path / "looked").exists()

@@ -173,7 +173,7 @@ def test_interrupted(to_file: bool, tiny_model: Path, tmp_path: Path, repository
     assert (process.returncode, out) == (130, b"")
     assert not target.exists()
     if to_file:
-        note = f"fracture-edge: {partial} holds the answers to 1 of 2 files; --resume goes on from there\n"
+        note = f"fracture-edge: {partial} has the records of 1 of 2 files; continue with --resume\n"
         assert err.decode() == note
         assert json.loads(partial.read_text())["path"] == str(first)
     else:

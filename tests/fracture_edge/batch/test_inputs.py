@@ -101,7 +101,7 @@ def test_folder_without_images_stands_for_itself(folder: Path) -> None:
     (empty / "h.jpeg").unlink()
     files, notes = expand([folder / "a.jpg", empty])
     assert files == [folder / "a.jpg", empty]
-    assert notes == [f"{empty}: no images in this folder; -r looks into its sub-folders"]
+    assert notes == [f"{empty}: no images in this folder; -r searches its sub-folders too"]
     (empty / "x" / "i.tif").unlink()
     assert expand([empty], recursive=True) == ([empty], [f"{empty}: no images in this folder"])
 

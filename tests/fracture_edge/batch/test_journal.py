@@ -99,7 +99,7 @@ def test_second_writer_is_kept_out(
         journal.append(written("jsonl").decode())
         done = run_python("-c", script, path)
         last = done.stderr.decode().splitlines()[-1]
-        assert last.endswith(f"{path} is being written by another fracture-edge; wait for it to end")
+        assert last.endswith(f"{path} is being written by another fracture-edge process; wait for it to end")
     assert path.read_bytes() == written("jsonl")
     assert run_python("-c", script, path).returncode == 0
     assert path.read_bytes() == b""

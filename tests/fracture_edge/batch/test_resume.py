@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fracture_edge.batch.resume import _would_decide, partial_path
+from fracture_edge.batch.resume import _agrees_with_policy, partial_path
 from fracture_edge.policy import Policy
 
 Run = Callable[..., tuple[int, str, str]]
@@ -76,7 +76,7 @@ def test_interruption_and_resumption_is_one_run(
         stop_at("c.png", patch)
         with pytest.raises(RuntimeError, match="stop"):
             classify(films)
-    note = f"fracture-edge: {partial} holds the answers to 2 of 3 files; --resume goes on from there\n"
+    note = f"fracture-edge: {partial} has the records of 2 of 3 files; continue with --resume\n"
     assert capsys.readouterr().err == note
     assert (target.exists(), names(partial)) == (False, ["a.png", "b,\n2.png"])
     before = partial.read_bytes()
@@ -92,8 +92,8 @@ def test_what_interrupted_is_not_written_over(classify: Run, films: Path, target
     partial = partial_path(target)
     partial.write_bytes(b"")
     message = (
-        f"fracture-edge: {partial} is left of an interrupted run; give --resume to go on with it, or --force to "
-        "begin again\n"
+        f"fracture-edge: {partial} is from an interrupted run; give --resume to continue it, or --force to "
+        "start again\n"
     )
     assert classify(films) == (1, "", message)
     assert classify(films, "--force") == (0, "", "")
@@ -160,8 +160,8 @@ def test_answers_of_another_model_or_threshold_are_not_mixed_in(
     other = write_graph(tmp_path / "other.onnx", bias=-3.0)
     embed_info(other, tiny_info, other)  # type: ignore[arg-type]
     message = (
-        f"fracture-edge: {partial_path(target)} holds answers of another model, threshold or uncertain "
-        "band, or without --any-image; name another file, or give --force to begin again\n"
+        f"fracture-edge: {partial_path(target)} has records of another model, threshold or uncertain "
+        "band, or without --any-image; name another file, or give --force to start again\n"
     )
     assert classify(films, "--resume", model=other) == (1, "", message)
     assert classify(films, "--resume", "--threshold", "0.3") == (1, "", message)
@@ -190,11 +190,11 @@ def test_records_are_of_the_policy_or_not(
 ) -> None:
     record = {"decision": decision, "probability": kind(probability), "threshold": kind(0.5), "reason_code": code}
     policy = Policy(0.5, 0.4, 0.6)
-    assert _would_decide(SimpleNamespace(policy=policy, checks_images=True), record) is agrees  # type: ignore[arg-type]
+    assert _agrees_with_policy(SimpleNamespace(policy=policy, checks_images=True), record) is agrees  # type: ignore[arg-type]
     # With --any-image no picture is doubted.
     any_image = SimpleNamespace(policy=policy, checks_images=False)
     agrees &= code != "mostly_bright"
-    assert _would_decide(any_image, record) is agrees  # type: ignore[arg-type]
+    assert _agrees_with_policy(any_image, record) is agrees  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("target", ["csv"], indirect=True)
@@ -204,8 +204,8 @@ def test_csv_of_before_is_refused_and_says_why(classify: Run, films: Path, targe
     code, _, err = classify(films, "--resume")
     assert code == 1
     assert err.endswith(
-        "was begun by an earlier version, whose CSV has no column 'reason_code'; name another file, or give "
-        "--force to begin again\n"
+        "was written by an earlier version, whose CSV has no column 'reason_code'; name another file, or give "
+        "--force to start again\n"
     )
     assert target.read_text() == older
 
@@ -227,7 +227,7 @@ def test_without_a_code_an_uncertain_that_is_not_the_bands_is_a_doubt(decision: 
     record = {"decision": decision, "probability": 0.7, "threshold": 0.5}
     policy = Policy(0.5, 0.4, 0.6)
     for checks in (True, False):
-        found = _would_decide(SimpleNamespace(policy=policy, checks_images=checks), record)  # type: ignore[arg-type]
+        found = _agrees_with_policy(SimpleNamespace(policy=policy, checks_images=checks), record)  # type: ignore[arg-type]
         assert found is (decision == "fractured" or (decision == "uncertain" and checks))
 
 

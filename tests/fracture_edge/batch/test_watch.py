@@ -55,7 +55,7 @@ def start(inbox: Path, tmp_path: Path, classifier: FractureClassifier) -> Iterat
 
 
 def look(watcher: Watcher) -> list[str]:
-    return [Path(prediction.path).name for prediction in watcher.look()]
+    return [Path(prediction.path).name for prediction in watcher.scan()]
 
 
 def test_file_is_answered_when_it_was_the_same_twice(

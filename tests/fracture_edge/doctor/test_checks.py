@@ -87,7 +87,7 @@ def test_text(quick: None, cli: Run) -> None:
     assert (code, err, lines[-1]) == (0, "", "Healthy.")
     assert lines[0] == f"ok    Python: {platform.python_version()}"
     assert any(
-        line.startswith("ok    known answers: 6 pictures, P(fractured) differs by up to 0.0") for line in lines
+        line.startswith("ok    known answers: 6 images, P(fractured) differs by up to 0.0") for line in lines
     )
     assert any(line.strip().startswith("file to decision") for line in lines)
 
@@ -102,18 +102,18 @@ def test_damaged_model_is_found_and_nothing_is_measured(cli: Run, monkeypatch: p
     lines = out.splitlines()
     place = lines.index("FAIL  embedded model: the embedded model is damaged: reinstall fracture-edge")
     assert lines[place + 1] == "      what to do: reinstall: pip install --force-reinstall fracture-edge"
-    assert (lines[-1], "network alone" in out) == ("Not healthy: 1 to mend; see FAIL above.", False)
+    assert (lines[-1], "inference alone" in out) == ("Not healthy: 1 failed; see FAIL above.", False)
 
 
 @pytest.mark.parametrize(
     ("shift", "outcome", "advice"),
-    [(TOLERANCE * 0.9, "ok", ""), (TOLERANCE * 1.1, "failed", "do not rely on its answers")],
+    [(TOLERANCE * 0.9, "ok", ""), (TOLERANCE * 1.1, "failed", "do not rely on them")],
 )
 def test_known_answers(
     shift: float, outcome: str, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The answers of this very machine, so that the test holds on any.
-    known = known_answers.answers(FractureClassifier())
+    known = known_answers.predictions(FractureClassifier())
     known["probabilities"][3] += shift
     path = tmp_path / "known.json"
     path.write_text(json.dumps(known))
@@ -139,7 +139,7 @@ def test_known_answers_of_another_model(text: str, tmp_path: Path, monkeypatch: 
 def test_processor(exact: bool, outcome: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "exact_int8_sums", lambda: exact)
     found = check("processor")
-    assert (found.outcome, "answers are the same" in found.advice) == (outcome, not exact)
+    assert (found.outcome, "the predictions are the same" in found.advice) == (outcome, not exact)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_requirements_are_those_of_the_project() -> None:
 
 
 def test_phantoms_differ_and_are_the_same_everywhere() -> None:
-    pictures = [known_answers.phantom(number) for number in range(known_answers.PICTURES)]
+    pictures = [known_answers.phantom(number) for number in range(known_answers.IMAGES)]
     assert len(set(pictures)) == len(pictures)
     pixels = [np.asarray(Image.open(io.BytesIO(picture))) for picture in pictures]
     assert {(picture.dtype, picture.shape) for picture in pixels} == {(np.dtype(np.uint8), (384, 288))}

@@ -305,7 +305,7 @@ def inbox(tmp_path: Path) -> Path:
 
 def looks(watcher: Watcher, number: int | None = None) -> list[tuple[str, int]]:
     """Look three times, or be ended after some answers."""
-    answers = islice(chain.from_iterable(watcher.look() for _ in range(3)), number)
+    answers = islice(chain.from_iterable(watcher.scan() for _ in range(3)), number)
     found = [(Path(answer.path).name, answer.frame) for answer in answers]
     watcher.close()
     return found
