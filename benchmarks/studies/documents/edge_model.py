@@ -1,4 +1,6 @@
-"""Blocks of the documents about how `edge` was found and what it withstands."""
+"""Blocks of the documents about the development and robustness of the edge model."""
+
+from functools import partial
 
 from benchmarks.records.result import BenchmarkResult
 from benchmarks.studies.documents.aims import Latency, Reached, table_of
@@ -13,8 +15,8 @@ from benchmarks.studies.documents.results import (
     row_of,
 )
 from benchmarks.studies.edge_model import cross_validated, run_log
-from benchmarks.studies.edge_model.answers import Answers
-from benchmarks.studies.edge_model.averaged import averaged as average
+from benchmarks.studies.edge_model.answers import FoldPredictions
+from benchmarks.studies.edge_model.averaged import average_log_odds
 from benchmarks.studies.edge_model.frozen_features import FrozenFeatures
 from benchmarks.studies.edge_model.frozen_features import table_of as table_of_frozen
 from benchmarks.studies.edge_model.learning_curve import Curve
@@ -27,18 +29,18 @@ _DEEP = "preprocessing.height=224, preprocessing.width=224, options.deep_evidenc
 
 
 def runs() -> str:
-    """Tabulate the log of training runs."""
+    """Render the log of training runs as a table."""
     return run_log.table_of(run_log.read_log())
 
 
 def aims() -> str:
-    """Tabulate what was to be reached, and what was."""
+    """Render the aims of the embedded model and what it reaches as a table."""
     shipped, exported = read_run(EMBEDDED_RUN), row_of(read_run(EMBEDDED_RUN), "edge/onnx int8")
-    figures = quality_of(shipped, EMBEDDED_ROW).metrics
+    metrics = quality_of(shipped, EMBEDDED_ROW).metrics
     return table_of(
         Reached(
-            auroc=figures["auroc"],
-            ece=figures["ece"],
+            auroc=metrics["auroc"],
+            ece=metrics["ece"],
             size=row_of(shipped, EMBEDDED_ROW).bytes,
             rounding=UNDEFINED if exported.against_source is None else exported.against_source.auroc_change,
             latencies=tuple(_latency(run) for run in (shipped, read_run(EMBEDDED_ELSEWHERE))),
@@ -59,65 +61,70 @@ def _networks(name: str) -> list[cross_validated.Network]:
 
 
 def averaged() -> str:
-    """Say what two networks know together."""
-    answers = Answers.read(RESULTS / "folds.csv")
+    """Describe the AUROC of ensembles of two networks."""
+    predictions = FoldPredictions.read(RESULTS / "folds.csv")
     pairs = (("edge (robust)", other) for other in ("edge (probed)", "edge (lite2)"))
-    return "".join(f"{average(answers, pair)}\n" for pair in pairs)
+    return "".join(f"{average_log_odds(predictions, pair)}\n" for pair in pairs)
 
 
 def folds() -> str:
-    """Tabulate the networks that were cross-validated on the same folds."""
+    """Render the networks cross-validated on the same folds as a table."""
     return cross_validated.table_of(_networks("folds.json"))
 
 
 def ablations() -> str:
-    """Tabulate what single changes of a recipe do."""
+    """Render the ablations, single changes of a recipe, as a table."""
     return cross_validated.table_of(_networks("ablations.json"))
 
 
 def larger() -> str:
-    """Say what the larger variant adds to the network that is the same otherwise, and to the one that ships."""
+    """Compare the larger variant with the otherwise identical network and with the shipped one."""
     large = f'edge (probed, {_DEEP}, options.variant="lite2")'
-    ablations, networks = (Answers.read(RESULTS / name) for name in ("ablations.csv", "folds.csv"))
-    answers = Answers(ablations.images, networks.given | ablations.given)
+    ablations, networks = (FoldPredictions.read(RESULTS / name) for name in ("ablations.csv", "folds.csv"))
+    both = FoldPredictions(ablations.images, networks.probabilities | ablations.probabilities)
+    change = partial(both.auroc_change, resamples=2000)
     return "".join(
-        f"The AUROC of {large} less that of {other}: {interval(answers.change(other, large, resamples=2000))}.\n"
+        f"The AUROC of {large} less that of {other}: {interval(change(other, large))}.\n"
         for other in (f"edge (probed, {_DEEP})", "edge (robust)")
     )
 
 
 def frozen() -> str:
-    """Tabulate what frozen features tell."""
+    """Render the AUROC of frozen features as a table."""
     return table_of_frozen(read_stored(FrozenFeatures, "frozen-features.json"))
 
 
 def frozen_deep() -> str:
-    """Tabulate what frozen features tell with those of earlier maps."""
+    """Render the AUROC of frozen features that include earlier feature maps as a table."""
     return table_of_frozen(read_stored(FrozenFeatures, "frozen-features-deep.json"))
 
 
 def frozen_larger() -> str:
-    """Tabulate what frozen features of the larger variant tell."""
+    """Render the AUROC of frozen features of the larger variant as a table."""
     return table_of_frozen(read_stored(FrozenFeatures, "frozen-features-lite2.json"))
 
 
 def learning_curve(name: str) -> str:
-    """Tabulate AUROC over the size of the training set."""
+    """Render AUROC by the size of the training set as a table.
+
+    Args:
+        name: Name of the results file.
+    """
     result = read_stored(Curve, name)
     table = markdown_table(
         ("training images", "fractured", "epochs", "validation AUROC"),
         ((point.images, point.fractured, point.epochs, interval(point.auroc)) for point in result.points),
     )
-    spec, judged = result.recipe["preprocessing"], result.validation
+    spec, validation = result.recipe["preprocessing"], result.validation
     return (
         f"{table}\n`{result.model}`, {spec['height']}x{spec['width']}, from {result.initial_weights}, seed "
-        f"{result.seed}; {judged.images} validation images, {judged.fractured} of them fractured. "
+        f"{result.seed}; {validation.images} validation images, {validation.fractured} of them fractured. "
         f"{result.device}.\n"
     )
 
 
 def robust() -> str:
-    """Compare on validation: the embedded model, the one before, and the same recipe once more."""
+    """Compare the robustness of the embedded model, its predecessor and a retrained one, on validation."""
     results = {
         name: read_stored(Stress, file)
         for name, file in (

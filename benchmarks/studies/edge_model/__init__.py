@@ -1,1 +1,1 @@
-"""How the edge model was found: runs, cross-validations, learning curves."""
+"""Development of the edge model: log of runs, cross-validations, learning curves."""

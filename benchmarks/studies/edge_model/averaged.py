@@ -1,8 +1,8 @@
-"""What cross-validated networks know together: `python -m benchmarks.studies averaged folds.csv NETWORK...`.
+"""Evaluate an ensemble of cross-validated networks: `python -m benchmarks.studies averaged folds.csv NETWORK...`.
 
-Takes the answers that `cross_validated` keeps, averages the log-odds of the networks named, and says how much
-that adds to the first of them. An average costs as much time as its networks do together; it shows what one of
-them could still learn from the others (distillation), or that it could not.
+Averages the log-odds of the named networks, from the predictions that `cross_validated` writes, and compares the
+AUROC of the average with that of the first network. An ensemble takes as much time as all its networks together;
+it shows what one network could still learn from the others by distillation.
 """
 
 from collections.abc import Sequence
@@ -12,36 +12,41 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from benchmarks.studies.edge_model.answers import Answers
+from benchmarks.studies.edge_model.answers import FoldPredictions
 from fracture_edge.errors import FractureEdgeError
 from train.evaluation.formatting import interval
 from train.evaluation.metrics import auroc
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-#: Beyond this probability an answer counts no more: the table has six decimals.
-_SURE = 1e-6
+#: Probabilities are clipped to this distance from 0 and 1: the table has six decimals.
+_CLIP = 1e-6
 
 
-def averaged(answers: Answers, names: Sequence[str], *, resamples: int = 2000) -> str:
-    """A sentence with the AUROC of the average, and its change against the first network.
+def average_log_odds(predictions: FoldPredictions, names: Sequence[str], *, resamples: int = 2000) -> str:
+    """Average the log-odds of networks, and describe the AUROC and its change against the first network.
 
     Args:
-        answers: Of all networks on the same images.
-        names: At least two of them.
-        resamples: Of the bootstrap over groups.
+        predictions: Predictions of all networks for the same images.
+        names: Names of at least two networks.
+        resamples: Number of resamples of the bootstrap over groups.
+
+    Returns:
+        A sentence.
 
     Raises:
-        FractureEdgeError: One of the networks has no answers there.
+        FractureEdgeError: There are no predictions of one of the networks.
     """
-    if missing := set(names) - set(answers.given):
-        raise FractureEdgeError(f"no answers of '{min(missing)}'; there are {', '.join(sorted(answers.given))}")
-    clipped = [np.clip(answers.given[name], _SURE, 1 - _SURE) for name in names]
+    known = predictions.probabilities
+    if missing := set(names) - set(known):
+        raise FractureEdgeError(f"no predictions of '{min(missing)}'; must be one of: {', '.join(sorted(known))}")
+    clipped = [np.clip(known[name], _CLIP, 1 - _CLIP) for name in names]
     log_odds = np.mean([np.log(values / (1 - values)) for values in clipped], axis=0)
-    together = Answers(answers.images, {names[0]: answers.given[names[0]], "average": 1 / (1 + np.exp(-log_odds))})
-    labels = [int(label) for _, _, label, _ in answers.images]
-    groups = [group or path for path, _, _, group in answers.images]
-    found = auroc(labels, together.given["average"], groups, resamples=resamples)
-    change = together.change(names[0], "average", resamples=resamples)
+    average = 1 / (1 + np.exp(-log_odds))
+    both = FoldPredictions(predictions.images, {names[0]: known[names[0]], "average": average})
+    labels = [int(label) for _, _, label, _ in predictions.images]
+    groups = [group or path for path, _, _, group in predictions.images]
+    found = auroc(labels, average, groups, resamples=resamples)
+    change = both.auroc_change(names[0], "average", resamples=resamples)
     return (
         f"The log-odds of {' and '.join(names)} averaged: AUROC {interval(found)}, "
         f"{interval(change)} more than {names[0]} alone (95 % intervals of a bootstrap over groups)."
@@ -50,10 +55,12 @@ def averaged(answers: Answers, names: Sequence[str], *, resamples: int = 2000) -
 
 @app.command()
 def averages(
-    answers: Annotated[Path, typer.Argument(metavar="FOLDS.csv", help="As the study cross-validated writes it.")],
+    predictions: Annotated[
+        Path, typer.Argument(metavar="FOLDS.csv", help="Predictions written by the study cross-validated.")
+    ],
     names: Annotated[
-        list[str], typer.Argument(metavar="NETWORK...", help="As the table calls them, at least two.")
+        list[str], typer.Argument(metavar="NETWORK...", help="Names of networks in the table, at least two.")
     ],
 ) -> None:
-    """Average the log-odds of networks, and say how much that adds to the first of them."""
-    print(averaged(Answers.read(answers), names))
+    """Average the log-odds of networks, and compare the AUROC with that of the first network."""
+    print(average_log_odds(FoldPredictions.read(predictions), names))

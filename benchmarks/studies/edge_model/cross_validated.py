@@ -1,10 +1,10 @@
-"""Networks cross-validated on the same folds, side by side: `python -m benchmarks.studies cross-validated`.
+"""Compare networks cross-validated on the same folds: `python -m benchmarks.studies cross-validated`.
 
-Takes the folders that `fracture-edge train --folds` leaves. Every image is judged by a model that has not seen it;
-AUROC is that of all images together. The networks are compared with the first one, or the one of ``--against``, on
-the same images. A network trained by another recipe than ``corrected``, or with values of it changed (an
-ablation), is an entry of its own. Four of them take hours: each may be taken in when it is done, and what was
-taken in before stays.
+Reads the folders written by `fracture-edge train --folds`. Every image is predicted by a model that was not
+trained on it; AUROC is computed over all images together. The networks are compared with the first one, or the one
+of ``--against``, on the same images. A network trained with another recipe than ``corrected``, or with changed
+values (an ablation), is a separate entry. As the trainings take hours, results can be added one at a time; earlier
+entries are kept.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.studies.edge_model.answers import Answers
+from benchmarks.studies.edge_model.answers import FoldPredictions
 from benchmarks.studies.edge_model.recipe_changes import changes, shipped
 from fracture_edge.errors import FractureEdgeError
 from train.evaluation.formatting import interval, markdown_cell, markdown_table
@@ -30,27 +30,27 @@ _USUAL = "corrected"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """One network, trained by one recipe and cross-validated.
+    """Cross-validation results of a network trained with one recipe.
 
     Attributes:
         model: Name of the architecture.
         initial_weights: Initial weights, in words.
-        seed: Seed of folds and training.
+        seed: Random seed of folds and training.
         device: Device and backend, in words.
-        precision: Keras's dtype policy.
+        precision: Keras dtype policy.
         data_fingerprint: Checksum of the data.
-        changed: Values that differ from the recipe as it ships, ``KEY=VALUE``; ``None`` in older files.
+        changed: Values that differ from the shipped recipe, ``KEY=VALUE``; ``None`` in older files.
         recipe: Name of the recipe; ``None`` in older files, for ``corrected``.
         input: Size of the input, ``HEIGHTxWIDTH``.
         images: Number of images in all folds.
-        fractured: Number of fractured ones.
-        epochs: Epochs trained in each fold.
-        seconds: Duration of each fold.
+        fractured: Number of fractured images.
+        epochs: Number of epochs trained in each fold.
+        seconds: Duration of each fold, in seconds.
         auroc_of_folds: AUROC of each fold.
-        pooled: Figures of all images together, by name.
-        compared_with: Network that this one is compared with; ``None`` for that network itself and for one
-            without answers.
-        auroc_change: AUROC less that of `compared_with`, likewise.
+        pooled: Metrics of all images together, by name.
+        compared_with: Name of the network that this one is compared with; ``None`` for that network itself and
+            for a network without predictions.
+        auroc_change: AUROC minus that of `compared_with`; ``None`` if there is no comparison.
     """
 
     model: str
@@ -73,79 +73,82 @@ class Network:
 
     @property
     def name(self) -> str:
-        """The network, its recipe where that is not the usual one, and what differs from the recipe."""
+        """Name of the network, with its recipe unless that is ``corrected``, and the changed values."""
         recipe = self.recipe or _USUAL
         about = ", ".join([*([] if recipe == _USUAL else [recipe]), *(self.changed or ())])
         return f"{self.model} ({about})" if about else self.model
 
 
-def take_in(
+def add_networks(
     folders: Sequence[Path], output: Path, *, against: str | None = None, resamples: int = 2000
 ) -> list[Network]:
-    """Add what cross-validations found to `output`, and compare the AUROC of all with that of one.
+    """Add cross-validations to `output`, and compare the AUROC of all networks with that of one.
 
     Args:
-        folders: As `train.runs.cross_validation` writes them, of the same images in the same folds as what stands
-            in `output`. A network that stands there already is replaced.
-        output: JSON; what the networks said of each image goes into a CSV file of the same name beside it.
-        against: Which network the others are compared with, as the table calls it; ``None``: as in `output`, or
-            the first whose answers are in the table.
-        resamples: Of the paired bootstrap over groups.
+        folders: Folders written by `train.runs.cross_validation`, of the same images and folds as those in
+            `output`. A network that is in `output` already is replaced.
+        output: Path of the JSON file; the predictions are written to a CSV file of the same name beside it.
+        against: Name of the network that the others are compared with; ``None`` for the one in `output`, or the
+            first network with predictions.
+        resamples: Number of resamples of the paired bootstrap over groups.
 
     Returns:
-        An entry for each network and recipe.
+        Entries of all networks in `output`.
 
     Raises:
-        FractureEdgeError: No cross-validation lies there, or not all are of the same images and folds, or there
-            are no answers of the network to compare with. Nothing was written.
+        FractureEdgeError: A folder contains no cross-validation or one of other images or folds, or there are no
+            predictions of the network to compare with. Nothing is written in this case.
     """
     if not (folders or output.is_file()):
-        raise FractureEdgeError(f"{output}: holds nothing yet; give folders that `train --folds` left")
+        raise FractureEdgeError(f"{output}: does not exist yet; give folders of `fracture-edge train --folds`")
     table = output.with_suffix(".csv")
     entries = {entry.name: entry for entry in read_networks(output)} if output.is_file() else {}
-    answers = Answers.read(table) if table.is_file() else None
+    predictions = FoldPredictions.read(table) if table.is_file() else None
     for folder in folders:
         try:
             path = folder / FOLDS_FILE
             added = _network(from_plain(CrossValidationRecord, read_json(path), str(path)))
-            new = Answers.of_folder(folder, added.name)
+            new = FoldPredictions.of_folder(folder, added.name)
         except (FractureEdgeError, OSError, ValueError) as error:
             raise FractureEdgeError(f"{folder}: no cross-validation ({error})") from error
         data = {entry.data_fingerprint for entry in entries.values()}
-        if (answers and answers.images != new.images) or data - {added.data_fingerprint}:
-            raise FractureEdgeError(f"{folder}: is not of the same images and folds as what stands in {output}")
-        answers = Answers(new.images, (answers.given if answers else {}) | new.given)
+        if (predictions and predictions.images != new.images) or data - {added.data_fingerprint}:
+            raise FractureEdgeError(f"{folder}: has other images or folds than {output}")
+        known = predictions.probabilities if predictions else {}
+        predictions = FoldPredictions(new.images, known | new.probabilities)
         entries[added.name] = added
-    if answers:
-        reference = against or _reference(entries, answers)
-        if reference not in answers.given:
-            there = ", ".join(f"'{name}'" for name in answers.given)
-            raise FractureEdgeError(f"{output}: no answers of '{reference}'; there are {there}")
+    if predictions:
+        reference = against or _reference(entries, predictions)
+        if reference not in predictions.probabilities:
+            names = ", ".join(f"'{name}'" for name in predictions.probabilities)
+            raise FractureEdgeError(f"{output}: no predictions of '{reference}'; must be one of: {names}")
         for name, entry in list(entries.items()):
-            compared = name in answers.given and name != reference
+            compared = name in predictions.probabilities and name != reference
             entries[name] = replace(
                 entry,
                 compared_with=reference if compared else None,
-                auroc_change=answers.change(reference, name, resamples=resamples) if compared else None,
+                auroc_change=(
+                    predictions.auroc_change(reference, name, resamples=resamples) if compared else None
+                ),
             )
-        answers.write(table)
+        predictions.write(table)
     write_record(output, list(entries.values()))
     return list(entries.values())
 
 
-def _reference(entries: Mapping[str, Network], answers: Answers) -> str:
-    """What the others are compared with so far, or the first that has answers."""
+def _reference(entries: Mapping[str, Network], predictions: FoldPredictions) -> str:
+    """Return the network that the others are compared with so far, or the first one with predictions."""
     before = (entry.compared_with for entry in entries.values())
-    return next((name for name in before if name in answers.given), None) or next(
-        name for name in entries if name in answers.given
+    return next((name for name in before if name in predictions.probabilities), None) or next(
+        name for name in entries if name in predictions.probabilities
     )
 
 
 def read_networks(path: Path) -> list[Network]:
-    """Read what `take_in` wrote.
+    """Read the entries that `add_networks` wrote.
 
     Raises:
-        FractureEdgeError: It is not there, or is none.
+        FractureEdgeError: The file does not exist or is not of this kind.
     """
     return from_plain(list[Network], read_json(path), str(path))
 
@@ -173,7 +176,7 @@ def _network(result: CrossValidationRecord) -> Network:
 
 
 def table_of(entries: Sequence[Network]) -> str:
-    """Tabulate the entries, as Markdown, and say what they have in common below it."""
+    """Render the entries as a Markdown table with a line about images, folds and seed."""
     first = entries[0]
     reference = next((entry.compared_with for entry in entries if entry.compared_with), first.name)
     header = (
@@ -216,22 +219,25 @@ def _cells(entry: Network) -> tuple[str, ...]:
 @app.command()
 def cross_validated(
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FOLDS.json", help="JSON; answers go beside it as .csv.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FOLDS.json", help="JSON file; predictions are written beside it (.csv)."
+        ),
     ],
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="ARTIFACTS/MODEL-folds...", help="What is taken in.", show_default=False),
+        typer.Argument(metavar="ARTIFACTS/MODEL-folds...", help="Cross-validations to add.", show_default=False),
     ] = None,
     against: Annotated[
-        str | None, typer.Option(metavar="NETWORK", help="Compare with this one, as the table calls it.")
+        str | None, typer.Option(metavar="NETWORK", help="Network to compare with, by its name in the table.")
     ] = None,
 ) -> None:
-    """Take in cross-validations, compare all networks on the same images, and print the table.
+    """Add cross-validations, compare all networks on the same images, and print the table.
 
-    What was taken in before stays; a network that stands there already is replaced.
+    Networks that were added before are kept, and replaced if they are given again.
 
     \b
     python -m benchmarks.studies cross-validated artifacts/edge-folds -o folds.json
     """  # noqa: D301
     quiet_tensorflow()
-    print(table_of(take_in(folders or [], output, against=against)), end="")
+    print(table_of(add_networks(folders or [], output, against=against)), end="")

@@ -1,8 +1,8 @@
-"""What the features of ImageNet weights tell without training: `python -m benchmarks.studies frozen-features`.
+"""Evaluate frozen features of ImageNet weights: `python -m benchmarks.studies frozen-features`.
 
-A logistic regression on the pooled features of `edge`, cross-validated on the folds of `fracture-edge train
---folds`: what a trained network must beat. As it takes minutes, it is made for several sizes of the input,
-strengths of the penalty and shares of the training images, judged by all images of the folds.
+Fits a logistic regression to the pooled features of `edge`, cross-validated on the folds of `fracture-edge train
+--folds`, as a baseline for trained networks. As it takes minutes only, it is done for several input sizes, penalty
+strengths and shares of the training images, and evaluated on all images of the folds.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from benchmarks.studies.edge_model.learning_curve import part_of
+from benchmarks.studies.edge_model.learning_curve import sample_share
 from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.preprocess import Preprocessing
@@ -32,7 +32,7 @@ from train.trainer.linear_probe import STRENGTH, features_of, regress
 from train.weights import initialise
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-#: Times the strength that `train.trainer.linear_probe` takes.
+#: Penalty strengths, as multiples of the one that `train.trainer.linear_probe` uses.
 STRENGTHS = (0.1, 0.3, 1.0, 3.0)
 SHARES = (0.125, 0.25, 0.5)
 Floats = npt.NDArray[np.float64]
@@ -40,13 +40,13 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Regression:
-    """One cross-validated regression.
+    """Cross-validated logistic regression.
 
     Attributes:
         size: Side of the square input, in pixels.
         strength: Inverse strength of the penalty, see `train.trainer.linear_probe.regress`.
-        share: Share of the training images, whole groups.
-        training_images: Training images of a round (mean).
+        share: Share of the training images, in complete groups.
+        training_images: Mean number of training images per fold.
         auroc: AUROC of all images together.
     """
 
@@ -59,16 +59,16 @@ class Regression:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrozenFeatures:
-    """What frozen features tell.
+    """AUROC of regressions on frozen features.
 
     Attributes:
         weights: Name of the weights file.
         folds: Number of folds.
-        seed: Seed of the folds and of the draw of a share.
-        variant: Variant of the network.
-        deep_evidence: Whether features of earlier maps are among them, as in results of version 0.1.
+        seed: Random seed of the folds and of the sampled shares.
+        variant: Variant of EfficientNet-Lite.
+        deep_evidence: Whether the features include earlier feature maps, as in results of version 0.1.
         images: Number of images.
-        fractured: Number of fractured ones.
+        fractured: Number of fractured images.
         data_fingerprint: Checksum of the data.
         rows: Regressions.
     """
@@ -86,30 +86,35 @@ class FrozenFeatures:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The images, and how they are divided.
+    """Images divided into folds.
 
     Attributes:
-        table: With labels and groups, N images.
-        folds: Of each image, counted from 0, [N].
-        seed: Of the folds and of the draw of a share.
+        table: N images with labels and groups.
+        folds: Fold of each image, counted from 0, [N].
+        seed: Random seed of the folds and of the sampled shares.
     """
 
     table: ImageTable
     folds: npt.NDArray[np.intp]
     seed: int
 
-    def judge(self, plain: Floats, mirrored: Floats, *, size: int, strength: float, share: float) -> Regression:
-        """Cross-validate a regression: trained on all folds but two, as networks are, and judged on one.
+    def cross_validate(
+        self, plain: Floats, mirrored: Floats, *, size: int, strength: float, share: float
+    ) -> Regression:
+        """Cross-validate a regression.
+
+        In each round it is trained on all folds but two, like the networks (whose second fold is for validation),
+        and evaluated on one of the two.
 
         Args:
             plain: Features of the images, [N, F].
-            mirrored: Of their mirror images; trained on and judged by as well.
-            size: Side of the input that they are of, to be told with the result.
-            strength: See `train.trainer.linear_probe.regress`.
-            share: Of the training images, whole groups.
+            mirrored: Features of the mirrored images, [N, F]; used for training and averaged in the evaluation.
+            size: Side of the input in pixels; stored with the result.
+            strength: Inverse strength of the penalty, see `train.trainer.linear_probe.regress`.
+            share: Share of the training images to use, in complete groups.
 
         Raises:
-            FractureEdgeError: The share lacks a class.
+            FractureEdgeError: The share of the training images lacks a class.
         """
         labels, count = np.array(self.table.labels), int(self.folds.max()) + 1
         paths = [item.path for item in self.table]
@@ -117,7 +122,7 @@ class Pool:
         for fold in range(count):
             left = ~np.isin(self.folds, (fold, (fold + 1) % count))
             items = tuple(item for item, kept in zip(self.table, left, strict=True) if kept)
-            part = part_of(replace(self.table, items=items), share, seed=self.seed)
+            part = sample_share(replace(self.table, items=items), share, seed=self.seed)
             if set(part.labels) != {0, 1}:
                 raise FractureEdgeError(f"a share of {share:g} of the training images lacks a class")
             rows = np.flatnonzero(np.isin(paths, [item.path for item in part]))
@@ -140,19 +145,19 @@ def measure(
     folds: int = 5,
     seed: int = 0,
 ) -> FrozenFeatures:
-    """Judge the features at several sizes of the input.
+    """Evaluate the features for several input sizes.
 
     Args:
-        data: The data folder.
-        splits: A split file; its test images are left alone.
+        data: Data folder.
+        splits: Split file; its test images are not used.
         weights: Initial weights of `edge`, see `train.weights.initialise`.
         sizes: Sides of the square input, in pixels.
-        variant: An option of `edge`, see `train.architectures.edge.build`.
-        folds: At least 3.
-        seed: Of the folds and of the draw of a share.
+        variant: Variant of EfficientNet-Lite, see `train.architectures.edge.build`.
+        folds: Number of folds, at least 3.
+        seed: Random seed of the folds and of the sampled shares.
 
     Raises:
-        FractureEdgeError: Anything wrong with data, splits or weights.
+        FractureEdgeError: Data, splits or weights cannot be used.
     """
     table = cross_validation_table(data, splits)
     pool = Pool(table, np.array(fold_numbers(table, folds, seed=seed)), seed)
@@ -165,7 +170,7 @@ def measure(
         usual = STRENGTH / plain.shape[1]
         plan = [(times * usual, 1.0) for times in STRENGTHS] + [(usual, share) for share in SHARES]
         for strength, share in plan:
-            row = pool.judge(plain, mirrored, size=size, strength=strength, share=share)
+            row = pool.cross_validate(plain, mirrored, size=size, strength=strength, share=share)
             rows.append(row)
             say(f"{size} {strength:.1g} {row.training_images} {interval(row.auroc)}")
     return FrozenFeatures(
@@ -181,7 +186,7 @@ def measure(
 
 
 def table_of(result: FrozenFeatures) -> str:
-    """Tabulate AUROC by size, strength and number of training images, as Markdown."""
+    """Render AUROC by input size, penalty and number of training images as a Markdown table."""
     rows = sorted(result.rows, key=lambda row: (row.size, row.strength, row.training_images))
     table = markdown_table(
         ("input", "penalty (C)", "training images", "AUROC"),
@@ -202,14 +207,14 @@ def table_of(result: FrozenFeatures) -> str:
 def frozen_features(
     data: DataOption,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.json", help="Write the JSON here.")],
-    splits: Annotated[Path | None, typer.Option(help="The split file; its test images are left alone.")] = None,
+    splits: Annotated[Path | None, typer.Option(help="Split file; its test images are not used.")] = None,
     weights: Annotated[str, typer.Option(help="Initial weights of edge.")] = "imagenet",
     size: Annotated[
         list[int] | None,
-        typer.Option(help="Side of the input in pixels; may be repeated. 288 if not given."),
+        typer.Option(help="Side of the input in pixels; may be repeated. Default: 288."),
     ] = None,
-    variant: Annotated[str, typer.Option(help="Of EfficientNet-Lite: lite0, lite1 or lite2.")] = "lite0",
-    seed: Annotated[int, typer.Option(help="Of the folds and of the draw of a share.")] = 0,
+    variant: Annotated[str, typer.Option(help="Variant of EfficientNet-Lite: lite0, lite1 or lite2.")] = "lite0",
+    seed: Annotated[int, typer.Option(help="Random seed of the folds and the sampled shares.")] = 0,
 ) -> None:
     """Cross-validate a logistic regression on the features of ImageNet weights, and print the table.
 

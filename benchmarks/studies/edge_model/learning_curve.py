@@ -1,8 +1,9 @@
-"""AUROC over the size of the training set: `python -m benchmarks.studies learning-curve`.
+"""Measure AUROC by the size of the training set: `python -m benchmarks.studies learning-curve`.
 
-Whole groups are left out at random, the same ones for every larger share, so that each set holds the smaller ones.
-Every model gets as many images shown to it, in as many steps: a smaller set is gone through more often. Judged on
-validation images. Each point is written when it is there; the same command again goes on after the last one.
+The training sets are random samples of complete groups, and each contains the smaller ones. All models are trained
+for the same number of steps: with a smaller set the number of epochs is larger. They are evaluated on the
+validation images. Each point is written when it is done; running the same command again continues after the last
+one.
 """
 
 import json
@@ -38,13 +39,13 @@ SHARES = (0.125, 0.25, 0.5, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What all points of a curve have in common.
+    """Settings that all points of a curve share.
 
     Attributes:
-        recipe: How to train.
+        recipe: Training recipe.
         weights: Initial weights, see `train.weights.initialise`.
-        epochs: Over the whole training set; a share of it is gone through so much more often.
-        seed: Of the draw and of training.
+        epochs: Number of epochs with the complete training set; divided by the share for a smaller one.
+        seed: Random seed of sampling and training.
     """
 
     recipe: Recipe
@@ -55,7 +56,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Number of images, and of the fractured ones among them."""
+    """Number of images, and number of fractured images among them."""
 
     images: int
     fractured: int
@@ -63,12 +64,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One model of a curve.
+    """Point of a curve: a model trained on a share of the training images.
 
     Attributes:
         share: Share of the training images.
-        images: Number of its training images.
-        fractured: Number of fractured ones.
+        images: Number of training images.
+        fractured: Number of fractured training images.
         epochs: Number of epochs trained.
         auroc: AUROC of the validation images.
     """
@@ -82,18 +83,18 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """AUROC over the size of the training set.
+    """AUROC by the size of the training set.
 
     Attributes:
         model: Name of the architecture.
         recipe: Recipe, of this version or an older one.
         initial_weights: Name of the initial weights.
-        epochs: Epochs over the whole training set.
-        seed: Seed of the draw and of training.
+        epochs: Number of epochs with the complete training set.
+        seed: Random seed of sampling and training.
         device: Device and backend, in words.
         data_fingerprint: Checksum of data and splits.
-        validation: Validation images.
-        points: Models trained so far.
+        validation: Numbers of validation images.
+        points: Points measured so far.
     """
 
     model: str
@@ -107,13 +108,13 @@ class Curve:
     points: tuple[Point, ...]
 
 
-def part_of(table: ImageTable, share: float, *, seed: int) -> ImageTable:
-    """About a `share` of the images: whole groups, drawn; those of a smaller share are among those of a larger.
+def sample_share(table: ImageTable, share: float, *, seed: int) -> ImageTable:
+    """Sample about a share of the images, in complete groups; a larger share contains the smaller ones.
 
     Args:
         table: Images with groups.
-        share: Above 0, at most 1.
-        seed: Of the draw.
+        share: Share of the images, greater than 0 and at most 1.
+        seed: Random seed for sampling the groups.
     """
     groups = groups_of(table)
     order = np.random.default_rng(seed).permutation(sorted(set(groups))).tolist()
@@ -124,16 +125,16 @@ def part_of(table: ImageTable, share: float, *, seed: int) -> ImageTable:
 
 
 def measure(plan: Plan, table: ImageTable, shares: Sequence[float], output: Path) -> Curve:
-    """Train one model for each share that `output` does not hold yet, and write it after each.
+    """Train one model for each share that is missing from `output`, and write `output` after each.
 
     Args:
-        plan: How.
-        table: Images with splits; the test images are left alone.
-        shares: Of the training images.
-        output: A ``.json`` file; the curve is drawn beside it as ``.png``.
+        plan: Settings of the training.
+        table: Images with splits; the test images are not used.
+        shares: Shares of the training images, greater than 0 and at most 1.
+        output: Path of the ``.json`` file; a plot is written beside it as ``.png``.
 
     Raises:
-        FractureEdgeError: A share is none or lacks a class, or `output` is of another plan.
+        FractureEdgeError: A share is out of range or lacks a class, or `output` was measured with other settings.
     """
     if not all(0 < share <= 1 for share in shares):
         raise FractureEdgeError(f"shares must be above 0 and at most 1, not {', '.join(map(str, shares))}")
@@ -141,7 +142,7 @@ def measure(plan: Plan, table: ImageTable, shares: Sequence[float], output: Path
     device = prepare("auto", distribute=False)
     result = Curve(
         model=plan.recipe.architecture,
-        # As it would be read again.
+        # In the form in which it is read from JSON again, for the comparison below.
         recipe=json.loads(json.dumps(plan.recipe.to_dict())),
         initial_weights=Path(plan.weights).name,
         epochs=plan.epochs,
@@ -154,22 +155,22 @@ def measure(plan: Plan, table: ImageTable, shares: Sequence[float], output: Path
     if output.is_file():
         held = from_plain(Curve, read_json(output), str(output))
         if replace(held, points=()) != result:
-            raise FractureEdgeError(f"{output}: is of another recipe, seed, data set or device")
+            raise FractureEdgeError(f"{output}: was measured with another recipe, seed, data set or device")
         result = held
-    # At once: what is left of a point that was cut off belongs to this plan.
+    # Written at once, so that the remains of an interrupted point are known to belong to this plan.
     write_record(output, result)
     store = PixelStore(join_tables(train_part, val_part), plan.recipe.preprocessing)
     for share in sorted(shares):
         if any(point.share == share for point in result.points):
             continue
-        part = part_of(train_part, share, seed=plan.seed)
+        part = sample_share(train_part, share, seed=plan.seed)
         if set(part.labels) != {0, 1}:
             raise FractureEdgeError(f"a share of {share:g} of the training images lacks a class")
         say(f"share {share:g}: {len(part)} training images")
         point = _point(plan, store, part, val_part, share, output.with_suffix(f".{share:g}.run"))
         result = replace(result, points=(*result.points, point))
         write_record(output, result)
-        _draw(result, output.with_suffix(".png"))
+        _plot(result, output.with_suffix(".png"))
     return result
 
 
@@ -200,7 +201,7 @@ def _point(
     )
 
 
-def _draw(result: Curve, path: Path) -> None:
+def _plot(result: Curve, path: Path) -> None:
     points = sorted(result.points, key=lambda point: point.images)
     images = [point.images for point in points]
     values = [point.auroc.value for point in points]
@@ -223,20 +224,20 @@ def learning_curve(
     splits: SplitsOption,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="FILE.json", help="Write the JSON here, and a picture beside it."),
+        typer.Option("--output", "-o", metavar="FILE.json", help="Write the JSON here, and a plot beside it."),
     ],
-    recipe: Annotated[str, typer.Option(help="Name of a recipe, or a .toml file.")] = "corrected",
-    weights: Annotated[str | None, typer.Option(help="Initial weights, if not those of the recipe.")] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Epochs over the whole training set.")] = 6,
+    recipe: Annotated[str, typer.Option(help="Name of a recipe, or path of a .toml file.")] = "corrected",
+    weights: Annotated[str | None, typer.Option(help="Initial weights. Default: those of the recipe.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Number of epochs with the complete training set.")] = 6,
     shares: Annotated[
         list[float] | None,
-        typer.Option(help="Share of the training images; may be repeated. 0.125, 0.25, 0.5 and 1 if not given."),
+        typer.Option(help="Share of the training images; may be repeated. Default: 0.125, 0.25, 0.5 and 1."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the draw and of training.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of sampling and training.")] = 0,
 ) -> None:
-    """Train on shares of the training images, and judge each model on the validation images.
+    """Train on shares of the training images, and evaluate each model on the validation images.
 
-    Each point is written when it is there; the same command again goes on after the last one.
+    Each point is written when it is done; running the same command again continues after the last one.
 
     \b
     python -m benchmarks.studies learning-curve edge --data fracatlas --splits splits.csv --shares 0.5

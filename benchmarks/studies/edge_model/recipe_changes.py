@@ -1,4 +1,4 @@
-"""What was changed in a recipe before it was trained."""
+"""Differences between a trained recipe and the shipped one."""
 
 import json
 from typing import Any
@@ -7,10 +7,18 @@ from fracture_edge.errors import FractureEdgeError
 
 
 def changes(given: Any, usual: Any, key: str = "") -> list[str]:
-    """Values of a recipe that differ, as ``--set`` takes them; epochs have a column of their own."""
+    """List the values of a recipe that differ, in the form ``KEY=VALUE`` of ``--set``.
+
+    Numbers of epochs are ignored, because the tables have a separate column for them.
+
+    Args:
+        given: Values of the trained recipe.
+        usual: Values of the shipped recipe.
+        key: Key of these values within the recipe.
+    """
     if isinstance(usual, dict):
-        # What the recipe leaves out, such as an option of the network, may have been given; a recipe of an older
-        # version lacks what came later.
+        # Values that are missing from the shipped recipe, such as options of the network, may have been given;
+        # values that are missing from a recipe of an older version are ignored.
         return [
             change
             for name, value in given.items()
@@ -28,8 +36,8 @@ def changes(given: Any, usual: Any, key: str = "") -> list[str]:
 
 
 def shipped(model: str, name: str) -> Any:
-    """The recipe as it ships; ``None`` where the package has none of that name."""
-    # Imports Keras, which nothing else here needs.
+    """Load a shipped recipe as plain values; return ``None`` if the package has none of that name."""
+    # Imported late: they import Keras, which nothing else here needs.
     from train.recipes.recipe import load_recipe
     from train.recipes.tables import plain_values
 

@@ -1,11 +1,11 @@
-"""The reference's figures beside ours: `python -m benchmarks.studies reproduction ID ARTIFACTS/MODEL`.
+"""Compare runs with the reference notebook: `python -m benchmarks.studies reproduction ID ARTIFACTS/MODEL`.
 
-Reads what `fracture-edge evaluate --split test` left in a model's folder and keeps the figures of one run in
-``benchmarks/results/reproduction``; ``docs/reproduction.md`` is made from these files by `python -m
-benchmarks.studies documents`.
+Reads the results of `fracture-edge evaluate --split test` in the folder of a model, and stores the metrics of the
+run in ``benchmarks/results/reproduction``; `python -m benchmarks.studies documents` makes the tables of
+``docs/reproduction.md`` from these files.
 
-Intervals are those of a bootstrap over groups. For the notebook's set a group is an X-ray (the file name before
-``-rotated``): its images are turned copies of at most 99 X-rays, so intervals that took every image for
+Intervals come from a bootstrap over groups. In the notebook's data set a group is an X-ray (the file name before
+``-rotated``): its images are rotated copies of at most 99 X-rays, so intervals that treat every image as
 independent would be far too narrow.
 """
 
@@ -35,15 +35,21 @@ from train.recipes.recipe import load_recipe
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 FOLDER = Path(__file__).resolve().parents[2] / "results" / "reproduction"
-FIGURES = ("accuracy", "sensitivity", "specificity", "auroc")
+METRICS = ("accuracy", "sensitivity", "specificity", "auroc")
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Counts behind the reference notebook's test figures, fractured being the positive class.
+    """Counts from the confusion matrices of the reference notebook on its test set.
 
-    The notebook prints accuracy, and precision and recall of the class "not fractured"; these are the counts of
-    its confusion matrices.
+    The notebook prints accuracy, and precision and recall of the class "not fractured"; here fractured is the
+    positive class.
+
+    Attributes:
+        hits: Number of fractured images that are predicted as fractured.
+        fractured: Number of fractured images.
+        rejections: Number of other images that are predicted as not fractured.
+        others: Number of other images.
     """
 
     hits: int
@@ -61,8 +67,12 @@ REFERENCES: MappingProxyType[str, Reference] = MappingProxyType(
 )
 
 
-def reference_figures(model: str) -> dict[str, Estimate]:
-    """Accuracy, sensitivity and specificity of the reference, with Wilson's intervals over its 399 images."""
+def reference_metrics(model: str) -> dict[str, Estimate]:
+    """Compute accuracy, sensitivity and specificity of the reference, with Wilson intervals over its 399 images.
+
+    Args:
+        model: Name of the architecture, a key of `REFERENCES`.
+    """
     counts = REFERENCES[model]
     return {
         "accuracy": wilson(counts.hits + counts.rejections, counts.fractured + counts.others),
@@ -73,28 +83,28 @@ def reference_figures(model: str) -> dict[str, Estimate]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reproduced:
-    """The figures of one run.
+    """Metrics of one run on its test set.
 
     Attributes:
         model: Name of the architecture.
-        positive_class: Always ``fractured``.
+        positive_class: Name of the positive class, ``fractured``.
         images: Number of test images.
-        fractured: Number of fractured ones.
-        groups: Number of X-rays or groups that they come from.
+        fractured: Number of fractured test images.
+        groups: Number of X-rays or groups of the test images.
         threshold: Threshold on P(fractured), chosen on validation.
-        figures: Figures by name of `FIGURES`.
+        figures: Metrics by name, those of `METRICS`.
         trivial_baseline: AUROC of size and brightness alone.
         training_images: Number of training images by class.
-        most_epochs: Most epochs that the recipe allows.
+        most_epochs: Maximum number of epochs of the recipe.
         fingerprint: Checksum of data and splits.
         recipe_name: Name of the recipe.
         initial_weights: Initial weights, in words.
         epochs: Number of epochs trained.
         best_epoch: Epoch whose weights were kept, counted from 1.
-        seconds: Duration of the training.
+        seconds: Duration of the training, in seconds.
         device: Device and backend, in words.
-        precision: Keras's dtype policy.
-        versions: Versions of the packages.
+        precision: Keras dtype policy.
+        versions: Versions of the packages by name.
     """
 
     model: str
@@ -119,24 +129,25 @@ class Reproduced:
 
 
 def collect(identifier: str, folder: Path, out: Path = FOLDER) -> Reproduced:
-    """Keep the figures of one evaluated model.
+    """Compute and store the metrics of an evaluated model.
 
     Args:
-        identifier: A key of `RUNS`.
-        folder: ``artifacts/<model>``, with ``evaluation-test.json`` and ``predictions-test.csv``.
-        out: Where ``IDENTIFIER.json`` goes.
+        identifier: Identifier of the run, a key of `RUNS`.
+        folder: Folder of the model, with ``evaluation-test.json`` and ``predictions-test.csv``.
+        out: Folder in which to write ``IDENTIFIER.json``.
 
     Raises:
-        FractureEdgeError: No such run, another model, or it has not been evaluated on its test split.
+        FractureEdgeError: The identifier is unknown, the folder contains another model, or the model has not been
+            evaluated on its test split.
     """
     if identifier not in RUNS:
-        raise FractureEdgeError(f"no run '{identifier}'; there are {', '.join(RUNS)}")
+        raise FractureEdgeError(f"no run '{identifier}'; must be one of: {', '.join(RUNS)}")
     record = read_record(folder)
     if record.model != RUNS[identifier].model:
-        raise FractureEdgeError(f"{folder} holds '{record.model}', not '{RUNS[identifier].model}'")
+        raise FractureEdgeError(f"{folder} contains '{record.model}', not '{RUNS[identifier].model}'")
     predictions = folder / "predictions-test.csv"
     if not predictions.is_file():
-        raise FractureEdgeError(f"{predictions} is missing: fracture-edge evaluate {folder.name} --split test")
+        raise FractureEdgeError(f"{predictions} is missing: run fracture-edge evaluate {folder.name} --split test")
     with predictions.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     labels = np.array([int(row["label"]) for row in rows])
@@ -150,7 +161,7 @@ def collect(identifier: str, folder: Path, out: Path = FOLDER) -> Reproduced:
         fractured=int(labels.sum()),
         groups=len(set(groups)),
         threshold=record.threshold,
-        figures=figures(labels, scores, groups, record.threshold),
+        figures=compute_metrics(labels, scores, groups, record.threshold),
         trivial_baseline=evaluation.trivial_baseline or UNDEFINED,
         training_images=record.data.images["train"],
         most_epochs=sum(phase.epochs for phase in load_recipe(record.model, record.recipe_name).phases),
@@ -169,28 +180,35 @@ def collect(identifier: str, folder: Path, out: Path = FOLDER) -> Reproduced:
 
 
 def source_of(path: str) -> str:
-    """The X-ray that an image of the notebook's set was made from: class, and name without marks of turning."""
+    """Return the X-ray behind an image of the notebook's data set: class, and file name without ``-rotated``."""
     return f"{PurePosixPath(path).parent.name}/{original_stem(path)}"
 
 
-def figures(
+def compute_metrics(
     labels: npt.NDArray[np.int_], scores: npt.NDArray[np.float64], groups: Sequence[str], threshold: float
 ) -> dict[str, Estimate]:
-    """Accuracy, sensitivity, specificity at `threshold` and AUROC, each with its bootstrap over groups."""
-    called, fractured = scores >= threshold, labels == 1
-    right = called == fractured
+    """Compute accuracy, sensitivity, specificity and AUROC with the intervals of a bootstrap over groups.
+
+    Args:
+        labels: Labels, 0 or 1, [N].
+        scores: P(fractured), [N].
+        groups: Groups of the images, N.
+        threshold: Decision threshold.
+    """
+    predicted, fractured = scores >= threshold, labels == 1
+    correct = predicted == fractured
 
     def statistics(weights: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
         return {
-            "accuracy": bootstrap.mean(right, weights),
-            "sensitivity": bootstrap.share(called, fractured, weights),
-            "specificity": bootstrap.share(~called, ~fractured, weights),
+            "accuracy": bootstrap.mean(correct, weights),
+            "sensitivity": bootstrap.share(predicted, fractured, weights),
+            "specificity": bootstrap.share(~predicted, ~fractured, weights),
             "auroc": Roc.of(fractured, scores, weights).area(),
         }
 
     values = statistics(np.ones((1, len(labels))))
-    drawn = bootstrap.resampled(statistics, labels, groups, resamples=2000, seed=0)
-    return {name: percentile(float(values[name][0]), drawn[name]) for name in values}
+    resampled = bootstrap.resampled(statistics, labels, groups, resamples=2000, seed=0)
+    return {name: percentile(float(values[name][0]), resampled[name]) for name in values}
 
 
 def _read(path: Path) -> Reproduced:
@@ -198,16 +216,16 @@ def _read(path: Path) -> Reproduced:
 
 
 def table() -> str:
-    """The document's table and the runs that are missing, as Markdown."""
-    header = ("model", "what", "test images (fractured; X-rays or groups)", *FIGURES, "epochs", "start", "device")
+    """Render the table of all runs, and the commands of those that are missing, as Markdown."""
+    header = ("model", "what", "test images (fractured; X-rays or groups)", *METRICS, "epochs", "start", "device")
     rows: list[Sequence[str]] = []
     missing = []
     for model in REFERENCES:
         counts = REFERENCES[model]
-        figures_then = [interval(estimate) for estimate in reference_figures(model).values()]
+        published_metrics = [interval(estimate) for estimate in reference_metrics(model).values()]
         total = counts.fractured + counts.others
         published = f"{total} ({counts.fractured})"
-        rows.append((model, "reference notebook, as published", published, *figures_then, "", "", "", ""))
+        rows.append((model, "reference notebook, as published", published, *published_metrics, "", "", "", ""))
         for identifier, run in RUNS.items():
             if run.model != model:
                 continue
@@ -224,13 +242,13 @@ def table() -> str:
 
 
 def leak() -> str:
-    """What the notebook's own split does to the figures: the same network trained with it and without it."""
+    """Render the effect of the notebook's leaking split, compared with a grouped split, as a Markdown table."""
     paths = [FOLDER / "custom_cnn-notebook-own.json", FOLDER / f"{LONG}.json"]
     if not all(path.is_file() for path in paths):
         return "Not run yet.\n"
     own, grouped = map(_read, paths)
     header = (f"custom_cnn, recipe `notebook`, {own.epochs} epochs", "own split", "grouped split")
-    rows = [(name, interval(own.figures[name]), interval(grouped.figures[name])) for name in FIGURES]
+    rows = [(name, interval(own.figures[name]), interval(grouped.figures[name])) for name in METRICS]
     baselines = (interval(own.trivial_baseline), interval(grouped.trivial_baseline))
     return markdown_table(header, [*rows, ("AUROC of size and brightness alone", *baselines)])
 
@@ -240,7 +258,7 @@ def _cells(run: Run, result: Reproduced) -> tuple[str, ...]:
         run.model,
         run.what,
         f"{result.images} ({result.fractured}; {result.groups})",
-        *(interval(result.figures[name]) for name in FIGURES),
+        *(interval(result.figures[name]) for name in METRICS),
         f"{result.epochs} of {result.most_epochs} (kept: {result.best_epoch})",
         result.initial_weights,
         f"{result.device}, {result.precision}, {result.seconds / 60:.0f} min",
@@ -249,10 +267,11 @@ def _cells(run: Run, result: Reproduced) -> tuple[str, ...]:
 
 @app.command()
 def reproduction(
-    identifier: Annotated[str, typer.Argument(metavar="ID", help=f"One of {', '.join(RUNS)}.")],
+    identifier: Annotated[str, typer.Argument(metavar="ID", help=f"Run, one of: {', '.join(RUNS)}.")],
     folder: Annotated[
-        Path, typer.Argument(metavar="ARTIFACTS/MODEL", help="A model, evaluated on its test split.")
+        Path,
+        typer.Argument(metavar="ARTIFACTS/MODEL", help="Folder of a model that was evaluated on its test split."),
     ],
 ) -> None:
-    """Keep the figures of one evaluated run for the table of docs/reproduction.md, and print them."""
+    """Store the metrics of an evaluated run for the table of docs/reproduction.md, and print them."""
     print(json.dumps(to_plain(collect(identifier, folder).figures), indent=2))

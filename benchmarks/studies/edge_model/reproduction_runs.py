@@ -1,4 +1,4 @@
-"""The runs that stand beside the reference's figures, and the commands that make them."""
+"""Runs that are compared with the reference notebook, and the commands that train them."""
 
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -9,12 +9,12 @@ _CORRECTED = "fracture-edge train {model} --data fracatlas --splits benchmarks/r
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One line of the table.
+    """Row of the comparison.
 
     Attributes:
         model: Name of the architecture.
         what: Recipe, data and split, in words.
-        command: Trains it.
+        command: Command that trains the model.
     """
 
     model: str
@@ -22,7 +22,7 @@ class Run:
     command: str
 
 
-#: Of the runs that show what the split does: as many epochs as on the set's own split.
+#: Run that shows the effect of the split: trained for as many epochs as on the data set's own split.
 LONG = "custom_cnn-notebook-grouped-long"
 
 

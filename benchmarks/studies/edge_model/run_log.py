@@ -1,7 +1,7 @@
-"""A log of training runs: `python -m benchmarks.studies run-log artifacts/edge --what "..."` adds one.
+"""Log of training runs: `python -m benchmarks.studies run-log artifacts/edge --what "..."` adds one.
 
-Failures belong in it as much as the run that ships. What differs between runs is read from their records, not
-typed in; only `--what` says in words what was tried.
+Failed attempts belong in it just like the run that ships. All values are read from the records of the runs; only
+`--what` is entered by hand.
 """
 
 import json
@@ -21,14 +21,14 @@ from train.evaluation.record import read_evaluation
 from train.json_records import from_plain, read_json, write_record
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-#: As `train.trainer.callbacks` and `train.runs.run_folder` call them, which need Keras to be imported.
+#: File names as in `train.trainer.callbacks` and `train.runs.run_folder`, which cannot be imported without Keras.
 _STATE, _SETTINGS = "state.json", "run.json"
 LOG = Path(__file__).resolve().parents[2] / "results" / "edge-runs.json"
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationAuroc:
-    """AUROC of the validation images; without an interval where a run was given up."""
+    """AUROC of the validation images; without an interval if the run was stopped before its end."""
 
     value: float
     low: float | None = None
@@ -37,20 +37,21 @@ class ValidationAuroc:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedRun:
-    """What the log says of one run.
+    """Entry of the log.
 
     Attributes:
-        what: What was tried, in words.
-        created: Time of its end, ISO 8601, UTC.
-        recipe: Recipe as it was trained, of this version or an older one.
+        what: Description of the experiment.
+        created: Time of the end of the run, ISO 8601, UTC.
+        recipe: Recipe that was trained, of this version or an older one.
         initial_weights: Initial weights, in words.
-        seed: Seed of initialisation, order and augmentation.
+        seed: Random seed of initialisation, order and augmentation.
         epochs: Number of epochs trained.
-        kept_epoch: Epoch whose weights were kept, counted from 1; ``None`` where the run was given up.
-        seconds: Duration of the run, in whole seconds.
-        device: Device and backend, in words; ``None`` where the run was given up.
+        kept_epoch: Epoch whose weights were kept, counted from 1; ``None`` if the run was stopped before its end.
+        seconds: Duration of the run, in seconds, rounded.
+        device: Device and backend, in words; ``None`` if the run was stopped before its end.
         data_fingerprint: Checksum of data and splits.
-        validation_auroc: AUROC of the weights that were kept; of the last epoch where the run was given up.
+        validation_auroc: AUROC of the weights that were kept, or of the last epoch if the run was stopped before
+            its end.
     """
 
     what: str
@@ -67,17 +68,17 @@ class LoggedRun:
 
 
 def entry_of(folder: Path, what: str) -> LoggedRun:
-    """Read what the log says of one run.
+    """Create the log entry of a run.
 
     Args:
-        folder: As `fracture-edge train` leaves it, or its unfinished one.
-        what: What was tried, in words.
+        folder: Folder of a model trained by `fracture-edge train`, or of an unfinished run.
+        what: Description of the experiment.
 
     Raises:
-        FractureEdgeError: The folder holds no run.
+        FractureEdgeError: The folder contains no run.
     """
     if (folder / _STATE).is_file():
-        return _given_up(folder, what)
+        return _unfinished(folder, what)
     try:
         training, evaluation = read_record(folder), read_evaluation(folder, "val")
     except FractureEdgeError as error:
@@ -98,8 +99,8 @@ def entry_of(folder: Path, what: str) -> LoggedRun:
     )
 
 
-def _given_up(folder: Path, what: str) -> LoggedRun:
-    """Read what there is of a run that was not finished."""
+def _unfinished(folder: Path, what: str) -> LoggedRun:
+    """Create the log entry of an unfinished run."""
     settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
     rows = json.loads((folder / _STATE).read_text(encoding="utf-8"))["rows"]
     ended = datetime.fromtimestamp((folder / _STATE).stat().st_mtime, UTC)
@@ -122,16 +123,20 @@ def read_log(log: Path = LOG) -> list[LoggedRun]:
     """Read a log of runs.
 
     Raises:
-        FractureEdgeError: There is none, or it is none.
+        FractureEdgeError: The file does not exist or is not a log.
     """
     return from_plain(list[LoggedRun], read_json(log), str(log))
 
 
 def add(entry: LoggedRun, log: Path = LOG) -> list[LoggedRun]:
-    """Add a run at the end of the log; one with the same time of creation is replaced.
+    """Add a run to the log; a run with the same time of creation is replaced.
+
+    Args:
+        entry: Run to add.
+        log: Path of the log; created if it does not exist.
 
     Returns:
-        The log.
+        All runs of the log, ordered by time of creation.
     """
     held = read_log(log) if log.is_file() else []
     runs = [run for run in held if run.created != entry.created] + [entry]
@@ -141,7 +146,7 @@ def add(entry: LoggedRun, log: Path = LOG) -> list[LoggedRun]:
 
 
 def table_of(runs: Sequence[LoggedRun]) -> str:
-    """Tabulate the log, as Markdown."""
+    """Render the log as a Markdown table."""
     return markdown_table(
         ("run", "what", "input", "started from", "epochs (kept)", "minutes", "validation AUROC"),
         ([markdown_cell(cell) for cell in _cells(number, run)] for number, run in enumerate(runs, 1)),
@@ -152,9 +157,9 @@ def _cells(number: int, run: LoggedRun) -> tuple[object, ...]:
     spec, auroc = run.recipe["preprocessing"], run.validation_auroc
     turned = ", upright" if spec.get("orientation") == "portrait" else ""
     if auroc.low is None or auroc.high is None:
-        judged = f"{auroc.value:.3f}"
+        validation = f"{auroc.value:.3f}"
     else:
-        judged = interval(Estimate(auroc.value, auroc.low, auroc.high))
+        validation = interval(Estimate(auroc.value, auroc.low, auroc.high))
     return (
         number,
         run.what,
@@ -162,16 +167,16 @@ def _cells(number: int, run: LoggedRun) -> tuple[object, ...]:
         run.initial_weights,
         f"{run.epochs} ({run.kept_epoch})" if run.kept_epoch else f"{run.epochs}, given up",
         f"{run.seconds / 60:.0f}",
-        judged,
+        validation,
     )
 
 
 @app.command()
 def run_log(
     folder: Annotated[
-        Path, typer.Argument(metavar="ARTIFACTS/MODEL", help="What `fracture-edge train` left, finished or not.")
+        Path, typer.Argument(metavar="ARTIFACTS/MODEL", help="Folder of a training run, finished or not.")
     ],
-    what: Annotated[str, typer.Option(help="What was tried, in words.")],
+    what: Annotated[str, typer.Option(help="Description of the experiment.")],
     log: Annotated[Path, typer.Option(metavar="LOG.json", help="Log of runs.", show_default=False)] = LOG,
 ) -> None:
     """Add a training run to the log, and print the log as a table."""

@@ -1,4 +1,4 @@
-"""Cross-validations side by side: what each found, and the difference on the same images."""
+"""Comparison of cross-validations on the same images."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.studies.edge_model.cross_validated import read_networks, table_of, take_in
+from benchmarks.studies.edge_model.cross_validated import add_networks, read_networks, table_of
 from fracture_edge.errors import FractureEdgeError
 from train.evaluation.formatting import NONE
 from train.evaluation.metrics import Estimate
@@ -78,13 +78,13 @@ def _folder(
     return root
 
 
-def test_the_first_is_what_the_others_are_compared_with(tmp_path: Path) -> None:
-    # The two classes change places: every pair that was in order is not any more.
+def test_networks_are_compared_with_the_first_one(tmp_path: Path) -> None:
+    # With the scores reversed no pair is in order any more.
     folders = [
         _folder(tmp_path / "a", "edge", GOOD, 1.0),
         _folder(tmp_path / "b", "vgg16", 1 - GOOD, 0.1),
     ]
-    first, second = take_in(folders, tmp_path / "out.json", resamples=50)
+    first, second = add_networks(folders, tmp_path / "out.json", resamples=50)
     assert first.auroc_change is None
     assert second.auroc_change == Estimate(-1.0, -1.0, -1.0)
     assert (first.epochs, first.seconds, first.input) == ((2, 3), (60.0, 60.0), "288x288")
@@ -99,23 +99,23 @@ def test_the_first_is_what_the_others_are_compared_with(tmp_path: Path) -> None:
 
 def test_other_images_are_refused(tmp_path: Path) -> None:
     output = tmp_path / "out.json"
-    take_in([_folder(tmp_path / "a", "edge", GOOD, 1.0)], output)
+    add_networks([_folder(tmp_path / "a", "edge", GOOD, 1.0)], output)
     before = output.read_bytes()
-    with pytest.raises(FractureEdgeError, match=r"b: is not of the same images and folds as what .*out\.json$"):
-        take_in([_folder(tmp_path / "b", "vgg16", GOOD, 1.0, names="x")], output)
+    with pytest.raises(FractureEdgeError, match=r"b: has other images or folds than .*out\.json$"):
+        add_networks([_folder(tmp_path / "b", "vgg16", GOOD, 1.0, names="x")], output)
     assert output.read_bytes() == before
 
 
-def test_one_after_the_other_gives_the_same_as_all_at_once(tmp_path: Path) -> None:
+def test_adding_one_at_a_time_gives_the_same_as_all_at_once(tmp_path: Path) -> None:
     folders = [
         _folder(tmp_path / name, name, GOOD + shift, 1.0)
         for name, shift in (("edge", 0), ("resnet50", np.sin(np.arange(40))), ("vgg16", np.cos(np.arange(40))))
     ]
     at_once, apart = tmp_path / "once.json", tmp_path / "apart.json"
-    take_in(folders, at_once, resamples=50)
-    # The second time replaces the first.
+    add_networks(folders, at_once, resamples=50)
+    # Adding a network again replaces it.
     for folder in (folders[0], folders[2], folders[1], folders[2]):
-        entries = take_in([folder], apart, resamples=50)
+        entries = add_networks([folder], apart, resamples=50)
     assert [entry.model for entry in entries] == ["edge", "vgg16", "resnet50"]
     assert sorted(json.loads(apart.read_text()), key=lambda entry: entry["model"]) == json.loads(
         at_once.read_text()
@@ -126,43 +126,44 @@ def test_one_after_the_other_gives_the_same_as_all_at_once(tmp_path: Path) -> No
     ]
 
 
-def test_what_stands_without_its_answers_stays_without_a_comparison(tmp_path: Path) -> None:
+def test_networks_without_predictions_are_not_compared(tmp_path: Path) -> None:
     output = tmp_path / "out.json"
-    take_in([_folder(tmp_path / "a", "edge", GOOD, 1.0)], output)
+    add_networks([_folder(tmp_path / "a", "edge", GOOD, 1.0)], output)
     output.with_suffix(".csv").unlink()
-    first, second = take_in([_folder(tmp_path / "b", "vgg16", 1 - GOOD, 0.1)], output)
+    first, second = add_networks([_folder(tmp_path / "b", "vgg16", 1 - GOOD, 0.1)], output)
     assert (first.model, first.auroc_change, second.auroc_change) == ("edge", None, None)
     assert f"| {NONE} |" in table_of([first, second]).splitlines()[3]
-    # The next is compared with the first that has its answers.
-    entries = take_in([_folder(tmp_path / "c", "custom_cnn", GOOD, 1.0)], output, resamples=50)
+    # The next one is compared with the first one that has predictions.
+    entries = add_networks([_folder(tmp_path / "c", "custom_cnn", GOOD, 1.0)], output, resamples=50)
     assert [entry.compared_with for entry in entries] == [None, None, "vgg16"]
     assert entries[2].auroc_change == Estimate(1.0, 1.0, 1.0)
     assert "| less that of vgg16 |" in table_of(entries)
 
 
-def test_another_than_the_first_can_be_what_the_others_are_compared_with(tmp_path: Path) -> None:
+def test_another_reference_than_the_first_can_be_chosen(tmp_path: Path) -> None:
     output = tmp_path / "out.json"
     folders = [
         _folder(tmp_path / "a", "edge", GOOD, 1.0),
         _folder(tmp_path / "b", "vgg16", 1 - GOOD, 0.1),
         _folder(tmp_path / "c", "resnet50", GOOD, 1.0),
     ]
-    take_in(folders[:2], output, resamples=50)
+    add_networks(folders[:2], output, resamples=50)
     for given, against in (([], "vgg16"), (folders[2:], None)):
-        # Once chosen, it stays.
-        entries = take_in(given, output, against=against, resamples=50)
+        # The choice is kept for later additions.
+        entries = add_networks(given, output, against=against, resamples=50)
         assert [entry.compared_with for entry in entries] == ["vgg16", None, "vgg16"][: len(entries)]
         assert entries[0].auroc_change is not None
         assert entries[0].auroc_change.value == 1.0
     before = output.read_bytes()
-    with pytest.raises(FractureEdgeError, match="no answers of 'lenet'; there are 'edge', 'vgg16', 'resnet50'"):
-        take_in([], output, against="lenet")
+    message = "no predictions of 'lenet'; must be one of: 'edge', 'vgg16', 'resnet50'"
+    with pytest.raises(FractureEdgeError, match=message):
+        add_networks([], output, against="lenet")
     assert output.read_bytes() == before
 
 
 def test_nothing_to_compare(tmp_path: Path) -> None:
-    with pytest.raises(FractureEdgeError, match=r"out\.json: holds nothing yet; give folders"):
-        take_in([], tmp_path / "out.json")
+    with pytest.raises(FractureEdgeError, match=r"out\.json: does not exist yet; give folders"):
+        add_networks([], tmp_path / "out.json")
 
 
 def test_another_recipe_is_an_entry_of_its_own(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_another_recipe_is_an_entry_of_its_own(tmp_path: Path) -> None:
         _folder(tmp_path / "b", "edge", 1 - GOOD, 0.1, recipe="probed"),
         _folder(tmp_path / "c", "edge", GOOD, 1.0, recipe="/home/someone/mine.toml"),
     ]
-    entries = take_in(folders, tmp_path / "out.json", resamples=50)
+    entries = add_networks(folders, tmp_path / "out.json", resamples=50)
     rows = table_of(entries).splitlines()[2:5]
     assert [row.split(" | ")[0] for row in rows] == ["| edge", "| edge (probed)", "| edge (mine)"]
     assert [entry.auroc_change and entry.auroc_change.value for entry in entries] == [None, -1.0, 0.0]
@@ -188,13 +189,13 @@ def test_an_ablation_is_named_by_what_was_changed(tmp_path: Path) -> None:
     ]
     folders = [
         _folder(tmp_path / "a", "edge", GOOD, 1.0, recipe="probed"),
-        # Epochs have a column of their own.
+        # Epochs have a separate column.
         _folder(tmp_path / "b", "edge", 1 - GOOD, 0.1, recipe="probed", settings=changed),
         _folder(tmp_path / "c", "edge", GOOD, 1.0, settings=["batch_size=16"]),
-        # The recipe leaves this one to the network.
+        # This option is missing from the recipe.
         _folder(tmp_path / "d", "edge", GOOD, 1.0, settings=["options.deep_evidence=true"]),
     ]
-    entries = take_in(folders, tmp_path / "out.json", resamples=50)
+    entries = add_networks(folders, tmp_path / "out.json", resamples=50)
     assert [row.split(" | ")[0] for row in table_of(entries).splitlines()[2:6]] == [
         "| edge (probed)",
         "| edge (probed, preprocessing.height=224, localisation=0.0, augmentation.flip_horizontal=false)",

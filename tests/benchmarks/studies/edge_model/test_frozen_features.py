@@ -1,4 +1,4 @@
-"""A regression on frozen features, cross-validated: what it is trained on and what it is judged on."""
+"""Cross-validated regression on frozen features: images of the training and the evaluation."""
 
 import json
 import re
@@ -22,13 +22,13 @@ LABELS = [k % 5 == 0 for k in range(200)]
 
 @pytest.fixture
 def pool() -> Pool:
-    """200 images in 50 groups, each in one of five folds."""
+    """Return 200 images in 50 groups, each in one of five folds."""
     items = tuple(Item(f"{k:03}.png", int(label), group=f"g{k % 50}") for k, label in enumerate(LABELS))
     return Pool(ImageTable(Path(), "class_folders", items), np.arange(200) % 50 // 10, seed=0)
 
 
-def test_two_folds_are_left_out_and_one_is_judged(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The regression here knows the answer of the folds it was trained on, and only of those."""
+def test_two_folds_are_not_trained_on_and_one_is_evaluated(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the regression by one that records its training images and scores images by their index."""
     rounds = []
     plain = np.arange(200.0)[:, np.newaxis]
 
@@ -39,31 +39,33 @@ def test_two_folds_are_left_out_and_one_is_judged(pool: Pool, monkeypatch: pytes
         return np.array([1.0]), 0.0
 
     monkeypatch.setattr(frozen_features, "regress", regress)
-    row = pool.judge(plain, plain + 1000, size=288, strength=0.5, share=1.0)
+    row = pool.cross_validate(plain, plain + 1000, size=288, strength=0.5, share=1.0)
     assert len(rounds) == 5
     for fold, (rows, labels) in enumerate(rounds):
         assert set(np.arange(200)[np.isin(pool.folds, (fold, (fold + 1) % 5))]) == set(range(200)) - set(rows)
         assert labels.tolist() == [LABELS[row] for row in rows] * 2
-    # Scores are the images' own numbers.
+    # The scores are the indices of the images.
     assert row.auroc.value == pytest.approx(roc_auc_score(LABELS, np.arange(200)))
     assert (row.size, row.training_images, row.share, row.strength) == (288, 120, 1.0, 0.5)
 
 
-def test_a_share_is_of_the_training_images(pool: Pool) -> None:
+def test_a_share_is_sampled_from_the_training_images(pool: Pool) -> None:
     random = np.random.default_rng(0)
-    told = np.array(LABELS)[:, np.newaxis] + random.normal(0, 0.1, (200, 3))
-    assert pool.judge(told, told, size=288, strength=1.0, share=1.0).auroc.value == 1.0
+    informative = np.array(LABELS)[:, np.newaxis] + random.normal(0, 0.1, (200, 3))
+    assert pool.cross_validate(informative, informative, size=288, strength=1.0, share=1.0).auroc.value == 1.0
     # Whole groups of four images each.
-    assert pool.judge(told, told, size=288, strength=1.0, share=0.5).training_images == pytest.approx(62, abs=3)
+    assert pool.cross_validate(
+        informative, informative, size=288, strength=1.0, share=0.5
+    ).training_images == pytest.approx(62, abs=3)
     with pytest.raises(FractureEdgeError, match=r"a share of 0\.01 of the training images lacks a class"):
-        pool.judge(told, told, size=288, strength=1.0, share=0.01)
+        pool.cross_validate(informative, informative, size=288, strength=1.0, share=0.01)
     noise = random.normal(0, 1, (200, 3))
-    assert 0.3 < pool.judge(noise, noise, size=288, strength=1.0, share=1.0).auroc.value < 0.7
+    assert 0.3 < pool.cross_validate(noise, noise, size=288, strength=1.0, share=1.0).auroc.value < 0.7
 
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Of an edge of three blocks."""
+    """Write initial weights of an edge network with three blocks."""
     monkeypatch.setattr(edge, "STAGES", edge.STAGES[:2])
     keras.utils.set_random_seed(0)
     path = tmp_path / "start.keras"

@@ -1,4 +1,4 @@
-"""AUROC over the size of the training set: what is drawn, what is trained on, what is gone on with."""
+"""Learning curves: sampling, training and resuming."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.studies.edge_model import learning_curve
-from benchmarks.studies.edge_model.learning_curve import Curve, Plan, Point, measure, part_of
+from benchmarks.studies.edge_model.learning_curve import Curve, Plan, Point, measure, sample_share
 from fracture_edge.errors import FractureEdgeError
 from train.data.dataset import ImageTable, Item, read_splits
 from train.evaluation.predictions import groups_of
@@ -21,28 +21,28 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def table() -> ImageTable:
-    """200 images in 50 groups of 1 to 7."""
+    """Return 200 images in 50 groups of 1 to 7."""
     items = [Item(f"{k:03}.png", k % 5 == 0, group=f"g{(k * k) % 50}") for k in range(200)]
     return ImageTable(Path(), "class_folders", tuple(items))
 
 
-def test_a_share_has_whole_groups_and_about_the_right_size(table: ImageTable) -> None:
+def test_a_share_has_complete_groups_and_about_the_right_size(table: ImageTable) -> None:
     groups = groups_of(table)
     largest = max(map(groups.count, groups))
     for share in (0.1, 0.25, 0.5, 0.9):
-        part = part_of(table, share, seed=0)
+        part = sample_share(table, share, seed=0)
         assert 0 <= len(part) - share * len(table) <= largest
         left = {item.path for item in table} - {item.path for item in part}
         assert not {item.group for item in part} & {item.group for item in table if item.path in left}
 
 
-def test_shares_are_nested_and_drawn_by_the_seed(table: ImageTable) -> None:
-    parts = [{item.path for item in part_of(table, share, seed=3)} for share in (0.1, 0.25, 0.5, 1.0)]
+def test_shares_are_nested_and_sampled_by_the_seed(table: ImageTable) -> None:
+    parts = [{item.path for item in sample_share(table, share, seed=3)} for share in (0.1, 0.25, 0.5, 1.0)]
     assert parts[0] < parts[1] < parts[2] < parts[3]
     assert len(parts[3]) == len(table)
-    assert {item.path for item in part_of(table, 0.25, seed=4)} != parts[1]
-    # In the table's order.
-    paths = [item.path for item in part_of(table, 0.5, seed=3)]
+    assert {item.path for item in sample_share(table, 0.25, seed=4)} != parts[1]
+    # In the order of the table.
+    paths = [item.path for item in sample_share(table, 0.5, seed=3)]
     assert paths == sorted(paths)
 
 
@@ -59,7 +59,7 @@ augmentation = { rotation = 5 }
 
 @pytest.fixture(scope="module")
 def train_data(tmp_path_factory: pytest.TempPathFactory, write_bones: Callable[..., Path]) -> Path:
-    """data/ (24 training and 24 validation images, each its own group), splits.csv, custom_cnn.toml."""
+    """Write data/ (24 training and 24 validation images, each its own group), splits.csv and custom_cnn.toml."""
     root = tmp_path_factory.mktemp("run")
     data = write_bones(root / "data", 12, splits=("train", "val"), height=64, width=64)
     rows = [
@@ -80,7 +80,7 @@ def _points(result: Curve) -> list[tuple[float, int, int]]:
     return [(point.share, point.images, point.epochs) for point in result.points]
 
 
-def test_smaller_sets_are_gone_through_more_often(plan: Plan, train_data: Path, tmp_path: Path) -> None:
+def test_smaller_sets_are_trained_for_more_epochs(plan: Plan, train_data: Path, tmp_path: Path) -> None:
     found = read_splits(train_data / "data", train_data / "splits.csv")
     output = tmp_path / "curve.json"
     result = measure(plan, found, (1.0, 0.5), output)
@@ -92,7 +92,7 @@ def test_smaller_sets_are_gone_through_more_often(plan: Plan, train_data: Path, 
     assert str(train_data) not in output.read_text()
 
 
-def test_the_same_command_goes_on(
+def test_the_same_command_continues(
     plan: Plan, train_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = read_splits(train_data / "data", train_data / "splits.csv")
@@ -113,12 +113,14 @@ def test_the_same_command_goes_on(
     assert trained == [0.5, 1.0, 1.0]
     assert json.loads(json.dumps(to_plain(result.points[:1]))) == first
     other = Plan(plan.recipe, plan.weights, plan.epochs, seed=1)
-    with pytest.raises(FractureEdgeError, match="is of another recipe, seed, data set or device"):
+    with pytest.raises(FractureEdgeError, match="was measured with another recipe, seed, data set or device"):
         measure(other, found, (1.0,), output)
 
 
 @pytest.mark.parametrize("shares", [(0.0,), (1.5,), (-1.0, 0.5)])
-def test_shares_that_are_none(plan: Plan, table: ImageTable, tmp_path: Path, shares: Sequence[float]) -> None:
+def test_shares_out_of_range_are_refused(
+    plan: Plan, table: ImageTable, tmp_path: Path, shares: Sequence[float]
+) -> None:
     with pytest.raises(FractureEdgeError, match="shares must be above 0 and at most 1"):
         measure(plan, table, shares, tmp_path / "curve.json")
 

@@ -1,4 +1,4 @@
-"""The reference's figures beside ours: what is kept of a run, and the table made of it."""
+"""Comparison with the reference notebook: stored metrics and tables."""
 
 import csv
 import json
@@ -12,11 +12,11 @@ import pytest
 
 from benchmarks.studies.edge_model import reproduction
 from benchmarks.studies.edge_model.reproduction import (
-    FIGURES,
+    METRICS,
     collect,
-    figures,
+    compute_metrics,
     leak,
-    reference_figures,
+    reference_metrics,
     source_of,
     table,
 )
@@ -38,7 +38,7 @@ ROWS = [
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the runs are kept; empty."""
+    """Return the empty folder of stored runs."""
     folder = tmp_path / "results"
     folder.mkdir()
     monkeypatch.setattr(reproduction, "FOLDER", folder)
@@ -47,7 +47,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def write_artifact() -> Callable[..., Path]:
-    """`write_artifact(folder, rows, **record)`: what training and evaluation leave there, as far as it is read."""
+    """x"""
 
     def write(folder: Path, rows: Sequence[tuple[str, int, str, float]] = ROWS, **record: Any) -> Path:
         folder.mkdir(parents=True)
@@ -95,8 +95,8 @@ def test_the_x_ray_behind_an_image(path: str, source: str) -> None:
     ("model", "accuracy", "sensitivity", "specificity"),
     [("vgg16", 1.000, 1.000, 1.000), ("resnet50", 0.920, 0.849, 0.990), ("custom_cnn", 0.712, 0.583, 0.840)],
 )
-def test_the_published_figures(model: str, accuracy: float, sensitivity: float, specificity: float) -> None:
-    found = reference_figures(model)
+def test_the_published_metrics(model: str, accuracy: float, sensitivity: float, specificity: float) -> None:
+    found = reference_metrics(model)
     assert {name: round(estimate.value, 3) for name, estimate in found.items()} == {
         "accuracy": accuracy,
         "sensitivity": sensitivity,
@@ -108,20 +108,20 @@ def test_the_published_figures(model: str, accuracy: float, sensitivity: float, 
 
 def test_the_reference_interval_is_wilsons() -> None:
     # 367 of 399: Wilson's score interval, by its formula.
-    estimate = reference_figures("resnet50")["accuracy"]
+    estimate = reference_metrics("resnet50")["accuracy"]
     share, n, z = 367 / 399, 399, 1.959964
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     assert (estimate.low, estimate.high) == pytest.approx((centre - half, centre + half), abs=1e-7)
 
 
-def test_figures_by_hand() -> None:
+def test_metrics_by_hand() -> None:
     labels = np.array([row[1] for row in ROWS])
     scores = np.array([row[3] for row in ROWS])
     groups = [source_of(row[0]) for row in ROWS]
-    found = figures(labels, scores, groups, 0.6)
-    assert tuple(found) == FIGURES
-    # Called at 0.6: 0.9, 0.6 (a tie is fractured) and 0.7, which is not.
+    found = compute_metrics(labels, scores, groups, 0.6)
+    assert tuple(found) == METRICS
+    # Predicted as fractured at 0.6: 0.9, 0.6 (a tie is fractured) and 0.7, which is wrong.
     assert found["accuracy"].value == pytest.approx(5 / 7)
     assert found["sensitivity"].value == pytest.approx(2 / 3)
     assert found["specificity"].value == pytest.approx(3 / 4)
@@ -131,15 +131,15 @@ def test_figures_by_hand() -> None:
         assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
 
 
-def test_turned_copies_of_one_x_ray_do_not_narrow_the_interval() -> None:
+def test_rotated_copies_of_one_x_ray_do_not_narrow_the_interval() -> None:
     random = np.random.default_rng(0)
     labels = np.arange(40) % 2
     scores = random.random(40)
     names = [f"{label}/{n}" for n, label in enumerate(labels)]
-    plain = figures(labels, scores, names, 0.5)
-    copied = figures(np.repeat(labels, 9), np.repeat(scores, 9), np.repeat(names, 9).tolist(), 0.5)
-    for name in FIGURES:
-        # The groups sort alike, so the same are drawn; only the order of a float sum differs.
+    plain = compute_metrics(labels, scores, names, 0.5)
+    copied = compute_metrics(np.repeat(labels, 9), np.repeat(scores, 9), np.repeat(names, 9).tolist(), 0.5)
+    for name in METRICS:
+        # The groups have the same order, so the same are sampled; only the order of a float sum differs.
         assert copied[name].low == pytest.approx(plain[name].low, abs=1e-9), name
         assert copied[name].high == pytest.approx(plain[name].high, abs=1e-9), name
 
@@ -184,13 +184,13 @@ def test_groups_of_a_split_file_count(tmp_path: Path, write_artifact: Callable[.
 @pytest.mark.parametrize(
     ("identifier", "record", "missing", "message"),
     [
-        ("custom_cnn-own", {}, None, "no run 'custom_cnn-own'; there are vgg16-notebook-own, "),
-        ("vgg16-corrected", {}, None, "{folder} holds 'custom_cnn', not 'vgg16'"),
+        ("custom_cnn-own", {}, None, "no run 'custom_cnn-own'; must be one of: vgg16-notebook-own, "),
+        ("vgg16-corrected", {}, None, "{folder} contains 'custom_cnn', not 'vgg16'"),
         (
             "custom_cnn-corrected",
             {},
             "predictions-test.csv",
-            "{folder}/predictions-test.csv is missing: fracture-edge evaluate custom_cnn --split test",
+            "{folder}/predictions-test.csv is missing: run fracture-edge evaluate custom_cnn --split test",
         ),
         (
             "custom_cnn-corrected",
@@ -200,7 +200,7 @@ def test_groups_of_a_split_file_count(tmp_path: Path, write_artifact: Callable[.
         ),
     ],
 )
-def test_what_cannot_be_collected(
+def test_runs_that_cannot_be_collected(
     tmp_path: Path,
     write_artifact: Callable[..., Path],
     identifier: str,
@@ -217,7 +217,7 @@ def test_what_cannot_be_collected(
     assert not (tmp_path / "out").exists()
 
 
-def test_nothing_was_run(results: Path) -> None:
+def test_tables_without_any_run(results: Path) -> None:
     text = table()
     lines = text.splitlines()
     assert lines[0].startswith(
@@ -240,12 +240,14 @@ def test_nothing_was_run(results: Path) -> None:
     assert leak() == "Not run yet.\n"
 
 
-def test_what_was_run_has_its_figures(results: Path, tmp_path: Path, write_artifact: Callable[..., Path]) -> None:
+def test_the_table_has_the_metrics_of_a_run(
+    results: Path, tmp_path: Path, write_artifact: Callable[..., Path]
+) -> None:
     result = collect("custom_cnn-corrected", write_artifact(tmp_path / "custom_cnn"), results)
     lines = table().splitlines()
     run = RUNS["custom_cnn-corrected"]
     (line,) = [line for line in lines if line.startswith(f"| custom_cnn | {run.what} |")]
-    estimates = [result.figures[name] for name in FIGURES]
+    estimates = [result.figures[name] for name in METRICS]
     cells = [f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]" for e in estimates]
     assert line == (
         f"| custom_cnn | {run.what} | 7 (3; 5) | {' | '.join(cells)} | 6 of 10 (kept: 3) | random | "
@@ -255,7 +257,7 @@ def test_what_was_run_has_its_figures(results: Path, tmp_path: Path, write_artif
     assert sum("not run" in line for line in lines) == len(RUNS) - 1
 
 
-def test_everything_was_run(results: Path, tmp_path: Path, write_artifact: Callable[..., Path]) -> None:
+def test_the_table_with_all_runs(results: Path, tmp_path: Path, write_artifact: Callable[..., Path]) -> None:
     for identifier, run in RUNS.items():
         collect(identifier, write_artifact(tmp_path / identifier, model=run.model), results)
     assert "ot run" not in table()
@@ -272,11 +274,11 @@ def test_the_leak_needs_both_splits(results: Path, tmp_path: Path, write_artifac
     )
     lines = leak().splitlines()
     assert lines[0] == "| custom_cnn, recipe `notebook`, 6 epochs | own split | grouped split |"
-    assert len(lines) == 2 + len(FIGURES) + 1
-    for name, line in zip(FIGURES, lines[2:], strict=False):
+    assert len(lines) == 2 + len(METRICS) + 1
+    for name, line in zip(METRICS, lines[2:], strict=False):
         pair = [f"{e['value']:.3f} [{e['low']:.3f}, {e['high']:.3f}]" for e in (own[name], grouped[name])]
         assert line == f"| {name} | {pair[0]} | {pair[1]} |"
-    # The scores were turned round.
+    # The scores were reversed.
     assert own["auroc"]["value"] + grouped["auroc"]["value"] == pytest.approx(1)
     interval = "0.750 [0.500, 1.000]"
     assert lines[-1] == f"| AUROC of size and brightness alone | {interval} | {interval} |"

@@ -1,4 +1,4 @@
-"""The log of training runs holds what their records say."""
+"""The log of training runs contains the values of their records."""
 
 import json
 from collections.abc import Callable
@@ -30,12 +30,12 @@ def _folder(root: Path, created: str, **recipe: Any) -> Path:
         "validation": {"images": 7},
     }
     (root / "training.json").write_text(json.dumps(training))
-    judged = {"metrics": {"auroc": {"value": 0.75, "low": 0.5, "high": 1.0}}}
-    (root / "evaluation-val.json").write_text(json.dumps(judged))
+    evaluation = {"metrics": {"auroc": {"value": 0.75, "low": 0.5, "high": 1.0}}}
+    (root / "evaluation-val.json").write_text(json.dumps(evaluation))
     return root
 
 
-def test_runs_are_logged_in_their_order_and_once(tmp_path: Path) -> None:
+def test_runs_are_logged_once_in_order_of_creation(tmp_path: Path) -> None:
     log = tmp_path / "log.json"
     late = entry_of(_folder(tmp_path / "b", "2026-02-02"), "the second | with a bar")
     early = entry_of(_folder(tmp_path / "a", "2026-01-01", preprocessing={"orientation": "portrait"}), "the first")
@@ -53,7 +53,7 @@ def test_runs_are_logged_in_their_order_and_once(tmp_path: Path) -> None:
     assert "the second \\| with a bar" in table_of([late])
 
 
-def test_a_run_that_was_given_up(tmp_path: Path) -> None:
+def test_an_unfinished_run(tmp_path: Path) -> None:
     recipe = {"preprocessing": {"height": 64, "width": 48}}
     settings = {"recipe": recipe, "weights": "/somewhere/start.npz", "seed": 1, "data": "f"}
     (tmp_path / "run.json").write_text(json.dumps(settings))
