@@ -72,7 +72,7 @@ def pair(first: Path, second: Path, runs: int) -> Pair:
 
     Args:
         first: An ``.onnx`` or ``.tflite`` file.
-        second: Likewise.
+        second: Path of the second model file.
         runs: Timed rounds.
     """
     info = read_tflite_info(first) if first.suffix == ".tflite" else FractureClassifier(first).info

@@ -32,7 +32,7 @@ class Reached:
 
     Attributes:
         auroc: AUROC on the test split, int8.
-        ece: Calibration error, likewise.
+        ece: Expected calibration error on the test split.
         size: Size of the file in bytes.
         rounding: AUROC in int8 less that in float, on the test split.
         latencies: Latency on each processor.

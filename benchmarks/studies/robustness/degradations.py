@@ -114,7 +114,7 @@ def drawn_marks(marks: Sequence[Marks], count: int, *, seed: int) -> list[Marks]
     Args:
         marks: To draw from, with replacement.
         count: How many are wanted.
-        seed: Of the draw.
+        seed: Random seed.
     """
     rng = np.random.default_rng(seed)
     return [marks[number] for number in rng.integers(len(marks), size=count)]

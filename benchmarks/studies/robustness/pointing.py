@@ -22,7 +22,7 @@ def peak(
     """Where a heat map points.
 
     Args:
-        heatmap: Of the model's whole input, [h, w].
+        heatmap: Heat map over the model's whole input, [h, w].
         preprocessing: How the image became that input.
         size: Width and height of the image, pixels.
 
@@ -39,7 +39,7 @@ def hit(point: tuple[float, float], marks: Marks, *, margin: float = MARGIN) -> 
 
     Args:
         point: Column and row.
-        marks: Of the image.
+        marks: Marked fractures of the image.
         margin: See `MARGIN`.
     """
     return any(
