@@ -51,7 +51,7 @@ def test_nothing_imports_upwards(imports: Mapping[str, set[str]]) -> None:
     assert any(other.startswith("benchmarks.") for other in imports["export.steps"])
 
 
-def test_no_circle(imports: Mapping[str, set[str]]) -> None:
+def test_no_circular_imports(imports: Mapping[str, set[str]]) -> None:
     TopologicalSorter(imports).prepare()
 
 
@@ -65,7 +65,7 @@ def test_modules_are_short(repository: Path) -> None:
 @pytest.mark.parametrize(
     ("package", "most"), [("fracture_edge", 26), ("train", 15), ("benchmarks", 14), ("export", 24)]
 )
-def test_packages_can_be_taken_in_at_a_glance(package: str, most: int, repository: Path) -> None:
+def test_packages_have_few_entries(package: str, most: int, repository: Path) -> None:
     """Files and folders directly in a package."""
     entries = [path.name for path in (repository / package).iterdir() if path.name != "__pycache__"]
     assert len(entries) - 1 <= most, sorted(entries)

@@ -25,7 +25,7 @@ README = DOCUMENTS[0].read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_figures_are_current(document: Path) -> None:
+def test_generated_text_is_current(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     assert text.count("<!-- ") >= 2
     assert filled(text) == text
@@ -49,7 +49,7 @@ def test_the_run_holds_the_embedded_model() -> None:
     assert len(_predictions(result)) == result["data"]["images"]
 
 
-def test_a_processor_without_vnni_answers_the_same() -> None:
+def test_a_processor_without_vnni_gives_the_same_predictions() -> None:
     result, older = _result(RUN), _result(OLDER)
     answers, there = ({line["path"]: line[EMBEDDED_ROW] for line in _predictions(run)} for run in (result, older))
     # Of version 0.2. The great run has the file as it was stored before; its answers are the same, every one.
@@ -58,7 +58,7 @@ def test_a_processor_without_vnni_answers_the_same() -> None:
 
 
 @pytest.mark.parametrize(("run", "least"), [(EMBEDDED_RUN, 5), (RUN, 10)])
-def test_every_figure_of_quality_can_be_computed_again_from_the_predictions(run: str, least: int) -> None:
+def test_quality_metrics_can_be_recomputed_from_the_predictions(run: str, least: int) -> None:
     result = _result(run)
     predictions = _predictions(result)
     judged = [row for row in result["rows"] if row["quality"]]

@@ -38,7 +38,7 @@ filters = 0.25
 
 
 @pytest.mark.slow
-def test_from_a_folder_of_images_to_an_answer(
+def test_from_a_folder_of_images_to_a_prediction(
     tmp_path: Path,
     write_bones: Callable[..., Path],
     run_python: Callable[..., subprocess.CompletedProcess[bytes]],

@@ -20,13 +20,13 @@ def classifier() -> FractureClassifier:
     return FractureClassifier()
 
 
-def test_it_is_the_one_its_record_names(classifier: FractureClassifier) -> None:
+def test_checksum_is_that_of_its_record(classifier: FractureClassifier) -> None:
     folder = resources.files("fracture_edge.models")
     digest = hashlib.sha256((folder / "edge-int8.onnx").read_bytes()).hexdigest()
     assert json.loads((folder / "edge-int8.json").read_text())["sha256"] == digest == classifier.sha256
 
 
-def test_it_says_what_it_is(classifier: FractureClassifier) -> None:
+def test_metadata(classifier: FractureClassifier) -> None:
     info = classifier.info
     assert (info.name, info.architecture, info.precision) == ("edge-int8", "edge", "int8")
     assert (info.positive_class, info.schema_version) == ("fractured", 1)
@@ -37,7 +37,7 @@ def test_it_says_what_it_is(classifier: FractureClassifier) -> None:
     }
 
 
-def test_it_answers_within_0_and_1(
+def test_probability_is_between_0_and_1(
     classifier: FractureClassifier, bone: Callable[..., npt.NDArray[np.uint8]]
 ) -> None:
     bones = [bone(seed, seed % 2 == 0, height=400, width=300) for seed in range(4)]
@@ -59,7 +59,7 @@ def test_a_batch_gives_what_single_images_give(
     np.testing.assert_allclose(classifier.probabilities(pixels), one_by_one, atol=1e-5)
 
 
-def test_commands_use_it_unless_told_otherwise(
+def test_commands_use_it_by_default(
     cli: Run, tmp_path: Path, bone: Callable[..., npt.NDArray[np.uint8]], classifier: FractureClassifier
 ) -> None:
     from PIL import Image

@@ -39,7 +39,7 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_interruption_leaves_what_was_there(error: type[BaseException], tmp_path: Path) -> None:
+def test_interruption_keeps_the_old_file(error: type[BaseException], tmp_path: Path) -> None:
     final = tmp_path / "x.txt"
     final.write_text("old")
 
@@ -72,7 +72,7 @@ def test_refuses_without_force(tmp_path: Path) -> None:
     assert (final.read_text(), listing(tmp_path)) == ("old", ["x.txt"])
 
 
-def test_refuses_what_appeared_meanwhile(tmp_path: Path) -> None:
+def test_refuses_a_file_that_appeared_meanwhile(tmp_path: Path) -> None:
     final = tmp_path / "x.txt"
 
     def write() -> None:

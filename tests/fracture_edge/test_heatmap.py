@@ -79,7 +79,7 @@ def test_prediction_carries_the_map(looking_model: Path, tiny_model: Path, brigh
     assert (without.has_heatmap, without.predict(bright_corner).heatmap) == (False, None)
 
 
-def test_overlay_colours_what_the_map_shows_and_keeps_the_aspect() -> None:
+def test_overlay_colours_the_map_and_keeps_the_aspect_ratio() -> None:
     grey = np.full((50, 100), 100, np.uint8)
     heatmap = np.tile(np.array([0, 0, 1, 1], np.float32), (4, 1))
     picture = overlay(grey, heatmap, Preprocessing(64, 64))
@@ -96,7 +96,7 @@ def test_overlay_colours_what_the_map_shows_and_keeps_the_aspect() -> None:
     assert (values[50 + 8 + 14 :] > 200).any()
 
 
-def test_letterbox_bars_are_no_part_of_the_image() -> None:
+def test_letterbox_bars_are_cut_off() -> None:
     # 64 x 32 in 64 x 64: the first and the last of four rows of the map are bars.
     grey = np.full((32, 64), 80, np.uint8)
     heatmap = np.zeros((4, 4), np.float32)
@@ -108,7 +108,7 @@ def test_letterbox_bars_are_no_part_of_the_image() -> None:
     assert stretched[0, 30].tolist() == np.rint(0.4 * 80 + 0.6 * YELLOW).astype(int).tolist()
 
 
-def test_the_map_of_a_turned_image_is_turned_back() -> None:
+def test_the_map_of_a_rotated_image_is_rotated_back() -> None:
     # 32 rows, 64 columns, shown to the model after a quarter turn anticlockwise: the upper left cell of four rows
     # and two columns is the image's upper right one.
     heatmap = np.zeros((4, 2), np.float32)
@@ -122,7 +122,7 @@ def test_the_map_of_a_turned_image_is_turned_back() -> None:
     assert spread[:16, 48:].min() > spread[:16, :32].max() == 0
 
 
-def test_large_images_are_made_smaller() -> None:
+def test_large_images_are_reduced() -> None:
     picture = overlay(np.zeros((1500, 3000), np.uint8), np.zeros((4, 4), np.float32), Preprocessing(64, 64))
     assert picture.width == LONGEST_SIDE
     assert 512 < picture.height < 600
@@ -167,7 +167,7 @@ def test_each_frame_has_its_overlay(
             assert [picture.getpixel((30, row)) for row in (3, 30)] == rows
 
 
-def test_a_file_is_read_once_for_all_its_frames_within_the_limit_that_was_given(
+def test_a_file_is_read_once_for_all_frames_with_the_given_limit(
     looking_model: Path,
     bright_corner: Path,
     write_cine: Callable[..., Path],

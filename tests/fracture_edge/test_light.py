@@ -65,14 +65,14 @@ def test_unknown_name() -> None:
         _ = fracture_edge.Doctor
 
 
-def test_help_needs_no_numbers(run_python: Run) -> None:
+def test_help_does_not_import_numpy(run_python: Run) -> None:
     script = "from fracture_edge.cli import main\nsys.argv[1:] = ['--help']\ntry: main()\nexcept SystemExit: pass"
     modules = loaded(run_python, script)
     # The list of commands imports the workshop's command lines, and those import typer alone.
     assert modules.isdisjoint({"numpy", "onnxruntime", "PIL", "rich"})
 
 
-def test_help_of_classify_needs_no_numbers(run_python: Run) -> None:
+def test_help_of_classify_does_not_import_numpy(run_python: Run) -> None:
     script = (
         "from fracture_edge.cli import main\nsys.argv[1:] = ['classify', '--help']\n"
         "try: main(own_process=True)\nexcept SystemExit: pass"
@@ -82,7 +82,7 @@ def test_help_of_classify_needs_no_numbers(run_python: Run) -> None:
     assert modules.isdisjoint({"numpy", "onnxruntime", "PIL", "rich"})
 
 
-def test_collector_is_on_again_and_spares_what_was_imported(run_python: Run) -> None:
+def test_garbage_collector_is_enabled_again_and_skips_imported_objects(run_python: Run) -> None:
     script = (
         "import gc, sys\nfrom fracture_edge import cli\nfrom fracture_edge.commands import registry as commands\n"
         "commands.app = lambda: print(gc.isenabled(), gc.get_freeze_count() > 10_000)\n"
@@ -92,7 +92,7 @@ def test_collector_is_on_again_and_spares_what_was_imported(run_python: Run) -> 
     assert (done.stdout, done.stderr) == (b"True True\n", b"")
 
 
-def test_collector_of_somebody_elses_process_is_left_alone(run_python: Run) -> None:
+def test_garbage_collector_of_another_process_is_unchanged(run_python: Run) -> None:
     script = (
         "import gc, sys\nfrom fracture_edge import cli\nfrom fracture_edge.commands import registry as commands\n"
         "commands.app = lambda: print(gc.isenabled(), gc.get_freeze_count())\n"
@@ -103,7 +103,7 @@ def test_collector_of_somebody_elses_process_is_left_alone(run_python: Run) -> N
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
-def test_onnxruntime_reports_nothing_unless_asked_to(before: str | None, after: str, run_python: Run) -> None:
+def test_onnxruntime_telemetry_is_off_by_default(before: str | None, after: str, run_python: Run) -> None:
     given = "" if before is None else f"os.environ['ORT_DISABLE_TELEMETRY'] = {before!r}\n"
     script = (
         f"import os\nos.environ.pop('ORT_DISABLE_TELEMETRY', None)\n{given}"
@@ -132,7 +132,7 @@ def test_classify_imports_what_it_needs(suffix: str, run_python: Run, tiny_model
     assert modules.isdisjoint({"PIL.ImageOps", "fracture_edge.images.dicom"})
 
 
-def test_paths_alone_need_no_parser(run_python: Run, tmp_path: Path) -> None:
+def test_paths_without_options_do_not_import_typer(run_python: Run, tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     Image.fromarray(np.full((64, 64), 192, np.uint8)).save(path)
     script = "from fracture_edge.cli import main\ntry: main(own_process=True)\nexcept SystemExit: pass"
@@ -142,7 +142,9 @@ def test_paths_alone_need_no_parser(run_python: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [["x.png"], ["x.png", "none.png"], ["none.png"], ["."], ["x*.png", "x.png"]])
-def test_paths_alone_are_answered_as_with_the_parser(names: list[str], run_python: Run, tmp_path: Path) -> None:
+def test_paths_without_options_give_the_same_output_as_with_typer(
+    names: list[str], run_python: Run, tmp_path: Path
+) -> None:
     Image.fromarray(np.full((64, 64), 192, np.uint8)).save(tmp_path / "x.png")
 
     def told(*words: str) -> tuple[int, bytes, str]:

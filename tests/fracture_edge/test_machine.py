@@ -39,7 +39,7 @@ def test_where_int8_sums_are_exact(
 
 
 @pytest.mark.parametrize(("exact", "wider"), [(True, None), (False, "1")])
-def test_sessions_sum_wider_only_where_it_is_needed(
+def test_sessions_use_wide_sums_only_where_needed(
     exact: bool, wider: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fracture_edge.session.exact_int8_sums", lambda: exact)
@@ -51,7 +51,7 @@ def test_sessions_sum_wider_only_where_it_is_needed(
         assert options.get_session_config_entry("session.x64quantprecision") == wider
 
 
-def test_the_processors_own_word_agrees_with_the_systems() -> None:
+def test_cpuid_agrees_with_the_system() -> None:
     if not Path("/proc/cpuinfo").is_file() or os.uname().machine != "x86_64":
         pytest.skip("only Linux on x86 tells both")
     assert machine._numpy_features()["AVX512VNNI"] == ("avx512_vnni" in machine.cpu_flags())
@@ -59,7 +59,7 @@ def test_the_processors_own_word_agrees_with_the_systems() -> None:
 
 
 @pytest.mark.parametrize(("register", "there"), [(0x1C30, True), (0x1C20, False), (0, False)])
-def test_the_bit_of_avx_vnni(register: int, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpuid_bit_of_avx_vnni(register: int, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """0x1c30 is what a Sapphire Rapids answers."""
     asked = []
 
@@ -73,6 +73,6 @@ def test_the_bit_of_avx_vnni(register: int, there: bool, monkeypatch: pytest.Mon
     assert (machine._cpuid_avx_vnni(), asked) == (there, [6])
 
 
-def test_without_glibc_nothing_is_known_of_avx_vnni(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_avx_vnni_is_unknown_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
     assert machine._cpuid_avx_vnni() is None

@@ -79,7 +79,7 @@ KERNELS: dict[str, tuple[Callable[[float], float], float]] = {
 
 
 @pytest.mark.parametrize("name", KERNELS)
-def test_filters_weigh_by_area(name: str) -> None:
+def test_filters_weight_by_area(name: str) -> None:
     column = np.array([[0], [0], [255], [255]], np.uint8)
     kernel, reach = KERNELS[name]
     expected = []
@@ -92,7 +92,7 @@ def test_filters_weigh_by_area(name: str) -> None:
     assert result[:, 0, 0].tolist() == expected
 
 
-def test_same_size_is_left_alone() -> None:
+def test_same_size_is_unchanged() -> None:
     np.testing.assert_array_equal(Preprocessing(4, 4)(SQUARES)[..., 0], SQUARES)
 
 
@@ -135,7 +135,7 @@ def test_missing_value() -> None:
         Preprocessing.from_dict({"height": 8})
 
 
-def test_wide_images_are_turned_upright() -> None:
+def test_wide_images_are_rotated_upright() -> None:
     portrait = Preprocessing(6, 4, filter="box", orientation="portrait")
     wide = np.zeros((4, 6), np.uint8)
     wide[0, 5] = 9  # the upper right corner comes to lie at the upper left: a quarter turn anticlockwise
@@ -148,7 +148,7 @@ def test_wide_images_are_turned_upright() -> None:
     assert not Preprocessing(6, 4).turns(6, 4)
 
 
-def test_upright_and_square_images_stay_as_they_are() -> None:
+def test_upright_and_square_images_are_unchanged() -> None:
     for shape in ((40, 30), (30, 30)):
         grey = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
         np.testing.assert_array_equal(
@@ -156,7 +156,7 @@ def test_upright_and_square_images_stay_as_they_are() -> None:
         )
 
 
-def test_turned_images_are_framed_upright() -> None:
+def test_rotated_images_are_framed_upright() -> None:
     # 40 rows and 100 columns: upright 100 x 40, of which 32 rows and 13 columns are left, 5 on the left.
     portrait = Preprocessing(32, 24, pad=3, orientation="portrait")
     framed = portrait.framed(Picture(np.full((40, 100), WHITE)))

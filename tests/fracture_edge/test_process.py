@@ -35,7 +35,7 @@ def test_module_is_the_command(run_python: Run, tiny_model: Path, tmp_path: Path
     assert (done.returncode, done.stderr) == (3, b"")
 
 
-def test_nothing_is_left_in_the_users_home(
+def test_nothing_is_written_to_the_users_home(
     run_python: Run, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Where onnxruntime's telemetry keeps its device ID, its session and what it has not sent yet.
@@ -64,7 +64,7 @@ def test_shadowing_file_in_the_working_folder_is_named(command: str, run_python:
     assert (done.returncode, done.stdout) == (1, b"")
 
 
-def test_a_folder_called_train_hides_nothing(run_python: Run, tmp_path: Path) -> None:
+def test_a_folder_named_train_hides_nothing(run_python: Run, tmp_path: Path) -> None:
     (tmp_path / "train" / "fractured").mkdir(parents=True)
     done = run_python("-m", "fracture_edge", "data", "--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -84,7 +84,7 @@ def test_training_without_its_extra(run_python: Run, tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are not text")
 @pytest.mark.parametrize("style", ["--text", "--csv", "--jsonl"])
 @pytest.mark.parametrize("to_file", [False, True])
-def test_name_that_is_not_utf8_stops_nothing(
+def test_name_that_is_not_utf8_is_classified(
     style: str, to_file: bool, run_python: Run, tiny_model: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "films"
@@ -101,7 +101,7 @@ def test_name_that_is_not_utf8_stops_nothing(
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_reader_that_has_seen_enough(options: list[str], tmp_path: Path, repository: Path) -> None:
+def test_reader_that_closes_the_pipe(options: list[str], tmp_path: Path, repository: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -116,7 +116,7 @@ def test_reader_that_has_seen_enough(options: list[str], tmp_path: Path, reposit
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-def test_interrupted_before_there_is_anything_to_do(run_python: Run) -> None:
+def test_interrupted_during_imports(run_python: Run) -> None:
     # The signal may come while numpy is being imported.
     script = (
         "import builtins, sys\nfrom fracture_edge.cli import run\nimport_ = builtins.__import__\n"

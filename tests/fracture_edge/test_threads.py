@@ -36,12 +36,12 @@ def pictures(bone: Callable[..., npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.
     return [bone(seed, seed % 2 == 0, height=300, width=200 + 20 * seed) for seed in range(8)]
 
 
-def test_same_bits_as_in_one_thread(pictures: list[npt.NDArray[np.uint8]]) -> None:
+def test_bit_identical_to_one_thread(pictures: list[npt.NDArray[np.uint8]]) -> None:
     in_threads(pictures, 60)
 
 
 @pytest.mark.endurance
-def test_same_bits_as_in_one_thread_at_length(pictures: list[npt.NDArray[np.uint8]]) -> None:
+def test_bit_identical_to_one_thread_long(pictures: list[npt.NDArray[np.uint8]]) -> None:
     in_threads(pictures, 500)
 
 

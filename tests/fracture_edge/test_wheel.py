@@ -67,7 +67,7 @@ def test_wheel_has_the_packages_and_their_data(wheel: Path) -> None:
     assert any(name.startswith("train/recipes/") and name.endswith(".toml") for name in names)
 
 
-def test_environment_is_light(python: Path) -> None:
+def test_environment_has_only_the_dependencies(python: Path) -> None:
     listed = json.loads(run(python, "-m", "pip", "list", "--format=json", cwd=python.parent))
     names = {entry["name"].lower() for entry in listed}
     assert {"fracture-edge", "numpy", "pillow", "onnxruntime", "typer"} <= names
@@ -88,7 +88,7 @@ def test_it_classifies(
     assert 0 <= row["probability"] <= 1
 
 
-def test_training_says_what_it_needs(python: Path, wheel: Path) -> None:
+def test_training_names_its_extra(python: Path, wheel: Path) -> None:
     done = subprocess.run(
         [python, "-m", "fracture_edge", "train", "edge", "--data", ".", "--splits", "x.csv"],
         cwd=wheel.parent,

@@ -61,7 +61,7 @@ def test_this_installation_is_healthy(quick: None, cli: Run) -> None:
     assert report["machine"]["versions"]["fracture-edge"]
 
 
-def test_no_path_and_no_host(quick: None, cli: Run) -> None:
+def test_report_contains_no_path_and_no_host_name(quick: None, cli: Run) -> None:
     _, out, _ = cli("doctor", "--json")
     strings: list[str] = []
 

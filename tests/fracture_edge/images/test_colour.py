@@ -40,7 +40,7 @@ def test_grey_in_colour_modes(mode: str) -> None:
     assert colour_share(as_mode(grey.convert("RGB"), mode)) == 0
 
 
-def test_what_is_transparent_is_no_colour() -> None:
+def test_transparent_pixels_are_not_coloured() -> None:
     image = half_red().convert("RGBA")
     image.putalpha(0)
     assert colour_share(image) == 0

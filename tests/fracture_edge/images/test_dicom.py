@@ -292,7 +292,7 @@ def test_pydicom_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.detail == "DICOM needs pydicom: pip install 'fracture-edge[dicom]'"
 
 
-def test_the_name_does_not_matter(tmp_path: Path) -> None:
+def test_the_file_name_does_not_matter(tmp_path: Path) -> None:
     (tmp_path / "bone.png").write_bytes(encode(dicom(RAMP)))
     np.testing.assert_array_equal(load_image(tmp_path / "bone.png"), RAMP)
 
@@ -328,13 +328,13 @@ def test_without_preamble() -> None:
     "missing",
     ["PhotometricInterpretation", "SamplesPerPixel", "PixelRepresentation", "BitsStored", "HighBit"],
 )
-def test_what_a_header_may_leave_out(missing: str) -> None:
+def test_optional_header_elements(missing: str) -> None:
     dataset = dicom(DEEP)
     delattr(dataset, missing)
     np.testing.assert_array_equal(load_image(encode(dataset)), RAMP)
 
 
-def test_luma_is_taken_as_it_is() -> None:
+def test_luma_is_used_unchanged() -> None:
     # Its chroma would clip three in four of these colours on the way through RGB.
     stored = np.dstack([RAMP, RAMP[::-1], RAMP[:, ::-1]])
     np.testing.assert_array_equal(load_image(encode(dicom(stored, "YBR_FULL"))), RAMP)
@@ -437,7 +437,7 @@ def marked() -> Dataset:
 
 
 @pytest.mark.parametrize("transfer_syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-def test_nothing_says_who_the_patient_is(
+def test_no_output_contains_the_patient(
     transfer_syntax: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data = encode(marked(), transfer_syntax)
@@ -500,7 +500,7 @@ NO_ANSWER = {
 }
 
 
-def test_every_file_of_pydicom_gets_an_answer_or_a_status() -> None:
+def test_every_test_file_of_pydicom_is_read_or_has_a_status() -> None:
     seen: dict[str, str] = {}
     for path in _all_files():
         try:

@@ -76,7 +76,7 @@ def cine(write_cine: Cine, tmp_path: Path) -> Path:
     return write_cine(tmp_path / "cine.dcm", WHITE_ROWS)
 
 
-def test_an_answer_for_each_frame(classifier: FractureClassifier, cine: Path) -> None:
+def test_a_prediction_for_each_frame(classifier: FractureClassifier, cine: Path) -> None:
     answers = list(classifier.predict_frames(cine))
     assert numbers(answers) == [(1, 3), (2, 3), (3, 3)]
     assert [answer.probability for answer in answers] == pytest.approx(
@@ -87,14 +87,14 @@ def test_an_answer_for_each_frame(classifier: FractureClassifier, cine: Path) ->
     assert answers[1].reason == "probability below the threshold"
 
 
-def test_predict_answers_the_first_and_says_so(classifier: FractureClassifier, cine: Path) -> None:
+def test_predict_classifies_the_first_frame_and_says_so(classifier: FractureClassifier, cine: Path) -> None:
     first = next(classifier.predict_frames(cine))
     said = replace(first, reason=f"{first.reason}; the first of 3 frames in the file", elapsed_ms=0)
     assert replace(classifier.predict(cine), elapsed_ms=0) == said
     assert [replace(answer, elapsed_ms=0) for answer in classifier.predict_many([cine], jobs=2)] == [said]
 
 
-def test_frames_that_are_named(classifier: FractureClassifier, cine: Path) -> None:
+def test_given_frame_numbers(classifier: FractureClassifier, cine: Path) -> None:
     answers = list(classifier.predict_frames(cine.read_bytes(), [3, 4, 0, 1]))
     assert numbers(answers) == [(3, 3), (4, 3), (0, 3), (1, 3)]
     assert [answer.status for answer in answers] == ["ok", "corrupt", "corrupt", "ok"]
@@ -102,7 +102,7 @@ def test_frames_that_are_named(classifier: FractureClassifier, cine: Path) -> No
     assert answers[0].probability == pytest.approx(probability(40), abs=EXACT)
 
 
-def test_a_broken_frame_hides_no_other(classifier: FractureClassifier, cine: Path) -> None:
+def test_a_corrupt_frame_does_not_affect_others(classifier: FractureClassifier, cine: Path) -> None:
     answers = list(classifier.predict_frames(compress(cine, broken=1)))
     assert numbers(answers) == [(1, 3), (2, 3), (3, 3)]
     assert [answer.status for answer in answers] == ["ok", "corrupt", "ok"]
@@ -124,7 +124,7 @@ def test_too_many_frames(classifier: FractureClassifier, write_cine: Cine, tmp_p
     assert classifier.predict(path).probability == pytest.approx(probability(48), abs=EXACT)
 
 
-def test_what_cannot_be_read_at_all_is_said_once(
+def test_unreadable_file_gives_one_prediction(
     classifier: FractureClassifier, cine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dicom_frames, "_PLUGINS", ())
@@ -136,7 +136,7 @@ def test_what_cannot_be_read_at_all_is_said_once(
     assert numbers(gone) == [(2, 3), (3, 3)]
 
 
-def test_of_other_files_the_first_picture(classifier: FractureClassifier, tmp_path: Path) -> None:
+def test_other_formats_give_the_first_picture(classifier: FractureClassifier, tmp_path: Path) -> None:
     pages = [Image.fromarray(np.full((64, 64), grey, np.uint8)) for grey in (192, 10, 10)]
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
     for image, end in (
@@ -167,7 +167,7 @@ def test_files_in_order(jobs: int, classifier: FractureClassifier, write_cine: C
     ]
 
 
-def test_files_that_wait_hold_no_bytes(classifier: FractureClassifier, cine: Path) -> None:
+def test_waiting_files_hold_no_bytes(classifier: FractureClassifier, cine: Path) -> None:
     answers = classifier.predict_files([Wanted(cine)] * 9, jobs=2)
     waiting = next(answers)
 
@@ -244,7 +244,7 @@ def records(path: Path) -> list[tuple[str, int, int, str]]:
 
 
 @pytest.mark.parametrize("style", ["csv", "jsonl"])
-def test_resumption_after_any_record_is_one_run(
+def test_resuming_after_any_record_equals_one_run(
     style: str, cli: Run, cine: Path, write_cine: Cine, tiny_model: Path, tmp_path: Path
 ) -> None:
     # A path twice, and a frame without an answer.
@@ -269,9 +269,7 @@ def test_resumption_after_any_record_is_one_run(
         target.unlink()
 
 
-def test_resumption_knows_the_answers_of_before(
-    cli: Run, write_cine: Cine, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_resuming_counts_earlier_records(cli: Run, write_cine: Cine, tiny_model: Path, tmp_path: Path) -> None:
     path = compress(write_cine(tmp_path / "a.dcm", WHITE_ROWS), broken=0)
     target = tmp_path / "out.jsonl"
     options = (path, "--jsonl", "-o", target)
@@ -283,7 +281,7 @@ def test_resumption_knows_the_answers_of_before(
     assert records(target) == [("a.dcm", 1, 3, "corrupt"), ("a.dcm", 2, 3, "ok"), ("a.dcm", 3, 3, "ok")]
 
 
-def test_file_that_goes_away_in_between(cli: Run, cine: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_file_that_disappears_between_runs(cli: Run, cine: Path, tiny_model: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.jsonl"
     options = (cine, "--jsonl", "-o", target)
     assert classify(cli, tiny_model, *options)[0] == 0
@@ -311,7 +309,7 @@ def looks(watcher: Watcher, number: int | None = None) -> list[tuple[str, int]]:
     return found
 
 
-def test_watch_goes_on_in_the_middle_of_a_file(
+def test_watch_continues_in_the_middle_of_a_file(
     classifier: FractureClassifier, write_cine: Cine, inbox: Path, tmp_path: Path
 ) -> None:
     write_cine(inbox / "a.dcm", WHITE_ROWS)
@@ -336,7 +334,7 @@ def test_watch_goes_on_in_the_middle_of_a_file(
     assert list(inbox.iterdir()) == []
 
 
-def test_watch_answers_a_new_content_from_its_first_frame(
+def test_watch_classifies_new_content_from_its_first_frame(
     classifier: FractureClassifier, write_cine: Cine, inbox: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.jsonl"

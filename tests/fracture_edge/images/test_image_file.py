@@ -254,7 +254,7 @@ def test_second_page_does_not_matter() -> None:
     np.testing.assert_array_equal(picture.pixels, RAMP)
 
 
-def test_pages_in_a_circle() -> None:
+def test_pages_that_link_in_a_circle() -> None:
     data = bytearray(encode(RAMP, "TIFF"))
     # The directory's last four bytes, which are where the next one begins, name the directory itself.
     at = int.from_bytes(data[4:8], "little")
@@ -264,7 +264,7 @@ def test_pages_in_a_circle() -> None:
 
 
 @pytest.mark.parametrize("style", ["PNG", "JPEG", "WEBP"])
-def test_broken_exif_does_not_spoil_the_picture(style: str) -> None:
+def test_corrupt_exif_is_ignored(style: str) -> None:
     options = {"lossless": True} if style == "WEBP" else {}
     stored = BLOCKS if style == "JPEG" else RAMP
     grey = load_image(encode(stored, style, exif=b"Exif\0\0II*\0\xff\xff\xff\x7f", **options))
@@ -281,7 +281,7 @@ def test_broken_exif_does_not_spoil_the_picture(style: str) -> None:
     ],
     ids=["8-bit", "rgb", "16-bit", "float"],
 )
-def test_seams_between_strips_do_not_show(
+def test_strips_are_joined_seamlessly(
     stored: Callable[[Grey], npt.NDArray[np.generic]], expected: Callable[[Grey], Grey]
 ) -> None:
     # Half a million pixels are converted in two strips and a rest.

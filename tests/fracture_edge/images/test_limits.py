@@ -67,7 +67,7 @@ def test_file_that_is_too_large(tmp_path: Path) -> None:
         load_image(path, max_pixels=1_000_000)
 
 
-def test_file_without_end_is_read_no_further_than_the_limit() -> None:
+def test_endless_stream_is_read_up_to_the_limit() -> None:
     class Endless(io.RawIOBase):
         given = 0
 
@@ -152,14 +152,14 @@ def directory(entries: list[tuple[int, int, int, int]], following: int = 0, *, b
 
 @pytest.mark.parametrize("big", [False, True])
 @pytest.mark.parametrize("tag", [273, 324])
-def test_tiff_in_very_many_pieces(tag: int, big: bool) -> None:
+def test_tiff_with_too_many_strips_or_tiles(tag: int, big: bool) -> None:
     parts = tiff.MAX_PARTS
     assert tiff.count_pages("x", directory([(256, 3, 1, 64), (tag, 4, parts, 0)], big=big)) == 1
     with pytest.raises(ImageSizeError, match=r"x: 100,001 strips or tiles, over the limit of 100,000"):
         tiff.count_pages("x", directory([(256, 3, 1, 64), (tag, 4, parts + 1, 0)], big=big))
 
 
-def test_tiff_of_very_many_pages() -> None:
+def test_tiff_with_very_many_pages() -> None:
     page = struct.pack("<H", 0)
     pages = b"".join(page + struct.pack("<I", 8 + 6 * (number + 1)) for number in range(MAX_FRAMES + 99))
     assert tiff.count_pages("x", b"II*\0" + struct.pack("<I", 8) + pages) == MAX_FRAMES + 1
