@@ -1,4 +1,4 @@
-"""The tiny model answers sigmoid(mean grey / 32 - 4): 64 gives logit -2, 128 gives 0, 192 gives 2."""
+"""The tiny model gives sigmoid(mean grey / 32 - 4): 64 gives logit -2, 128 gives 0, 192 gives 2."""
 
 import hashlib
 import io
@@ -22,7 +22,7 @@ from fracture_edge.policy import Policy, ReasonCode
 from fracture_edge.preprocess import Preprocessing
 from fracture_edge.session import MOST_THREADS, session_options
 
-# float32 arithmetic in the graph against float64 here.
+# The graph computes in float32, the tests in float64.
 EXACT = 1e-6
 
 
@@ -87,7 +87,7 @@ def test_prediction(
 
 
 def test_letterbox_bars_are_part_of_the_input(classifier: FractureClassifier) -> None:
-    # 128x64 fills half of the frame, the rest is black: the mean is 96.
+    # 128x64 fills half of the input, the rest is black: the mean is 96.
     assert classifier.predict(np.full((128, 64), 192, np.uint8)).probability == pytest.approx(
         sigmoid(-1), abs=EXACT
     )
@@ -268,7 +268,7 @@ def test_elapsed_time_excludes_waiting_in_the_queue(
         lambda *arguments: time.sleep(0.05) or Picture(plain(1)),
     )
     answers = list(classifier.predict_many([plain(1)] * 8, jobs=8))
-    # All eight are decoded at a time; none waits for the others. A busy machine may stretch the 50 ms.
+    # All eight are decoded concurrently; none waits for the others. A busy machine may exceed the 50 ms.
     assert all(50 <= answer.elapsed_ms < 350 for answer in answers)
 
 

@@ -1,4 +1,4 @@
-"""The command in this process: exit codes, what goes to stdout and what to stderr, and every output style."""
+"""The command in this process: exit codes, stdout, stderr, and every output format."""
 
 import csv
 import hashlib
@@ -100,7 +100,7 @@ def test_bad_files_among_good_ones(
     films = public_folder / "films"
     save(films / "a-good.png", 64)
     save(films / "z-good.jpg", 192)
-    # All that is imported late must be there before the permission to read it is given up.
+    # Late imports must be done before the permission to read their files is dropped.
     assert cli("classify", films, "--model", model, "--jsonl")[0] == 0
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8))
     noise.save(films / "truncated.jpg")
@@ -294,7 +294,7 @@ def test_help_explains_the_exit_status(cli: Run) -> None:
 def test_help_shows_one_command_per_line(command_name: str, cli: Run) -> None:
     _, out, _ = cli(command_name, "--help")
     assert sum(f"fracture-edge {command_name}" in line for line in out.splitlines()) >= 3
-    # Plain text: no frames, and brackets are no markup.
+    # Plain text: no frames, and brackets are not markup.
     assert "\u2500" not in out
     assert ("[dicom]" in out) == (command_name == "classify")
 
@@ -356,7 +356,7 @@ def test_progress_bar_is_shown_only_on_a_terminal(
         monkeypatch.setattr(sys, "stdout", Terminal())
     arguments = ["-o", tmp_path / "answers.csv"] if to_file else []
     assert cli("classify", three, "--model", tiny_model, "--csv", *arguments)[0] == 0
-    # Text on the same terminal would be mixed with it.
+    # On the same terminal the bar would be mixed with the text.
     assert ("1/2" in sys.stderr.getvalue()) == to_file  # type: ignore[attr-defined]
 
 

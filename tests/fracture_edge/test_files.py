@@ -113,7 +113,7 @@ def test_killed_while_writing(number: signal.Signals, leftovers: int, tmp_path: 
         process.send_signal(number)
         assert process.wait(timeout=60) == -number
     assert final.read_text() == "old"
-    # Nobody can tidy up after SIGKILL; what is left is hidden and says that it is temporary.
+    # After SIGKILL nothing can clean up; the file that is left is hidden and has a temporary name.
     others = [name for name in listing(tmp_path) if name != "x.txt"]
     assert (len(others), all(name.startswith(".x.") and name.endswith(".tmp.txt") for name in others)) == (
         leftovers,

@@ -1,4 +1,4 @@
-"""The device needs numpy, Pillow, onnxruntime and typer; nothing heavier, nothing earlier than used."""
+"""The device imports only numpy, Pillow, onnxruntime and typer, and each only when it is used."""
 
 import json
 import re
@@ -37,7 +37,7 @@ REPORT = "import json; print(json.dumps(sorted(set(sys.modules) - {'json'} | see
 
 
 def loaded(run_python: Run, script: str, *arguments: object) -> set[str]:
-    """Names of the modules that are there after `script`, on the last line that it prints."""
+    """Return the modules that are loaded after `script`, from the last line that it prints."""
     done = run_python("-c", f"{BLOCK}\n{script}\nseen = set(sys.modules)\n{REPORT}", *arguments)
     assert done.stderr == b""
     return set(json.loads(done.stdout.splitlines()[-1]))
@@ -68,7 +68,7 @@ def test_unknown_name() -> None:
 def test_help_does_not_import_numpy(run_python: Run) -> None:
     script = "from fracture_edge.cli import main\nsys.argv[1:] = ['--help']\ntry: main()\nexcept SystemExit: pass"
     modules = loaded(run_python, script)
-    # The list of commands imports the workshop's command lines, and those import typer alone.
+    # The list of commands imports the command lines of training, and those import only typer.
     assert modules.isdisjoint({"numpy", "onnxruntime", "PIL", "rich"})
 
 
@@ -128,7 +128,7 @@ def test_classify_imports_what_it_needs(suffix: str, run_python: Run, tiny_model
     assert {name.partition(".")[0] for name in modules}.isdisjoint(
         {*MODULES_OF_EXTRAS, "rich", "pydantic", "urllib3", "requests", "train", "export", "benchmarks"}
     )
-    # Turning and DICOM are for files that need them.
+    # Rotation and DICOM are imported for files that need them.
     assert modules.isdisjoint({"PIL.ImageOps", "fracture_edge.images.dicom"})
 
 

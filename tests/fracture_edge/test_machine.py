@@ -15,7 +15,7 @@ from fracture_edge.session import session_options
         ("x86_64", {"AVX512VNNI": True}, False, [], True),
         ("x86_64", {"AVX512VNNI": False}, True, [], True),
         ("x86_64", {"AVX512VNNI": False}, None, ["avx_vnni"], True),
-        # An emulated processor: the flags are the host's.
+        # An emulated processor: the flags are those of the host.
         ("x86_64", {"AVX512VNNI": False}, False, ["avx_vnni"], False),
         ("AMD64", {"AVX512F": True, "AVX512VNNI": False}, None, ["avx512f"], False),
         ("AMD64", {}, None, [], False),
@@ -60,7 +60,7 @@ def test_cpuid_agrees_with_the_system() -> None:
 
 @pytest.mark.parametrize(("register", "there"), [(0x1C30, True), (0x1C20, False), (0, False)])
 def test_cpuid_bit_of_avx_vnni(register: int, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """0x1c30 is what a Sapphire Rapids answers."""
+    """0x1c30 is the register of a Sapphire Rapids."""
     asked = []
 
     @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_uint)

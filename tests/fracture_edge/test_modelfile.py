@@ -91,7 +91,7 @@ def test_bad_json(text: str, message: str) -> None:
 
 
 def test_newer_schema_is_reported_first() -> None:
-    # What else is in a newer record cannot be known, so nothing else may be complained of.
+    # The other contents of a newer schema are not known, so no other error may be reported.
     with pytest.raises(ModelError, match="update fracture-edge"):
         ModelInfo.from_json('{"schema_version": 2}')
 

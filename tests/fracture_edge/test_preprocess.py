@@ -1,4 +1,4 @@
-"""Framing and resizing, on pictures small enough to compute by hand."""
+"""Framing and resizing, on images small enough to compute by hand."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ WHITE = np.uint8(255)
 @pytest.mark.parametrize(
     ("size", "picture", "rows", "columns"),
     [
-        # (rows, columns) of the model, of the picture, and where the picture must end up
+        # (rows, columns) of the model input, of the image, and the expected place of the image
         ((64, 64), (128, 64), (0, 64), (16, 48)),
         ((64, 64), (64, 128), (16, 48), (0, 64)),
         ((64, 64), (64, 64), (0, 64), (0, 64)),
@@ -26,7 +26,7 @@ WHITE = np.uint8(255)
         ((64, 64), (100, 33), (0, 64), (21, 42)),
         ((64, 48), (100, 100), (8, 56), (0, 48)),
         ((63, 65), (50, 50), (0, 63), (1, 64)),
-        # half a pixel high: one remains
+        # half a pixel high: one pixel remains
         ((64, 64), (32, 6400), (31, 32), (0, 64)),
         ((64, 64), (6400, 32), (0, 64), (31, 32)),
     ],
@@ -84,7 +84,7 @@ def test_filters_weight_by_area(name: str) -> None:
     kernel, reach = KERNELS[name]
     expected = []
     for centre in (1, 3):
-        # Shrinking by 2, the kernel is twice as wide; at the border what lies outside does not count.
+        # When shrinking by 2 the kernel is twice as wide; pixels outside of the image do not count.
         distances = (np.arange(4) + 0.5 - centre) / 2
         weights = np.array([kernel(x) if abs(x) < reach else 0 for x in distances])
         expected.append(round(float(np.clip(weights[2:].sum() / weights.sum(), 0, 1)) * 255))
@@ -169,7 +169,7 @@ def test_rotated_images_are_framed_upright() -> None:
 def test_orientation_is_part_of_the_metadata() -> None:
     portrait = Preprocessing(32, 24, orientation="portrait")
     assert Preprocessing.from_dict(portrait.to_dict()) == portrait
-    # Files of before do not name it.
+    # Older files do not contain it.
     assert Preprocessing.from_dict({"height": 32, "width": 24}).orientation == "as_is"
     with pytest.raises(ModelError, match="orientation 'landscape' must be one of: as_is, portrait"):
         Preprocessing(32, 24, orientation="landscape")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What only a process of its own can show: the entry point, signals' exit codes, odd names, closed pipes."""
+"""Tests that need a process of its own: entry point, exit codes of signals, odd names, closed pipes."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from PIL import Image
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 BRIGHT = np.full((64, 64), 192, np.uint8)
-# As in any locale but C: output that is strictly UTF-8.
+# Strictly UTF-8 output, as in any locale but C.
 UTF8 = {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "utf-8"}
 ANSWER = b"fractured, P(fractured) = 0.881 (threshold 0.500; probability at or above the threshold; "
 
@@ -38,11 +38,11 @@ def test_module_is_the_command(run_python: Run, tiny_model: Path, tmp_path: Path
 def test_nothing_is_written_to_the_users_home(
     run_python: Run, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Where onnxruntime's telemetry keeps its device ID, its session and what it has not sent yet.
+    # Where onnxruntime's telemetry stores its device ID, its session and unsent events.
     home, temporary = tmp_path / "home", tmp_path / "tmp"
     home.mkdir()
     temporary.mkdir()
-    # It keeps quiet by itself where CI is set, and this process has had it switched off.
+    # It is off by default where CI is set, and this process has disabled it.
     for name in ("CI", "ORT_DISABLE_TELEMETRY", *(name for name in os.environ if name.startswith("XDG_"))):
         monkeypatch.delenv(name, raising=False)
     places = {"HOME": str(home), "XDG_CACHE_HOME": str(home), "TMPDIR": str(temporary)}
@@ -128,7 +128,7 @@ def test_interrupted_during_imports(run_python: Run) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
-# Where tests run in the background SIGINT is ignored, and children inherit that.
+# If tests run in the background, SIGINT is ignored, and children inherit that.
 SLOW_AT_B = """
 import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)

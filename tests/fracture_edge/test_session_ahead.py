@@ -1,4 +1,4 @@
-"""The session that `classify` opens while it is still being imported: who gets it, and a wrong guess."""
+"""The session that `classify` opens during its imports: which classifier takes it, and a wrong guess."""
 
 import csv
 import subprocess
@@ -19,7 +19,7 @@ Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
-    """Threads of every session that is made from here on."""
+    """Record the number of threads of every session that is made."""
     new: Callable[..., object] = session.open_session
     threads_of: list[int | None] = []
 
@@ -47,7 +47,7 @@ def test_other_threads_or_models_open_their_own_session(made: list[int | None], 
     assert open_model(None, 1).session.get_session_options().intra_op_num_threads == 1
     open_ahead()
     assert FractureClassifier(tiny_model).info.name == "tiny"
-    # The two that were opened ahead, maybe not yet, and these.
+    # The two that are opened in the background, perhaps not yet, and these.
     assert (made.count(1), made.count(None) >= 1) == (1, True)
 
 
@@ -64,7 +64,7 @@ def test_error_in_the_background_is_reported_when_the_model_is_needed(monkeypatc
 def test_session_of_unverified_bytes_is_not_used(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
     monkeypatch.setattr(session, "EMBEDDED_FILE", tiny_model)
     open_ahead()
-    # What was opened is the other file; `read_model` reads and checks the embedded one.
+    # The session is that of the other file; `read_model` reads and verifies the embedded one.
     assert FractureClassifier().info.name == EMBEDDED_FILE.stem
 
 

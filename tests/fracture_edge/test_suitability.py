@@ -1,4 +1,4 @@
-"""Which pictures are no radiographs, or none of use."""
+"""Checks of images that are not radiographs, or of low quality."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ def test_measures_of_a_checkerboard() -> None:
 def test_measures_of_a_ramp() -> None:
     ramp = np.tile(np.arange(100, dtype=np.uint8), (100, 1))
     found = measure(ramp, side=100, colour=0)
-    # Across, neighbours differ by 1 and pixels eight apart by 8; down, nothing differs.
+    # Horizontally, neighbours differ by 1 and pixels eight apart by 8; vertically, all are equal.
     assert found.sharpness == pytest.approx(1 / 8)
     assert (found.median, found.bright, found.clipped) == (49, 98, 0)
     # Variance of 0 to 99 is (100 ** 2 - 1) / 12; the mean square of a difference is 1 across and 0 down.

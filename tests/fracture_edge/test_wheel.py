@@ -1,4 +1,4 @@
-"""What a user installs: the wheel, its dependencies and nothing else, in an empty environment."""
+"""The wheel and its dependencies alone, in an empty environment, as a user installs them."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ def run(*command: object, cwd: Path) -> str:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    # From a copy: a build in the working tree leaves build/ and *.egg-info there.
+    # Built from a copy, because a build in the working tree leaves build/ and *.egg-info there.
     source = folder / "source"
     files = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=repository).splitlines()
     for name in files:

@@ -56,7 +56,7 @@ def test_dicom_files_without_a_suffix_are_found_by_content(folder: Path) -> None
         ("IM000001", DICOM, True),
         ("1.2.840.10008.5", DICOM, True),
         ("empty.png", b"", True),
-        # An index, another ending, another content, and a file that ends before its DICM would.
+        # An index, another suffix, other content, and a file that ends before the DICOM prefix.
         ("DICOMDIR", DICOM, False),
         ("dicomdir", DICOM, False),
         ("report.txt", DICOM, False),
@@ -140,7 +140,7 @@ def test_unreadable_parent_folder_raises_nothing(
         ("?", ["g"]),
         ("**/*.tif*", ["c.tiff", "sub/x/i.tif"]),
         ("s*/*.jpeg", ["sub/h.jpeg"]),
-        # Folders are not looked into, files of any name count.
+        # Folders are not searched, files of any name match.
         ("*", ["a.jpg", "b.PNG", "c.tiff", "d.dcm", "e.webp", "f.bmp", "g", "notes.txt"]),
         (".*", [".hidden.png"]),
     ],

@@ -31,7 +31,7 @@ def names_in(path: Path, style: Format) -> list[str]:
 @pytest.mark.parametrize("style", ["jsonl", "csv"])
 def test_complete_records_survive_truncation_anywhere(style: Format, tmp_path: Path) -> None:
     path, data = tmp_path / "x", written(style)
-    # Where each record ends, the header of CSV first.
+    # Offsets at which the records end; in CSV the first is the header.
     ends = [len(written(style, NAMES[:count])) for count in range(len(NAMES) + 1)]
     for length in range(len(data) + 1):
         path.write_bytes(data[:length])

@@ -26,7 +26,7 @@ def test_slow_first_items_do_not_change_the_order() -> None:
 
 def test_runs_concurrently_with_bounded_lookahead() -> None:
     lock, active, most, taken = threading.Lock(), 0, 0, 0
-    # Nobody goes on before three are there, so three threads it must be.
+    # Each call waits until three have started, so there must be three threads.
     together = threading.Barrier(3)
 
     def items() -> Iterator[int]:
@@ -70,7 +70,7 @@ def test_finished_results_do_not_wait_for_the_next_item() -> None:
         yield 0
         time.sleep(0.2)
         yield 1
-        # Without the first answer there is no third item.
+        # The third item appears only after the first result.
         assert answered.wait(timeout=30)
         yield 2
 
@@ -115,7 +115,7 @@ def test_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = []
     for item in with_progress("abcd", 4):
         counts.append((item, re.findall(r"(\d)/4", sys.stderr.getvalue())[-1]))  # type: ignore[attr-defined]
-    # An item is done when the next one is asked for.
+    # An item counts as done when the next one is requested.
     assert counts == [("a", "0"), ("b", "1"), ("c", "2"), ("d", "3")]
     assert re.findall(r"(\d)/4", sys.stderr.getvalue())[-1] == "4"  # type: ignore[attr-defined]
 

@@ -103,7 +103,7 @@ def test_no_cell_begins_like_a_formula(start: str) -> None:
     name = f'{start}HYPERLINK(1;2),"x".png'
     odd = Prediction(name, 1, 1, Status.EMPTY, None, None, None, start, "tiny", "ab12", 1.0)
     text = "".join(render([odd], "csv", header=False))
-    # What a spreadsheet sees, at commas and where it divides at semicolons or tabs instead.
+    # The cells that a spreadsheet sees, separated at commas, or at semicolons or tabs instead.
     (row,) = csv.reader(io.StringIO(text, newline=""))
     assert (row[0], row[7]) == ("'" + name, "'" + start)
     for separator in ";\t":

@@ -1,4 +1,4 @@
-"""`classify --output --resume` after interruptions of every kind that a test can make in one process."""
+"""`classify --output --resume` after every kind of interruption that a test can cause in one process."""
 
 import csv
 import io
@@ -78,7 +78,7 @@ def test_resumed_run_equals_an_uninterrupted_run(
     assert capsys.readouterr().err == note
     assert (target.exists(), names(partial)) == (False, ["a.png", "b,\n2.png"])
     before = partial.read_bytes()
-    # A kill while a record is written leaves half of it.
+    # A kill while a record is written leaves an incomplete one.
     partial.write_bytes(before + before[-30:-5].replace(b"\n", b" "))
     assert classify(films, "--resume") == (0, "", "")
     assert target.read_bytes().startswith(before)
@@ -116,7 +116,7 @@ def test_complete_file_is_extended_with_new_images(
         stop_at("c.png", patch)
         with pytest.raises(RuntimeError, match="stop"):
             classify(films, "--resume")
-    # The finished file is as it was until the longer one is finished.
+    # The complete file is unchanged until the longer one is complete.
     assert target.read_bytes() == finished
     capsys.readouterr()
     assert classify(films, "--resume") == (0, "", "")
@@ -133,7 +133,7 @@ def test_exit_status_covers_earlier_records(classify: Run, films: Path, target: 
     assert classify(films / "a.png", films / "c.png", "--resume")[0] == 3
     assert classify(films / "c.png", "--resume")[0] == 0
     assert classify(films / "a.png", "--resume")[0] == 1
-    # A record is a record: what had no answer is not tried again.
+    # Images whose record is a failure are not tried again.
     assert [row["status"] for row in rows(target)] == ["empty", "ok"]
 
 
@@ -173,9 +173,9 @@ def test_records_of_another_model_or_threshold_are_refused(
     [
         ("fractured", 0.7, "above_threshold", True),
         ("uncertain", 0.55, "within_band", True),
-        # Of the picture, not of the probability.
+        # The decision of an image check, not of the probability.
         ("uncertain", 0.7, "mostly_bright", True),
-        # Of another band.
+        # The decision of another band.
         ("uncertain", 0.7, "within_band", False),
         ("fractured", 0.55, "above_threshold", False),
         ("not_fractured", 0.7, "below_threshold", False),
@@ -189,7 +189,7 @@ def test_records_agree_with_the_policy_or_not(
     record = {"decision": decision, "probability": kind(probability), "threshold": kind(0.5), "reason_code": code}
     policy = Policy(0.5, 0.4, 0.6)
     assert _agrees_with_policy(SimpleNamespace(policy=policy, checks_images=True), record) is agrees  # type: ignore[arg-type]
-    # With --any-image no picture is doubted.
+    # With --any-image no image is checked.
     any_image = SimpleNamespace(policy=policy, checks_images=False)
     agrees &= code != "mostly_bright"
     assert _agrees_with_policy(any_image, record) is agrees  # type: ignore[arg-type]

@@ -154,7 +154,7 @@ def test_dicom_without_a_suffix(start: Callable[..., Watcher], inbox: Path) -> N
     (inbox / "IM000002").write_bytes(b"half")
     watcher = start()
     assert [*look(watcher), *look(watcher)] == ["IM000001"]
-    # The rest of it arrives.
+    # The rest of the file arrives.
     (inbox / "IM000002").write_bytes(bytes(128) + b"DICM")
     assert [*look(watcher), *look(watcher)] == ["IM000002"]
 
@@ -229,7 +229,7 @@ def test_move(start: Callable[..., Watcher], inbox: Path, tmp_path: Path) -> Non
     moved = sorted(path.relative_to(inbox).as_posix() for path in inbox.rglob("*.png"))
     assert moved == ["done/a-2.png", "done/a.png", "done/sub/b.png"]
     assert (done / "a.png").read_bytes() == before
-    # The record names the file where it was found.
+    # The record has the path at which the file was found.
     assert {row["path"] for row in records(tmp_path / "out.jsonl")} == {
         str(inbox / "a.png"),
         str(inbox / "sub" / "b.png"),

@@ -44,7 +44,7 @@ RAMP = ((np.arange(ROWS * COLUMNS) % 256).reshape(ROWS, COLUMNS)).astype(np.uint
 
 
 def dicom(pixels: npt.NDArray[np.generic], interpretation: str = "MONOCHROME2", **elements: object) -> Dataset:
-    """Describe `pixels` as they are; `elements` add to the description or replace it."""
+    """Make a dataset that describes `pixels`; `elements` add to the description or replace it."""
     dataset = Dataset()
     dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
     dataset.SOPInstanceUID = "1.2.3"
@@ -118,14 +118,14 @@ LOOKED_UP = np.array([0, 100, 200, 255])[np.clip(STORED - 10, 0, 3)]
         (dicom(RAMP, RescaleSlope=2, RescaleIntercept=-100, **WINDOW), windowed(2 * STORED - 100)),
         (dicom(RAMP, RescaleSlope=-1, RescaleIntercept=255, **WINDOW), windowed(255 - STORED)),
         (dicom(RAMP, WindowCenter=[100, 9], WindowWidth=[86, 5]), WINDOWED),
-        # No window that a viewer could use: none is.
+        # A window that no viewer could use is ignored.
         (dicom(RAMP, WindowCenter=100, WindowWidth=0), RAMP),
         (dicom(RAMP, WindowCenter=100), RAMP),
         (dicom(RAMP, WindowCenter=None, WindowWidth=86), RAMP),
         # Exactly linear is from 57 to 143; its values are stretched by 255 / 86.
         (dicom(RAMP, VOILUTFunction="LINEAR_EXACT", **WINDOW), np.rint(np.clip(STORED - 57, 0, 86) * (255 / 86))),
         (dicom(RAMP, VOILUTFunction="SIGMOID", **WINDOW), SIGMOID),
-        # Four bits above the stored twelve belong to something else; of signed values the twelfth is the sign.
+        # The four bits above the stored twelve are ignored; in signed values the twelfth bit is the sign.
         (dicom(DEEP | 0x9000, BitsStored=12, HighBit=11), RAMP),
         (dicom(SIGNED & 0x0FFF, BitsStored=12, HighBit=11), RAMP),
         (dicom(RAMP, VOILUTSequence=[voi_table(10, TABLE, 8)]), LOOKED_UP),
@@ -183,7 +183,7 @@ def test_real_monochrome1_film() -> None:
     rows, columns = grey.shape
     beam, tibia = (grey[rows // 3, int(columns * a) : int(columns * b)] for a, b in ((0.28, 0.33), (0.46, 0.52)))
     assert beam.max() + 80 < tibia.min()
-    # Brighter is denser, so the order of the stored values is turned round.
+    # Brighter is denser, so the order of the stored values is reversed.
     assert np.corrcoef(grey[::8, ::8].ravel(), dataset.pixel_array[::8, ::8].ravel())[0, 1] < -0.5
     assert Preprocessing(64, 64).load(data).shape == (64, 64, 1)
 
@@ -235,7 +235,7 @@ def picture(style: str, height: int = ROWS, width: int = COLUMNS, **options: obj
             Status.UNSUPPORTED_FORMAT,
             "this DICOM transfer syntax is not supported",
         ),
-        # What is compressed is larger than what the header was checked for.
+        # The compressed image is larger than the header states.
         (
             compressed(picture("JPEG", 4000, 4000), JPEGBaseline8Bit),
             Status.CORRUPT,
@@ -320,7 +320,7 @@ def test_without_preamble() -> None:
     data = encode(dicom(RAMP))
     np.testing.assert_array_equal(load_image(data[132:]), RAMP)
     bare = data[data.index(b"\x08\0\x16\0UI") :]
-    # Its first element names the class; a file begins with an earlier one.
+    # The first element is the SOP class; a file begins with an earlier one.
     np.testing.assert_array_equal(load_image(b"\x08\0\x05\0CS\x0a\0ISO_IR 100" + bare), RAMP)
 
 
@@ -483,7 +483,7 @@ def _all_files() -> list[Path]:
 
 #: Of the files with a picture, those that give none, and why.
 NO_ANSWER = {
-    # 12-bit JPEG, JPEG-LS and JPEG Lossless: an answer only where the decoder is installed.
+    # 12-bit JPEG, JPEG-LS and JPEG Lossless can be read only if the decoder is installed.
     "JPGExtended.dcm": {"ok", Status.DECODER_NOT_INSTALLED},
     "JPEG-LL.dcm": {"ok", Status.DECODER_NOT_INSTALLED},
     "MR_small_jpeg_ls_lossless.dcm": {"ok", Status.DECODER_NOT_INSTALLED},

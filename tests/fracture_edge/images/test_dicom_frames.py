@@ -1,4 +1,4 @@
-"""DICOM files of several frames, each of which is answered; the tiny model says sigmoid(mean grey / 32 - 4)."""
+"""DICOM files of several frames, each of which is classified; the tiny model gives sigmoid(mean grey / 32 - 4)."""
 
 import csv
 import gc
@@ -32,12 +32,12 @@ Run = Callable[..., tuple[int, str, str]]
 Cine = Callable[..., Path]
 
 WHITE_ROWS = (48, 16, 40)
-# float32 arithmetic in the graph against float64 here.
+# The graph computes in float32, the tests in float64.
 EXACT = 1e-6
 
 
 def probability(white_rows: int) -> float:
-    """Of a frame of 64 rows, that many of them at 255."""
+    """Compute P of a frame of 64 rows, `white_rows` of them at 255."""
     return 1 / (1 + math.exp(4 - white_rows / 64 * 255 / 32))
 
 
@@ -47,7 +47,7 @@ def save(path: Path, grey: int = 192) -> Path:
 
 
 def compress(path: Path, broken: int | None = None) -> Path:
-    """Turn it into JPEG 2000, of which the frame with that number from 0 is no such thing."""
+    """Convert the file to JPEG 2000; the frame with index `broken` is invalid."""
     dataset = pydicom.dcmread(path)
     frames = []
     for pixels in dataset.pixel_array:
@@ -131,7 +131,7 @@ def test_unreadable_file_gives_one_prediction(
     for path, status in ((compress(cine), "decoder_not_installed"), (tmp_path / "none.dcm", "not_found")):
         (answer,) = classifier.predict_frames(path)
         assert (answer.status, answer.frame, answer.frames) == (status, 1, 1)
-    # Of what was begun each frame that is left gets its record.
+    # After a partial run each remaining frame gets its record.
     gone = list(classifier.predict_frames(tmp_path / "none.dcm", [2, 3]))
     assert numbers(gone) == [(2, 3), (3, 3)]
 
@@ -172,7 +172,7 @@ def test_waiting_files_hold_no_bytes(classifier: FractureClassifier, cine: Path)
     waiting = next(answers)
 
     def open_files() -> int:
-        # What an earlier test left behind in a cycle is not held by anything here.
+        # Collect objects that an earlier test left behind in reference cycles.
         gc.collect()
         return sum(isinstance(thing, ImageFile) for thing in gc.get_objects())
 
@@ -247,7 +247,7 @@ def records(path: Path) -> list[tuple[str, int, int, str]]:
 def test_resuming_after_any_record_equals_one_run(
     style: str, cli: Run, cine: Path, write_cine: Cine, tiny_model: Path, tmp_path: Path
 ) -> None:
-    # A path twice, and a frame without an answer.
+    # A path twice, and a frame that cannot be classified.
     files = [cine, save(tmp_path / "x.png"), write_cine(tmp_path / "short.dcm", WHITE_ROWS, frames=4), cine]
     target = tmp_path / f"out.{style}"
     options = (f"--{style}", "-o", target, "--jobs", "1")
@@ -276,7 +276,7 @@ def test_resuming_counts_earlier_records(cli: Run, write_cine: Cine, tiny_model:
     assert classify(cli, tiny_model, *options)[0] == 1
     lines = target.read_text().splitlines(keepends=True)
     target.write_text(lines[0])
-    # Both frames of this run have an answer, the one of before has not.
+    # Both frames of this run are classified, the one of the earlier run is not.
     assert classify(cli, tiny_model, *options, "--resume")[0] == 1
     assert records(target) == [("a.dcm", 1, 3, "corrupt"), ("a.dcm", 2, 3, "ok"), ("a.dcm", 3, 3, "ok")]
 
@@ -302,7 +302,7 @@ def inbox(tmp_path: Path) -> Path:
 
 
 def looks(watcher: Watcher, number: int | None = None) -> list[tuple[str, int]]:
-    """Look three times, or be ended after some answers."""
+    """Scan three times, or stop after some predictions."""
     answers = islice(chain.from_iterable(watcher.scan() for _ in range(3)), number)
     found = [(Path(answer.path).name, answer.frame) for answer in answers]
     watcher.close()
@@ -320,7 +320,7 @@ def test_watch_continues_in_the_middle_of_a_file(
         return Watcher(inbox, out, classifier, move_to=done)
 
     assert looks(start(), 2) == [("a.dcm", 1), ("a.dcm", 2)]
-    # Half a record, as a kill leaves it, counts as none.
+    # An incomplete record, as a kill leaves it, does not count.
     out.write_bytes(out.read_bytes()[:-9])
     assert not done.exists()
     assert looks(start(), 2) == [("a.dcm", 2), ("a.dcm", 3)]

@@ -1,4 +1,4 @@
-"""What cannot be used is refused with the status that says why."""
+"""Unusable images are refused with the status that gives the reason."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Decoders keep quiet, in every thread, and others may speak."""
+"""Decoders are silenced in every thread, and other modules are not."""
 
 import logging
 import sys
