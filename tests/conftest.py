@@ -1,4 +1,4 @@
-"""Fixtures of both suites: synthetic bones, a model one can compute by hand, and ways to run things."""
+"""Shared fixtures: synthetic bones, a model that can be computed by hand, and ways to run commands."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ Grey = npt.NDArray[np.uint8]
 
 
 def _bone(seed: int, fractured: bool, *, height: int = 192, width: int = 128) -> Grey:
-    """Draw one long bone in its soft tissue; a fracture is a dark oblique line with a displaced end."""
+    """Draw a long bone in soft tissue; a fracture is a dark oblique line with a displaced end."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     middle = width * rng.uniform(0.38, 0.62) + rng.uniform(-0.15, 0.15) * (rows - height / 2)
@@ -59,7 +59,7 @@ def _bone(seed: int, fractured: bool, *, height: int = 192, width: int = 128) ->
 def _write_bones(
     root: Path, per_class: int, *, splits: Sequence[str] = (), height: int = 192, width: int = 128
 ) -> Path:
-    """Write class folders of alternating PNG and JPEG files, inside split folders if any; no picture twice."""
+    """Write class folders of alternating PNG and JPEG files, inside split folders if any; all images differ."""
     number = 0
     for split in splits or ("",):
         for name, fractured in (("fractured", True), ("not fractured", False)):
@@ -146,7 +146,7 @@ def tiny_info() -> ModelInfo:
         precision="float32",
         preprocessing=Preprocessing(SIDE, SIDE),
         policy=Policy(0.5, 0.4, 0.6),
-        # Pictures of these tests are plain on purpose.
+        # The images of these tests are uniform on purpose.
         suitability={
             "least_side": 0,
             "most_colour": 1,
@@ -181,7 +181,7 @@ def public_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def as_nobody() -> Callable[[], AbstractContextManager[None]]:
-    """Within this context permissions count, even where the tests run as root."""
+    """Run as an unprivileged user within this context, even if the tests run as root."""
     return _as_nobody
 
 
@@ -189,7 +189,7 @@ def as_nobody() -> Callable[[], AbstractContextManager[None]]:
 def cli(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
-    """Run the command in this process: exit code, stdout, stderr."""
+    """Run the command in this process, and return exit code, stdout and stderr."""
     from fracture_edge.cli import main
 
     def run(*arguments: object) -> tuple[int, str, str]:
@@ -205,7 +205,7 @@ def cli(
 
 @pytest.fixture(scope="session")
 def make_gate_metrics() -> Callable[..., GateMetrics]:
-    """Metrics of a faithful file, with what a test changes."""
+    """Make gate metrics of a faithful file, with the changes of a test."""
 
     def make(**changes: Any) -> GateMetrics:
         found = GateMetrics(
@@ -232,7 +232,7 @@ def make_gate_metrics() -> Callable[..., GateMetrics]:
 
 @pytest.fixture(scope="session")
 def make_export_entry(make_gate_metrics: Callable[..., GateMetrics]) -> Callable[..., ExportEntry]:
-    """Entry of an accepted file, with what a test changes."""
+    """Make the entry of an accepted file, with the changes of a test."""
 
     def make(**changes: Any) -> ExportEntry:
         entry = ExportEntry(
@@ -258,13 +258,13 @@ def make_export_entry(make_gate_metrics: Callable[..., GateMetrics]) -> Callable
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
-    """The folder that holds the packages under test."""
+    """Folder that contains the packages under test."""
     return REPOSITORY
 
 
 @pytest.fixture(scope="session")
 def run_python() -> Callable[..., subprocess.CompletedProcess[bytes]]:
-    """Run Python in a process of its own that can import the packages under test."""
+    """Run Python in a new process that can import the packages under test."""
 
     def run(
         *arguments: object, cwd: Path | None = None, environment: dict[str, str] | None = None

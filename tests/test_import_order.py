@@ -1,4 +1,4 @@
-"""The packages import in one direction, `fracture_edge` < `train` < `benchmarks` < `export`, and in no circle."""
+"""The packages import in one direction, `fracture_edge` < `train` < `benchmarks` < `export`, without circles."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ def _modules(repository: Path) -> dict[str, Path]:
 
 
 def _imported(path: Path) -> Iterator[str]:
-    """Every module that a file imports, late imports within functions too."""
+    """Yield every module that a file imports, including imports within functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -46,12 +46,12 @@ def test_nothing_imports_upwards(imports: Mapping[str, set[str]]) -> None:
         if place[other.partition(".")[0]] > place[name.partition(".")[0]]
     }
     assert upwards == set()
-    # A check that finds nothing must have looked at something.
+    # Make sure that the check has seen some imports.
     assert "train.evaluation.metrics" in imports["benchmarks.quality"]
     assert any(other.startswith("benchmarks.") for other in imports["export.steps"])
 
 
-def test_no_circle(imports: Mapping[str, set[str]]) -> None:
+def test_no_circular_imports(imports: Mapping[str, set[str]]) -> None:
     TopologicalSorter(imports).prepare()
 
 
@@ -65,7 +65,7 @@ def test_modules_are_short(repository: Path) -> None:
 @pytest.mark.parametrize(
     ("package", "most"), [("fracture_edge", 26), ("train", 15), ("benchmarks", 14), ("export", 24)]
 )
-def test_packages_can_be_taken_in_at_a_glance(package: str, most: int, repository: Path) -> None:
-    """Files and folders directly in a package."""
+def test_packages_have_few_entries(package: str, most: int, repository: Path) -> None:
+    """Count the files and folders directly in a package."""
     entries = [path.name for path in (repository / package).iterdir() if path.name != "__pycache__"]
     assert len(entries) - 1 <= most, sorted(entries)

@@ -1,4 +1,4 @@
-"""What README and model card say is what was measured, and what the command line knows."""
+"""README and model card agree with the measured results and with the command line."""
 
 import csv
 import hashlib
@@ -25,7 +25,7 @@ README = DOCUMENTS[0].read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_figures_are_current(document: Path) -> None:
+def test_generated_text_is_current(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     assert text.count("<!-- ") >= 2
     assert filled(text) == text
@@ -49,16 +49,16 @@ def test_the_run_holds_the_embedded_model() -> None:
     assert len(_predictions(result)) == result["data"]["images"]
 
 
-def test_a_processor_without_vnni_answers_the_same() -> None:
+def test_a_processor_without_vnni_gives_the_same_predictions() -> None:
     result, older = _result(RUN), _result(OLDER)
     answers, there = ({line["path"]: line[EMBEDDED_ROW] for line in _predictions(run)} for run in (result, older))
-    # Of version 0.2. The great run has the file as it was stored before; its answers are the same, every one.
+    # Predictions of version 0.2. The large run has the file as it was stored before, with identical predictions.
     assert len(there) == result["data"]["images"]
     assert answers == there
 
 
 @pytest.mark.parametrize(("run", "least"), [(EMBEDDED_RUN, 5), (RUN, 10)])
-def test_every_figure_of_quality_can_be_computed_again_from_the_predictions(run: str, least: int) -> None:
+def test_quality_metrics_can_be_recomputed_from_the_predictions(run: str, least: int) -> None:
     result = _result(run)
     predictions = _predictions(result)
     judged = [row for row in result["rows"] if row["quality"]]
@@ -66,14 +66,14 @@ def test_every_figure_of_quality_can_be_computed_again_from_the_predictions(run:
     for row in judged:
         model = result["models"][row["model"]]
         band = (model["uncertain_low"], model["uncertain_high"])
-        # Another version of NumPy may add in another order.
+        # Another version of NumPy may sum in another order.
         assert _numbers(to_plain(quality(predictions, row["id"], model["threshold"], band))) == pytest.approx(
             _numbers(row["quality"]), abs=1e-9
         )
 
 
 def _numbers(value: Any) -> list[float]:
-    """All numbers of nested JSON, in order."""
+    """Return all numbers in nested JSON, in order."""
     if isinstance(value, dict):
         return [number for each in value.values() for number in _numbers(each)]
     if isinstance(value, list):
@@ -113,40 +113,40 @@ def test_every_command_and_option_shown_exists(
 
 
 def _studies_shown(repository: Path) -> list[tuple[str, str]]:
-    """Every `python -m benchmarks.studies NAME ...` of documents and Makefile, with the file that shows it."""
+    """Find every `python -m benchmarks.studies NAME ...` in documents and Makefile, with its file."""
     shown = []
     for path in [*DOCUMENTS, *sorted((repository / "docs").glob("*.md")), repository / "Makefile"]:
         text = path.read_text(encoding="utf-8")
         if path.name == "Makefile":
             found = re.findall(r"^\t(.*)$", text.replace("\\\n", " "), flags=re.MULTILINE)
         else:
-            # In a sentence, where a line may end within it, and in a block.
+            # In a sentence, where it may contain a line end, and in a code block.
             blocks = re.findall(r"^```.*?^```$", text, flags=re.MULTILINE | re.DOTALL)
             found = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
             found += [line for block in blocks for line in block.splitlines()]
         shown += [(path.name, " ".join(each.split())) for each in found]
     module = "python -m benchmarks.studies "
     studies = {(name, words.partition(module)[2]) for name, words in shown if module in words}
-    # The list of all studies is no study.
+    # The list of all studies is not a study.
     return sorted((name, words) for name, words in studies if words != "--help")
 
 
 def test_every_study_shown_takes_its_options(repository: Path) -> None:
     shown = _studies_shown(repository)
     assert len(shown) >= 20
-    # All but those that the Makefile and these lines leave out are shown somewhere.
+    # Every study except these is shown somewhere.
     assert {words.split()[0] for _, words in shown} >= STUDIES.keys() - {"averaged"}
     for name, words in shown:
         study, *arguments = shlex.split(words, comments=True)
         assert study in STUDIES, (name, words)
-        # A sentence may leave out what has to be given; nothing else may be wrong.
+        # A sentence may omit required options; nothing else may be wrong.
         allowed = ("", "MissingParameter") if name != "Makefile" else ("",)
         assert _refusal(study, arguments) in allowed, (name, words)
     assert _refusal("stress", ["--data", "x", "--splits", "y", "--nonsense"]) == "NoSuchOption"
 
 
 def _refusal(study: str, arguments: list[str]) -> str:
-    """What the study says of arguments, by the name of the exception; empty if it takes them."""
+    """Return the name of the exception that a study raises for arguments; empty if it accepts them."""
     command = get_command(import_module(STUDIES[study].module).app)
     try:
         command.make_context(study, arguments).close()
@@ -164,7 +164,7 @@ def test_each_study_says_what_it_does() -> None:
 
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
 def test_every_command_of_the_reproduction_parses(run: Run, cli: Callable[..., tuple[int, str, str]]) -> None:
-    # Without the data there is one line that says so; a wrong option or recipe would be another error.
+    # Without the data there is one line that reports it; a wrong option or recipe would give another error.
     words = run.command.rpartition("fracture-edge ")[2].split()
     code, _, err = cli(*words, "--artifacts", "/nowhere/at/all")
     assert code == 1

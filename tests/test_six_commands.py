@@ -1,4 +1,4 @@
-"""The README's six commands, one after the other, each in a process of its own, on generated bones."""
+"""The README's six commands in sequence, each in a process of its own, on synthetic bones."""
 
 import csv
 import json
@@ -40,7 +40,7 @@ filters = 0.25
 
 
 @pytest.mark.slow
-def test_from_a_folder_of_images_to_an_answer(
+def test_from_a_folder_of_images_to_a_prediction(
     tmp_path: Path,
     write_bones: Callable[..., Path],
     run_python: Callable[..., subprocess.CompletedProcess[bytes]],
@@ -63,14 +63,14 @@ def test_from_a_folder_of_images_to_an_answer(
     trained = run("train", "edge", "--data", data, "--splits", "splits.csv", "--recipe", "tiny.toml")
     assert trained == "artifacts/edge\n"
 
-    # A network this small may lose more than the product allows.
+    # A network this small may lose more accuracy than the default budgets allow.
     (tmp_path / "loose.toml").write_text("[float16]\n[dynamic]\n[int8]\n")
     exported = run("export", "edge", "--onnx", "--budgets", "loose.toml")
     assert exported.split() == [f"artifacts/edge/edge-{kind}.onnx" for kind in ("float32", "float16", "int8")]
 
     assert "| edge | onnx int8 |" in run("benchmark", "edge", "--runs", "5", "-o", "result.json")
 
-    # The device says of a test image what the benchmark recorded for it.
+    # The device gives the predictions that the benchmark recorded for the test images.
     with (tmp_path / "result.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     images = [data / row["path"] for row in rows]

@@ -17,9 +17,9 @@ def _frame(white_rows: int) -> npt.NDArray[np.uint8]:
 
 
 def _write_cine(path: Path, white_rows: Sequence[int], *, frames: int | None = None) -> Path:
-    """Write one frame of 64 x 64 for each number: that many of its rows are white, the others black.
+    """Write one frame of 64 x 64 pixels for each number: so many of its rows are white, the others black.
 
-    The header says that there are `frames`, or as many as there are.
+    The header states `frames`, or the actual number of frames.
     """
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage

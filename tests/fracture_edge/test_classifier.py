@@ -1,4 +1,4 @@
-"""The tiny model answers sigmoid(mean grey / 32 - 4): 64 gives logit -2, 128 gives 0, 192 gives 2."""
+"""The tiny model gives sigmoid(mean grey / 32 - 4): 64 gives logit -2, 128 gives 0, 192 gives 2."""
 
 import hashlib
 import io
@@ -22,7 +22,7 @@ from fracture_edge.policy import Policy, ReasonCode
 from fracture_edge.preprocess import Preprocessing
 from fracture_edge.session import MOST_THREADS, session_options
 
-# float32 arithmetic in the graph against float64 here.
+# The graph computes in float32, the tests in float64.
 EXACT = 1e-6
 
 
@@ -86,8 +86,8 @@ def test_prediction(
     assert isinstance(prediction.probability, float)
 
 
-def test_letterbox_counts(classifier: FractureClassifier) -> None:
-    # 128x64 fills half of the frame, the rest is black: the mean is 96.
+def test_letterbox_bars_are_part_of_the_input(classifier: FractureClassifier) -> None:
+    # 128x64 fills half of the input, the rest is black: the mean is 96.
     assert classifier.predict(np.full((128, 64), 192, np.uint8)).probability == pytest.approx(
         sigmoid(-1), abs=EXACT
     )
@@ -107,7 +107,9 @@ def test_sources_agree(
     assert answers[0].probability == pytest.approx(sigmoid(mean / 32 - 4), abs=EXACT)
 
 
-def test_bad_images_are_answers_and_stop_nothing(classifier: FractureClassifier, tmp_path: Path) -> None:
+def test_bad_images_give_a_status_and_others_are_classified(
+    classifier: FractureClassifier, tmp_path: Path
+) -> None:
     good = png(plain(192))
     sources = [good, good[:60], b"", b"text", plain(1)[:5], tmp_path, tmp_path / "x.png", good]
     answers = list(classifier.predict_many(sources))
@@ -128,7 +130,7 @@ def test_bad_images_are_answers_and_stop_nothing(classifier: FractureClassifier,
     assert answers[0].probability == answers[7].probability == pytest.approx(sigmoid(2), abs=EXACT)
 
 
-def test_predict_many_is_predict_one_by_one(
+def test_predict_many_equals_predict(
     classifier: FractureClassifier, bone: Callable[..., npt.NDArray[np.uint8]]
 ) -> None:
     images = [bone(seed, seed % 2 == 0) for seed in range(4)]
@@ -157,7 +159,9 @@ def test_probabilities_of_a_batch(classifier: FractureClassifier) -> None:
     ("threshold", "grey", "decision"),
     [(0.5, 128, "fractured"), (0.51, 128, "not_fractured"), (0.9, 192, "not_fractured"), (0.1, 64, "fractured")],
 )
-def test_own_threshold_switches_the_band_off(threshold: float, grey: int, decision: str, tiny_model: Path) -> None:
+def test_given_threshold_disables_the_uncertain_band(
+    threshold: float, grey: int, decision: str, tiny_model: Path
+) -> None:
     classifier = FractureClassifier(tiny_model, threshold=threshold)
     prediction = classifier.predict(plain(grey))
     assert (prediction.decision, prediction.threshold) == (decision, threshold)
@@ -169,7 +173,7 @@ def test_threshold_out_of_range(tiny_model: Path) -> None:
         FractureClassifier(tiny_model, threshold=1.5)
 
 
-def test_info_is_the_embedded_record(classifier: FractureClassifier, tiny_info: ModelInfo) -> None:
+def test_info_is_the_metadata_in_the_file(classifier: FractureClassifier, tiny_info: ModelInfo) -> None:
     assert classifier.info == tiny_info
 
 
@@ -226,9 +230,7 @@ def test_wrong_graph(
     assert str(caught.value) == f"{path}: the graph is not uint8 'image' [N, *[64, 64, 1]] to 'probability'"
 
 
-def test_no_number_is_never_an_answer(
-    write_graph: Callable[..., Path], tiny_info: ModelInfo, tmp_path: Path
-) -> None:
+def test_nan_raises_model_error(write_graph: Callable[..., Path], tiny_info: ModelInfo, tmp_path: Path) -> None:
     path = write_graph(tmp_path / "x.onnx", bias=math.nan)
     embed_info(path, tiny_info, path)
     with pytest.raises(ModelError, match=r"x\.onnx"):
@@ -245,7 +247,7 @@ def test_closed(tiny_model: Path) -> None:
 
 
 @pytest.mark.parametrize("jobs", [2, 5])
-def test_many_with_threads_is_one_by_one(
+def test_predict_many_with_threads_equals_predict(
     jobs: int, classifier: FractureClassifier, bone: Callable[..., npt.NDArray[np.uint8]], tmp_path: Path
 ) -> None:
     images = [bone(1, True), tmp_path / "none.png", png(bone(2, False)), b"text", bone(3, True)]
@@ -253,12 +255,12 @@ def test_many_with_threads_is_one_by_one(
     assert together == [replace(classifier.predict(image), elapsed_ms=0) for image in images]
 
 
-def test_jobs_under_one(classifier: FractureClassifier) -> None:
+def test_jobs_less_than_one(classifier: FractureClassifier) -> None:
     with pytest.raises(ValueError, match="jobs must be 1 or more, not 0"):
         classifier.predict_many([], jobs=0)
 
 
-def test_time_is_that_of_one_image_not_of_the_queue(
+def test_elapsed_time_excludes_waiting_in_the_queue(
     classifier: FractureClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -266,7 +268,7 @@ def test_time_is_that_of_one_image_not_of_the_queue(
         lambda *arguments: time.sleep(0.05) or Picture(plain(1)),
     )
     answers = list(classifier.predict_many([plain(1)] * 8, jobs=8))
-    # All eight are decoded at a time; none waits for the others. A busy machine may stretch the 50 ms.
+    # All eight are decoded concurrently; none waits for the others. A busy machine may exceed the 50 ms.
     assert all(50 <= answer.elapsed_ms < 350 for answer in answers)
 
 
@@ -295,7 +297,7 @@ def test_pickled_with_a_file_that_has_changed(
         pickle.loads(data)
 
 
-def test_a_file_of_several_pictures_says_so(classifier: FractureClassifier, tmp_path: Path) -> None:
+def test_reason_mentions_further_pictures_in_the_file(classifier: FractureClassifier, tmp_path: Path) -> None:
     pages = [Image.fromarray(plain(level)) for level in (192, 10, 10)]
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
     answer = classifier.predict(tmp_path / "pages.tif")
@@ -303,7 +305,7 @@ def test_a_file_of_several_pictures_says_so(classifier: FractureClassifier, tmp_
     assert answer.reason.endswith("; the first of 3 frames in the file")
 
 
-def test_larger_pictures_than_allowed_are_refused(tiny_model: Path, tmp_path: Path) -> None:
+def test_images_over_max_pixels_are_refused(tiny_model: Path, tmp_path: Path) -> None:
     Image.fromarray(np.zeros((100, 101), np.uint8)).save(tmp_path / "large.png")
     small = FractureClassifier(tiny_model, threads=1, max_pixels=10_000)
     answer = small.predict(tmp_path / "large.png")

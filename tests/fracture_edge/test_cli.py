@@ -1,4 +1,4 @@
-"""The command in this process: exit codes, what goes to stdout and what to stderr, and every output style."""
+"""The command in this process: exit codes, stdout, stderr, and every output format."""
 
 import csv
 import hashlib
@@ -103,14 +103,14 @@ def test_records(style: str, cli: Run, three: Path, tiny_model: Path) -> None:
     assert (code, rest(err)) == (3, "")
 
 
-def test_bad_files_beside_good_ones(
+def test_bad_files_among_good_ones(
     cli: Run, public_folder: Path, tiny_model: Path, as_nobody: Callable[[], AbstractContextManager[None]]
 ) -> None:
     model = shutil.copy(tiny_model, public_folder / "tiny.onnx")
     films = public_folder / "films"
     save(films / "a-good.png", 64)
     save(films / "z-good.jpg", 192)
-    # All that is imported late must be there before the permission to read it is given up.
+    # Late imports must be done before the permission to read their files is dropped.
     assert cli("classify", films, "--model", model, "--jsonl")[0] == 0
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8))
     noise.save(films / "truncated.jpg")
@@ -139,7 +139,7 @@ def test_bad_files_beside_good_ones(
     assert (code, rest(err)) == (3, "")
 
 
-def test_no_answer_at_all(cli: Run, three: Path, tiny_model: Path) -> None:
+def test_no_image_can_be_classified(cli: Run, three: Path, tiny_model: Path) -> None:
     code, out, err = cli("classify", three / "none.png", "--model", tiny_model)
     assert (code, out, err) == (1, f"{three}/none.png: no answer, not_found (no such file)\n", "")
 
@@ -189,7 +189,7 @@ def test_folder_without_images(cli: Run, tmp_path: Path, tiny_model: Path) -> No
 
 
 @pytest.mark.parametrize(("threshold", "decision"), [("0.4", "fractured"), ("0.6", "not_fractured")])
-def test_threshold_in_place_of_the_models_own(
+def test_threshold_option_replaces_the_models_threshold(
     threshold: str, decision: str, cli: Run, three: Path, tiny_model: Path
 ) -> None:
     code, out, _ = cli("classify", three / "middle.jpg", "--model", tiny_model, "--json", "--threshold", threshold)
@@ -217,7 +217,7 @@ def test_output_goes_to_a_file(option: str, cli: Run, three: Path, tiny_model: P
     assert [entry.name for entry in target.parent.iterdir()] == ["answers.csv"]
 
 
-def test_failure_leaves_the_old_output(cli: Run, three: Path, tmp_path: Path) -> None:
+def test_failure_keeps_the_old_output(cli: Run, three: Path, tmp_path: Path) -> None:
     target = tmp_path / "answers.txt"
     target.write_text("old")
     code, _, _ = cli("classify", three, "--model", "none.onnx", "-o", target, "--force")
@@ -225,7 +225,7 @@ def test_failure_leaves_the_old_output(cli: Run, three: Path, tmp_path: Path) ->
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["answers.txt", "films"]
 
 
-def test_output_is_refused_before_anything_is_done(cli: Run, tmp_path: Path) -> None:
+def test_existing_output_is_refused_before_any_work(cli: Run, tmp_path: Path) -> None:
     target = tmp_path / "answers.txt"
     target.write_text("old")
     code, out, err = cli("classify", tmp_path / "none", "--model", "none.onnx", "-o", target)
@@ -247,7 +247,7 @@ def test_output_that_appears_meanwhile_is_kept(
     assert target.read_text() == "theirs"
 
 
-def test_output_where_nothing_can_be_written(cli: Run, three: Path, tiny_model: Path) -> None:
+def test_output_in_an_unwritable_place(cli: Run, three: Path, tiny_model: Path) -> None:
     code, out, err = cli("classify", three, "--model", tiny_model, "-o", three / "dark.png" / "x.txt")
     assert (code, out, err) == (1, "", f"fracture-edge: {three / 'dark.png'}: File exists\n")
 
@@ -273,7 +273,7 @@ def test_info_of_a_tflite_file(cli: Run, tiny_info: ModelInfo, tmp_path: Path) -
         assert err.startswith(f"fracture-edge: {bad}: {reason}")
 
 
-def test_info_of_no_model(cli: Run, three: Path) -> None:
+def test_info_of_a_file_that_is_not_a_model(cli: Run, three: Path) -> None:
     code, out, err = cli("info", three / "dark.png")
     assert (code, out) == (1, "")
     assert err.startswith(f"fracture-edge: {three / 'dark.png'}: onnxruntime cannot load it (")
@@ -281,7 +281,7 @@ def test_info_of_no_model(cli: Run, three: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["classify"], ["watch"], ["doctor"]])
 @pytest.mark.parametrize("option", ["--help", "-h"])
-def test_help_says_what_it_is_not(option: str, arguments: list[str], cli: Run) -> None:
+def test_help_says_not_a_medical_device(option: str, arguments: list[str], cli: Run) -> None:
     code, out, err = cli(*arguments, option)
     assert (code, err) == (0, "")
     assert "Not a medical device" in out
@@ -303,16 +303,16 @@ def test_help_explains_the_exit_status(cli: Run) -> None:
 
 
 @pytest.mark.parametrize("command_name", ["classify", "watch"])
-def test_help_shows_commands_one_a_line(command_name: str, cli: Run) -> None:
+def test_help_shows_one_command_per_line(command_name: str, cli: Run) -> None:
     _, out, _ = cli(command_name, "--help")
     assert sum(f"fracture-edge {command_name}" in line for line in out.splitlines()) >= 3
-    # Plain text: no frames, and brackets are no markup.
+    # Plain text: no frames, and brackets are not markup.
     assert "\u2500" not in out
     assert ("[dicom]" in out) == (command_name == "classify")
 
 
 @pytest.mark.parametrize("jobs", [1, 4])
-def test_order_is_that_of_the_images_however_slow_they_are(
+def test_output_is_in_the_order_of_the_images(
     jobs: int, cli: Run, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load = preprocess.ImageFile
@@ -344,7 +344,7 @@ def test_list_on_stdin(cli: Run, three: Path, tiny_model: Path, monkeypatch: pyt
     assert (code, rest(err)) == (0, "")
 
 
-def test_pattern_that_no_shell_has_expanded(cli: Run, three: Path, tiny_model: Path) -> None:
+def test_pattern_that_the_shell_has_not_expanded(cli: Run, three: Path, tiny_model: Path) -> None:
     code, out, err = cli("classify", f"{three}/**/*.[bp]*", f"{three}/*.gif", "--model", tiny_model, "--jsonl")
     assert [(row["path"], row["status"]) for row in records("--jsonl", out)] == [
         (f"{three}/dark.png", "ok"),
@@ -360,7 +360,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("to_file", [True, False])
-def test_bar_is_drawn_on_a_terminal_alone(
+def test_progress_bar_is_shown_only_on_a_terminal(
     to_file: bool, cli: Run, three: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
@@ -368,7 +368,7 @@ def test_bar_is_drawn_on_a_terminal_alone(
         monkeypatch.setattr(sys, "stdout", Terminal())
     arguments = ["-o", tmp_path / "answers.csv"] if to_file else []
     assert cli("classify", three, "--model", tiny_model, "--csv", *arguments)[0] == 0
-    # Text on the same terminal would be mixed with it.
+    # On the same terminal the bar would be mixed with the text.
     assert ("1/2" in sys.stderr.getvalue()) == to_file  # type: ignore[attr-defined]
 
 
@@ -394,7 +394,7 @@ def test_missing_extra(
     assert err == f"fracture-edge: {line}\n"
 
 
-def test_a_missing_module_of_nobodys_is_not_explained_away(cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_module_of_no_extra_is_raised(cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str) -> None:
         raise ModuleNotFoundError("No module named 'colorsys'", name="colorsys")
 

@@ -1,4 +1,4 @@
-"""The model that ships in the package."""
+"""The embedded model of the package."""
 
 import hashlib
 import json
@@ -20,13 +20,13 @@ def classifier() -> FractureClassifier:
     return FractureClassifier()
 
 
-def test_it_is_the_one_its_record_names(classifier: FractureClassifier) -> None:
+def test_checksum_is_that_of_its_record(classifier: FractureClassifier) -> None:
     folder = resources.files("fracture_edge.models")
     digest = hashlib.sha256((folder / "edge-int8.onnx").read_bytes()).hexdigest()
     assert json.loads((folder / "edge-int8.json").read_text())["sha256"] == digest == classifier.sha256
 
 
-def test_it_says_what_it_is(classifier: FractureClassifier) -> None:
+def test_metadata(classifier: FractureClassifier) -> None:
     info = classifier.info
     assert (info.name, info.architecture, info.precision) == ("edge-int8", "edge", "int8")
     assert (info.positive_class, info.schema_version) == ("fractured", 1)
@@ -37,11 +37,11 @@ def test_it_says_what_it_is(classifier: FractureClassifier) -> None:
     }
 
 
-def test_it_answers_within_0_and_1(
+def test_probability_is_between_0_and_1(
     classifier: FractureClassifier, bone: Callable[..., npt.NDArray[np.uint8]]
 ) -> None:
     bones = [bone(seed, seed % 2 == 0, height=400, width=300) for seed in range(4)]
-    # Drawn bones are unlike the training images, which would be said instead.
+    # Synthetic bones are unlike the training images, so the image checks are off.
     answers = list(FractureClassifier(check_images=False).predict_many(bones))
     assert [answer.status for answer in answers] == ["ok"] * 4
     assert all(0 <= answer.probability <= 1 for answer in answers if answer.probability is not None)
@@ -55,11 +55,11 @@ def test_a_batch_gives_what_single_images_give(
 ) -> None:
     pixels = np.stack([classifier.info.preprocessing.load(bone(seed, True)) for seed in range(3)])
     one_by_one = np.concatenate([classifier.probabilities(pixels[k : k + 1]) for k in range(3)])
-    # Integer arithmetic inside; the float32 sums at its end may be ordered otherwise in a batch.
+    # The layers use integer arithmetic; the float32 sums at the end may be in another order in a batch.
     np.testing.assert_allclose(classifier.probabilities(pixels), one_by_one, atol=1e-5)
 
 
-def test_commands_use_it_unless_told_otherwise(
+def test_commands_use_it_by_default(
     cli: Run, tmp_path: Path, bone: Callable[..., npt.NDArray[np.uint8]], classifier: FractureClassifier
 ) -> None:
     from PIL import Image

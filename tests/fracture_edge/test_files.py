@@ -39,7 +39,7 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_interruption_leaves_what_was_there(error: type[BaseException], tmp_path: Path) -> None:
+def test_interruption_keeps_the_old_file(error: type[BaseException], tmp_path: Path) -> None:
     final = tmp_path / "x.txt"
     final.write_text("old")
 
@@ -72,7 +72,7 @@ def test_refuses_without_force(tmp_path: Path) -> None:
     assert (final.read_text(), listing(tmp_path)) == ("old", ["x.txt"])
 
 
-def test_refuses_what_appeared_meanwhile(tmp_path: Path) -> None:
+def test_refuses_a_file_that_appeared_meanwhile(tmp_path: Path) -> None:
     final = tmp_path / "x.txt"
 
     def write() -> None:
@@ -113,7 +113,7 @@ def test_killed_while_writing(number: signal.Signals, leftovers: int, tmp_path: 
         process.send_signal(number)
         assert process.wait(timeout=60) == -number
     assert final.read_text() == "old"
-    # Nobody can tidy up after SIGKILL; what is left is hidden and says that it is temporary.
+    # After SIGKILL nothing can clean up; the file that is left is hidden and has a temporary name.
     others = [name for name in listing(tmp_path) if name != "x.txt"]
     assert (len(others), all(name.startswith(".x.") and name.endswith(".tmp.txt") for name in others)) == (
         leftovers,

@@ -24,7 +24,7 @@ YELLOW = np.array((254, 232, 56))
 
 @pytest.fixture(scope="module")
 def looking_model(tmp_path_factory: pytest.TempPathFactory, tiny_info: ModelInfo) -> Path:
-    """The mean brightness of 4 x 4 cells is its heat map, the sigmoid of their mean its probability."""
+    """Model whose heat map is the mean brightness of 4 x 4 cells, and whose P is the sigmoid of their mean."""
     nodes = [
         helper.make_node("Cast", ["image"], ["grey"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["grey"], ["planes"], perm=[0, 3, 1, 2]),
@@ -79,16 +79,16 @@ def test_prediction_carries_the_map(looking_model: Path, tiny_model: Path, brigh
     assert (without.has_heatmap, without.predict(bright_corner).heatmap) == (False, None)
 
 
-def test_overlay_colours_what_the_map_shows_and_keeps_the_aspect() -> None:
+def test_overlay_colours_the_map_and_keeps_the_aspect_ratio() -> None:
     grey = np.full((50, 100), 100, np.uint8)
     heatmap = np.tile(np.array([0, 0, 1, 1], np.float32), (4, 1))
     picture = overlay(grey, heatmap, Preprocessing(64, 64))
     values = np.asarray(picture)
     assert picture.width == 100
-    # Away from the step in the middle nothing is interpolated.
+    # Away from the step in the middle there is no interpolation.
     assert values[25, 10].tolist() == [100, 100, 100]
     assert values[25, 90].tolist() == np.rint(0.4 * 100 + 0.6 * YELLOW).astype(int).tolist()
-    # Below the image: a scale from dark blue to yellow, and words.
+    # Below the image: a scale from dark blue to yellow, and labels.
     scale = values[50 + 8 + 7]
     # The second of 84 pixels, and the last but one: a step is 4 levels at most.
     assert np.abs(scale[9].astype(int) - (0, 34, 78)).max() <= 5
@@ -96,20 +96,20 @@ def test_overlay_colours_what_the_map_shows_and_keeps_the_aspect() -> None:
     assert (values[50 + 8 + 14 :] > 200).any()
 
 
-def test_letterbox_bars_are_no_part_of_the_image() -> None:
+def test_letterbox_bars_are_cut_off() -> None:
     # 64 x 32 in 64 x 64: the first and the last of four rows of the map are bars.
     grey = np.full((32, 64), 80, np.uint8)
     heatmap = np.zeros((4, 4), np.float32)
     heatmap[[0, 3]] = 1
     image = np.asarray(overlay(grey, heatmap, Preprocessing(64, 64)))[:32]
-    # Bilinear, the map fades over half a cell; the middle is clear of it.
+    # With bilinear interpolation the map fades over half a cell; the middle is not affected.
     assert (image[12:20] == 80).all()
     stretched = np.asarray(overlay(grey, heatmap, Preprocessing(64, 64, framing="stretch")))[:32]
     assert stretched[0, 30].tolist() == np.rint(0.4 * 80 + 0.6 * YELLOW).astype(int).tolist()
 
 
-def test_the_map_of_a_turned_image_is_turned_back() -> None:
-    # 32 rows, 64 columns, shown to the model after a quarter turn anticlockwise: the upper left cell of four rows
+def test_the_map_of_a_rotated_image_is_rotated_back() -> None:
+    # 32 rows, 64 columns, rotated by 90 degrees anticlockwise for the model: the upper left cell of four rows
     # and two columns is the image's upper right one.
     heatmap = np.zeros((4, 2), np.float32)
     heatmap[0, 0] = 1
@@ -122,7 +122,7 @@ def test_the_map_of_a_turned_image_is_turned_back() -> None:
     assert spread[:16, 48:].min() > spread[:16, :32].max() == 0
 
 
-def test_large_images_are_made_smaller() -> None:
+def test_large_images_are_reduced() -> None:
     picture = overlay(np.zeros((1500, 3000), np.uint8), np.zeros((4, 4), np.float32), Preprocessing(64, 64))
     assert picture.width == LONGEST_SIDE
     assert 512 < picture.height < 600
@@ -141,7 +141,7 @@ def test_command_writes_overlays_and_names_them(
     assert written == [str(folder / "corner.png.png"), None, str(folder / "corner.png-2.png")]
     with Image.open(written[0]) as picture:
         assert picture.width == 64
-        # The white corner lies under the map's yellow, the rest is black and stays so.
+        # The white corner is under the yellow of the map, the rest stays black.
         assert picture.getpixel((60, 3)) == tuple(np.rint(0.4 * 255 + 0.6 * YELLOW).astype(int))
         assert picture.getpixel((10, 50)) == (0, 0, 0)
     code, out, _ = cli("classify", *files, "--model", looking_model, "--heatmap", folder, "--csv")
@@ -167,7 +167,7 @@ def test_each_frame_has_its_overlay(
             assert [picture.getpixel((30, row)) for row in (3, 30)] == rows
 
 
-def test_a_file_is_read_once_for_all_its_frames_within_the_limit_that_was_given(
+def test_a_file_is_read_once_for_all_frames_with_the_given_limit(
     looking_model: Path,
     bright_corner: Path,
     write_cine: Callable[..., Path],

@@ -1,4 +1,4 @@
-"""The device needs numpy, Pillow, onnxruntime and typer; nothing heavier, nothing earlier than used."""
+"""The device imports only numpy, Pillow, onnxruntime and typer, and each only when it is used."""
 
 import json
 import re
@@ -37,7 +37,7 @@ REPORT = "import json; print(json.dumps(sorted(set(sys.modules) - {'json'} | see
 
 
 def loaded(run_python: Run, script: str, *arguments: object) -> set[str]:
-    """Names of the modules that are there after `script`, on the last line that it prints."""
+    """Return the modules that are loaded after `script`, from the last line that it prints."""
     done = run_python("-c", f"{BLOCK}\n{script}\nseen = set(sys.modules)\n{REPORT}", *arguments)
     assert done.stderr == b""
     return set(json.loads(done.stdout.splitlines()[-1]))
@@ -65,14 +65,14 @@ def test_unknown_name() -> None:
         _ = fracture_edge.Doctor
 
 
-def test_help_needs_no_numbers(run_python: Run) -> None:
+def test_help_does_not_import_numpy(run_python: Run) -> None:
     script = "from fracture_edge.cli import main\nsys.argv[1:] = ['--help']\ntry: main()\nexcept SystemExit: pass"
     modules = loaded(run_python, script)
-    # The list of commands imports the workshop's command lines, and those import typer alone.
+    # The list of commands imports the command lines of training, and those import only typer.
     assert modules.isdisjoint({"numpy", "onnxruntime", "PIL", "rich"})
 
 
-def test_help_of_classify_needs_no_numbers(run_python: Run) -> None:
+def test_help_of_classify_does_not_import_numpy(run_python: Run) -> None:
     script = (
         "from fracture_edge.cli import main\nsys.argv[1:] = ['classify', '--help']\n"
         "try: main(own_process=True)\nexcept SystemExit: pass"
@@ -82,7 +82,7 @@ def test_help_of_classify_needs_no_numbers(run_python: Run) -> None:
     assert modules.isdisjoint({"numpy", "onnxruntime", "PIL", "rich"})
 
 
-def test_collector_is_on_again_and_spares_what_was_imported(run_python: Run) -> None:
+def test_garbage_collector_is_enabled_again_and_skips_imported_objects(run_python: Run) -> None:
     script = (
         "import gc, sys\nfrom fracture_edge import cli\nfrom fracture_edge.commands import registry as commands\n"
         "commands.app = lambda: print(gc.isenabled(), gc.get_freeze_count() > 10_000)\n"
@@ -92,7 +92,7 @@ def test_collector_is_on_again_and_spares_what_was_imported(run_python: Run) -> 
     assert (done.stdout, done.stderr) == (b"True True\n", b"")
 
 
-def test_collector_of_somebody_elses_process_is_left_alone(run_python: Run) -> None:
+def test_garbage_collector_of_another_process_is_unchanged(run_python: Run) -> None:
     script = (
         "import gc, sys\nfrom fracture_edge import cli\nfrom fracture_edge.commands import registry as commands\n"
         "commands.app = lambda: print(gc.isenabled(), gc.get_freeze_count())\n"
@@ -103,7 +103,7 @@ def test_collector_of_somebody_elses_process_is_left_alone(run_python: Run) -> N
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
-def test_onnxruntime_reports_nothing_unless_asked_to(before: str | None, after: str, run_python: Run) -> None:
+def test_onnxruntime_telemetry_is_off_by_default(before: str | None, after: str, run_python: Run) -> None:
     given = "" if before is None else f"os.environ['ORT_DISABLE_TELEMETRY'] = {before!r}\n"
     script = (
         f"import os\nos.environ.pop('ORT_DISABLE_TELEMETRY', None)\n{given}"
@@ -128,11 +128,11 @@ def test_classify_imports_what_it_needs(suffix: str, run_python: Run, tiny_model
     assert {name.partition(".")[0] for name in modules}.isdisjoint(
         {*MODULES_OF_EXTRAS, "rich", "pydantic", "urllib3", "requests", "train", "export", "benchmarks"}
     )
-    # Turning and DICOM are for files that need them.
+    # Rotation and DICOM are imported for files that need them.
     assert modules.isdisjoint({"PIL.ImageOps", "fracture_edge.images.dicom"})
 
 
-def test_paths_alone_need_no_parser(run_python: Run, tmp_path: Path) -> None:
+def test_paths_without_options_do_not_import_typer(run_python: Run, tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     Image.fromarray(np.full((64, 64), 192, np.uint8)).save(path)
     script = "from fracture_edge.cli import main\ntry: main(own_process=True)\nexcept SystemExit: pass"
@@ -142,7 +142,9 @@ def test_paths_alone_need_no_parser(run_python: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [["x.png"], ["x.png", "none.png"], ["none.png"], ["."], ["x*.png", "x.png"]])
-def test_paths_alone_are_answered_as_with_the_parser(names: list[str], run_python: Run, tmp_path: Path) -> None:
+def test_paths_without_options_give_the_same_output_as_with_typer(
+    names: list[str], run_python: Run, tmp_path: Path
+) -> None:
     Image.fromarray(np.full((64, 64), 192, np.uint8)).save(tmp_path / "x.png")
 
     def told(*words: str) -> tuple[int, bytes, str]:

@@ -15,7 +15,7 @@ from fracture_edge.session import session_options
         ("x86_64", {"AVX512VNNI": True}, False, [], True),
         ("x86_64", {"AVX512VNNI": False}, True, [], True),
         ("x86_64", {"AVX512VNNI": False}, None, ["avx_vnni"], True),
-        # An emulated processor: the flags are the host's.
+        # An emulated processor: the flags are those of the host.
         ("x86_64", {"AVX512VNNI": False}, False, ["avx_vnni"], False),
         ("AMD64", {"AVX512F": True, "AVX512VNNI": False}, None, ["avx512f"], False),
         ("AMD64", {}, None, [], False),
@@ -39,7 +39,7 @@ def test_where_int8_sums_are_exact(
 
 
 @pytest.mark.parametrize(("exact", "wider"), [(True, None), (False, "1")])
-def test_sessions_sum_wider_only_where_it_is_needed(
+def test_sessions_use_wide_sums_only_where_needed(
     exact: bool, wider: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fracture_edge.session.exact_int8_sums", lambda: exact)
@@ -51,7 +51,7 @@ def test_sessions_sum_wider_only_where_it_is_needed(
         assert options.get_session_config_entry("session.x64quantprecision") == wider
 
 
-def test_the_processors_own_word_agrees_with_the_systems() -> None:
+def test_cpuid_agrees_with_the_system() -> None:
     if not Path("/proc/cpuinfo").is_file() or os.uname().machine != "x86_64":
         pytest.skip("only Linux on x86 tells both")
     assert machine._numpy_features()["AVX512VNNI"] == ("avx512_vnni" in machine.cpu_flags())
@@ -59,8 +59,8 @@ def test_the_processors_own_word_agrees_with_the_systems() -> None:
 
 
 @pytest.mark.parametrize(("register", "there"), [(0x1C30, True), (0x1C20, False), (0, False)])
-def test_the_bit_of_avx_vnni(register: int, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """0x1c30 is what a Sapphire Rapids answers."""
+def test_cpuid_bit_of_avx_vnni(register: int, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0x1c30 is the register of a Sapphire Rapids."""
     asked = []
 
     @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_uint)
@@ -73,6 +73,6 @@ def test_the_bit_of_avx_vnni(register: int, there: bool, monkeypatch: pytest.Mon
     assert (machine._cpuid_avx_vnni(), asked) == (there, [6])
 
 
-def test_without_glibc_nothing_is_known_of_avx_vnni(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_avx_vnni_is_unknown_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
     assert machine._cpuid_avx_vnni() is None

@@ -36,7 +36,7 @@ def test_json_round_trip() -> None:
     assert FULL.to_json() == json.dumps(json.loads(FULL.to_json()), sort_keys=True)
 
 
-def test_json_says_what_it_must() -> None:
+def test_json_contents() -> None:
     values = json.loads(FULL.to_json())
     assert values["positive_class"] == "fractured"
     assert values["schema_version"] == 1
@@ -90,8 +90,8 @@ def test_bad_json(text: str, message: str) -> None:
     assert str(caught.value).startswith(message)
 
 
-def test_newer_schema_comes_first() -> None:
-    # What else is in a newer record cannot be known, so nothing else may be complained of.
+def test_newer_schema_is_reported_first() -> None:
+    # The other contents of a newer schema are not known, so no other error may be reported.
     with pytest.raises(ModelError, match="update fracture-edge"):
         ModelInfo.from_json('{"schema_version": 2}')
 

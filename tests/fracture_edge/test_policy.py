@@ -25,7 +25,7 @@ def test_band(probability: float, decision: str, code: str, reason: str) -> None
     assert Policy(0.5, 0.4, 0.6).decide(probability) == (decision, (code, reason))
 
 
-def test_codes_that_are_about_the_picture() -> None:
+def test_codes_of_image_checks() -> None:
     assert {code for code in ReasonCode if not code.is_about_picture} == {
         "below_threshold",
         "above_threshold",
@@ -43,7 +43,7 @@ def test_codes_that_are_about_the_picture() -> None:
         (1.0, 1.0, "fractured"),
     ],
 )
-def test_own_threshold_always_answers(threshold: float, probability: float, decision: str) -> None:
+def test_given_threshold_is_never_uncertain(threshold: float, probability: float, decision: str) -> None:
     assert Policy.at(threshold) == Policy(threshold, threshold, threshold)
     assert Policy.at(threshold).decide(probability)[0] == decision
 

@@ -1,4 +1,4 @@
-"""Framing and resizing, on pictures small enough to compute by hand."""
+"""Framing and resizing, on images small enough to compute by hand."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ WHITE = np.uint8(255)
 @pytest.mark.parametrize(
     ("size", "picture", "rows", "columns"),
     [
-        # (rows, columns) of the model, of the picture, and where the picture must end up
+        # (rows, columns) of the model input, of the image, and the expected place of the image
         ((64, 64), (128, 64), (0, 64), (16, 48)),
         ((64, 64), (64, 128), (16, 48), (0, 64)),
         ((64, 64), (64, 64), (0, 64), (0, 64)),
@@ -26,7 +26,7 @@ WHITE = np.uint8(255)
         ((64, 64), (100, 33), (0, 64), (21, 42)),
         ((64, 48), (100, 100), (8, 56), (0, 48)),
         ((63, 65), (50, 50), (0, 63), (1, 64)),
-        # half a pixel high: one remains
+        # half a pixel high: one pixel remains
         ((64, 64), (32, 6400), (31, 32), (0, 64)),
         ((64, 64), (6400, 32), (0, 64), (31, 32)),
     ],
@@ -79,12 +79,12 @@ KERNELS: dict[str, tuple[Callable[[float], float], float]] = {
 
 
 @pytest.mark.parametrize("name", KERNELS)
-def test_filters_weigh_by_area(name: str) -> None:
+def test_filters_weight_by_area(name: str) -> None:
     column = np.array([[0], [0], [255], [255]], np.uint8)
     kernel, reach = KERNELS[name]
     expected = []
     for centre in (1, 3):
-        # Shrinking by 2, the kernel is twice as wide; at the border what lies outside does not count.
+        # When shrinking by 2 the kernel is twice as wide; pixels outside of the image do not count.
         distances = (np.arange(4) + 0.5 - centre) / 2
         weights = np.array([kernel(x) if abs(x) < reach else 0 for x in distances])
         expected.append(round(float(np.clip(weights[2:].sum() / weights.sum(), 0, 1)) * 255))
@@ -92,7 +92,7 @@ def test_filters_weigh_by_area(name: str) -> None:
     assert result[:, 0, 0].tolist() == expected
 
 
-def test_same_size_is_left_alone() -> None:
+def test_same_size_is_unchanged() -> None:
     np.testing.assert_array_equal(Preprocessing(4, 4)(SQUARES)[..., 0], SQUARES)
 
 
@@ -135,7 +135,7 @@ def test_missing_value() -> None:
         Preprocessing.from_dict({"height": 8})
 
 
-def test_wide_images_are_turned_upright() -> None:
+def test_wide_images_are_rotated_upright() -> None:
     portrait = Preprocessing(6, 4, filter="box", orientation="portrait")
     wide = np.zeros((4, 6), np.uint8)
     wide[0, 5] = 9  # the upper right corner comes to lie at the upper left: a quarter turn anticlockwise
@@ -148,7 +148,7 @@ def test_wide_images_are_turned_upright() -> None:
     assert not Preprocessing(6, 4).turns(6, 4)
 
 
-def test_upright_and_square_images_stay_as_they_are() -> None:
+def test_upright_and_square_images_are_unchanged() -> None:
     for shape in ((40, 30), (30, 30)):
         grey = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
         np.testing.assert_array_equal(
@@ -156,7 +156,7 @@ def test_upright_and_square_images_stay_as_they_are() -> None:
         )
 
 
-def test_turned_images_are_framed_upright() -> None:
+def test_rotated_images_are_framed_upright() -> None:
     # 40 rows and 100 columns: upright 100 x 40, of which 32 rows and 13 columns are left, 5 on the left.
     portrait = Preprocessing(32, 24, pad=3, orientation="portrait")
     framed = portrait.framed(Picture(np.full((40, 100), WHITE)))
@@ -169,7 +169,7 @@ def test_turned_images_are_framed_upright() -> None:
 def test_orientation_is_part_of_the_metadata() -> None:
     portrait = Preprocessing(32, 24, orientation="portrait")
     assert Preprocessing.from_dict(portrait.to_dict()) == portrait
-    # Files of before do not name it.
+    # Older files do not contain it.
     assert Preprocessing.from_dict({"height": 32, "width": 24}).orientation == "as_is"
     with pytest.raises(ModelError, match="orientation 'landscape' must be one of: as_is, portrait"):
         Preprocessing(32, 24, orientation="landscape")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What only a process of its own can show: the entry point, signals' exit codes, odd names, closed pipes."""
+"""Tests that need a process of its own: entry point, exit codes of signals, odd names, closed pipes."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from PIL import Image
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 BRIGHT = np.full((64, 64), 192, np.uint8)
-# As in any locale but C: output that is strictly UTF-8.
+# Strictly UTF-8 output, as in any locale but C.
 UTF8 = {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "utf-8"}
 ANSWER = b"fractured, P(fractured) = 0.881 (threshold 0.500; probability at or above the threshold; "
 
@@ -37,14 +37,14 @@ def test_module_is_the_command(run_python: Run, tiny_model: Path, tmp_path: Path
     assert re.fullmatch(rb"2 images: .*, 1 without an answer \(1 not_found\); \d+\.\d s\n", done.stderr)
 
 
-def test_nothing_is_left_in_the_users_home(
+def test_nothing_is_written_to_the_users_home(
     run_python: Run, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Where onnxruntime's telemetry keeps its device ID, its session and what it has not sent yet.
+    # Where onnxruntime's telemetry stores its device ID, its session and unsent events.
     home, temporary = tmp_path / "home", tmp_path / "tmp"
     home.mkdir()
     temporary.mkdir()
-    # It keeps quiet by itself where CI is set, and this process has had it switched off.
+    # It is off by default where CI is set, and this process has disabled it.
     for name in ("CI", "ORT_DISABLE_TELEMETRY", *(name for name in os.environ if name.startswith("XDG_"))):
         monkeypatch.delenv(name, raising=False)
     places = {"HOME": str(home), "XDG_CACHE_HOME": str(home), "TMPDIR": str(temporary)}
@@ -66,7 +66,7 @@ def test_shadowing_file_in_the_working_folder_is_named(command: str, run_python:
     assert (done.returncode, done.stdout) == (1, b"")
 
 
-def test_a_folder_called_train_hides_nothing(run_python: Run, tmp_path: Path) -> None:
+def test_a_folder_named_train_hides_nothing(run_python: Run, tmp_path: Path) -> None:
     (tmp_path / "train" / "fractured").mkdir(parents=True)
     done = run_python("-m", "fracture_edge", "data", "--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -86,7 +86,7 @@ def test_training_without_its_extra(run_python: Run, tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are not text")
 @pytest.mark.parametrize("style", ["--text", "--csv", "--jsonl"])
 @pytest.mark.parametrize("to_file", [False, True])
-def test_name_that_is_not_utf8_stops_nothing(
+def test_name_that_is_not_utf8_is_classified(
     style: str, to_file: bool, run_python: Run, tiny_model: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "films"
@@ -104,7 +104,7 @@ def test_name_that_is_not_utf8_stops_nothing(
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_reader_that_has_seen_enough(options: list[str], tmp_path: Path, repository: Path) -> None:
+def test_reader_that_closes_the_pipe(options: list[str], tmp_path: Path, repository: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -119,7 +119,7 @@ def test_reader_that_has_seen_enough(options: list[str], tmp_path: Path, reposit
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-def test_interrupted_before_there_is_anything_to_do(run_python: Run) -> None:
+def test_interrupted_during_imports(run_python: Run) -> None:
     # The signal may come while numpy is being imported.
     script = (
         "import builtins, sys\nfrom fracture_edge.cli import run\nimport_ = builtins.__import__\n"
@@ -131,7 +131,7 @@ def test_interrupted_before_there_is_anything_to_do(run_python: Run) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
-# Where tests run in the background SIGINT is ignored, and children inherit that.
+# If tests run in the background, SIGINT is ignored, and children inherit that.
 SLOW_AT_B = """
 import signal, time
 signal.signal(signal.SIGINT, signal.default_int_handler)

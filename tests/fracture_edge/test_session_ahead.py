@@ -1,4 +1,4 @@
-"""The session that `classify` opens while it is still being imported: who gets it, and a wrong guess."""
+"""The session that `classify` opens during its imports: which classifier takes it, and a wrong guess."""
 
 import csv
 import subprocess
@@ -19,7 +19,7 @@ Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
-    """Threads of every session that is made from here on."""
+    """Record the number of threads of every session that is made."""
     new: Callable[..., object] = session.open_session
     threads_of: list[int | None] = []
 
@@ -31,7 +31,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     return threads_of
 
 
-def test_first_classifier_takes_the_session_over_and_answers_alike(made: list[int | None]) -> None:
+def test_first_classifier_takes_over_the_session_with_equal_predictions(made: list[int | None]) -> None:
     pixels = np.full((300, 200), 90, np.uint8)
     usual = FractureClassifier()
     open_ahead()
@@ -42,16 +42,16 @@ def test_first_classifier_takes_the_session_over_and_answers_alike(made: list[in
     assert len({each.predict(pixels).probability for each in (usual, first, second)}) == 1
 
 
-def test_other_threads_or_another_model_make_their_own(made: list[int | None], tiny_model: Path) -> None:
+def test_other_threads_or_models_open_their_own_session(made: list[int | None], tiny_model: Path) -> None:
     open_ahead()
     assert open_model(None, 1).session.get_session_options().intra_op_num_threads == 1
     open_ahead()
     assert FractureClassifier(tiny_model).info.name == "tiny"
-    # The two that were opened ahead, maybe not yet, and these.
+    # The two that are opened in the background, perhaps not yet, and these.
     assert (made.count(1), made.count(None) >= 1) == (1, True)
 
 
-def test_what_fails_ahead_fails_with_its_message_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_in_the_background_is_reported_when_the_model_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     def damaged(path: object) -> None:
         raise ModelError("the embedded model is damaged: reinstall fracture-edge")
 
@@ -61,14 +61,14 @@ def test_what_fails_ahead_fails_with_its_message_where_it_is_needed(monkeypatch:
         FractureClassifier()
 
 
-def test_bytes_that_were_not_checked_are_not_used(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
+def test_session_of_unverified_bytes_is_not_used(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
     monkeypatch.setattr(session, "EMBEDDED_FILE", tiny_model)
     open_ahead()
-    # What was opened is the other file; `read_model` reads and checks the embedded one.
+    # The session is that of the other file; `read_model` reads and verifies the embedded one.
     assert FractureClassifier().info.name == EMBEDDED_FILE.stem
 
 
-def test_opened_before_pillow_is_needed(run_python: Run) -> None:
+def test_session_opens_without_importing_pillow(run_python: Run) -> None:
     script = (
         "import sys\nimport fracture_edge.session\n"
         "print(sorted({'PIL', 'typer', 'fracture_edge.modelfile'} & set(sys.modules)))"
@@ -78,9 +78,7 @@ def test_opened_before_pillow_is_needed(run_python: Run) -> None:
 
 
 @pytest.mark.parametrize("words", [(), ("--threads", "1"), ("--threads=1",), ("--model", str(EMBEDDED_FILE))])
-def test_guessed_right_or_wrong_classify_answers_the_same(
-    words: tuple[str, ...], run_python: Run, tmp_path: Path
-) -> None:
+def test_output_does_not_depend_on_the_guess(words: tuple[str, ...], run_python: Run, tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     Image.fromarray(np.arange(256, dtype=np.uint8).repeat(64).reshape(128, 128)).save(path)
     done = run_python("-m", "fracture_edge", "classify", path, "--csv", *words)

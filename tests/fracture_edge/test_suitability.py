@@ -1,4 +1,4 @@
-"""Which pictures are no radiographs, or none of use."""
+"""Checks of images that are not radiographs, or of low quality."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ def test_measures_of_a_checkerboard() -> None:
 def test_measures_of_a_ramp() -> None:
     ramp = np.tile(np.arange(100, dtype=np.uint8), (100, 1))
     found = measure(ramp, side=100, colour=0)
-    # Across, neighbours differ by 1 and pixels eight apart by 8; down, nothing differs.
+    # Horizontally, neighbours differ by 1 and pixels eight apart by 8; vertically, all are equal.
     assert found.sharpness == pytest.approx(1 / 8)
     assert (found.median, found.bright, found.clipped) == (49, 98, 0)
     # Variance of 0 to 99 is (100 ** 2 - 1) / 12; the mean square of a difference is 1 across and 0 down.
@@ -38,7 +38,7 @@ def test_measures_of_a_ramp() -> None:
     assert found.correlation == pytest.approx(1 - 0.5 / (2 * 9999 / 12))
 
 
-def test_correlation_of_noise_is_none() -> None:
+def test_correlation_of_noise_is_zero() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (200, 200), np.uint8)
     # Its standard error is about 1 / sqrt(2 * 40000).
     assert measure(noise, side=200, colour=0).correlation == pytest.approx(0, abs=0.02)
@@ -50,7 +50,7 @@ def test_clipped_is_the_share_of_white() -> None:
     assert measure(half, side=40, colour=0).clipped == 0.25
 
 
-def test_white_borders_are_no_part_of_the_picture(bone: Callable[..., Grey]) -> None:
+def test_white_borders_are_cut_off(bone: Callable[..., Grey]) -> None:
     inner = bone(1, fractured=False)
     framed = np.pad(inner, ((0, 40), (120, 120)), constant_values=255)
     # A letter on the border, and a border that is not quite white.
@@ -76,7 +76,7 @@ def test_small_and_constant_pictures(shape: tuple[int, int], level: int) -> None
     assert (found.contrast, found.correlation, found.median, found.sharpness) == (0, 1, level, 0)
 
 
-def test_a_usual_radiograph_is_not_doubted() -> None:
+def test_a_typical_radiograph_has_no_problem() -> None:
     assert Limits().find_problem(USUAL) is None
 
 
@@ -104,7 +104,7 @@ def test_each_limit(other: dict[str, float], code: str, reason: str) -> None:
 @pytest.mark.parametrize(
     "name", ["most_colour", "least_contrast", "least_correlation", "most_median", "least_side", "least_bright"]
 )
-def test_a_picture_at_the_limit_is_not_doubted(name: str) -> None:
+def test_an_image_at_a_limit_has_no_problem(name: str) -> None:
     quantity = name.partition("_")[2]
     assert Limits().find_problem(USUAL._replace(**{quantity: getattr(Limits(), name)})) is None
 
@@ -136,7 +136,7 @@ def _coloured(bone: Grey) -> npt.NDArray[np.uint8]:
         ),
     ],
 )
-def test_doubted_pictures_are_uncertain_and_keep_their_probability(
+def test_images_with_a_problem_are_uncertain_and_keep_their_probability(
     spoil: Callable[[Grey], Grey], reason: str, bone: Callable[..., Grey]
 ) -> None:
     picture = spoil(bone(3, fractured=True))
@@ -148,7 +148,7 @@ def test_doubted_pictures_are_uncertain_and_keep_their_probability(
     assert not plain.reason.startswith(("not_like", "low_image"))
 
 
-def test_a_bone_is_not_doubted_by_its_looks(bone: Callable[..., Grey]) -> None:
+def test_a_synthetic_bone_has_no_problem(bone: Callable[..., Grey]) -> None:
     with FractureClassifier() as classifier:
         limits = Limits.from_dict(classifier.info.suitability)
         found = [

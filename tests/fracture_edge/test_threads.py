@@ -22,12 +22,12 @@ def in_threads(pictures: list[npt.NDArray[np.uint8]], each: int) -> None:
     assert len(set(alone)) == len(pictures)
 
     def work(first: int) -> list[float | None]:
-        # Each thread begins elsewhere, so that different pictures meet.
+        # Each thread starts at another image, so that different images run at the same time.
         return [classifier.predict(pictures[(first + step) % len(pictures)]).probability for step in range(each)]
 
     with ThreadPoolExecutor(THREADS) as pool:
         for first, found in enumerate(pool.map(work, range(THREADS))):
-            # Equal, not close: the same bits.
+            # Equal, not only close: bit-identical.
             assert found == [alone[(first + step) % len(pictures)] for step in range(each)]
 
 
@@ -36,16 +36,16 @@ def pictures(bone: Callable[..., npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.
     return [bone(seed, seed % 2 == 0, height=300, width=200 + 20 * seed) for seed in range(8)]
 
 
-def test_same_bits_as_in_one_thread(pictures: list[npt.NDArray[np.uint8]]) -> None:
+def test_bit_identical_to_one_thread(pictures: list[npt.NDArray[np.uint8]]) -> None:
     in_threads(pictures, 60)
 
 
 @pytest.mark.endurance
-def test_same_bits_as_in_one_thread_at_length(pictures: list[npt.NDArray[np.uint8]]) -> None:
+def test_bit_identical_to_one_thread_long(pictures: list[npt.NDArray[np.uint8]]) -> None:
     in_threads(pictures, 500)
 
 
-# os._exit: onnxruntime itself does not shut down in a forked child, ours or not.
+# os._exit, because onnxruntime cannot be shut down in a forked child.
 FORK = """
 import os, sys
 import numpy as np

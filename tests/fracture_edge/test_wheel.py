@@ -1,4 +1,4 @@
-"""What a user installs: the wheel, its dependencies and nothing else, in an empty environment."""
+"""The wheel and its dependencies alone, in an empty environment, as a user installs them."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ def run(*command: object, cwd: Path) -> str:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    # From a copy: a build in the working tree leaves build/ and *.egg-info there.
+    # Built from a copy, because a build in the working tree leaves build/ and *.egg-info there.
     source = folder / "source"
     files = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=repository).splitlines()
     for name in files:
@@ -67,7 +67,7 @@ def test_wheel_has_the_packages_and_their_data(wheel: Path) -> None:
     assert any(name.startswith("train/recipes/") and name.endswith(".toml") for name in names)
 
 
-def test_environment_is_light(python: Path) -> None:
+def test_environment_has_only_the_dependencies(python: Path) -> None:
     listed = json.loads(run(python, "-m", "pip", "list", "--format=json", cwd=python.parent))
     names = {entry["name"].lower() for entry in listed}
     assert {"fracture-edge", "numpy", "pillow", "onnxruntime", "typer"} <= names
@@ -88,7 +88,7 @@ def test_it_classifies(
     assert 0 <= row["probability"] <= 1
 
 
-def test_training_says_what_it_needs(python: Path, wheel: Path) -> None:
+def test_training_names_its_extra(python: Path, wheel: Path) -> None:
     done = subprocess.run(
         [python, "-m", "fracture_edge", "train", "edge", "--data", ".", "--splits", "x.csv"],
         cwd=wheel.parent,

@@ -44,7 +44,7 @@ def test_folder(folder: Path) -> None:
 DICOM = bytes(128) + b"DICM"
 
 
-def test_dicom_files_without_an_ending_are_found_by_their_content(folder: Path) -> None:
+def test_dicom_files_without_a_suffix_are_found_by_content(folder: Path) -> None:
     for name in ("IM000001", "1.2.840.10008.5", "sub/IM000002"):
         (folder / name).write_bytes(DICOM + b"\x02\0")
     assert names(expand([folder])[0], folder) == ["1.2.840.10008.5", "IM000001", *FLAT]
@@ -56,7 +56,7 @@ def test_dicom_files_without_an_ending_are_found_by_their_content(folder: Path) 
         ("IM000001", DICOM, True),
         ("1.2.840.10008.5", DICOM, True),
         ("empty.png", b"", True),
-        # An index, another ending, another content, and a file that ends before its DICM would.
+        # An index, another suffix, other content, and a file that ends before the DICOM prefix.
         ("DICOMDIR", DICOM, False),
         ("dicomdir", DICOM, False),
         ("report.txt", DICOM, False),
@@ -64,12 +64,12 @@ def test_dicom_files_without_an_ending_are_found_by_their_content(folder: Path) 
         ("1.2.3", DICOM[:-1], False),
     ],
 )
-def test_what_looks_like_an_image(name: str, content: bytes, expected: bool, tmp_path: Path) -> None:
+def test_looks_like_image(name: str, content: bytes, expected: bool, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     assert looks_like_image(tmp_path / name) == expected
 
 
-def test_folders_and_pipes_without_an_ending_are_not_opened(tmp_path: Path) -> None:
+def test_folders_and_pipes_without_a_suffix_are_not_opened(tmp_path: Path) -> None:
     (tmp_path / "series").mkdir()
     assert not looks_like_image(tmp_path / "series")
     assert not looks_like_image(tmp_path / "missing")
@@ -82,7 +82,7 @@ def test_recursive(folder: Path) -> None:
     assert names(expand([folder], recursive=True)[0], folder) == [*FLAT[:6], "sub/h.jpeg", "sub/x/i.tif", "y.png"]
 
 
-def test_named_files_stay_whatever_they_are(folder: Path) -> None:
+def test_explicit_files_are_kept(folder: Path) -> None:
     given = [folder / "notes.txt", folder / "missing", folder / "y.png", folder / "g", folder / "g"]
     assert expand(given) == (given, [])
 
@@ -96,7 +96,7 @@ def test_nothing_given() -> None:
     assert expand([]) == ([], [])
 
 
-def test_folder_without_images_stands_for_itself(folder: Path) -> None:
+def test_folder_without_images_is_kept(folder: Path) -> None:
     empty = folder / "sub"
     (empty / "h.jpeg").unlink()
     files, notes = expand([folder / "a.jpg", empty])
@@ -106,7 +106,7 @@ def test_folder_without_images_stands_for_itself(folder: Path) -> None:
     assert expand([empty], recursive=True) == ([empty], [f"{empty}: no images in this folder"])
 
 
-def test_locked_folder_stands_for_itself(
+def test_unreadable_folder_is_kept(
     public_folder: Path, as_nobody: Callable[[], AbstractContextManager[None]]
 ) -> None:
     locked = public_folder / "locked"
@@ -116,12 +116,12 @@ def test_locked_folder_stands_for_itself(
     assert found == ([locked, public_folder / "a.jpg"], [f"{locked}: Permission denied"])
 
 
-def test_name_that_is_too_long_stops_nothing(folder: Path) -> None:
+def test_too_long_name_raises_nothing(folder: Path) -> None:
     given = [folder / ("x" * 300 + ".png"), folder / "a.jpg"]
     assert expand(given) == (given, [])
 
 
-def test_locked_folder_on_the_way_stops_nothing(
+def test_unreadable_parent_folder_raises_nothing(
     public_folder: Path, as_nobody: Callable[[], AbstractContextManager[None]]
 ) -> None:
     locked = public_folder / "locked"
@@ -140,7 +140,7 @@ def test_locked_folder_on_the_way_stops_nothing(
         ("?", ["g"]),
         ("**/*.tif*", ["c.tiff", "sub/x/i.tif"]),
         ("s*/*.jpeg", ["sub/h.jpeg"]),
-        # Folders are not looked into, files of any name count.
+        # Folders are not searched, files of any name match.
         ("*", ["a.jpg", "b.PNG", "c.tiff", "d.dcm", "e.webp", "f.bmp", "g", "notes.txt"]),
         (".*", [".hidden.png"]),
     ],
@@ -157,11 +157,11 @@ def test_relative_pattern(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("pattern", ["*.gif", "none/*.png", "**x/*.png"])
-def test_pattern_without_a_match_stands_for_itself(pattern: str, folder: Path) -> None:
+def test_pattern_without_a_match_is_kept(pattern: str, folder: Path) -> None:
     assert expand([folder / pattern]) == ([folder / pattern], [f"{folder / pattern}: no file matches"])
 
 
-def test_what_exists_is_no_pattern(folder: Path) -> None:
+def test_existing_file_is_not_a_pattern(folder: Path) -> None:
     odd = folder / "[a].png"
     odd.touch()
     (folder / "a.png").touch()
@@ -169,7 +169,7 @@ def test_what_exists_is_no_pattern(folder: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs symbolic links")
-def test_link_to_a_folder_above_is_no_endless_way(folder: Path) -> None:
+def test_link_to_a_parent_folder_does_not_loop(folder: Path) -> None:
     (folder / "sub" / "up").symlink_to(folder)
     assert names(expand([folder / "**" / "*.tif"])[0], folder) == ["sub/x/i.tif"]
     assert names(expand([folder], recursive=True)[0], folder) == [*FLAT[:6], "sub/h.jpeg", "sub/x/i.tif", "y.png"]
@@ -189,11 +189,11 @@ def test_list(data: bytes, expected: list[str]) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are not text")
-def test_list_of_names_that_are_not_text() -> None:
+def test_list_of_names_that_are_not_utf8() -> None:
     assert [os.fsencode(path) for path in read_list(io.BytesIO(b"\xff.png\n"))] == [b"\xff.png"]
 
 
-def test_folders_on_stdin_are_looked_into_and_patterns_are_names(
+def test_folders_on_stdin_are_searched_and_patterns_are_literal(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = f"{folder / 'sub' / 'x'}\n{folder}/*.jpg\n".encode()

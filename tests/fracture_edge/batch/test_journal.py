@@ -29,9 +29,9 @@ def names_in(path: Path, style: Format) -> list[str]:
 
 
 @pytest.mark.parametrize("style", ["jsonl", "csv"])
-def test_cut_anywhere_the_whole_records_stay(style: Format, tmp_path: Path) -> None:
+def test_complete_records_survive_truncation_anywhere(style: Format, tmp_path: Path) -> None:
     path, data = tmp_path / "x", written(style)
-    # Where each record ends, the header of CSV first.
+    # Offsets at which the records end; in CSV the first is the header.
     ends = [len(written(style, NAMES[:count])) for count in range(len(NAMES) + 1)]
     for length in range(len(data) + 1):
         path.write_bytes(data[:length])
@@ -42,7 +42,7 @@ def test_cut_anywhere_the_whole_records_stay(style: Format, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("style", ["jsonl", "csv"])
-def test_zeros_of_a_power_cut_are_cut_off(style: Format, tmp_path: Path) -> None:
+def test_zeros_left_by_a_power_cut_are_cut_off(style: Format, tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(written(style) + b"\0" * 200_000)
     assert names_in(path, style) == NAMES
@@ -83,7 +83,7 @@ def test_append(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no flock")
-def test_second_writer_is_kept_out(
+def test_second_writer_is_refused(
     tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[bytes]]
 ) -> None:
     script = (

@@ -1,4 +1,4 @@
-"""kill -9 at random moments: what was written is whole, what was reported done is there, a restart completes."""
+"""kill -9 at random times: records are complete, reported ones are on disk, and a restart completes the run."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def films(tmp_path_factory: pytest.TempPathFactory, write_cine: Callable[..., Pa
 
 
 def expected(films: list[Path]) -> list[str]:
-    """What each answer begins with, in order."""
+    """Return the start of each printed prediction, in order."""
     return [
         f"{path}, frame {frame} of {FRAMES}" if path.suffix == ".dcm" else str(path)
         for path in films
@@ -44,7 +44,7 @@ def expected(films: list[Path]) -> list[str]:
 
 
 def starts(lines: list[bytes]) -> list[str]:
-    """The same of records."""
+    """Return the same for records."""
     records = [json.loads(line) for line in lines]
     return [
         record["path"] + (f", frame {record['frame']} of {record['frames']}" if record["frames"] > 1 else "")
@@ -66,7 +66,7 @@ def start(repository: Path) -> Start:
 
 
 def kill_later(process: "subprocess.Popen[bytes]", begun: Path, seed: int) -> bytes:
-    """Kill it within 0.4 s of its first record, which is about how long all records take; what it printed."""
+    """Kill it within 0.4 s of its first record, about the time that all records take, and return its output."""
     deadline = time.monotonic() + 60
     while not (begun.exists() and begun.stat().st_size) and process.poll() is None:
         assert time.monotonic() < deadline
@@ -130,6 +130,6 @@ def test_fifty_kills(
     kill: Callable[..., int], films: list[Path], tiny_model: Path, start: Start, tmp_path: Path
 ) -> None:
     kept = [kill(seed, films, tiny_model, start, tmp_path) for seed in MANY]
-    # The moments are spread: early and late ones among them, or they would say little.
+    # The times must be spread over the run, with early and late ones.
     assert min(kept) < IMAGES / 3
     assert len(set(kept)) > len(MANY) / 4

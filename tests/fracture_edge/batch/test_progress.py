@@ -24,9 +24,9 @@ def test_slow_first_items_do_not_change_the_order() -> None:
     assert list(map_in_threads(work, range(40), jobs=4)) == [number * number for number in range(40)]
 
 
-def test_works_at_a_time_and_takes_little_ahead() -> None:
+def test_runs_concurrently_with_bounded_lookahead() -> None:
     lock, active, most, taken = threading.Lock(), 0, 0, 0
-    # Nobody goes on before three are there, so three threads it must be.
+    # Each call waits until three have started, so there must be three threads.
     together = threading.Barrier(3)
 
     def items() -> Iterator[int]:
@@ -51,7 +51,7 @@ def test_works_at_a_time_and_takes_little_ahead() -> None:
     assert most == 3
 
 
-def test_failure_comes_in_its_turn() -> None:
+def test_exception_is_raised_in_order() -> None:
     def work(number: int) -> int:
         if number == 2:
             raise KeyError(number)
@@ -63,14 +63,14 @@ def test_failure_comes_in_its_turn() -> None:
         next(results)
 
 
-def test_what_is_ready_is_not_held_back_by_the_next_item() -> None:
+def test_finished_results_do_not_wait_for_the_next_item() -> None:
     answered = threading.Event()
 
     def items() -> Iterator[int]:
         yield 0
         time.sleep(0.2)
         yield 1
-        # Without the first answer there is no third item.
+        # The third item appears only after the first result.
         assert answered.wait(timeout=30)
         yield 2
 
@@ -80,7 +80,7 @@ def test_what_is_ready_is_not_held_back_by_the_next_item() -> None:
     assert list(results) == [1, 2]
 
 
-def test_nothing_is_begun_after_the_reader_has_gone() -> None:
+def test_no_work_starts_after_the_iterator_is_closed() -> None:
     begun = []
 
     def work(number: int) -> int:
@@ -110,17 +110,17 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
     counts = []
     for item in with_progress("abcd", 4):
         counts.append((item, re.findall(r"(\d)/4", sys.stderr.getvalue())[-1]))  # type: ignore[attr-defined]
-    # An item is done when the next one is asked for.
+    # An item counts as done when the next one is requested.
     assert counts == [("a", "0"), ("b", "1"), ("c", "2"), ("d", "3")]
     assert re.findall(r"(\d)/4", sys.stderr.getvalue())[-1] == "4"  # type: ignore[attr-defined]
 
 
-def test_no_bar_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_progress_bar_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     assert list(with_progress("abcd", 4)) == list("abcd")
     assert "4/4" not in sys.stderr.getvalue()  # type: ignore[attr-defined]

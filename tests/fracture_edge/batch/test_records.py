@@ -71,7 +71,7 @@ def test_one_record_as_json() -> None:
 
 
 @pytest.mark.parametrize("style", ["text", "json", "jsonl", "csv"])
-def test_each_record_comes_at_once(style: Format) -> None:
+def test_each_record_is_rendered_immediately(style: Format) -> None:
     taken = []
 
     def predictions() -> object:
@@ -85,7 +85,7 @@ def test_each_record_comes_at_once(style: Format) -> None:
     assert taken == [GOOD]
 
 
-def test_odd_names_come_back() -> None:
+def test_odd_names_survive_a_round_trip() -> None:
     name = 'line\nbreak, "quoted" ü \udcff.png'
     odd = Prediction(name, 1, 1, Status.EMPTY, None, None, None, "x", "tiny", "ab12", 1.0)
     assert json.loads("".join(render([odd], "json")))[0]["path"] == name
@@ -99,11 +99,11 @@ def test_columns_are_the_documented_ones() -> None:
 
 
 @pytest.mark.parametrize("start", FORMULA_STARTS)
-def test_no_cell_begins_as_a_formula(start: str) -> None:
+def test_no_cell_begins_like_a_formula(start: str) -> None:
     name = f'{start}HYPERLINK(1;2),"x".png'
     odd = Prediction(name, 1, 1, Status.EMPTY, None, None, None, start, "tiny", "ab12", 1.0)
     text = "".join(render([odd], "csv", header=False))
-    # What a spreadsheet sees, at commas and where it divides at semicolons or tabs instead.
+    # The cells that a spreadsheet sees, separated at commas, or at semicolons or tabs instead.
     (row,) = csv.reader(io.StringIO(text, newline=""))
     assert (row[0], row[7]) == ("'" + name, "'" + start)
     for separator in ";\t":
@@ -114,7 +114,7 @@ def test_no_cell_begins_as_a_formula(start: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.png", "'a.png", "''=a", "'=a", "a'b", "", "-1", "\ufeffa"])
-def test_an_apostrophe_more_gives_the_text_back(name: str) -> None:
+def test_removing_the_apostrophe_restores_the_text(name: str) -> None:
     odd = Prediction(name, 1, 1, Status.EMPTY, None, None, None, "x", "tiny", "ab12", 1.0)
     assert parse("".join(render([odd], "csv", header=False)), "csv")["path"] == name  # type: ignore[index]
 
@@ -136,13 +136,13 @@ def test_parse_reads_what_render_writes() -> None:
     assert parse(HEADER, "csv") is None
 
 
-def test_json_lines_of_before_are_read() -> None:
+def test_json_lines_of_schema_1_are_read() -> None:
     text = GOOD_JSON.replace(', "reason_code": "above_threshold"', "")
     assert parse(text, "jsonl") == {name: GOOD.record()[name] for name in COLUMNS[:-1]}
 
 
 @pytest.mark.parametrize("heatmap", ["", ",heatmap"])
-def test_csv_of_before_is_told_from_other_files(heatmap: str) -> None:
+def test_csv_of_schema_1_is_distinguished_from_other_files(heatmap: str) -> None:
     with pytest.raises(OlderRecordsError):
         parse(HEADER.replace(",reason_code\n", heatmap + "\n"), "csv")
 
@@ -160,6 +160,6 @@ def test_csv_of_before_is_told_from_other_files(heatmap: str) -> None:
         (csv_line(GOOD.record().values()).replace("a.png,2", "a.png,0"), "csv"),
     ],
 )
-def test_parse_refuses_what_is_no_record(text: str, style: Format) -> None:
+def test_parse_refuses_other_text(text: str, style: Format) -> None:
     with pytest.raises((ValueError, csv.Error)):
         parse(text, style)

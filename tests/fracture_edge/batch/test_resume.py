@@ -1,4 +1,4 @@
-"""`classify --output --resume` after interruptions of every kind that a test can make in one process."""
+"""`classify --output --resume` after every kind of interruption that a test can cause in one process."""
 
 import csv
 import io
@@ -68,7 +68,7 @@ def stop_at(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preprocess, "ImageFile", stop)
 
 
-def test_interruption_and_resumption_is_one_run(
+def test_resumed_run_equals_an_uninterrupted_run(
     classify: Run, films: Path, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     partial = partial_path(target)
@@ -80,7 +80,7 @@ def test_interruption_and_resumption_is_one_run(
     assert capsys.readouterr().err == note
     assert (target.exists(), names(partial)) == (False, ["a.png", "b,\n2.png"])
     before = partial.read_bytes()
-    # A kill while a record is written leaves half of it.
+    # A kill while a record is written leaves an incomplete one.
     partial.write_bytes(before + before[-30:-5].replace(b"\n", b" "))
     assert classify(films, "--resume") == (0, "", "")
     assert target.read_bytes().startswith(before)
@@ -88,7 +88,7 @@ def test_interruption_and_resumption_is_one_run(
     assert [row["decision"] for row in rows(target)] == ["not_fractured", "uncertain", "fractured"]
 
 
-def test_what_interrupted_is_not_written_over(classify: Run, films: Path, target: Path) -> None:
+def test_partial_file_is_not_overwritten(classify: Run, films: Path, target: Path) -> None:
     partial = partial_path(target)
     partial.write_bytes(b"")
     message = (
@@ -100,7 +100,7 @@ def test_what_interrupted_is_not_written_over(classify: Run, films: Path, target
     assert (len(rows(target)), partial.exists()) == (3, False)
 
 
-def test_interruption_before_the_first_answer_leaves_nothing(
+def test_interruption_before_the_first_record_leaves_no_file(
     classify: Run, films: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_at("a.png", monkeypatch)
@@ -109,7 +109,7 @@ def test_interruption_before_the_first_answer_leaves_nothing(
     assert [entry.name for entry in target.parent.iterdir()] == ["films"]
 
 
-def test_finished_file_gets_what_is_new(
+def test_complete_file_is_extended_with_new_images(
     classify: Run, films: Path, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert classify(films / "a.png", "--resume") == (0, "", "")
@@ -118,7 +118,7 @@ def test_finished_file_gets_what_is_new(
         stop_at("c.png", patch)
         with pytest.raises(RuntimeError, match="stop"):
             classify(films, "--resume")
-    # The finished file is as it was until the longer one is finished.
+    # The complete file is unchanged until the longer one is complete.
     assert target.read_bytes() == finished
     capsys.readouterr()
     assert classify(films, "--resume") == (0, "", "")
@@ -128,14 +128,14 @@ def test_finished_file_gets_what_is_new(
     assert names(target) == ["a.png", "b,\n2.png", "c.png"]
 
 
-def test_exit_status_is_that_of_the_whole(classify: Run, films: Path, target: Path) -> None:
+def test_exit_status_covers_earlier_records(classify: Run, films: Path, target: Path) -> None:
     (films / "a.png").write_bytes(b"")
     assert classify(films / "a.png")[0] == 1
     assert classify(films / "a.png", films / "c.png", "--resume")[0] == 3
     assert classify(films / "a.png", films / "c.png", "--resume")[0] == 3
     assert classify(films / "c.png", "--resume")[0] == 0
     assert classify(films / "a.png", "--resume")[0] == 1
-    # A record is a record: what had no answer is not tried again.
+    # Images whose record is a failure are not tried again.
     assert [row["status"] for row in rows(target)] == ["empty", "ok"]
 
 
@@ -145,7 +145,7 @@ def test_path_that_is_given_twice_has_two_records(classify: Run, films: Path, ta
     assert names(target) == ["a.png", "c.png", "a.png"]
 
 
-def test_answers_of_another_model_or_threshold_are_not_mixed_in(
+def test_records_of_another_model_or_threshold_are_refused(
     classify: Run,
     films: Path,
     target: Path,
@@ -175,9 +175,9 @@ def test_answers_of_another_model_or_threshold_are_not_mixed_in(
     [
         ("fractured", 0.7, "above_threshold", True),
         ("uncertain", 0.55, "within_band", True),
-        # Of the picture, not of the probability.
+        # The decision of an image check, not of the probability.
         ("uncertain", 0.7, "mostly_bright", True),
-        # Of another band.
+        # The decision of another band.
         ("uncertain", 0.7, "within_band", False),
         ("fractured", 0.55, "above_threshold", False),
         ("not_fractured", 0.7, "below_threshold", False),
@@ -185,20 +185,20 @@ def test_answers_of_another_model_or_threshold_are_not_mixed_in(
     ],
 )
 @pytest.mark.parametrize("kind", [str, lambda value: value])
-def test_records_are_of_the_policy_or_not(
+def test_records_agree_with_the_policy_or_not(
     kind: Callable[..., object], decision: str, probability: object, code: str, agrees: bool
 ) -> None:
     record = {"decision": decision, "probability": kind(probability), "threshold": kind(0.5), "reason_code": code}
     policy = Policy(0.5, 0.4, 0.6)
     assert _agrees_with_policy(SimpleNamespace(policy=policy, checks_images=True), record) is agrees  # type: ignore[arg-type]
-    # With --any-image no picture is doubted.
+    # With --any-image no image is checked.
     any_image = SimpleNamespace(policy=policy, checks_images=False)
     agrees &= code != "mostly_bright"
     assert _agrees_with_policy(any_image, record) is agrees  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("target", ["csv"], indirect=True)
-def test_csv_of_before_is_refused_and_says_why(classify: Run, films: Path, target: Path) -> None:
+def test_csv_of_schema_1_is_refused_with_the_reason(classify: Run, films: Path, target: Path) -> None:
     older = "path,frame,frames,status,decision,probability,threshold,reason,model,model_sha256,elapsed_ms\n"
     target.write_text(older)
     code, _, err = classify(films, "--resume")
@@ -211,7 +211,7 @@ def test_csv_of_before_is_refused_and_says_why(classify: Run, films: Path, targe
 
 
 @pytest.mark.parametrize("target", ["jsonl"], indirect=True)
-def test_json_lines_of_before_are_gone_on_with(classify: Run, films: Path, target: Path) -> None:
+def test_json_lines_of_schema_1_are_resumed(classify: Run, films: Path, target: Path) -> None:
     assert classify(films)[0] == 0
     lines = target.read_text().splitlines()
     older = [json.dumps({k: v for k, v in json.loads(line).items() if k != "reason_code"}) for line in lines]
@@ -223,7 +223,7 @@ def test_json_lines_of_before_are_gone_on_with(classify: Run, films: Path, targe
 
 
 @pytest.mark.parametrize("decision", ["fractured", "uncertain", "not_fractured"])
-def test_without_a_code_an_uncertain_that_is_not_the_bands_is_a_doubt(decision: str) -> None:
+def test_uncertain_outside_the_band_without_a_code_is_an_image_check(decision: str) -> None:
     record = {"decision": decision, "probability": 0.7, "threshold": 0.5}
     policy = Policy(0.5, 0.4, 0.6)
     for checks in (True, False):
@@ -231,7 +231,7 @@ def test_without_a_code_an_uncertain_that_is_not_the_bands_is_a_doubt(decision: 
         assert found is (decision == "fractured" or (decision == "uncertain" and checks))
 
 
-def test_file_that_is_something_else(classify: Run, films: Path, target: Path) -> None:
+def test_other_file_is_refused(classify: Run, films: Path, target: Path) -> None:
     target.write_text("my notes\n")
     code, _, err = classify(films, "--resume")
     assert (code, err.endswith("; name another file\n"), err.count("\n")) == (1, True, 1)

@@ -58,7 +58,7 @@ def look(watcher: Watcher) -> list[str]:
     return [Path(prediction.path).name for prediction in watcher.scan()]
 
 
-def test_file_is_answered_when_it_was_the_same_twice(
+def test_file_is_classified_when_unchanged_in_two_scans(
     start: Callable[..., Watcher], inbox: Path, tmp_path: Path
 ) -> None:
     watcher = start()
@@ -84,7 +84,7 @@ def test_same_size_is_not_enough(start: Callable[..., Watcher], inbox: Path) -> 
     assert look(watcher) == ["a.png"]
 
 
-def test_restart_answers_nothing_twice_and_a_new_content_anew(
+def test_restart_classifies_only_new_and_replaced_files(
     start: Callable[..., Watcher], inbox: Path, tmp_path: Path
 ) -> None:
     save(inbox / "a.png", 192)
@@ -104,7 +104,7 @@ def test_restart_answers_nothing_twice_and_a_new_content_anew(
     ]
 
 
-def test_restart_from_elsewhere_knows_the_same_files(
+def test_restart_from_another_folder_knows_the_same_files(
     start: Callable[..., Watcher],
     inbox: Path,
     tmp_path: Path,
@@ -121,9 +121,7 @@ def test_restart_from_elsewhere_knows_the_same_files(
     again.close()
 
 
-def test_half_a_record_is_as_if_it_was_never_written(
-    start: Callable[..., Watcher], inbox: Path, tmp_path: Path
-) -> None:
+def test_incomplete_record_is_ignored(start: Callable[..., Watcher], inbox: Path, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         save(inbox / name)
     watcher = start()
@@ -136,7 +134,7 @@ def test_half_a_record_is_as_if_it_was_never_written(
     assert [Path(str(row["path"])).name for row in records(out)] == ["a.png", "b.png"]
 
 
-def test_what_is_left_alone(start: Callable[..., Watcher], inbox: Path) -> None:
+def test_ignored_files(start: Callable[..., Watcher], inbox: Path) -> None:
     for name in (".hidden.png", "~a.png", "a.png.part", "b.tmp.png", "sub/c.png", "notes.txt"):
         path = save(inbox / name) if name != "notes.txt" else inbox / name
         path.touch()
@@ -150,18 +148,18 @@ def test_what_is_left_alone(start: Callable[..., Watcher], inbox: Path) -> None:
     assert [*look(watcher), *look(watcher)] == ["a.png"]
 
 
-def test_dicom_without_an_ending(start: Callable[..., Watcher], inbox: Path) -> None:
+def test_dicom_without_a_suffix(start: Callable[..., Watcher], inbox: Path) -> None:
     (inbox / "IM000001").write_bytes(bytes(128) + b"DICM")
     (inbox / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
     (inbox / "IM000002").write_bytes(b"half")
     watcher = start()
     assert [*look(watcher), *look(watcher)] == ["IM000001"]
-    # The rest of it arrives.
+    # The rest of the file arrives.
     (inbox / "IM000002").write_bytes(bytes(128) + b"DICM")
     assert [*look(watcher), *look(watcher)] == ["IM000002"]
 
 
-def test_a_file_without_an_ending_is_opened_once_for_its_content(
+def test_file_without_a_suffix_is_opened_once(
     start: Callable[..., Watcher], inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (inbox / "IM000001").write_bytes(bytes(128) + b"DICM")
@@ -200,7 +198,7 @@ def test_bad_file_is_a_record(start: Callable[..., Watcher], inbox: Path, tmp_pa
     assert [row["status"] for row in records(tmp_path / "out.jsonl")] == ["unsupported_format", "ok"]
 
 
-def test_file_that_changes_while_it_is_read_waits(
+def test_file_that_changes_while_it_is_read_is_classified_later(
     start: Callable[..., Watcher], inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save(inbox / "a.png")
@@ -231,7 +229,7 @@ def test_move(start: Callable[..., Watcher], inbox: Path, tmp_path: Path) -> Non
     moved = sorted(path.relative_to(inbox).as_posix() for path in inbox.rglob("*.png"))
     assert moved == ["done/a-2.png", "done/a.png", "done/sub/b.png"]
     assert (done / "a.png").read_bytes() == before
-    # The record names the file where it was found.
+    # The record has the path at which the file was found.
     assert {row["path"] for row in records(tmp_path / "out.jsonl")} == {
         str(inbox / "a.png"),
         str(inbox / "sub" / "b.png"),
@@ -248,7 +246,7 @@ def test_killed_between_record_and_move(start: Callable[..., Watcher], inbox: Pa
     assert len(records(tmp_path / "out.jsonl")) == 1
 
 
-def test_move_that_fails_is_said_once_and_stops_nothing(
+def test_failed_move_is_reported_once_and_others_continue(
     start: Callable[..., Watcher], inbox: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "done").write_text("a file")
@@ -259,7 +257,7 @@ def test_move_that_fails_is_said_once_and_stops_nothing(
     assert notes == [f"{inbox / 'a.png'}: cannot be moved to {tmp_path / 'done'} ({os.strerror(errno.EEXIST)})"]
 
 
-def test_share_that_goes_away_comes_back(start: Callable[..., Watcher], inbox: Path) -> None:
+def test_missing_folder_is_scanned_again_when_it_returns(start: Callable[..., Watcher], inbox: Path) -> None:
     notes: list[str] = []
     save(inbox / "a.png")
     watcher = start(note=notes.append)
@@ -277,7 +275,7 @@ def test_no_folder(tmp_path: Path, classifier: FractureClassifier) -> None:
         Watcher(tmp_path / "none", tmp_path / "out.jsonl", classifier)
 
 
-def test_stopped_between_two_answers(start: Callable[..., Watcher], inbox: Path, tmp_path: Path) -> None:
+def test_stopped_between_two_predictions(start: Callable[..., Watcher], inbox: Path, tmp_path: Path) -> None:
     for name in ("a.png", "b.png", "c.png"):
         save(inbox / name)
     reported: list[Prediction] = []
@@ -297,7 +295,7 @@ def test_once(cli: Run, inbox: Path, tiny_model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_ends_it_well(
+def test_signal_ends_it_cleanly(
     number: signal.Signals, inbox: Path, tiny_model: Path, tmp_path: Path, repository: Path
 ) -> None:
     save(inbox / "a.png")

@@ -54,14 +54,14 @@ def test_this_installation_is_healthy(quick: None, cli: Run) -> None:
     measured = report["measured"]
     for key in ("inference_ms", "file_to_decision_ms"):
         assert 0 < measured[key]["p50"] <= measured[key]["p90"] <= measured[key]["p99"] < 10_000
-    # A process has to start and to load onnxruntime; it is faster than a minute on anything.
+    # A process has to start and to load onnxruntime; that takes less than a minute on any machine.
     assert measured["inference_ms"]["p50"] < measured["first_answer_ms"] < 60_000
     assert measured["peak_memory_mb"] is None or 30 < measured["peak_memory_mb"] < 300
     assert (measured["threads"], measured["runs"]) == (min(4, report["machine"]["cores"]), 3)
     assert report["machine"]["versions"]["fracture-edge"]
 
 
-def test_no_path_and_no_host(quick: None, cli: Run) -> None:
+def test_report_contains_no_path_and_no_host_name(quick: None, cli: Run) -> None:
     _, out, _ = cli("doctor", "--json")
     strings: list[str] = []
 
@@ -112,7 +112,7 @@ def test_damaged_model_is_found_and_nothing_is_measured(cli: Run, monkeypatch: p
 def test_known_answers(
     shift: float, outcome: str, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The answers of this very machine, so that the test holds on any.
+    # The predictions of this machine, so that the test passes on any.
     known = known_answers.predictions(FractureClassifier())
     known["probabilities"][3] += shift
     path = tmp_path / "known.json"

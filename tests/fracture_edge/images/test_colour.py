@@ -1,4 +1,4 @@
-"""The share of a picture that is coloured."""
+"""Share of coloured pixels in an image."""
 
 import io
 
@@ -13,14 +13,14 @@ RED, GREY = (200, 30, 30), (120, 120, 120)
 
 
 def half_red(width: int = 96, height: int = 96) -> Image.Image:
-    """Red above, grey below."""
+    """Make an image with a red upper and a grey lower half."""
     image = Image.new("RGB", (width, height), GREY)
     image.paste(RED, (0, 0, width, height // 2))
     return image
 
 
 def as_mode(image: Image.Image, mode: str) -> Image.Image:
-    """With a palette of its own: the general one has no such grey."""
+    """Convert an image; a palette is made for it, because the general one lacks its grey."""
     return image.quantize(256) if mode == "P" else image.convert(mode)
 
 
@@ -40,7 +40,7 @@ def test_grey_in_colour_modes(mode: str) -> None:
     assert colour_share(as_mode(grey.convert("RGB"), mode)) == 0
 
 
-def test_what_is_transparent_is_no_colour() -> None:
+def test_transparent_pixels_are_not_coloured() -> None:
     image = half_red().convert("RGBA")
     image.putalpha(0)
     assert colour_share(image) == 0

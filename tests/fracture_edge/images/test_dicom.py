@@ -44,7 +44,7 @@ RAMP = ((np.arange(ROWS * COLUMNS) % 256).reshape(ROWS, COLUMNS)).astype(np.uint
 
 
 def dicom(pixels: npt.NDArray[np.generic], interpretation: str = "MONOCHROME2", **elements: object) -> Dataset:
-    """Describe `pixels` as they are; `elements` add to the description or replace it."""
+    """Make a dataset that describes `pixels`; `elements` add to the description or replace it."""
     dataset = Dataset()
     dataset.SOPClassUID = DigitalXRayImageStorageForPresentation
     dataset.SOPInstanceUID = "1.2.3"
@@ -118,14 +118,14 @@ LOOKED_UP = np.array([0, 100, 200, 255])[np.clip(STORED - 10, 0, 3)]
         (dicom(RAMP, RescaleSlope=2, RescaleIntercept=-100, **WINDOW), windowed(2 * STORED - 100)),
         (dicom(RAMP, RescaleSlope=-1, RescaleIntercept=255, **WINDOW), windowed(255 - STORED)),
         (dicom(RAMP, WindowCenter=[100, 9], WindowWidth=[86, 5]), WINDOWED),
-        # No window that a viewer could use: none is.
+        # A window that no viewer could use is ignored.
         (dicom(RAMP, WindowCenter=100, WindowWidth=0), RAMP),
         (dicom(RAMP, WindowCenter=100), RAMP),
         (dicom(RAMP, WindowCenter=None, WindowWidth=86), RAMP),
         # Exactly linear is from 57 to 143; its values are stretched by 255 / 86.
         (dicom(RAMP, VOILUTFunction="LINEAR_EXACT", **WINDOW), np.rint(np.clip(STORED - 57, 0, 86) * (255 / 86))),
         (dicom(RAMP, VOILUTFunction="SIGMOID", **WINDOW), SIGMOID),
-        # Four bits above the stored twelve belong to something else; of signed values the twelfth is the sign.
+        # The four bits above the stored twelve are ignored; in signed values the twelfth bit is the sign.
         (dicom(DEEP | 0x9000, BitsStored=12, HighBit=11), RAMP),
         (dicom(SIGNED & 0x0FFF, BitsStored=12, HighBit=11), RAMP),
         (dicom(RAMP, VOILUTSequence=[voi_table(10, TABLE, 8)]), LOOKED_UP),
@@ -183,7 +183,7 @@ def test_real_monochrome1_film() -> None:
     rows, columns = grey.shape
     beam, tibia = (grey[rows // 3, int(columns * a) : int(columns * b)] for a, b in ((0.28, 0.33), (0.46, 0.52)))
     assert beam.max() + 80 < tibia.min()
-    # Brighter is denser, so the order of the stored values is turned round.
+    # Brighter is denser, so the order of the stored values is reversed.
     assert np.corrcoef(grey[::8, ::8].ravel(), dataset.pixel_array[::8, ::8].ravel())[0, 1] < -0.5
     assert Preprocessing(64, 64).load(data).shape == (64, 64, 1)
 
@@ -235,7 +235,7 @@ def picture(style: str, height: int = ROWS, width: int = COLUMNS, **options: obj
             Status.UNSUPPORTED_FORMAT,
             "this DICOM transfer syntax is not supported",
         ),
-        # What is compressed is larger than what the header was checked for.
+        # The compressed image is larger than the header states.
         (
             compressed(picture("JPEG", 4000, 4000), JPEGBaseline8Bit),
             Status.CORRUPT,
@@ -292,7 +292,7 @@ def test_pydicom_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.detail == "DICOM needs pydicom: pip install 'fracture-edge[dicom]'"
 
 
-def test_the_name_does_not_matter(tmp_path: Path) -> None:
+def test_the_file_name_does_not_matter(tmp_path: Path) -> None:
     (tmp_path / "bone.png").write_bytes(encode(dicom(RAMP)))
     np.testing.assert_array_equal(load_image(tmp_path / "bone.png"), RAMP)
 
@@ -320,7 +320,7 @@ def test_without_preamble() -> None:
     data = encode(dicom(RAMP))
     np.testing.assert_array_equal(load_image(data[132:]), RAMP)
     bare = data[data.index(b"\x08\0\x16\0UI") :]
-    # Its first element names the class; a file begins with an earlier one.
+    # The first element is the SOP class; a file begins with an earlier one.
     np.testing.assert_array_equal(load_image(b"\x08\0\x05\0CS\x0a\0ISO_IR 100" + bare), RAMP)
 
 
@@ -328,13 +328,13 @@ def test_without_preamble() -> None:
     "missing",
     ["PhotometricInterpretation", "SamplesPerPixel", "PixelRepresentation", "BitsStored", "HighBit"],
 )
-def test_what_a_header_may_leave_out(missing: str) -> None:
+def test_optional_header_elements(missing: str) -> None:
     dataset = dicom(DEEP)
     delattr(dataset, missing)
     np.testing.assert_array_equal(load_image(encode(dataset)), RAMP)
 
 
-def test_luma_is_taken_as_it_is() -> None:
+def test_luma_is_used_unchanged() -> None:
     # Its chroma would clip three in four of these colours on the way through RGB.
     stored = np.dstack([RAMP, RAMP[::-1], RAMP[:, ::-1]])
     np.testing.assert_array_equal(load_image(encode(dicom(stored, "YBR_FULL"))), RAMP)
@@ -437,7 +437,7 @@ def marked() -> Dataset:
 
 
 @pytest.mark.parametrize("transfer_syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-def test_nothing_says_who_the_patient_is(
+def test_no_output_contains_the_patient(
     transfer_syntax: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data = encode(marked(), transfer_syntax)
@@ -483,7 +483,7 @@ def _all_files() -> list[Path]:
 
 #: Of the files with a picture, those that give none, and why.
 NO_ANSWER = {
-    # 12-bit JPEG, JPEG-LS and JPEG Lossless: an answer only where the decoder is installed.
+    # 12-bit JPEG, JPEG-LS and JPEG Lossless can be read only if the decoder is installed.
     "JPGExtended.dcm": {"ok", Status.DECODER_NOT_INSTALLED},
     "JPEG-LL.dcm": {"ok", Status.DECODER_NOT_INSTALLED},
     "MR_small_jpeg_ls_lossless.dcm": {"ok", Status.DECODER_NOT_INSTALLED},
@@ -500,7 +500,7 @@ NO_ANSWER = {
 }
 
 
-def test_every_file_of_pydicom_gets_an_answer_or_a_status() -> None:
+def test_every_test_file_of_pydicom_is_read_or_has_a_status() -> None:
     seen: dict[str, str] = {}
     for path in _all_files():
         try:

@@ -1,4 +1,4 @@
-"""DICOM files of several frames, each of which is answered; the tiny model says sigmoid(mean grey / 32 - 4)."""
+"""DICOM files of several frames, each of which is classified; the tiny model gives sigmoid(mean grey / 32 - 4)."""
 
 import csv
 import gc
@@ -32,12 +32,12 @@ Run = Callable[..., tuple[int, str, str]]
 Cine = Callable[..., Path]
 
 WHITE_ROWS = (48, 16, 40)
-# float32 arithmetic in the graph against float64 here.
+# The graph computes in float32, the tests in float64.
 EXACT = 1e-6
 
 
 def probability(white_rows: int) -> float:
-    """Of a frame of 64 rows, that many of them at 255."""
+    """Compute P of a frame of 64 rows, `white_rows` of them at 255."""
     return 1 / (1 + math.exp(4 - white_rows / 64 * 255 / 32))
 
 
@@ -47,7 +47,7 @@ def save(path: Path, grey: int = 192) -> Path:
 
 
 def compress(path: Path, broken: int | None = None) -> Path:
-    """Turn it into JPEG 2000, of which the frame with that number from 0 is no such thing."""
+    """Convert the file to JPEG 2000; the frame with index `broken` is invalid."""
     dataset = pydicom.dcmread(path)
     frames = []
     for pixels in dataset.pixel_array:
@@ -76,7 +76,7 @@ def cine(write_cine: Cine, tmp_path: Path) -> Path:
     return write_cine(tmp_path / "cine.dcm", WHITE_ROWS)
 
 
-def test_an_answer_for_each_frame(classifier: FractureClassifier, cine: Path) -> None:
+def test_a_prediction_for_each_frame(classifier: FractureClassifier, cine: Path) -> None:
     answers = list(classifier.predict_frames(cine))
     assert numbers(answers) == [(1, 3), (2, 3), (3, 3)]
     assert [answer.probability for answer in answers] == pytest.approx(
@@ -87,14 +87,14 @@ def test_an_answer_for_each_frame(classifier: FractureClassifier, cine: Path) ->
     assert answers[1].reason == "probability below the threshold"
 
 
-def test_predict_answers_the_first_and_says_so(classifier: FractureClassifier, cine: Path) -> None:
+def test_predict_classifies_the_first_frame_and_says_so(classifier: FractureClassifier, cine: Path) -> None:
     first = next(classifier.predict_frames(cine))
     said = replace(first, reason=f"{first.reason}; the first of 3 frames in the file", elapsed_ms=0)
     assert replace(classifier.predict(cine), elapsed_ms=0) == said
     assert [replace(answer, elapsed_ms=0) for answer in classifier.predict_many([cine], jobs=2)] == [said]
 
 
-def test_frames_that_are_named(classifier: FractureClassifier, cine: Path) -> None:
+def test_given_frame_numbers(classifier: FractureClassifier, cine: Path) -> None:
     answers = list(classifier.predict_frames(cine.read_bytes(), [3, 4, 0, 1]))
     assert numbers(answers) == [(3, 3), (4, 3), (0, 3), (1, 3)]
     assert [answer.status for answer in answers] == ["ok", "corrupt", "corrupt", "ok"]
@@ -102,7 +102,7 @@ def test_frames_that_are_named(classifier: FractureClassifier, cine: Path) -> No
     assert answers[0].probability == pytest.approx(probability(40), abs=EXACT)
 
 
-def test_a_broken_frame_hides_no_other(classifier: FractureClassifier, cine: Path) -> None:
+def test_a_corrupt_frame_does_not_affect_others(classifier: FractureClassifier, cine: Path) -> None:
     answers = list(classifier.predict_frames(compress(cine, broken=1)))
     assert numbers(answers) == [(1, 3), (2, 3), (3, 3)]
     assert [answer.status for answer in answers] == ["ok", "corrupt", "ok"]
@@ -124,19 +124,19 @@ def test_too_many_frames(classifier: FractureClassifier, write_cine: Cine, tmp_p
     assert classifier.predict(path).probability == pytest.approx(probability(48), abs=EXACT)
 
 
-def test_what_cannot_be_read_at_all_is_said_once(
+def test_unreadable_file_gives_one_prediction(
     classifier: FractureClassifier, cine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dicom_frames, "_PLUGINS", ())
     for path, status in ((compress(cine), "decoder_not_installed"), (tmp_path / "none.dcm", "not_found")):
         (answer,) = classifier.predict_frames(path)
         assert (answer.status, answer.frame, answer.frames) == (status, 1, 1)
-    # Of what was begun each frame that is left gets its record.
+    # After a partial run each remaining frame gets its record.
     gone = list(classifier.predict_frames(tmp_path / "none.dcm", [2, 3]))
     assert numbers(gone) == [(2, 3), (3, 3)]
 
 
-def test_of_other_files_the_first_picture(classifier: FractureClassifier, tmp_path: Path) -> None:
+def test_other_formats_give_the_first_picture(classifier: FractureClassifier, tmp_path: Path) -> None:
     pages = [Image.fromarray(np.full((64, 64), grey, np.uint8)) for grey in (192, 10, 10)]
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
     for image, end in (
@@ -167,12 +167,12 @@ def test_files_in_order(jobs: int, classifier: FractureClassifier, write_cine: C
     ]
 
 
-def test_files_that_wait_hold_no_bytes(classifier: FractureClassifier, cine: Path) -> None:
+def test_waiting_files_hold_no_bytes(classifier: FractureClassifier, cine: Path) -> None:
     answers = classifier.predict_files([Wanted(cine)] * 9, jobs=2)
     waiting = next(answers)
 
     def open_files() -> int:
-        # What an earlier test left behind in a cycle is not held by anything here.
+        # Collect objects that an earlier test left behind in reference cycles.
         gc.collect()
         return sum(isinstance(thing, ImageFile) for thing in gc.get_objects())
 
@@ -244,10 +244,10 @@ def records(path: Path) -> list[tuple[str, int, int, str]]:
 
 
 @pytest.mark.parametrize("style", ["csv", "jsonl"])
-def test_resumption_after_any_record_is_one_run(
+def test_resuming_after_any_record_equals_one_run(
     style: str, cli: Run, cine: Path, write_cine: Cine, tiny_model: Path, tmp_path: Path
 ) -> None:
-    # A path twice, and a frame without an answer.
+    # A path twice, and a frame that cannot be classified.
     files = [cine, save(tmp_path / "x.png"), write_cine(tmp_path / "short.dcm", WHITE_ROWS, frames=4), cine]
     target = tmp_path / f"out.{style}"
     options = (f"--{style}", "-o", target, "--jobs", "1")
@@ -269,21 +269,19 @@ def test_resumption_after_any_record_is_one_run(
         target.unlink()
 
 
-def test_resumption_knows_the_answers_of_before(
-    cli: Run, write_cine: Cine, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_resuming_counts_earlier_records(cli: Run, write_cine: Cine, tiny_model: Path, tmp_path: Path) -> None:
     path = compress(write_cine(tmp_path / "a.dcm", WHITE_ROWS), broken=0)
     target = tmp_path / "out.jsonl"
     options = (path, "--jsonl", "-o", target)
     assert classify(cli, tiny_model, *options)[0] == 1
     lines = target.read_text().splitlines(keepends=True)
     target.write_text(lines[0])
-    # Both frames of this run have an answer, the one of before has not.
+    # Both frames of this run are classified, the one of the earlier run is not.
     assert classify(cli, tiny_model, *options, "--resume")[0] == 1
     assert records(target) == [("a.dcm", 1, 3, "corrupt"), ("a.dcm", 2, 3, "ok"), ("a.dcm", 3, 3, "ok")]
 
 
-def test_file_that_goes_away_in_between(cli: Run, cine: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_file_that_disappears_between_runs(cli: Run, cine: Path, tiny_model: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.jsonl"
     options = (cine, "--jsonl", "-o", target)
     assert classify(cli, tiny_model, *options)[0] == 0
@@ -304,14 +302,14 @@ def inbox(tmp_path: Path) -> Path:
 
 
 def looks(watcher: Watcher, number: int | None = None) -> list[tuple[str, int]]:
-    """Look three times, or be ended after some answers."""
+    """Scan three times, or stop after some predictions."""
     answers = islice(chain.from_iterable(watcher.scan() for _ in range(3)), number)
     found = [(Path(answer.path).name, answer.frame) for answer in answers]
     watcher.close()
     return found
 
 
-def test_watch_goes_on_in_the_middle_of_a_file(
+def test_watch_continues_in_the_middle_of_a_file(
     classifier: FractureClassifier, write_cine: Cine, inbox: Path, tmp_path: Path
 ) -> None:
     write_cine(inbox / "a.dcm", WHITE_ROWS)
@@ -322,7 +320,7 @@ def test_watch_goes_on_in_the_middle_of_a_file(
         return Watcher(inbox, out, classifier, move_to=done)
 
     assert looks(start(), 2) == [("a.dcm", 1), ("a.dcm", 2)]
-    # Half a record, as a kill leaves it, counts as none.
+    # An incomplete record, as a kill leaves it, does not count.
     out.write_bytes(out.read_bytes()[:-9])
     assert not done.exists()
     assert looks(start(), 2) == [("a.dcm", 2), ("a.dcm", 3)]
@@ -336,7 +334,7 @@ def test_watch_goes_on_in_the_middle_of_a_file(
     assert list(inbox.iterdir()) == []
 
 
-def test_watch_answers_a_new_content_from_its_first_frame(
+def test_watch_classifies_new_content_from_its_first_frame(
     classifier: FractureClassifier, write_cine: Cine, inbox: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.jsonl"

@@ -1,4 +1,4 @@
-"""What cannot be used is refused with the status that says why."""
+"""Unusable images are refused with the status that gives the reason."""
 
 import io
 import os
@@ -73,13 +73,13 @@ def test_smallest_side_is_inclusive() -> None:
 
 @pytest.mark.parametrize("style", ["PNG", "JPEG", "BMP", "TIFF"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_cut_off(style: str, share: float) -> None:
+def test_truncated(style: str, share: float) -> None:
     data = encode(style)
     error = failure(data[: int(len(data) * share)])
     assert (error.status, error.detail) == (Status.TRUNCATED, f"the {style} file is truncated")
 
 
-def test_cut_off_jpeg_that_is_decoded_at_reduced_scale() -> None:
+def test_truncated_jpeg_that_is_decoded_at_reduced_scale() -> None:
     data = encode("JPEG", np.tile(NOISE, (20, 20)))
     with pytest.raises(ImageError) as caught:
         load_image(data[: len(data) // 2], model_size=(64, 64))
@@ -109,7 +109,7 @@ def test_broken(style: str, data: bytes) -> None:
     [b"hello\n", encode("GIF"), encode("PPM"), b"\0", b"RIFF1234WAVE"],
     ids=["text", "gif", "ppm", "nul", "wav"],
 )
-def test_format_that_is_not_read(data: bytes, tmp_path: Path) -> None:
+def test_unsupported_format(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(data)
     error = failure(path)
@@ -180,7 +180,7 @@ def test_socket(public_folder: Path) -> None:
     assert (error.status, error.detail) == (Status.NOT_A_FILE, "is a socket, not a file")
 
 
-def test_what_becomes_a_pipe_while_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_that_becomes_a_pipe_while_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file.png").write_bytes(encode("PNG"))
     os.mkfifo(tmp_path / "pipe.png")
     before = (tmp_path / "file.png").stat()
@@ -203,7 +203,7 @@ def test_name_with_a_nul() -> None:
     assert failure("a\0b.png").status is Status.UNREADABLE
 
 
-def test_stream_that_gives_little_at_a_time() -> None:
+def test_stream_of_short_reads() -> None:
     class Slow(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             return super().read(7)
@@ -216,7 +216,7 @@ def test_stream_of_text() -> None:
     assert (error.status, error.detail) == (Status.UNREADABLE, "the file is not open in binary mode")
 
 
-def test_stream_that_has_nothing_yet() -> None:
+def test_stream_without_data_yet() -> None:
     ours, theirs = os.pipe()
     os.set_blocking(ours, False)
     with open(ours, "rb", buffering=0) as stream, open(theirs, "wb"):  # noqa: PTH123

@@ -1,4 +1,4 @@
-"""Every format and every kind of source gives the pixels that a person computes by hand."""
+"""Every format and every kind of source gives pixels that were computed by hand."""
 
 import io
 import sys
@@ -34,7 +34,7 @@ def encode(pixels: npt.NDArray[np.generic] | Image.Image, style: str, **options:
 
 
 def luma(colours: Grey) -> Grey:
-    """ITU-R 601-2 in integers, rounded to nearest."""
+    """Compute the luma of ITU-R 601-2 in integers, rounded to nearest."""
     red, green, blue = (colours[..., channel].astype(np.uint32) for channel in range(3))
     return ((red * 19595 + green * 38470 + blue * 7471 + 32768) >> 16).astype(np.uint8)
 
@@ -81,7 +81,7 @@ CASES: dict[str, tuple[Callable[[], bytes], Grey]] = {
     "tiff-8-white-is-zero": (lambda: encode(RAMP, "TIFF", tiffinfo={262: 0}), RAMP),
     "tiff-16": (lambda: encode(DEEP, "TIFF"), RAMP),
     "tiff-16-big-endian": (lambda: encode(Image.fromarray(DEEP.astype(">u2")), "TIFF"), RAMP),
-    # Pillow writes the values as they are beside the tag, so 1000 is the brightest.
+    # Pillow writes the values unchanged with the tag, so 1000 is the brightest.
     "tiff-16-white-is-zero": (lambda: encode(DEEP, "TIFF", tiffinfo={262: 0}), 255 - RAMP),
     "tiff-1-bit": (lambda: encode(LEFT, "TIFF", compression="group4"), LEFT.astype(np.uint8) * 255),
     "tiff-la": (lambda: encode(with_alpha(FLAT, HALF_SEEN), "TIFF"), SEEN_FLAT),
@@ -138,7 +138,7 @@ def test_exif_orientation(style: str, stored: npt.NDArray[np.generic], orientati
 
 @pytest.mark.parametrize("style", ["PNG", "JPEG", "TIFF"])
 def test_every_source_gives_the_same_pixels(style: str, tmp_path: Path) -> None:
-    # The name lies: the content decides.
+    # The suffix is wrong: the content decides.
     path = tmp_path / "bone.bmp"
     path.write_bytes(encode(BLOCKS, style))
     with path.open("rb") as stream:
@@ -254,9 +254,9 @@ def test_second_page_does_not_matter() -> None:
     np.testing.assert_array_equal(picture.pixels, RAMP)
 
 
-def test_pages_in_a_circle() -> None:
+def test_pages_that_link_in_a_circle() -> None:
     data = bytearray(encode(RAMP, "TIFF"))
-    # The directory's last four bytes, which are where the next one begins, name the directory itself.
+    # The last four bytes of the directory, the offset of the next one, point to the directory itself.
     at = int.from_bytes(data[4:8], "little")
     link = at + 2 + 12 * int.from_bytes(data[at : at + 2], "little")
     data[link : link + 4] = data[4:8]
@@ -264,7 +264,7 @@ def test_pages_in_a_circle() -> None:
 
 
 @pytest.mark.parametrize("style", ["PNG", "JPEG", "WEBP"])
-def test_broken_exif_does_not_spoil_the_picture(style: str) -> None:
+def test_corrupt_exif_is_ignored(style: str) -> None:
     options = {"lossless": True} if style == "WEBP" else {}
     stored = BLOCKS if style == "JPEG" else RAMP
     grey = load_image(encode(stored, style, exif=b"Exif\0\0II*\0\xff\xff\xff\x7f", **options))
@@ -281,10 +281,10 @@ def test_broken_exif_does_not_spoil_the_picture(style: str) -> None:
     ],
     ids=["8-bit", "rgb", "16-bit", "float"],
 )
-def test_seams_between_strips_do_not_show(
+def test_strips_are_joined_seamlessly(
     stored: Callable[[Grey], npt.NDArray[np.generic]], expected: Callable[[Grey], Grey]
 ) -> None:
-    # Half a million pixels are converted in two strips and a rest.
+    # Half a million pixels are converted in two strips and a remainder.
     tall = np.ascontiguousarray(np.resize(RAMP, (2601, 211)))
     for source in (encode(stored(tall), "TIFF"), stored(tall)):
         np.testing.assert_array_equal(load_image(source), expected(tall))
@@ -294,7 +294,7 @@ HEIC = b"\0\0\0\x18ftypheic" + bytes(100)
 
 
 def test_heic_with_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The reader cannot write: a stand-in decodes whatever it gets to RAMP, at the place of the real one.
+    # The reader cannot write: a stand-in in its place decodes any input to RAMP.
     from PIL import PngImagePlugin
 
     stand_in = ModuleType("pi_heif")

@@ -1,4 +1,4 @@
-"""Large JPEG files are decoded at the scale that the model needs, and no smaller."""
+"""Large JPEG files are decoded at the smallest scale that suffices for the model."""
 
 import io
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def test_reduced_and_full_decoding_agree(channels: int, bone: Callable[..., npt.
     assert (reduced.shape, full.shape) == ((720, 576), (2880, 2304))
     preprocess = Preprocessing(288, 288)
     difference = np.abs(preprocess(reduced).astype(int) - preprocess(full))
-    # libjpeg averages 4x4 pixels where bicubic weighs more of them: 0.13 grey levels on average here.
+    # libjpeg averages 4x4 pixels while bicubic weighs more of them: 0.13 grey levels on average here.
     assert difference.mean() < 0.3
 
 
@@ -42,7 +42,7 @@ def test_reduced_and_full_decoding_agree(channels: int, bone: Callable[..., npt.
         ((4608, 3680), (288, 288), (576, 460)),
         ((2304, 1840), None, (2304, 1840)),
         ((200, 100), (288, 288), (200, 100)),
-        # What fits an upright model is much smaller than what fits a lying one: the larger counts.
+        # An upright model needs a much smaller image than a wide one: the larger scale counts.
         ((1200, 600), (300, 150), (600, 300)),
         ((600, 1200), (300, 150), (300, 600)),
         ((1200, 600), (150, 300), (600, 300)),
@@ -61,7 +61,7 @@ def test_turned_by_exif() -> None:
 
 
 def test_a_strip_is_decoded_too() -> None:
-    # 32 rows shrink to less than one: the scale must not be computed from that.
+    # 32 rows shrink to less than one, so the scale must not be computed from the result.
     data = jpeg(np.full((32, 32), 77, np.uint8), 32, 60_000)
     grey = load_image(data, model_size=(288, 288))
     assert np.unique(grey).tolist() == [77]

@@ -1,4 +1,4 @@
-"""What is too large is refused before it is decoded, and what is accepted stays within the memory it may take."""
+"""Too large images are refused before decoding, and decoding accepted ones stays within the limit of memory."""
 
 import io
 import struct
@@ -67,7 +67,7 @@ def test_file_that_is_too_large(tmp_path: Path) -> None:
         load_image(path, max_pixels=1_000_000)
 
 
-def test_file_without_end_is_read_no_further_than_the_limit() -> None:
+def test_endless_stream_is_read_up_to_the_limit() -> None:
     class Endless(io.RawIOBase):
         given = 0
 
@@ -87,7 +87,7 @@ def test_file_without_end_is_read_no_further_than_the_limit() -> None:
         (encode(NOISE, "PNG"), 2),
         (encode(NOISE.astype(np.uint16), "PNG"), 3),
         (encode(np.dstack([NOISE] * 3), "BMP"), 5),
-        # Pillow's own copy of the strips comes on top.
+        # Pillow keeps a copy of the strips in addition.
         (encode(NOISE.astype(np.float32), "TIFF", compression="tiff_lzw"), 9),
         (encode(np.dstack([NOISE] * 3), "WEBP"), 17),
     ],
@@ -105,7 +105,7 @@ def test_progressive_jpeg_needs_its_coefficients() -> None:
     colours = np.dstack([NOISE] * 3)
     sequential = encode(colours, "JPEG", quality=10, subsampling=0)
     progressive = encode(colours, "JPEG", quality=10, subsampling=0, progressive=True)
-    # Both take five bytes a pixel beside the file; coefficients are two more for each of three components.
+    # Both take five bytes per pixel beside the file; coefficients are two more for each of three components.
     enough = 64 * 64 + 1 + max(len(sequential), len(progressive)) // BYTES_PER_PIXEL
     assert load_image(sequential, max_pixels=enough).shape == (64, 64)
     assert "MB to decode" in refusal(progressive, enough)
@@ -113,7 +113,7 @@ def test_progressive_jpeg_needs_its_coefficients() -> None:
 
 
 def scans_of_their_own(jpeg: bytes) -> bytes:
-    """Let the first scan of a colour JPEG hold one component only; what follows would be the others."""
+    """Change the first scan of a colour JPEG to one component; the others would follow."""
     at = jpeg.index(b"\xff\xda")
     return jpeg[:at] + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + jpeg[at + 14 :]
 
@@ -143,7 +143,7 @@ def test_codestream_of_jpeg_ls() -> None:
 
 
 def directory(entries: list[tuple[int, int, int, int]], following: int = 0, *, big: bool = False) -> bytes:
-    """A TIFF file of one directory at its beginning: (tag, type, count, value) each."""
+    """Make a TIFF file that begins with a directory of the entries (tag, type, count, value)."""
     layout, count, link = ("<HHQQ", "<Q", "<Q") if big else ("<HHII", "<H", "<I")
     head = b"II+\0\x08\0\0\0" + struct.pack("<Q", 16) if big else b"II*\0" + struct.pack("<I", 8)
     body = b"".join(struct.pack(layout, *entry) for entry in entries)
@@ -152,14 +152,14 @@ def directory(entries: list[tuple[int, int, int, int]], following: int = 0, *, b
 
 @pytest.mark.parametrize("big", [False, True])
 @pytest.mark.parametrize("tag", [273, 324])
-def test_tiff_in_very_many_pieces(tag: int, big: bool) -> None:
+def test_tiff_with_too_many_strips_or_tiles(tag: int, big: bool) -> None:
     parts = tiff.MAX_PARTS
     assert tiff.count_pages("x", directory([(256, 3, 1, 64), (tag, 4, parts, 0)], big=big)) == 1
     with pytest.raises(ImageSizeError, match=r"x: 100,001 strips or tiles, over the limit of 100,000"):
         tiff.count_pages("x", directory([(256, 3, 1, 64), (tag, 4, parts + 1, 0)], big=big))
 
 
-def test_tiff_of_very_many_pages() -> None:
+def test_tiff_with_very_many_pages() -> None:
     page = struct.pack("<H", 0)
     pages = b"".join(page + struct.pack("<I", 8 + 6 * (number + 1)) for number in range(MAX_FRAMES + 99))
     assert tiff.count_pages("x", b"II*\0" + struct.pack("<I", 8) + pages) == MAX_FRAMES + 1
@@ -187,7 +187,7 @@ def test_deflated_dicom_that_unpacks_to_a_thousand_times_its_size(run_python: Ru
         "from fracture_edge.machine import peak_memory_mb\n"
         "try: load_image(sys.argv[1])\n"
         "except Exception as error: print(error.status, error.detail)\n"
-        # Not ru_maxrss, which a child takes over from the process that started it.
+        # Not ru_maxrss, which a child inherits from the process that started it.
         "print(peak_memory_mb())"
     )
     done = run_python("-c", script, path)
@@ -200,7 +200,7 @@ def test_deflated_dicom_that_unpacks_to_a_thousand_times_its_size(run_python: Ru
 MEGAPIXELS_50 = (7070, 7070)
 
 LARGE: dict[str, Callable[[], bytes]] = {
-    # Flat pictures: they take as much memory as any of their size, and a test makes them quickly.
+    # Uniform images: they take as much memory as any of their size, and are made quickly.
     "png-grey": lambda: encode(np.zeros(MEGAPIXELS_50, np.uint8), "PNG", compress_level=1),
     "png-rgba": lambda: encode(np.zeros((7000, 7000, 4), np.uint8), "PNG", compress_level=1),
     "tiff-16": lambda: encode(np.zeros((7000, 7000), np.uint16), "TIFF"),
@@ -220,7 +220,7 @@ def test_memory_of_the_largest_files_that_are_accepted(
 ) -> None:
     path = tmp_path / case
     path.write_bytes(LARGE[case]())
-    # The peak of this process alone: ru_maxrss may be that of the one that started it.
+    # The peak of this process alone: ru_maxrss may be that of the process that started it.
     script = (
         "import sys\nfrom pathlib import Path\nfrom fracture_edge import FractureClassifier\n"
         "prediction = FractureClassifier(sys.argv[1]).predict(sys.argv[2])\n"

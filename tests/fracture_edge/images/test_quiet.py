@@ -1,4 +1,4 @@
-"""Decoders keep quiet, in every thread, and others may speak."""
+"""Decoders are silenced in every thread, and other modules are not."""
 
 import logging
 import sys
@@ -26,7 +26,7 @@ def heard(module: str) -> int:
     ("module", "expected"),
     [("PIL.TiffImagePlugin", 0), ("pydicom.valuerep", 0), ("fracture_edge.images.dicom", 0), ("elsewhere", 1)],
 )
-def test_whose_warnings_are_silenced(module: str, expected: int) -> None:
+def test_modules_whose_warnings_are_silenced(module: str, expected: int) -> None:
     assert heard(module) == expected
 
 
@@ -55,7 +55,7 @@ def test_log_of_pydicom_when_it_is_imported_while_another_thread_is_inside(
     assert not caplog.records
 
 
-def test_first_to_leave_does_not_switch_warnings_on_again() -> None:
+def test_warnings_stay_off_until_the_last_thread_leaves() -> None:
     filters = list(warnings.filters)
     inside, leave, left = threading.Event(), threading.Event(), threading.Event()
 
@@ -76,7 +76,7 @@ def test_first_to_leave_does_not_switch_warnings_on_again() -> None:
     assert list(warnings.filters) == filters
 
 
-def test_an_error_leaves_things_as_they_were() -> None:
+def test_an_exception_restores_the_warnings() -> None:
     filters = list(warnings.filters)
     with pytest.raises(KeyError), quiet():
         raise KeyError
