@@ -104,7 +104,8 @@ def test_fracatlas(tmp_path: Path, make_fracatlas: Callable[..., Path]) -> None:
     assert table.items[0].metadata["hardware"] == "1"
     assert table.items[2].metadata == {}
     assert table.notes == (
-        "IMG2.jpg is in Fractured but has fractured=0 (fracture_count=3) in dataset.csv; the folder's label is used",
+        "IMG2.jpg is in Fractured but has fractured=0 (fracture_count=3) in dataset.csv; "
+        "the folder's label is used",
         "IMG3.jpg has no row in dataset.csv",
         "1 rows of dataset.csv have no image here",
     )
