@@ -1,4 +1,4 @@
-"""Small data sets for the tests of `train`, drawn by seed."""
+"""Small generated data sets for the tests of `train`."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ Picture = Any  # a seed, or uint8 [H, W]
 
 
 def _picture(seed: int, height: int = 64, width: int = 64, low: int = 20, high: int = 236) -> np.ndarray:
-    """A smooth picture; two seeds share nothing (64 independent grey levels)."""
+    """Generate a smooth image; those of two seeds are independent (64 grey levels)."""
     coarse = np.random.default_rng(seed).integers(low, high, (8, 8), np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -35,7 +35,7 @@ def _save(path: Path, picture: Picture) -> None:
 
 @pytest.fixture(scope="session")
 def make_picture() -> Callable[..., np.ndarray]:
-    """`make_picture(seed, height=64, width=64, low=20, high=236)`: uint8 [height, width]."""
+    """`make_picture(seed, height=64, width=64, low=20, high=236)`: generate an image, uint8 [height, width]."""
     return _picture
 
 
@@ -98,7 +98,7 @@ def examine_dataset() -> Callable[[Path], tuple[ImageTable, list[Scan], Links]]:
 
 @pytest.fixture(scope="session")
 def liven() -> Callable[[Any, np.ndarray], Any]:
-    """`liven(model, images)`: norms that have seen `images`.
+    """`liven(model, images)`: set the batch norm statistics to those of `images`.
 
     With fresh ones the signal of a narrow network dies out before its head, and every image scores alike.
     """
@@ -152,7 +152,7 @@ def train_data(
     for n in range(40):
         label = int(n % 3 == 0)
         split = "train" if n < 24 else "val" if n < 36 else "test"
-        # Test images are no images: training must not touch them.
+        # Test images are not valid images: training must not read them.
         picture = make_picture(n, low=20 + 60 * label, high=130 + 60 * label) if split != "test" else b"none"
         rows.append({"name": f"IMG{n:07}.jpg", "label": label, "picture": picture})
         folder = "Fractured" if label else "Non_fractured"
@@ -172,7 +172,7 @@ def train_data(
 
 @pytest.fixture(scope="session")
 def train_tiny() -> Callable[..., Path]:
-    """`train_tiny(train_data, model, out, **options)`: `train_model` with the recipe that lies there."""
+    """`train_tiny(train_data, model, out, **options)`: `train_model` with the recipe in that folder."""
     from train.recipes.recipe import load_recipe
     from train.runs.options import RunOptions
     from train.runs.train_model import train_model

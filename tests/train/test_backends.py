@@ -1,4 +1,4 @@
-"""The same training on JAX and torch: models go from one backend to another and say the same."""
+"""Training on JAX and torch: a model has the same predictions on every backend."""
 
 import csv
 import importlib.util
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 Python = Callable[..., subprocess.CompletedProcess[bytes]]
 
-#: Everything that is computed in other ways by another backend: decoupled decay, moving average, augmentation.
+#: Everything that backends implement differently: decoupled weight decay, moving average, augmentation.
 RECIPE = """
 architecture = "custom_cnn"
 batch_size = 8
@@ -37,7 +37,7 @@ phases = [{ epochs = 2, learning_rate = 5e-3, schedule = "cosine" }]
 augmentation = { rotation = 5, flip_horizontal = true, contrast = 0.1 }
 """
 
-#: For each pair of arguments, the answers of a .keras file in an .npy file; the last argument holds the pixels.
+#: For each pair of arguments: write the predictions of a .keras file to an .npy file; the last one has the pixels.
 PREDICT = """
 import sys
 import keras
@@ -77,7 +77,7 @@ def project(
     write_bones: Callable[..., Path],
     liven: Callable[..., keras.Model],
 ) -> Path:
-    """data/ (24 training and 24 validation images), tiny.toml, start.keras: weights that tell images apart."""
+    """data/ (24 training and 24 validation images), tiny.toml, start.keras with varied predictions."""
     root = tmp_path_factory.mktemp("backends")
     write_bones(root / "data", 12, splits=("train", "val"), height=48, width=32)
     (root / "tiny.toml").write_text(RECIPE)
@@ -90,7 +90,7 @@ def project(
 def _train(
     run_python: Python, project: Path, out: str, *more: str, backend: str, devices: int = 1
 ) -> subprocess.CompletedProcess[bytes]:
-    """Train in a process of its own; artefacts go to `out` in `project`."""
+    """Train in a separate process; artefacts go to `out` in `project`."""
     start = ["--recipe", "tiny.toml", "--weights", "start.keras", "--seed", "2"]
     arguments = ["--data", "data", "--artifacts", out, *start, *more]
     return run_python(
@@ -107,7 +107,7 @@ def _history(folder: Path) -> list[list[float]]:
 
 
 def _answers(model: Path, pixels: np.ndarray) -> np.ndarray:
-    """By the backend of this process."""
+    """Predict with the backend of this process."""
     network = keras.saving.load_model(model, compile=False)
     return np.asarray(keras.ops.convert_to_numpy(network(pixels)), np.float64)
 
@@ -140,7 +140,7 @@ def test_saved_models_go_both_ways(
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def foreign(request: pytest.FixtureRequest, project: Path, run_python: Python) -> Path:
-    """A model trained by another backend."""
+    """Model trained with another backend."""
     done = _train(run_python, project, request.param, backend=request.param)
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.decode() == f"{request.param}/custom_cnn\n"
@@ -156,7 +156,7 @@ def test_trained_elsewhere(foreign: Path, project: Path) -> None:
     assert backend in record["versions"]
     history = np.array(_history(foreign))
     assert np.isfinite(history).all()
-    # What it wrote of the validation images is what TensorFlow makes of its model.
+    # Its recorded validation predictions equal those of its model on TensorFlow.
     with (foreign / "predictions-val.csv").open(newline="") as stream:
         written = [float(row["probability"]) for row in csv.DictReader(stream)]
     found = _answers(foreign / "model.keras", _pixels(project, "val"))[:, 0]

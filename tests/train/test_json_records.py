@@ -1,4 +1,4 @@
-"""Records as JSON: which defaults are written, and what an undefined figure is."""
+"""JSON records: defaults that are written, and NaN as null."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_a_default_is_left_out_unless_it_is_to_be_written() -> None:
     assert from_plain(Small, {"figure": to_plain(small.figure)}, "a file") == small
 
 
-def test_an_undefined_figure_is_null_wherever_it_stands(tmp_path: Path) -> None:
+def test_nan_is_null_at_every_level(tmp_path: Path) -> None:
     small = Small(figure=UNDEFINED, others=(UNDEFINED, None, Estimate(0.5, 0.5, 0.5)))
     write_record(tmp_path / "small.json", small)
     plain = read_json(tmp_path / "small.json")

@@ -1,4 +1,4 @@
-"""The networks with a published backbone: sizes, heads, what each phase trains, and how grey enters them."""
+"""Networks with a published backbone: sizes, heads, trainable layers of each phase, input normalisation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -111,7 +111,7 @@ def test_options_of_the_head() -> None:
 
 
 def _trained(model: keras.Model, phase: Phase) -> tuple[set[str], int]:
-    """Names of the layers with trainable weights in a phase, and how many numbers these are."""
+    """List the layers with trainable weights in a phase, and count the weights."""
     set_trainable(model, phase.trainable, phase.last_layers)
     names = {layer.name for layer in model.layers if layer.trainable_variables}
     return names, sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)

@@ -29,7 +29,7 @@ def data_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 @pytest.fixture
 def leaking(tmp_path: Path, make_dataset: Callable[..., Path]) -> Path:
     train = {f"{name}/{n}.png": n + 50 * k for k, name in enumerate(("normal", "fractured")) for n in (1, 2)}
-    # Test images 2 are training images 2 once more; images 1 are others.
+    # Test images 2 are copies of training images 2; images 1 are not.
     test = train | {"normal/1.png": 90, "fractured/1.png": 91}
     files = {
         f"{split}/{name}": seed
@@ -41,7 +41,7 @@ def leaking(tmp_path: Path, make_dataset: Callable[..., Path]) -> Path:
 
 @pytest.fixture
 def unsplit(tmp_path: Path, make_dataset: Callable[..., Path], make_picture: Callable[..., np.ndarray]) -> Path:
-    """8 fractured, 8 normal with a rotation each, one picture in both classes, one broken file."""
+    """8 fractured, 8 normal with a rotation each, one image in both classes, one broken file."""
     files = {f"fractured/{n}.png": n for n in range(8)} | {f"normal/{n}.png": 50 + n for n in range(8)}
     files |= {f"normal/{n}-rotated1.png": np.ascontiguousarray(np.rot90(make_picture(50 + n))) for n in range(8)}
     root = make_dataset(tmp_path / "unsplit", files | {"fractured/x.png": 99, "normal/x.png": 99})
@@ -64,7 +64,7 @@ def test_strict_exits_with_1_on_a_leak(data_cli: Cli, leaking: Path, options: li
     assert ("LEAKING" in out) != ("--json" in options)
 
 
-def test_strict_is_content_without_a_leak(data_cli: Cli, leaking: Path) -> None:
+def test_strict_exits_with_0_without_a_leak(data_cli: Cli, leaking: Path) -> None:
     for name in ("normal", "fractured"):
         (leaking / f"test/{name}/2.png").unlink()
     assert data_cli("audit", leaking, "--strict")[0] == 0

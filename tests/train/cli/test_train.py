@@ -1,4 +1,4 @@
-"""What `fracture-edge train` says when something is wrong: one line, and nothing is touched."""
+"""Error messages of `fracture-edge train`: one line, and no file is changed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +38,7 @@ def project(tmp_path: Path, write_bones: Callable[..., Path]) -> Path:
 
 
 def _refused(project: Path, cli: Cli, *arguments: object, model: str = "custom_cnn", code: int = 1) -> str:
-    """Run it with --force on top of a finished model; return the last line of stderr."""
+    """Run the command with --force over a finished model; return the last line of stderr."""
     given = {str(argument) for argument in arguments}
     defaults = {
         "--data": project / "data",
@@ -101,7 +101,7 @@ def test_a_wrong_value_in_a_recipe(project: Path, cli: Cli, old: str, new: str, 
         ("patience=many", "recipe.patience: expected int, got 'many'"),
         ("patience", "patience: expected key=value"),
         ("options.depth=3", "architecture 'custom_cnn': "),
-        # Of the right type, but nothing that Keras takes.
+        # Of the right type, but rejected by Keras.
         ("options.units=-1", ""),
         ("options.filters=[4, 6]", ""),
         ("ema_momentum=1.5", ""),
@@ -120,7 +120,7 @@ def test_numbers_out_of_range(project: Path, cli: Cli, arguments: tuple[object, 
     assert str(arguments[0]) in _refused(project, cli, *arguments, code=2)
 
 
-def test_a_learning_rate_of_nothing(project: Path, cli: Cli) -> None:
+def test_a_learning_rate_of_zero(project: Path, cli: Cli) -> None:
     message = _refused(project, cli, "--learning-rate", 0)
     assert message == "fracture-edge: recipe.phases.learning_rate: must be above 0, not 0.0"
 
@@ -218,7 +218,7 @@ def test_training_replaces_the_model_when_it_is_done(project: Path, cli: Cli) ->
     assert sorted(path.name for path in artifacts.iterdir()) == ["custom_cnn"]
 
 
-def test_tensorflow_does_not_call_several_models_a_loop_gone_wrong(run_python: Callable[..., Any]) -> None:
+def test_no_retracing_warning_with_several_models(run_python: Callable[..., Any]) -> None:
     code = (
         "from train.quiet_tensorflow import quiet_tensorflow; quiet_tensorflow()\n"
         "import tensorflow as tf\n"

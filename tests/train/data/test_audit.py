@@ -18,7 +18,7 @@ def _jpeg(pixels: np.ndarray, quality: int = 95) -> bytes:
 
 
 def _really_missing(whole: bytes, cut: bytes) -> float:
-    """Share of rows, from the bottom, that a lenient decoder gets wrong in more than half of their pixels."""
+    """Compute the share of rows, from the bottom, with over half of their pixels wrong by a lenient decoder."""
     right = np.asarray(Image.open(io.BytesIO(whole)))
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     try:
@@ -40,7 +40,7 @@ def test_flat_bottom(make_picture: Callable[..., np.ndarray], share: float) -> N
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
-def test_flat_bottom_of_whole_and_of_hopeless_files(make_picture: Callable[..., np.ndarray]) -> None:
+def test_flat_bottom_of_complete_and_of_undecodable_files(make_picture: Callable[..., np.ndarray]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
     assert flat_bottom(_jpeg(noise)) == 0.0
     assert flat_bottom(_jpeg(make_picture(4))[:40]) == 1.0
@@ -249,12 +249,12 @@ def test_notebook_leaks(notebook: dict[str, Any]) -> None:
     }
 
 
-def test_notebook_own_split_flatters(notebook: dict[str, Any]) -> None:
+def test_notebook_own_split_is_optimistic(notebook: dict[str, Any]) -> None:
     trivial = notebook["shortcuts"]["trivial_features"]
     # Turning keeps size and histogram, so each test image has the features of three training images. The
     # forest averages leaves of three or more: one of 11 may go wrong.
     assert trivial["own_split_accuracy"] >= 10 / 11
-    # Between X-rays the features say nothing; ten groups allow no closer statement.
+    # Between X-rays the features carry no information; ten groups allow no tighter bound.
     assert trivial["grouped_balanced_accuracy"] < 0.85
 
 
@@ -297,5 +297,5 @@ def test_leak_between_validation_and_test(
 ) -> None:
     files = {"train/fractured/1.png": 1, "train/normal/2.png": 2, "val/normal/3.png": 3, "test/normal/4.png": 3}
     table, scans, _ = examine_dataset(make_dataset(tmp_path, files))
-    # The threshold is settled on validation: its images must not be judged with it again.
+    # The threshold is chosen on validation: it must not be evaluated on the same images.
     assert audit(table, scans)["leaking"] is True

@@ -5,7 +5,7 @@ from scipy import ndimage
 from fracture_edge.errors import FractureEdgeError
 from train.data.augment import Augmentation, RandomAffine, RandomGreyLevels, augmented_copies
 
-#: Everything at once, for what must hold whatever is drawn.
+#: All augmentations at once, for properties that hold for every sample.
 ALL = Augmentation(
     rotation=20.0,
     scale=0.2,
@@ -31,7 +31,7 @@ def _dot(row: int, column: int, side: int = 21) -> np.ndarray:
 
 
 def _fixed(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
-    """Draw not by chance but at `share` of the way from the lower limit to the upper one."""
+    """Replace random numbers by the value at `share` of the way from the lower to the upper limit."""
     for layer in LAYERS:
         monkeypatch.setattr(
             layer,
@@ -70,7 +70,7 @@ def test_seeds(layer: type) -> None:
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_every_image_draws_for_itself(layer: type) -> None:
+def test_every_image_is_augmented_independently(layer: type) -> None:
     same = np.repeat(_images(1), 4, axis=0)
     out = _apply(layer, ALL, same)
     assert all(np.abs(out[0] - out[k]).max() > 1.0 for k in (1, 2, 3))
@@ -175,11 +175,11 @@ def test_negative_limits_are_refused(name: str) -> None:
         Augmentation(**{name: -0.1})
 
 
-def test_noise_has_the_drawn_deviation_for_each_image() -> None:
+def test_noise_has_the_sampled_deviation_for_each_image() -> None:
     images = np.full((3, 64, 64, 1), 128.0, np.float32)
     found = _apply(RandomGreyLevels, Augmentation(noise=0.1), images)
     deviations = found.std(axis=(1, 2, 3))
-    # Drawn between 0 and 25.5; 4,096 pixels give a mean to within 5 deviations / 64.
+    # Sampled between 0 and 25.5; 4,096 pixels give a mean to within 5 deviations / 64.
     assert ((deviations > 0) & (deviations < 26)).all()
     assert len({round(float(value), 2) for value in deviations}) == 3
     np.testing.assert_allclose(found.mean(axis=(1, 2, 3)), 128, atol=2)
@@ -193,12 +193,12 @@ def test_noise_stays_within_bytes() -> None:
     assert (found.min(), found.max()) == (0.0, 255.0)
 
 
-def test_draws_are_what_training_draws_in_whole_grey_levels() -> None:
+def test_augmented_copies_equal_those_of_training_but_for_rounding() -> None:
     pixels = _images(5).round().astype(np.uint8)
     affine, levels = RandomAffine(ALL, 7), RandomGreyLevels(ALL, 8)
     found = list(augmented_copies(pixels, ALL, 2, seed=7, batch_size=3))
     assert [(copies.shape, copies.dtype) for copies in found] == [(pixels.shape, np.uint8)] * 2
-    # Two sets of a batch of three and one of two; the layers go on drawing.
+    # Two sets of a batch of three and one of two; the layers continue their random sequence.
     for copies in found:
         for part in (slice(0, 3), slice(3, 5)):
             images = pixels[part].astype(np.float32)

@@ -77,7 +77,7 @@ def test_class_weights() -> None:
 
 
 def _numbered(count: int) -> np.ndarray:
-    """Images whose one grey level is their number."""
+    """Images of one grey level each, their number."""
     return np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 4, 4, 1))
 
 
@@ -116,7 +116,7 @@ def test_shuffled_batches() -> None:
             for index in range(len(batches)):
                 images, targets, _ = batches[index]
                 assert (images[:, 0, 0, 0] % 2 == targets[:, 0]).all()
-        # The number of the epoch is all that counts, not what was drawn before.
+        # Only the number of the epoch counts, not what was sampled before.
         batches.start_epoch(1)
         assert _epoch(batches) == orders[1]
         return orders
@@ -142,14 +142,14 @@ def test_masks_are_the_second_channel() -> None:
     ("backend", "images", "sharing", "expected"),
     [("jax", 100, 1, 32), ("jax", 32, 2, 32), ("jax", 31, 2, 2), ("tensorflow", 100, 1, 1), ("torch", 100, 1, 1)],
 )
-def test_jax_gets_whole_batches(
+def test_jax_has_full_batches_only(
     backend: str, images: int, sharing: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keras.backend, "backend", lambda: backend)
     assert batch_multiple(32, images, sharing) == expected
 
 
-def test_what_is_left_over_of_an_epoch_waits() -> None:
+def test_the_remainder_of_an_epoch_is_skipped() -> None:
     pixels = np.arange(7, dtype=np.uint8).reshape(7, 1, 1, 1)
     batches = Batches(pixels, [0, 1] * 3 + [0], batch_size=2, seed=0, multiple=2)
     epochs = []

@@ -12,7 +12,7 @@ MakeDataset = Callable[..., Path]
 
 @pytest.fixture
 def root(tmp_path: Path, make_dataset: MakeDataset) -> Path:
-    """20 images of each class, without splits; the first two of each are one picture."""
+    """20 images of each class, without splits; the first two of each are copies."""
     files = {
         f"{name}/{n:02}.png": 100 * label + max(n, 1)
         for label, name in enumerate(("normal", "fractured"))
@@ -54,7 +54,7 @@ def test_the_folders_own_splits(
     assert capsys.readouterr().err == expected
 
 
-def test_images_put_aside_as_test_are_not_drawn_into_training(tmp_path: Path, make_dataset: MakeDataset) -> None:
+def test_held_out_test_images_are_not_used_for_training(tmp_path: Path, make_dataset: MakeDataset) -> None:
     own = _own_splits(tmp_path, make_dataset, "train", "test")
     with pytest.raises(DataError, match="has a test split, but not both train and val"):
         read_table_with_splits(own, None)
@@ -73,7 +73,7 @@ def test_a_split_file_goes_before_the_folders_own_splits(tmp_path: Path, make_da
     assert {item.path.split("/")[0]: item.split for item in table} == {"train": "val", "val": "train"}
 
 
-def test_drawn_splits(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_new_splits(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = read_table_with_splits(root, None, seed=3)
     assert "splits: made now, grouped and stratified; give --splits to choose them\n" in capsys.readouterr().err
     # 70, 10 and 20 % of 20; a group of two may tip one over.
@@ -83,7 +83,7 @@ def test_drawn_splits(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert counts["val", label] in (1, 2, 3)
         assert counts["test", label] in (3, 4, 5)
     assert len(table) == 40
-    # One picture, one split.
+    # Copies are in the same split.
     split_of = {item.path: item.split for item in table}
     for name in ("normal", "fractured"):
         assert split_of[f"{name}/00.png"] == split_of[f"{name}/01.png"]
@@ -91,7 +91,7 @@ def test_drawn_splits(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert read_table_with_splits(root, None, seed=4) != table
 
 
-def test_a_lone_train_folder_is_divided(
+def test_a_train_folder_alone_gets_new_splits(
     tmp_path: Path, make_dataset: MakeDataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = {
@@ -104,7 +104,7 @@ def test_a_lone_train_folder_is_divided(
     assert {item.split for item in table} == {"train", "val", "test"}
 
 
-def test_unreadable_images_are_left_out_of_a_draw(root: Path) -> None:
+def test_unreadable_images_are_left_out_of_new_splits(root: Path) -> None:
     (root / "normal/05.png").write_bytes(b"no image")
     table = read_table_with_splits(root, None)
     assert [item.path for item in table if not item.split] == ["normal/05.png"]
@@ -142,13 +142,13 @@ def test_a_test_split_may_lack_a_class(tmp_path: Path, make_dataset: MakeDataset
     assert _counts(read_table_with_splits(own, None))["test", 0] == 2
 
 
-def test_too_few_images_to_draw(tmp_path: Path, make_dataset: MakeDataset) -> None:
+def test_too_few_images_for_splits(tmp_path: Path, make_dataset: MakeDataset) -> None:
     few = make_dataset(tmp_path / "few", {"normal/a.png": 1, "fractured/b.png": 2})
     with pytest.raises(DataError):
         read_table_with_splits(few, None)
 
 
-def test_writing_what_was_drawn(root: Path, tmp_path: Path) -> None:
+def test_writing_new_splits(root: Path, tmp_path: Path) -> None:
     table = make_splits(read_table(root), fractions=(0.5, 0.25, 0.25), seed=1).table
     counts = _counts(table)
     assert all(9 <= counts["train", label] <= 11 for label in (0, 1))

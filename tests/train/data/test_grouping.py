@@ -154,7 +154,7 @@ def test_groups_are_named_after_their_first_file() -> None:
 def test_links_by_kind() -> None:
     links = Links(((0, 1),), ((1, 2),), ((2, 3),), ((3, 4),))
     assert list(links.all) == [(0, 1), (1, 2), (2, 3), (3, 4)]
-    # Only copies must carry one label; derived and neighbouring images may differ.
+    # Only copies must have the same label; those of derived and neighbouring images may differ.
     assert list(links.copies) == [(0, 1), (1, 2)]
 
 

@@ -37,7 +37,7 @@ def test_no_annotation_file(table: ImageTable) -> None:
 
 
 def _check(mask: np.ndarray, top: int, bottom: int, left: int, right: int) -> None:
-    """Rows top to bottom and columns left to right are marked; a rim of one pixel may be in between."""
+    """Assert that the mask covers rows top to bottom and columns left to right, but for a border of one pixel."""
     inside = np.zeros(mask.shape, bool)
     inside[top:bottom, left:right] = True
     rim = np.zeros(mask.shape, bool)
@@ -47,7 +47,7 @@ def _check(mask: np.ndarray, top: int, bottom: int, left: int, right: int) -> No
 
 
 def test_boxes_fall_where_the_letterboxed_image_falls(table: ImageTable) -> None:
-    # The non-fractured IMG3 has a box by mistake; IMG9 is not in the table.
+    # IMG3, not fractured, has a box by mistake; IMG9 is not in the table.
     wide = (50, 20, 60, 40)
     _annotate(table.root, [("IMG1.jpg", wide), ("IMG3.jpg", wide), ("IMG9.jpg", wide)])
     masks = fracture_masks(table, Preprocessing(100, 100, filter="box"))
@@ -72,7 +72,7 @@ def test_several_boxes_in_a_tall_image(table: ImageTable) -> None:
     assert (mask[~rim] == 0).all()
 
 
-def test_grey_bars_are_no_fracture(table: ImageTable) -> None:
+def test_letterbox_bars_are_not_in_the_mask(table: ImageTable) -> None:
     _annotate(table.root, [("IMG1.jpg", (50, 20, 60, 40))])
     grey = fracture_masks(table, Preprocessing(100, 100, filter="box", pad=128))
     np.testing.assert_array_equal(grey, fracture_masks(table, Preprocessing(100, 100, filter="box")))

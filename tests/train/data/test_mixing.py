@@ -104,7 +104,7 @@ def test_cutmix_labels_follow_the_area() -> None:
             (partner,) = np.flatnonzero(before == level)
             area = height * width / SIDE**2
             expected = (1 - area) * LABELS[k] + area * LABELS[partner]
-            # Height and width each lie within a pixel of the box that was drawn.
+            # Height and width each lie within a pixel of the sampled box.
             slack = (height + width + 1) / SIDE**2
             assert share[k] == pytest.approx(expected, abs=slack + 1e-5)
     assert boxes > 20
@@ -118,7 +118,7 @@ def test_masks_are_mixed_with_their_images() -> None:
 
 
 @pytest.mark.parametrize("augmentation", [MIXUP, CUTMIX, Augmentation(mixup=0.4, cutmix=1.0)])
-def test_an_epoch_is_drawn_by_seed_and_number(augmentation: Augmentation) -> None:
+def test_the_mixing_of_an_epoch_depends_on_seed_and_number(augmentation: Augmentation) -> None:
     def epoch(mixing: Mixing, number: int) -> list[bytes]:
         mixing.start_epoch(number)
         batches = [mixing(_levels(), LABELS[:, None], WEIGHTS) for _ in range(3)]
@@ -129,7 +129,7 @@ def test_an_epoch_is_drawn_by_seed_and_number(augmentation: Augmentation) -> Non
     assert first != second
     # Batches of one epoch differ too.
     assert len({first[0], first[3], first[6]}) == 3
-    # Whatever was drawn before, in this process or another.
+    # Whatever was sampled before, in this process or another.
     assert epoch(mixing, 0) == first
     assert epoch(Mixing(augmentation, 1), 1) == second
     assert epoch(Mixing(augmentation, 2), 0) != first

@@ -1,4 +1,4 @@
-"""Targets between 0 and 1, and metrics counted with them."""
+"""Soft targets between 0 and 1, and metrics that accept them."""
 
 import keras
 import numpy as np
@@ -23,7 +23,7 @@ def test_labels_alone_stay_as_they_are() -> None:
     assert weights.tolist() == [np.float32(WEIGHT_OF[label]) for label in LABELS]
 
 
-def test_answers_alone_weigh_as_their_classes_are_likely() -> None:
+def test_predictions_alone_have_the_expected_class_weight() -> None:
     targets, weights = soften(LABELS, ANSWERS, 1.0, WEIGHT_OF)
     # 0.9 * 2.8 = 2.52 of 2.52 + 0.1 * 0.6; 0.56 of 1.04; 1.96 of 2.14; 1.12 of 1.48.
     np.testing.assert_allclose(targets, [2.52 / 2.58, 0.56 / 1.04, 1.96 / 2.14, 1.12 / 1.48], rtol=1e-6)
@@ -43,7 +43,7 @@ def test_the_loss_is_the_blend_of_both_losses(weight_of: dict[int, float], proba
     )
 
 
-def test_batches_carry_them_to_the_images_that_they_belong_to() -> None:
+def test_batches_keep_targets_with_their_images() -> None:
     pixels = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
     batches = Batches(pixels, LABELS, batch_size=2, predictions=ANSWERS, share=0.7, weights=WEIGHT_OF, seed=3)
     targets, weights = soften(LABELS, ANSWERS, 0.7, WEIGHT_OF)
@@ -60,7 +60,7 @@ def test_batches_carry_them_to_the_images_that_they_belong_to() -> None:
 
 
 @pytest.mark.parametrize("soft", [False, True])
-def test_metrics_count_the_likelier_class(soft: bool) -> None:
+def test_metrics_round_soft_targets(soft: bool) -> None:
     labels = np.array([1, 0, 0, 1, 1, 0], np.float32)
     targets = np.array([0.9, 0.1, 0.4, 0.5, 0.6, 0.0], np.float32) if soft else labels
     answers = np.array([0.8, 0.1, 0.7, 0.6, 0.3, 0.2], np.float32)
@@ -69,12 +69,12 @@ def test_metrics_count_the_likelier_class(soft: bool) -> None:
         metric.update_state(targets[:, None], answers[:, None])
     assert float(accuracy.result()) == pytest.approx(4 / 6)
     assert roc_auc_score(labels, answers) == pytest.approx(7 / 9)
-    # The thresholds are 1/2000 apart, the answers much further.
+    # The thresholds are 1/2000 apart, the predictions much further.
     assert float(auroc.result()) == pytest.approx(7 / 9, abs=1e-6)
 
 
-def test_keras_own_would_take_every_soft_target_for_a_fracture() -> None:
-    """Why there are metrics of our own; if this fails they may go."""
+def test_keras_auc_treats_every_soft_target_as_positive() -> None:
+    """Keras's own metrics do not support soft targets; if this fails, ours can be removed."""
     auroc = keras.metrics.AUC(num_thresholds=2000)
     auroc.update_state(np.array([[0.9], [0.1]], np.float32), np.array([[0.8], [0.2]], np.float32))
     assert float(auroc.result()) == 0.0

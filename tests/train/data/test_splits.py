@@ -47,7 +47,7 @@ def _groups(draw: st.DrawFn) -> list[tuple[int, int]]:
 
 @settings(max_examples=25, deadline=None)
 @given(groups=_groups(), seed=st.integers(0, 1000))
-def test_any_data_set_is_divided_whole(groups: list[tuple[int, int]], seed: int) -> None:
+def test_every_image_is_assigned_and_groups_stay_together(groups: list[tuple[int, int]], seed: int) -> None:
     table = _table(groups)
     division = _divide(table, seed=seed)
     splits_of = defaultdict(set)
@@ -92,7 +92,7 @@ def test_classes_and_body_parts_are_spread_evenly() -> None:
             assert np.mean(labels) == pytest.approx(rate, abs=0.05), (part, split)
 
 
-def test_a_rare_body_part_does_not_stop_the_division() -> None:
+def test_a_rare_body_part_is_accepted() -> None:
     table = _table([(k % 2, 1) for k in range(100)])
     rare = tuple(
         Item(item.path, item.label, item.group, metadata={"hip": "1"} if k < 3 else {"hand": "1"})
@@ -161,7 +161,7 @@ def test_division_of_files(
         f"{name}/{k}.png": k + 50 * label for label, name in enumerate(("normal", "fractured")) for k in range(12)
     }
     files |= {f"normal/{k}-rotated1.png": np.rot90(make_picture(k)) for k in range(12)}
-    # One picture in both classes, and a broken file.
+    # One image in both classes, and a broken file.
     files |= {"fractured/x.png": 99, "normal/y.bmp": 99}
     root = make_dataset(tmp_path, files)
     (root / "normal/z.png").write_bytes(b"\x89PNG\r\n\x1a\n")

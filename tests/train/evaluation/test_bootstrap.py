@@ -16,7 +16,7 @@ IMAGES, DRAWS = 120, 40
 
 @pytest.fixture(scope="module")
 def sample() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Truth, scores with many ties, and weights of some draws, zeros among them."""
+    """Labels, scores with many ties, and weights of some bootstrap samples, zeros among them."""
     random = np.random.default_rng(0)
     truth = random.random(IMAGES) < 0.3
     scores = np.clip(0.3 * truth + random.normal(0.3, 0.2, IMAGES), 0, 1).round(2)
@@ -24,7 +24,7 @@ def sample() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return truth, scores, weights
 
 
-def test_every_draw_equals_scikit_learn_with_its_weights(
+def test_every_sample_equals_scikit_learn_with_its_weights(
     sample: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     truth, scores, weights = sample
@@ -56,7 +56,7 @@ def test_every_draw_equals_scikit_learn_with_its_weights(
         assert row == pytest.approx(expected, abs=1e-12)
 
 
-def test_calibration_error_of_a_draw_is_that_of_its_images(
+def test_calibration_error_of_a_sample_is_that_of_its_images(
     sample: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     truth, scores, weights = sample
@@ -70,7 +70,7 @@ def test_calibration_error_of_a_draw_is_that_of_its_images(
         assert found == pytest.approx(expected, abs=1e-12)
 
 
-def test_draws_take_whole_groups_and_always_both_classes() -> None:
+def test_samples_have_complete_groups_and_both_classes() -> None:
     groups = ["a", "a", "b", "c", "c", "c", "d"]
     labels = np.array([1, 1, 0, 0, 0, 0, 0])
     drawn = np.concatenate(list(resample_weights(labels, groups, resamples=600, seed=1)))
@@ -82,11 +82,11 @@ def test_draws_take_whole_groups_and_always_both_classes() -> None:
     # "a" comes 1, 2 or 3 times of 4 as the binomial distribution has it: 1.459 times on average.
     shares = np.array([4 * 27, 6 * 9, 4 * 3]) / 256
     expected = (shares * [1, 2, 3]).sum() / shares.sum()
-    # The standard error of 600 draws is 0.025.
+    # The standard error of 600 samples is 0.025.
     assert first[:, 0].mean() == pytest.approx(expected, abs=0.08)
 
 
-def test_draws_do_not_depend_on_how_many_are_wanted() -> None:
+def test_samples_do_not_depend_on_their_number() -> None:
     labels, groups = np.array([1, 0, 0, 1, 0]), list("abcde")
     few = np.concatenate(list(resample_weights(labels, groups, resamples=10, seed=3)))
     many = np.concatenate(list(resample_weights(labels, groups, resamples=700, seed=3)))
@@ -94,7 +94,7 @@ def test_draws_do_not_depend_on_how_many_are_wanted() -> None:
     assert (np.concatenate(list(resample_weights(labels, groups, resamples=10, seed=4))) != few).any()
 
 
-def test_statistics_share_their_draws() -> None:
+def test_statistics_share_their_samples() -> None:
     labels, groups = np.array([1, 0, 0, 1, 0]), list("abcde")
     found = resampled(
         lambda weights: {"first": weights[:, 0], "rest": weights[:, 1:].sum(axis=1)},

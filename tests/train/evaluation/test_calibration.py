@@ -7,7 +7,7 @@ from train.evaluation.calibration import Calibration, fit_calibration
 
 
 def _simulate(seed: int, count: int = 200) -> tuple[np.ndarray, np.ndarray]:
-    """Labels, and scores that tell them apart in part; both classes occur."""
+    """Sample labels, both classes among them, and scores that are associated with them."""
     random = np.random.default_rng(seed)
     labels = random.permutation([0, 1, *random.integers(0, 2, count - 2)])
     return labels, expit(random.normal(1.5 * labels - 0.7, 1.2))
@@ -40,7 +40,7 @@ def test_fit_is_finite_when_the_scores_separate_the_classes() -> None:
 
 
 @pytest.mark.parametrize("scores", [(0.0, 1.0), (1.0, 0.0), (0.5, 0.5)])
-def test_fit_never_turns_the_order(scores: tuple[float, float]) -> None:
+def test_fit_never_reverses_the_order(scores: tuple[float, float]) -> None:
     # Certain, upside down, and without information.
     found = fit_calibration(np.repeat([0, 1], 20), np.repeat(scores, 20))
     assert found.temperature > 0

@@ -1,4 +1,4 @@
-"""Tables as reports write them."""
+"""Formatting of Markdown tables."""
 
 from train.evaluation.formatting import markdown_table
 

@@ -67,7 +67,7 @@ def test_an_estimate_that_is_not_defined_is_null_in_json() -> None:
     assert Estimate(0.5, 0.0, 1.0).to_json() == {"value": 0.5, "low": 0.0, "high": 1.0}
 
 
-def test_figures_by_hand() -> None:
+def test_metrics_by_hand() -> None:
     # At 0.5 predicted: 0.9, 0.6 (both right), 0.7 and 0.5 (both wrong): TP 2, FP 2, TN 3, FN 1.
     assert confusion(LABELS, SCORES, 0.5) == {
         "true_positive": 2,
@@ -120,7 +120,7 @@ def test_calibration_error_by_hand(labels: list[int], scores: list[float], expec
     assert found["ece"].value == pytest.approx(expected)
 
 
-def test_figures_agree_with_scikit_learn() -> None:
+def test_metrics_agree_with_scikit_learn() -> None:
     random = np.random.default_rng(3)
     labels = random.integers(0, 2, 300)
     # Two decimals: many ties.
@@ -150,7 +150,7 @@ def test_a_threshold_for_each_image() -> None:
     assert found["specificity"].value == 4 / 5
 
 
-def test_without_a_class_only_proportions_are_defined() -> None:
+def test_all_but_proportions_are_nan_without_a_class() -> None:
     found = evaluate([1, 1, 1], np.array([0.9, 0.6, 0.3]), list("abc"), 0.5)
     assert {name for name, estimate in found.items() if estimate != UNDEFINED} == {
         "accuracy",
@@ -169,7 +169,7 @@ def test_every_estimate_lies_in_its_interval() -> None:
         assert estimate.low <= estimate.value <= estimate.high, name
 
 
-def test_copies_of_an_image_in_its_group_tell_nothing_new() -> None:
+def test_copies_of_an_image_in_its_group_change_no_interval() -> None:
     random = np.random.default_rng(4)
     labels = random.integers(0, 2, 60)
     scores = np.clip(labels * 0.3 + random.normal(0.4, 0.2, 60), 0, 1).round(2)
@@ -179,7 +179,7 @@ def test_copies_of_an_image_in_its_group_tell_nothing_new() -> None:
     grouped = evaluate(*copied, np.repeat(names, 5).tolist(), 0.55, resamples=300)
     apart = evaluate(*copied, [str(k) for k in range(300)], 0.55, resamples=300)
     for name in set(single) - {"accuracy", "precision", "recall", "specificity"}:
-        # The same draws come out; only the order of float sums differs.
+        # The bootstrap samples are the same; only the order of float sums differs.
         assert (grouped[name].low, grouped[name].high) == pytest.approx(
             (single[name].low, single[name].high), abs=1e-9
         ), name
@@ -189,7 +189,7 @@ def test_copies_of_an_image_in_its_group_tell_nothing_new() -> None:
         assert apart[name].high - apart[name].low < 0.6 * width, name
 
 
-def test_auroc_is_that_of_all_figures() -> None:
+def test_auroc_alone_equals_that_of_evaluate() -> None:
     assert (
         auroc(LABELS, SCORES, GROUPS, resamples=200)
         == evaluate(LABELS, SCORES, GROUPS, 0.5, resamples=200)["auroc"]
@@ -205,7 +205,7 @@ def test_auroc_interval_has_the_width_of_hanley_and_mcneil() -> None:
     area, n = estimate.value, 300
     q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
     error = math.sqrt((area * (1 - area) + (n - 1) * (q1 + q2 - 2 * area**2)) / n**2)
-    # Their formula assumes exponential scores; quantiles of 2,000 draws scatter by about 4 %.
+    # Their formula assumes exponential scores; quantiles of 2,000 bootstrap samples scatter by about 4 %.
     assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * error, rel=0.15)
 
 
@@ -215,7 +215,7 @@ def test_intervals_by_hand() -> None:
         (percentile(0.4, drawn), (0.4, 0.21, 0.59)),
         (percentile(0.1, drawn), (0.1, 0.1, 0.59)),
         (basic(0.3, drawn), (0.3, 0.01, 0.39)),
-        # A figure between 0 and 1, and never outside its own interval.
+        # A value between 0 and 1, never outside its own interval.
         (basic(0.2, drawn), (0.2, 0.0, 0.2)),
         (basic(0.9, drawn), (0.9, 1.8 - 0.59, 1.0)),
     ):
@@ -223,13 +223,13 @@ def test_intervals_by_hand() -> None:
 
 
 def _mean(values: np.ndarray, labels: np.ndarray, groups: list[str], **options: int) -> np.ndarray:
-    """The drawn means of `values`."""
+    """Bootstrap means of `values`."""
     return bootstrap.resampled(
         lambda weights: {"mean": bootstrap.mean(values, weights)}, labels, groups, **options
     )["mean"]
 
 
-def test_bootstrap_draws_groups_not_images() -> None:
+def test_bootstrap_samples_groups_not_images() -> None:
     # Twenty copies of each image in one group carry no more information than one.
     random = np.random.default_rng(0)
     labels, values = random.integers(0, 2, 40), random.normal(size=40)
@@ -238,7 +238,7 @@ def test_bootstrap_draws_groups_not_images() -> None:
     copied = _mean(
         np.repeat(values, 20), np.repeat(labels, 20), np.repeat(names, 20).tolist(), resamples=500, seed=1
     )
-    # The groups sort alike, so the same draws come out; only the order of a float sum differs.
+    # The groups sort alike, so the bootstrap samples are the same; only the order of a float sum differs.
     assert copied == pytest.approx(single, abs=1e-9)
 
 
@@ -246,7 +246,7 @@ def test_bootstrap_interval_has_the_width_of_the_normal_one() -> None:
     values = np.random.default_rng(1).normal(size=400)
     drawn = _mean(values, np.tile([0, 1], 200), [str(k) for k in range(400)], resamples=4000, seed=0)
     low, high = np.quantile(drawn, (0.025, 0.975))
-    # Quantiles of 4,000 draws scatter by about 3 %.
+    # Quantiles of 4,000 bootstrap samples scatter by about 3 %.
     assert high - low == pytest.approx(2 * 1.96 * values.std() / math.sqrt(400), rel=0.1)
 
 

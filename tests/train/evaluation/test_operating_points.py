@@ -10,7 +10,7 @@ BALANCED = AIMS["balanced"]
 
 
 def _simulate(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of both classes, and scores that tell them apart, more or less."""
+    """Sample labels of both classes, and scores that are associated with them."""
     random = np.random.default_rng(seed)
     labels = (random.random(count) < 0.4).astype(int)
     labels[:2] = 0, 1
@@ -24,7 +24,7 @@ def _youden(labels: np.ndarray, scores: np.ndarray, threshold: float) -> float:
 
 
 def _decided(labels: np.ndarray, scores: np.ndarray, low: float, high: float) -> tuple[float, float, float]:
-    """Sensitivity and specificity of the decided images, and the share of the others, as the device decides."""
+    """Compute sensitivity and specificity outside the band, and the share inside, as the classifier decides."""
     decisions = [Policy((low + high) / 2, low, high).decide(float(score))[0] for score in scores]
     counts = {
         (decision, label): sum(d == decision and int(t) == label for d, t in zip(decisions, labels, strict=True))
@@ -48,7 +48,7 @@ def test_threshold_is_youdens_maximum(seed: int, count: int, decimals: int) -> N
     threshold = choose_threshold(labels, scores)
     best = max(_youden(labels, scores, t) for t in [*scores, 1.0])
     assert _youden(labels, scores, threshold) == pytest.approx(best, abs=1e-12)
-    # Halfway between two neighbouring scores, unless it calls every image fractured.
+    # Halfway between two neighbouring scores, unless every image is predicted fractured.
     below, above = scores[scores < threshold], scores[scores >= threshold]
     if below.size:
         upper = above.min() if above.size else 1.0

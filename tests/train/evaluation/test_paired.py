@@ -16,7 +16,7 @@ def _linear_model(inputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def trained() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, inputs, and the weights that tell them apart best."""
+    """Labels, inputs, and the optimal weights of a linear classifier."""
     random = np.random.default_rng(5)
     labels = random.integers(0, 2, IMAGES)
     direction = random.normal(0, 1, INPUTS) * 0.4
@@ -43,7 +43,7 @@ def test_mcnemar_by_hand(only_source: int, only_other: int, p: float) -> None:
     assert mcnemar(source, other) == McNemar(only_source, only_other, pytest.approx(p, abs=1e-12))
 
 
-def test_figures_by_hand() -> None:
+def test_changes_by_hand() -> None:
     labels, groups = [1, 1, 0, 0, 0], list("abcde")
     source, other = np.array([0.9, 0.6, 0.4, 0.1, 0.7]), np.array([0.8, 0.3, 0.4, 0.1, 0.2])
     found = compare_pairs(labels, groups, source, other, 0.5, resamples=100)
@@ -90,7 +90,7 @@ def test_a_model_with_noise_in_its_weights_is_worse(
     assert found.mcnemar.p < 1e-3
 
 
-def test_what_changes_no_decision_is_not_called_worse(
+def test_noise_without_changed_decisions_is_not_significant(
     trained: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     labels, inputs, weights = trained
@@ -100,7 +100,7 @@ def test_what_changes_no_decision_is_not_called_worse(
     assert found.mcnemar.p > 0.2
 
 
-def test_both_forms_see_the_same_draws() -> None:
+def test_both_forms_share_the_bootstrap_samples() -> None:
     # Of 200 fractured images, 12 are found by the source alone and 6 by the other alone.
     fractured = np.full(200, 0.9), np.full(200, 0.9)
     fractured[1][:12] = 0.1
@@ -116,14 +116,14 @@ def test_both_forms_see_the_same_draws() -> None:
     )
     assert found.sensitivity_change.value == pytest.approx(-6 / 200)
     # Variance of a difference of paired proportions (Fleiss, Statistical Methods for Rates and Proportions, 1981).
-    # Draws of its own for each form would make it 1.7 times as wide.
+    # With independent bootstrap samples for each form it would be 1.7 times as wide.
     error = np.sqrt(12 + 6 - 6**2 / 200) / 200
     width = found.sensitivity_change.high - found.sensitivity_change.low
     # Steps of 1 / 200 and the scatter of quantiles.
     assert width == pytest.approx(2 * 1.96 * error, rel=0.12)
 
 
-def test_copies_of_an_image_in_its_group_tell_nothing_new(
+def test_copies_of_an_image_in_its_group_change_no_interval(
     trained: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     labels, inputs, weights = (values[:60] for values in trained)
@@ -138,7 +138,7 @@ def test_copies_of_an_image_in_its_group_tell_nothing_new(
         return change.high - change.low
 
     single = width(1, names)
-    # The same draws; only the order of float sums differs.
+    # The same bootstrap samples; only the order of float sums differs.
     assert width(5, np.repeat(names, 5).tolist()) == pytest.approx(single, abs=1e-9)
     # Taken for 300 images it would be narrower by the square root of five.
     assert width(5, [str(k) for k in range(300)]) < 0.6 * single

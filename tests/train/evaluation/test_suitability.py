@@ -41,7 +41,7 @@ def test_limits_are_widened(quantity: str, value: float, limit: str) -> None:
     assert found.find_problem(odd) is None
 
 
-def test_a_thousandth_of_the_images_may_lie_beyond() -> None:
+def test_a_thousandth_of_the_images_may_lie_outside() -> None:
     odd = USUAL._replace(median=200)
     assert widened(Limits(), [USUAL] * 1999 + [odd]).most_median == Limits().most_median
     assert widened(Limits(), [USUAL] * 1997 + [odd] * 3).most_median == 200

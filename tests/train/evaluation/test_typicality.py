@@ -18,7 +18,7 @@ from train.evaluation.typicality import (
 
 
 def _features(count: int, seed: int, width: int = 60) -> np.ndarray:
-    """A cloud that is long in some directions and thin in most."""
+    """Sample features with a large variance in some directions and a small one in most."""
     random = np.random.default_rng(seed)
     scales = np.concatenate([np.linspace(5, 2, 10), np.full(width - 10, 0.3)])
     return random.normal(size=(count, width)) * scales + np.arange(width)
@@ -28,7 +28,7 @@ def test_distance_is_mahalanobis_of_the_fitted_covariance() -> None:
     fitted = fit_typicality(_features(500, 0), _features(100, 1))
     assert fitted.axes.shape == (60, AXES)
     assert fitted.axes.T @ fitted.axes == pytest.approx(np.eye(AXES), abs=1e-9)
-    # The covariance that the axes and the residual stand for, inverted as a whole.
+    # The full covariance that axes and residual represent, inverted.
     along = fitted.axes @ np.diag(fitted.variances - fitted.residual) @ fitted.axes.T
     inverse = np.linalg.inv(along + fitted.residual * np.eye(60))
     centred = _features(20, 2) - fitted.mean
@@ -79,7 +79,7 @@ def network() -> keras.Model:
 
 
 def _pixels(seed: int, count: int) -> np.ndarray:
-    """Smooth pictures: a bright band somewhere."""
+    """Smooth images with a bright band at a random position."""
     random = np.random.default_rng(seed)
     columns = np.arange(64)
     bands = [200 * np.exp(-(((columns - random.uniform(20, 44)) / 8) ** 2)) for _ in range(count)]
@@ -100,7 +100,7 @@ def test_the_graph_gives_the_distance(network: keras.Model) -> None:
 
 
 def test_the_distance_survives_the_folding_of_norms() -> None:
-    """On export (`export.keras_passes.fold_batch_norms`) custom_cnn loses the norm behind its last convolution."""
+    """On export (`export.keras_passes.fold_batch_norms`) custom_cnn loses its last batch norm."""
     keras.utils.set_random_seed(1)
     network = build("custom_cnn", 64, 64, filters=(4, 6, 8), units=10)
     network(_pixels(0, 8), training=True)

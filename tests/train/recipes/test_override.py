@@ -1,4 +1,4 @@
-"""`--epochs`, `--set` and the like: single values of a recipe replaced."""
+"""Overriding values of a recipe by `--epochs`, `--set` and similar options."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def test_learning_rates_keep_their_ratio() -> None:
 
 
 @pytest.mark.parametrize("rate", [0.0, -1e-3])
-def test_a_learning_rate_of_nothing(rate: float) -> None:
+def test_a_learning_rate_of_zero(rate: float) -> None:
     with pytest.raises(RecipeError, match=r"recipe\.phases\.learning_rate: must be above 0, not"):
         override(RECIPE, learning_rate=rate)
 
@@ -60,7 +60,7 @@ def test_batch_size_and_image_size() -> None:
         ("optimizer=adamw", {"optimizer": "adamw"}),
         ('optimizer="adamw"', {"optimizer": "adamw"}),
         ("weight_decay=1e-2", {"weight_decay": 0.01}),
-        # A whole number does for a fraction.
+        # An integer is accepted as a float.
         ("weight_decay=1", {"weight_decay": 1.0}),
         ("calibrate=false", {"calibrate": False}),
         ("augmentation.mixup=0.2", {"augmentation": Augmentation(mixup=0.2)}),
@@ -77,7 +77,7 @@ def test_batch_size_and_image_size() -> None:
             {"phases": (RECIPE.phases[0], Phase(epochs=2, learning_rate=0.5))},
         ),
         ("phases=[{ epochs = 2, learning_rate = 0.5 }]", {"phases": (Phase(2, 0.5),)}),
-        # The value may hold what separates key and value.
+        # The value may contain the separator of key and value.
         ("weights=/data/a=b.npz", {"weights": "/data/a=b.npz"}),
     ],
 )

@@ -41,7 +41,7 @@ def test_own_file_and_defaults(tmp_path: Path) -> None:
     )
 
 
-def test_whole_numbers_do_for_fractions(tmp_path: Path) -> None:
+def test_integers_are_accepted_as_floats(tmp_path: Path) -> None:
     recipe = _load(tmp_path, "weight_decay = 1\n" + MINIMAL.replace("1e-3", "1"))
     assert (recipe.weight_decay, recipe.phases[0].learning_rate) == (1.0, 1.0)
     assert isinstance(recipe.weight_decay, float)

@@ -54,7 +54,7 @@ def test_the_default_space_is_searched_within_its_ends() -> None:
     assert balance.ends() == ("weights", "none")
 
 
-def test_a_file_of_ones_own(tmp_path: Path) -> None:
+def test_a_user_file(tmp_path: Path) -> None:
     space = _space(
         tmp_path,
         """
@@ -84,7 +84,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ("patience = 3", "patience", "expected low and high (and log), or choices"),
         ("patience = [1, 2]", "patience", "expected low and high (and log), or choices"),
         ("patience = { low = 1, high = 3, step = 1 }", "patience", "expected low and high (and log), or choices"),
-        # Without quotes the dot makes a table in a table.
+        # Without quotes the dot makes nested tables.
         ("[augmentation.scale]\nlow = 0.0\nhigh = 0.5", "augmentation", "expected low and high"),
         ("optimizer = { choices = 'adam' }", "optimizer", "choices must be a list, without low and high"),
         ("optimizer = { choices = [] }", "optimizer", "choices must be a list, without low and high"),
@@ -147,7 +147,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         (Range("phases.2.learning_rate", 1e-4, 1e-3), "phases.2.learning_rate"),
         (Range("phases.0.rate", 1e-4, 1e-3), "rate"),
         (Range("patience.0", 1, 3), "patience.0"),
-        # A key that is known, but an end that it does not take.
+        # A known key with an invalid end of its range.
         (Range("patience", -1, 3), "patience"),
         (Range("patience", 0.5, 3.0), "patience"),
         (Range("phases.0.learning_rate", 0.0, 1e-3), "learning_rate"),
@@ -199,14 +199,14 @@ def _draws(entry: Range, count: int = 60) -> list[Any]:
     return [entry.suggest(study.ask()) for _ in range(count)]
 
 
-def test_whole_numbers() -> None:
+def test_integers() -> None:
     drawn = _draws(Range("patience", 1, 4))
     assert {type(value) for value in drawn} == {int}
     # Both ends belong to the range; each value is missed with a probability of 0.75**60.
     assert set(drawn) == {1, 2, 3, 4}
 
 
-def test_fractions() -> None:
+def test_floats() -> None:
     drawn = _draws(Range("augmentation.scale", 0, 0.5))
     assert {type(value) for value in drawn} == {float}
     assert 0 <= min(drawn) < 0.1
@@ -217,7 +217,7 @@ def test_fractions() -> None:
 def test_evenly_in_the_logarithm(ends: tuple[float, float]) -> None:
     drawn = np.array(_draws(Range("x", *ends, log=True), 400))
     assert ends[0] <= drawn.min() <= drawn.max() <= ends[1]
-    # A quarter in each of four decades, scattering by 0.02; evenly drawn numbers would lie in the last.
+    # A quarter in each of four decades, scattering by 0.02; uniformly sampled numbers would lie in the last.
     decades = np.floor(np.log10(drawn / ends[0])).clip(0, 3)
     np.testing.assert_allclose(np.bincount(decades.astype(int)) / 400, 0.25, atol=0.08)
 

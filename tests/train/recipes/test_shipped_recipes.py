@@ -26,7 +26,7 @@ def _shipped() -> list[tuple[str, str]]:
 
 
 def _recipe(architecture: str, *phases: Phase, **values: Any) -> Recipe:
-    """What all of the reference's recipes share."""
+    """Return the settings that all of the reference's recipes share."""
     shared = Recipe(architecture, AS_PUBLISHED, phases, batch_size=32, optimizer="adam", monitor="val_loss")
     return replace(shared, **values)
 
@@ -106,15 +106,15 @@ def test_every_shipped_recipe_loads(model: str, name: str) -> None:
         ("edge", "imagenet", "robust"),
         ("edge", "lite0.npz", "robust"),
         ("edge", "embedded", "finetune"),
-        # A whole network has its head already.
+        # The weights of a complete network include its head.
         ("edge", "artifacts/edge/model.keras", "finetune"),
         ("edge", "own.weights.h5", "finetune"),
-        # There are no features to begin with, and no norms to keep.
+        # Random weights: no features to probe, and no batch norm statistics to keep.
         ("edge", "none", "corrected"),
         *((model, None, "corrected") for model in ARCHITECTURES if model != "edge"),
     ],
 )
-def test_the_recipe_where_none_is_asked_for(model: str, weights: str | None, expected: str) -> None:
+def test_default_recipe(model: str, weights: str | None, expected: str) -> None:
     assert default_recipe(model, weights) == expected
     recipe = load_recipe(model, expected)
     assert not (recipe.probe and weights == "none")
@@ -128,7 +128,7 @@ def test_edge() -> None:
     assert recipe.weights == "imagenet"
 
 
-def test_from_scratch_all_of_it_is_trained() -> None:
+def test_from_scratch_all_layers_are_trained() -> None:
     recipe, usual = load_recipe("resnet50", "scratch"), load_recipe("resnet50", "corrected")
     assert (recipe.weights, [phase.trainable for phase in recipe.phases]) == ("none", ["all"])
     assert (recipe.preprocessing, recipe.augmentation) == (usual.preprocessing, usual.augmentation)
@@ -151,7 +151,7 @@ def test_probing_keeps_the_features_and_takes_smaller_steps() -> None:
     assert {name for name, value in recipe.to_dict().items() if value != usual.to_dict()[name]} == unlike
 
 
-def test_what_makes_it_robust_goes_further_than_usual() -> None:
+def test_robust_has_the_strongest_augmentation() -> None:
     recipe, usual = load_recipe("edge", "robust"), load_recipe("edge", "corrected")
     assert (recipe.weights, recipe.options) == ("imagenet", usual.options)
     assert (recipe.probe, recipe.frozen_norms) == (True, True)
@@ -159,7 +159,7 @@ def test_what_makes_it_robust_goes_further_than_usual() -> None:
         ("all", "constant"),
         ("head", "cosine"),
     ]
-    # With both flips, a quarter turn of an upright input gives a picture like those trained on.
+    # With both flips, an image rotated by 90 degrees into portrait orientation is like those trained on.
     assert recipe.preprocessing == Preprocessing(320, 256, "letterbox", "bicubic", orientation="portrait")
     assert recipe.augmentation.flip_horizontal
     for name in ("rotation", "scale", "shift", "contrast", "brightness", "gamma", "noise"):

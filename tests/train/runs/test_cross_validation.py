@@ -1,4 +1,4 @@
-"""`fracture-edge train --folds`: every image tested once, by a model that has seen nothing of its group."""
+"""Cross-validation: every image is tested once, by a model that was not trained on its group."""
 
 import csv
 import json
@@ -41,7 +41,7 @@ TRAINING, POOL, FOLDS = 24, 36, 3
 
 @dataclass(frozen=True)
 class Parts:
-    """Paths and groups of the parts that one model was trained, chosen and tested on."""
+    """Paths and groups of the training, validation and test images of one model."""
 
     train: set[tuple[str, str]]
     val: set[tuple[str, str]]
@@ -49,7 +49,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished cross-validation, and what every round was given."""
+    """Finished cross-validation, and the images of every round."""
 
     folder: Path
     rounds: list[Parts]
@@ -79,7 +79,7 @@ def project(train_data: Path, liven: Callable[..., keras.Model]) -> Path:
     for number, row in enumerate(rows):
         lines.append(f"{row['path']},{row['label']},{row['split']},g{number // 2:02}")
         if row["split"] == "test":
-            # The folder lists it, but nothing can read it.
+            # Listed in the folder, but unreadable.
             path = train_data / "data" / row["path"]
             path.unlink()
             path.symlink_to(train_data / "nowhere.jpg")
@@ -108,7 +108,7 @@ def _arguments(project: Path, out: Path, *more: object) -> list[object]:
 
 @pytest.fixture(scope="module")
 def whole(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """Never cut off."""
+    """Uninterrupted run."""
     rounds = []
     train_once = folds.train_once
 
@@ -162,7 +162,7 @@ def test_no_group_is_on_two_sides(whole: Run) -> None:
         assert parts.val == tested[(number + 1) % FOLDS]
 
 
-def test_figures_are_those_of_the_predictions(whole: Run) -> None:
+def test_metrics_are_those_of_the_predictions(whole: Run) -> None:
     result, rows = whole.result, whole.rows
     entries = [(entry, [row for row in rows if row["fold"] == str(entry["fold"])]) for entry in result["folds"]]
     for entry, part in [*entries, (result["pooled"], rows)]:
@@ -192,7 +192,7 @@ def test_figures_are_those_of_the_predictions(whole: Run) -> None:
         (threshold,) = {float(row["threshold"]) for row in part}
         assert threshold == pytest.approx(entry["threshold"], abs=1e-6)
         assert np.ptp([float(row["probability"]) for row in part]) > 1e-3
-    # Every fold has settled a threshold of its own.
+    # Every fold has its own threshold.
     assert len({entry["threshold"] for entry in result["folds"]}) == FOLDS
 
 
@@ -245,7 +245,7 @@ def _same(found: Any, expected: Any, where: str = "") -> None:
 
 @pytest.fixture(scope="module")
 def cut_off(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Artefacts of a run that ended in the second round, after its first epoch."""
+    """Artefacts of a run that was interrupted in the second round, after its first epoch."""
     artifacts = tmp_path_factory.mktemp("cut") / "artifacts"
     commit, count = Commit.on_epoch_end, 0
 
@@ -266,14 +266,14 @@ def cut_off(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cut(cut_off: Path, tmp_path: Path) -> Path:
-    """A copy of them."""
+    """Copy of the interrupted run."""
     return shutil.copytree(cut_off, tmp_path / "artifacts")
 
 
-def test_a_run_that_was_cut_off(
+def test_an_interrupted_run(
     whole: Run, cut: Path, project: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Not under other settings, and not unasked from the start.
+    # Not with other settings, and not from the start by default.
     code, out, err = cli(*_arguments(project, cut, "--folds", FOLDS, "--resume", "--seed", 4))
     assert (code, out) == (1, "")
     working = cut / ".custom_cnn-folds.unfinished"
@@ -439,7 +439,7 @@ def test_one_threshold_for_each_image() -> None:
     labels = [1, 1, 1, 0, 0, 0]
     scores = np.array([0.9, 0.4, 0.3, 0.7, 0.2, 0.6])
     thresholds = np.array([0.95, 0.4, 0.1, 0.8, 0.1, 0.5])
-    # Called: the second (a tie), the third, the fifth and the sixth; TP 2, FP 2, TN 1, FN 1.
+    # Predicted fractured: the second (a tie), the third, the fifth and the sixth; TP 2, FP 2, TN 1, FN 1.
     assert confusion(labels, scores, thresholds) == {
         "true_positive": 2,
         "false_positive": 2,

@@ -1,4 +1,4 @@
-"""A training process that is killed for real, and a second one that goes on."""
+"""A training process that is killed, and a second one that continues its run."""
 
 import csv
 import os
@@ -70,7 +70,7 @@ def test_kill_and_resume(
     assert (working / "state.json").is_file()
     assert not (tmp_path / "cut/custom_cnn").exists()
 
-    # The lock went with the process; the run does not start anew unasked.
+    # The lock went with the process; the run does not start over by default.
     refused = run_python(*command("cut"), cwd=tmp_path)
     assert refused.returncode == 1
     assert b"holds an unfinished run: --resume continues it" in refused.stderr
@@ -80,7 +80,7 @@ def test_kill_and_resume(
     assert resumed.returncode == 0, resumed.stderr.decode()
     whole = run_python(*command("whole"), cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr.decode()
-    # It went on rather than starting over: fewer epochs were reported.
+    # It continued and did not start over: fewer epochs were reported.
     assert 0 < resumed.stderr.count(b"\nepoch ") < whole.stderr.count(b"\nepoch ") == 42
 
     names = sorted(path.name for path in (tmp_path / "whole/custom_cnn").iterdir())

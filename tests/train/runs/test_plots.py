@@ -1,4 +1,4 @@
-"""The pictures of a training run and of an evaluation, by what matplotlib was told to draw."""
+"""Plots of a training run and of an evaluation, by the contents of their matplotlib figures."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from train.evaluation import plots as evaluation_plots
 from train.evaluation.predictions import Predictions
 from train.figure import COLOURS
 from train.recipes.recipe import Phase, Recipe
-from train.runs import plots as pictures
+from train.runs import plots as training_plots
 from train.trainer.callbacks import History, State
 
 Row = dict[str, Any]
@@ -29,7 +29,7 @@ SCORES = np.array([0.1, 0.2, 0.3, 0.35, 0.6, 0.7, 0.8, 0.9])
 
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Every figure that is drawn."""
+    """All figures that are plotted."""
     drawn: list[Any] = []
 
     @contextmanager
@@ -38,13 +38,13 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             drawn.append(one)
             yield one
 
-    for module in (pictures, evaluation_plots):
+    for module in (training_plots, evaluation_plots):
         monkeypatch.setattr(module, "saved_figure", keep)
     return drawn
 
 
 def _check(path: Path, width: float, height: float) -> None:
-    """A PNG of so many inches at 130 dots, with something on it."""
+    """Assert that the file is a PNG of this size in inches at 130 dpi, and not blank."""
     with Image.open(path) as image:
         assert (image.format, image.size) == ("PNG", (round(130 * width), round(130 * height)))
         colours = image.convert("RGB").getcolors(1 << 24)
@@ -62,7 +62,7 @@ def _rows(*phases: int) -> list[Row]:
 
 def test_curves_show_all_phases(tmp_path: Path, figures: list[Any]) -> None:
     rows = _rows(1, 1, 2, 2, 2)
-    pictures.plot_history(rows, tmp_path / "curves.png", title="resnet50: training")
+    training_plots.plot_history(rows, tmp_path / "curves.png", title="resnet50: training")
     _check(tmp_path / "curves.png", 12, 3.8)
     (drawn,) = figures
     assert drawn.get_suptitle() == "resnet50: training"
@@ -79,7 +79,7 @@ def test_curves_show_all_phases(tmp_path: Path, figures: list[Any]) -> None:
 
 @pytest.mark.parametrize("rows", [_rows(1), _rows(1, 1)])
 def test_curves_of_one_phase(rows: list[Row], tmp_path: Path, figures: list[Any]) -> None:
-    pictures.plot_history(rows, tmp_path / "curves.png", title="")
+    training_plots.plot_history(rows, tmp_path / "curves.png", title="")
     assert [len(axes.get_lines()) for axes in figures[0].axes] == [2, 2, 2]
 
 
@@ -91,7 +91,7 @@ def data(tmp_path: Path, write_bones: Callable[..., Path]) -> ImageTable:
 def test_classes(data: ImageTable, tmp_path: Path, figures: list[Any]) -> None:
     for path in (data.root / "val/fractured").glob("*.png"):
         path.unlink()
-    pictures.plot_classes(read_table(data.root), tmp_path / "classes.png")
+    training_plots.plot_classes(read_table(data.root), tmp_path / "classes.png")
     _check(tmp_path / "classes.png", 5.5, 3.8)
     (axes,) = figures[0].axes
     assert [[bar.get_height() for bar in bars] for bars in axes.containers] == [[5, 5, 0], [5, 2, 0]]
@@ -107,7 +107,7 @@ def _samples(
     data: ImageTable, path: Path, augmentation: Augmentation, figures: list[Any]
 ) -> list[list[np.ndarray]]:
     part, recipe = data.where("train"), _recipe(augmentation)
-    pictures.plot_samples(part, PixelStore(part, recipe.preprocessing), recipe, path, seed=3)
+    training_plots.plot_samples(part, PixelStore(part, recipe.preprocessing), recipe, path, seed=3)
     shown = [np.asarray(axes.images[0].get_array()) for axes in figures[-1].axes]
     assert len(shown) == 8 * 6
     return [shown[6 * row : 6 * row + 6] for row in range(8)]
@@ -118,7 +118,7 @@ def test_samples(data: ImageTable, tmp_path: Path, figures: list[Any]) -> None:
     _check(tmp_path / "samples.png", 1.5 * 6 + 1, 1.5 * 8 + 0.6)
     grid = figures[0].axes
     assert [grid[6 * row].get_ylabel() for row in range(8)] == ["fractured"] * 4 + ["not fractured"] * 4
-    # Left what the network gets: training images of the class, no two alike.
+    # On the left preprocessed training images of the class, all different.
     pixels = {
         label: [Preprocessing(40, 32).load(data.file(i))[..., 0] for i in data.where("train") if i.label == label]
         for label in (0, 1)
@@ -128,10 +128,10 @@ def test_samples(data: ImageTable, tmp_path: Path, figures: list[Any]) -> None:
         for row, images in enumerate(rows)
     ]
     assert len(set(found[:4])) == len(set(found[4:])) == 4
-    # Right of it five copies, each another.
+    # To the right five augmented copies, all different.
     for images in rows:
         assert all(np.abs(a - b).max() > 1 for n, a in enumerate(images) for b in images[n + 1 :])
-    # The same pictures for the same seed.
+    # The same images for the same seed.
     again = _samples(data, tmp_path / "again.png", Augmentation(rotation=15.0, contrast=0.2), figures)
     np.testing.assert_array_equal(np.array(again), np.array(rows))
 
@@ -142,11 +142,11 @@ def test_samples_without_augmentation(data: ImageTable, tmp_path: Path, figures:
         np.testing.assert_allclose(images[1:], [images[0]] * 5, atol=0.01)
 
 
-def test_training_pictures(data: ImageTable, tmp_path: Path) -> None:
+def test_training_plots(data: ImageTable, tmp_path: Path) -> None:
     recipe = _recipe(Augmentation())
     history = History(tmp_path / "history.csv", State(1, _rows(1, 2), 1))
     store = PixelStore(data, recipe.preprocessing)
-    pictures.plot_training(tmp_path, data, store, history, recipe, seed=0)
+    training_plots.plot_training(tmp_path, data, store, history, recipe, seed=0)
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["classes.png", "curves.png", "samples.png"]
 
 
@@ -177,10 +177,10 @@ def test_roc_and_precision_recall(tmp_path: Path, figures: list[Any]) -> None:
     assert (list(point.get_xdata()), list(point.get_ydata())) == ([0.75], [0.75])
 
 
-def test_a_threshold_that_calls_nothing(tmp_path: Path, figures: list[Any]) -> None:
+def test_a_threshold_above_all_scores(tmp_path: Path, figures: list[Any]) -> None:
     evaluation_plots.plot_roc_pr(LABELS, SCORES, 0.95, tmp_path / "r.png", title="t")
     roc, pr = figures[0].axes
-    # Precision is not defined there.
+    # Precision is undefined there.
     assert list(roc.get_lines()[-1].get_ydata()) == [0.0]
     assert len(pr.get_lines()) == 2
 
@@ -204,7 +204,7 @@ def test_reliability_without_calibration(tmp_path: Path, figures: list[Any]) -> 
     assert [axes.get_title() for axes in figures[0].axes] == ["not calibrated"]
 
 
-def test_no_picture_and_no_leftover_when_drawing_fails(tmp_path: Path) -> None:
+def test_no_file_is_left_when_plotting_fails(tmp_path: Path) -> None:
     def fail() -> None:
         with figure.saved_figure(tmp_path / "p.png", width=1, height=1, title="t"):
             raise KeyboardInterrupt

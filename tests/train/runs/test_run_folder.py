@@ -22,13 +22,13 @@ def target(tmp_path: Path) -> Path:
 
 
 def _open(target: Path, settings: dict[str, object], *, resume: bool) -> Path:
-    """The working folder, as a run leaves it that went well."""
+    """Working folder of a successful run."""
     with open_folder(target, settings, resume=resume) as folder:
         return folder
 
 
 def _half_done(target: Path, epochs: int = 2) -> Path:
-    """An unfinished run with a history."""
+    """Unfinished run with a history."""
     folder = _open(target, SETTINGS, resume=False)
     State(0, [{"epoch": n + 1, "phase": 1} for n in range(epochs)], 1).write(folder)
     return folder
@@ -55,7 +55,7 @@ def test_a_finished_run_is_replaced_by_force_only(target: Path) -> None:
     assert (target / "model.keras").read_text() == "old"
 
 
-def test_an_unfinished_run_is_not_lost_unasked(target: Path) -> None:
+def test_an_unfinished_run_is_not_overwritten_by_default(target: Path) -> None:
     folder = _half_done(target)
     with pytest.raises(FractureEdgeError) as caught:
         check_target(target, resume=False, force=False)
@@ -65,7 +65,7 @@ def test_an_unfinished_run_is_not_lost_unasked(target: Path) -> None:
     assert State.read(folder) is not None
 
 
-def test_a_run_without_a_whole_epoch_may_be_started_anew(target: Path) -> None:
+def test_a_run_without_a_complete_epoch_may_be_started_over(target: Path) -> None:
     (_open(target, SETTINGS, resume=False) / "half").write_text("")
     check_target(target, resume=False, force=False)
     assert [path.name for path in _open(target, SETTINGS, resume=False).iterdir()] == ["run.json"]
@@ -73,7 +73,7 @@ def test_a_run_without_a_whole_epoch_may_be_started_anew(target: Path) -> None:
 
 @pytest.mark.parametrize("resume", [False, True])
 @pytest.mark.parametrize("fails", [True, False])
-def test_only_a_whole_epoch_is_worth_keeping(target: Path, *, resume: bool, fails: bool) -> None:
+def test_only_a_complete_epoch_is_worth_keeping(target: Path, *, resume: bool, fails: bool) -> None:
     def interrupted(epochs: int) -> None:
         with open_folder(target, SETTINGS, resume=resume) as folder:
             (folder / "history.csv").write_text("rows")
@@ -152,7 +152,7 @@ def test_one_run_at_a_time(target: Path) -> None:
     assert not target.parent.exists()
 
 
-def test_a_killed_process_lets_go(target: Path, repository: Path) -> None:
+def test_a_killed_process_releases_the_lock(target: Path, repository: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path; from train.lock import exclusive_lock\n"
         "with exclusive_lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)"

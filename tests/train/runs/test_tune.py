@@ -1,4 +1,4 @@
-"""`fracture-edge tune`: trials, what is left of them, and a search that is cut off."""
+"""`fracture-edge tune`: trials, their results, and interrupted searches."""
 
 import csv
 import math
@@ -39,7 +39,7 @@ FILES = {"study.db", "trials.csv", "trials.png", "best.toml"}
 
 
 class Trainer:
-    """Stands for `train_once`: three epochs, and an AUROC that `score` makes of the recipe."""
+    """Fake `train_once`: three epochs, and an AUROC computed from the recipe by `score`."""
 
     def __init__(self) -> None:
         self.recipes: list[Recipe] = []
@@ -90,7 +90,7 @@ def recipe(project: Path) -> Recipe:
 
 @pytest.fixture
 def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
-    """No network is trained."""
+    """Replace training by a fake, so that no network is trained."""
     trainer = Trainer()
     monkeypatch.setattr(module, "train_once", trainer)
     return trainer
@@ -98,7 +98,7 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
 
 @pytest.fixture
 def search(project: Path, tmp_path: Path, cli: Cli) -> Callable[..., tuple[int, str, str]]:
-    """`search(*arguments)`: the command, with artefacts in `tmp_path`; the last of equal options counts."""
+    """`search(*arguments)`: run the command with artefacts in `tmp_path`; of repeated options the last counts."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
         places = ("--data", project / "data", "--splits", project / "splits.csv", "--artifacts", tmp_path)
@@ -119,7 +119,7 @@ def _study(folder: Path) -> optuna.Study:
 
 @dataclass(frozen=True)
 class Searched:
-    """A search of three trials, with the networks really trained."""
+    """Search of three trials in which networks are trained, not faked."""
 
     folder: Path
     recipes: list[Recipe]
@@ -163,7 +163,7 @@ def test_the_first_trial_is_the_recipe_as_it_is(searched: Searched, recipe: Reci
     assert searched.recipes[0] == recipe
     trials = _study(searched.folder).trials
     assert trials[0].params == {}
-    # The others are what Optuna drew, and differ in nothing else.
+    # The others have the values that Optuna sampled, and differ in nothing else.
     for trial, found in zip(trials[1:], searched.recipes[1:], strict=True):
         assert list(trial.params) == KEYS
         assert found == apply(trial.params, recipe)
@@ -265,7 +265,7 @@ def test_resuming_adds_trials_up_to_the_total(
     rows = _rows(folder)
     assert rows[:3] == before
     assert [row["trial"] for row in rows] == [str(n + 1) for n in range(9)]
-    # The recipe as it is comes once, and nothing is drawn twice.
+    # The recipe as it is comes once, and no values are sampled twice.
     assert trainer.recipes[0] == recipe
     assert recipe not in trainer.recipes[1:]
     assert len({_rate(found) for found in trainer.recipes}) == 9
@@ -278,7 +278,7 @@ def test_resuming_adds_trials_up_to_the_total(
 # Ctrl-C.
 @pytest.mark.parametrize("end", [SystemExit, KeyboardInterrupt])
 @pytest.mark.parametrize("number", [1, 3])
-def test_a_trial_that_was_cut_off_is_tried_again(
+def test_an_interrupted_trial_is_repeated(
     project: Path,
     recipe: Recipe,
     trainer: Trainer,
@@ -311,7 +311,7 @@ def test_a_trial_that_was_cut_off_is_tried_again(
     assert (f"trial {number + 1} of 4: the recipe as it is\n" in err) is (number == 1)
     states = [row["state"] for row in _rows(folder)]
     assert states == ["complete"] * (number - 1) + ["fail"] + ["complete"] * (5 - number)
-    # What was cut off does not count: four trials came to an end.
+    # Interrupted trials do not count: four trials completed.
     assert len(trainer.recipes) == 5
 
 
@@ -323,7 +323,7 @@ def test_a_trial_that_fails_does_not_end_the_search(
     def fail(chosen: Recipe) -> float:
         if len(trainer.recipes) == 2:
             raise FractureEdgeError("training diverged")
-        # No number is no result either.
+        # NaN is not a result either.
         return math.nan if len(trainer.recipes) == 3 else score(chosen)
 
     trainer.score = fail
@@ -338,9 +338,7 @@ def test_a_trial_that_fails_does_not_end_the_search(
     assert load_recipe("custom_cnn", str(folder / "best.toml")) == best
 
 
-def test_no_trial_comes_to_an_end(
-    project: Path, search: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
+def test_no_trial_completes(project: Path, search: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     code, _, err = search("--trials", 2, "--weights", tmp_path / "gone.npz")
     assert code == 1
     assert err.splitlines()[-1].startswith("fracture-edge: ")
@@ -356,7 +354,7 @@ def test_trials_that_fall_behind_are_stopped(
     code, _, err = search("--trials", 6)
     assert code == 0, err
     rows = _rows(tmp_path / "custom_cnn-tune")
-    # Four whole trials first; then one epoch is not enough to judge by, two are. They count.
+    # Four complete trials first; then trials are pruned after two epochs, not after one. Pruned trials count.
     assert [row["state"] for row in rows] == ["complete"] * 4 + ["pruned"] * 2
     assert [row["epochs"] for row in rows] == ["3"] * 4 + ["2"] * 2
     assert [float(row["val_auroc"]) for row in rows[:4]] == [0.9] * 4
@@ -365,7 +363,7 @@ def test_trials_that_fall_behind_are_stopped(
 
 @pytest.fixture
 def begun(searched: Searched, tmp_path: Path) -> Path:
-    """A copy of the folder of a search with three trials behind it."""
+    """Copy of the folder of a search with three finished trials."""
     return shutil.copytree(searched.folder, tmp_path / "custom_cnn-tune")
 
 
@@ -380,7 +378,7 @@ def begun(searched: Searched, tmp_path: Path) -> Path:
         ("--splits", "other.csv"),
     ],
 )
-def test_a_search_that_was_started_otherwise(
+def test_a_search_that_was_started_with_other_settings(
     begun: Path,
     project: Path,
     search: Callable[..., tuple[int, str, str]],

@@ -1,4 +1,4 @@
-"""Norms whose statistics are those of the network without dropout."""
+"""Batch norm statistics recomputed without dropout."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def cnn() -> keras.Model:
 
 
 def _seen(model: keras.Model, norm: str, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of what a norm is given when the network answers."""
+    """Mean and variance of the inputs of a batch norm at inference."""
     values = keras.Model(model.input, model.get_layer(norm).input).predict(pixels, verbose=0)
     axes = tuple(range(values.ndim - 1))
     return values.mean(axes), values.var(axes)
@@ -45,11 +45,11 @@ def test_statistics_are_those_without_dropout(cnn: keras.Model) -> None:
         np.testing.assert_allclose(variance, expected_variance, rtol=1e-3, atol=1e-6)
 
 
-def test_all_batches_count_alike(cnn: keras.Model) -> None:
+def test_all_batches_have_the_same_weight(cnn: keras.Model) -> None:
     pixels = _pixels(24)
     training = Batches(pixels, [0, 1] * 12, batch_size=8, seed=1)
     RefitBatchNorms(cnn, training).on_test_begin()
-    # The first norm alone: what the later ones see depends on the batch's own statistics.
+    # The first batch norm alone: the inputs of later ones depend on the statistics of the batch.
     _, _, mean, variance = cnn.get_layer("norm1").get_weights()
     parts = [_seen(cnn, "norm1", pixels[training.order[start : start + 8]]) for start in (0, 8, 16)]
     np.testing.assert_allclose(mean, np.mean([part[0] for part in parts], axis=0), rtol=1e-4, atol=1e-6)
@@ -66,7 +66,7 @@ def test_only_the_statistics_change(cnn: keras.Model) -> None:
     assert {cnn.get_layer(name).momentum for name in NORMS} == {0.99}
 
 
-def test_whole_batches_in_the_order_of_the_epoch(cnn: keras.Model) -> None:
+def test_full_batches_in_the_order_of_the_epoch(cnn: keras.Model) -> None:
     training = Batches(_pixels(20 * BATCHES // 4), [0, 1] * (10 * BATCHES // 4), batch_size=4, seed=3)
     refit = RefitBatchNorms(cnn, training)
     taken: list[np.ndarray] = []

@@ -1,4 +1,4 @@
-"""Which epoch is kept, when a phase stops, and what an epoch draws."""
+"""Callbacks: epoch that is kept, early stopping, and seeds of an epoch."""
 
 import json
 import math
@@ -62,7 +62,7 @@ def test_the_best_epoch(monitor: str) -> None:
         # Equal is not better.
         ((0.5, 0.5, 0.5), 2, True),
         ((0.5, 0.6, 0.4, 0.5), 2, False),
-        # No number at all: as many epochs are waited for.
+        # All NaN: patience counts from the first epoch.
         ((math.nan, math.nan), 3, False),
         ((math.nan, math.nan, math.nan), 3, True),
         ((0.5, math.nan, math.nan), 2, True),
@@ -122,13 +122,13 @@ def test_the_weights_that_are_kept(keep: str, cnn: keras.Model, tmp_path: Path) 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
 @pytest.mark.parametrize("monitor", ["val_loss", "val_auroc"])
-def test_divergence_is_said(keep: str, monitor: str, cnn: keras.Model, tmp_path: Path) -> None:
+def test_divergence_is_reported(keep: str, monitor: str, cnn: keras.Model, tmp_path: Path) -> None:
     recipe = _recipe(phases=(Phase(1, 1e30),), monitor=monitor, keep=keep)
     with pytest.raises(FractureEdgeError, match=r"training diverged: .* a smaller learning rate may help"):
         loop.fit(cnn, recipe, *_batches(), folder=tmp_path, seed=0)
 
 
-def test_an_epoch_draws_by_its_number(cnn: keras.Model, tmp_path: Path) -> None:
+def test_the_random_numbers_of_an_epoch_depend_on_its_number(cnn: keras.Model, tmp_path: Path) -> None:
     training, _ = _batches()
     history = History(tmp_path / "history.csv")
     seeds = Seeds(history, training, 7)

@@ -1,4 +1,4 @@
-"""Norms by the fused kernel train as Keras's own do."""
+"""Training with the fused batch norm kernel equals training with Keras's own."""
 
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def test_bfloat16_keeps_its_statistics_in_float32() -> None:
 
 
 def test_bfloat16_steps_are_as_good_as_keras_own() -> None:
-    """Both are steps of rounded numbers: neither strays further from float32 than the other."""
+    """Both deviate from float32 by rounding, and neither by more than the other."""
     exact = _trained(_model(), fused=False)
     plain = _trained(_model(dtype="mixed_bfloat16"), fused=False)
     fused = _trained(_model(dtype="mixed_bfloat16"), fused=True)
@@ -87,7 +87,7 @@ def test_bfloat16_steps_are_as_good_as_keras_own() -> None:
         assert np.abs(kernel - wanted).max() <= 2 * np.abs(own - wanted).max() + 0.01 * np.abs(wanted).max()
 
 
-def test_outside_nothing_is_left_of_it(tmp_path: Path) -> None:
+def test_the_original_call_is_restored(tmp_path: Path) -> None:
     model = _model()
     norm = model.get_layer("norm")
     with fused_batch_norms(model):

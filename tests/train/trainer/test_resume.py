@@ -1,4 +1,4 @@
-"""A run that is cut off and taken up again is the run that was never cut off."""
+"""An interrupted and resumed run equals an uninterrupted one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ from train.recipes.recipe import Phase, Recipe
 from train.trainer import loop
 from train.trainer.callbacks import Commit, History, State, best_of, rows_of
 
-#: Everything that draws or remembers something: moments, averages, schedule, order, mixing, augmentation, dropout.
+#: Everything random or stateful: optimizer moments, averages, schedule, order, mixing, augmentation, dropout.
 FULL = Recipe(
     architecture="custom_cnn",
     preprocessing=Preprocessing(32, 32),
@@ -38,7 +38,7 @@ FULL = Recipe(
 )
 #: 20 images in batches of 8.
 STEPS, EPOCHS = 3, 5
-#: So fast that it gets worse after a while: with this patience before the eighth epoch.
+#: A learning rate so large that validation gets worse: with this patience the run stops before the eighth epoch.
 FAST = Recipe(
     architecture="custom_cnn",
     preprocessing=Preprocessing(32, 32),
@@ -50,7 +50,7 @@ FAST = Recipe(
 
 
 class Steps(keras.callbacks.Callback):
-    """Notes the optimizer's count at every step, and interrupts after `last` of them or at the end of an epoch."""
+    """Callback that records the optimizer's step count, and interrupts after `last` steps or an epoch."""
 
     def __init__(self, last: int | None = None, *, epoch_end: int | None = None) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Steps(keras.callbacks.Callback):
 
 
 def _fit(folder: Path, recipe: Recipe, steps: Steps, *, seed: int = 5) -> tuple[keras.Model, History]:
-    """As a process does that was just started."""
+    """Reset the global state to that of a new process."""
     folder.mkdir(exist_ok=True)
     keras.utils.set_random_seed(seed)
     model = build("custom_cnn", 32, 32, filters=(4, 6, 8), units=10)
@@ -104,7 +104,7 @@ def _same(found: tuple[keras.Model, History], expected: tuple[keras.Model, Histo
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[keras.Model, History, list[int]]:
-    """Never cut off."""
+    """Uninterrupted run."""
     steps = Steps()
     return *_fit(tmp_path_factory.mktemp("whole") / "run", FULL, steps), steps.iterations
 
@@ -146,7 +146,7 @@ def test_cut_off_within_an_epoch(whole: tuple[keras.Model, History, list[int]], 
     assert (len(state.rows) if state else 0) == done
     steps = Steps()
     _same(_fit(tmp_path, FULL, steps), whole[:2])
-    # Only whole epochs count, and the optimizer goes on where it was.
+    # Only complete epochs count, and the optimizer continues from its state.
     assert steps.iterations == whole[2][STEPS * done :]
 
 

@@ -1,4 +1,4 @@
-"""Weights of the published backbones: arrays, Keras's own files, and what is said when they do not fit."""
+"""Weights of the published backbones: arrays, Keras's own files, and error messages when they do not fit."""
 
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,7 @@ def _error(model: keras.Model, weights: object) -> str:
             {"block5_conv3/kernel": np.zeros((3, 3, 512, 511))},
             "block5_conv3/kernel is (3, 3, 512, 511), the model's is (3, 3, 512, 512)",
         ),
-        # What broadcasts would be taken silently.
+        # A shape that broadcasts would otherwise be accepted silently.
         ({"block1_conv1/bias": np.zeros(1)}, "block1_conv1/bias is (1,), the model's is (64,)"),
         ({"block1_conv1/bias": np.zeros(())}, "block1_conv1/bias is (), the model's is (64,)"),
     ],
@@ -153,7 +153,7 @@ def test_arrays_that_do_not_fit(
 def test_arrays_of_another_backbone(arrays: Arrays, tmp_path: Path) -> None:
     path = _save(tmp_path / "vgg16.npz", arrays)
     message = _error(build("resnet50", 32, 32), path)
-    # 53 convolutions with a bias, and as many norms.
+    # 53 convolutions with a bias, and as many batch norms.
     assert message == f"{path}: 318 arrays are missing, first: conv1_bn/beta"
 
 

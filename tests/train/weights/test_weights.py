@@ -144,7 +144,7 @@ def test_imagenet_for_another_architecture() -> None:
 
 
 class _Tensor:
-    """As much of a torch.Tensor as is used."""
+    """The part of torch.Tensor that is used."""
 
     def __init__(self, values: np.ndarray) -> None:
         self.values, self.ndim = values, values.ndim
@@ -158,7 +158,7 @@ class _Tensor:
 
 @pytest.fixture
 def package(monkeypatch: pytest.MonkeyPatch) -> Arrays:
-    """A package of weights, and something to read them with: what is in it."""
+    """Fake weights package and fake torch to read it; returns the arrays."""
     arrays = _published()
     # PyTorch keeps kernels as (out, in, rows, columns).
     state = {key: value.transpose(3, 2, 0, 1) if value.ndim == 4 else value for key, value in arrays.items()}
