@@ -1,1 +1,1 @@
-"""What training and inference cost."""
+"""Speed of training and inference."""

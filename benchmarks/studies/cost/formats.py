@@ -1,7 +1,7 @@
-"""Every exported file of a model, side by side: `python -m benchmarks.studies formats artifacts/edge ...`.
+"""Compare all exported files of a model: `python -m benchmarks.studies formats artifacts/edge ...`.
 
-Takes size and the gate's figures from ``export.json``, times all files in turns on one thread, and writes
-``benchmarks/results/formats/MODEL.json``, of which `benchmarks.studies.documents.fill` makes ``docs/formats.md``.
+Reads size and metrics of the export gate from ``export.json``, times all files in turns on one thread, and writes
+``benchmarks/results/formats/MODEL.json``; `benchmarks.studies.documents.fill` makes ``docs/formats.md`` from it.
 """
 
 from dataclasses import dataclass
@@ -27,15 +27,15 @@ RESULTS = Path(__file__).resolve().parents[2] / "results" / "formats"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSummary:
-    """How a model was trained.
+    """Summary of a training run.
 
     Attributes:
         initial_weights: Initial weights, in words.
         epochs: Number of epochs trained.
         best_epoch: Epoch whose weights were kept, counted from 1.
         device: Device and backend, in words.
-        precision: Keras's dtype policy.
-        epochs_of_recipe: Most epochs of the recipe, all phases together.
+        precision: Keras dtype policy.
+        epochs_of_recipe: Maximum number of epochs of the recipe, all phases together.
         recipe: Name of the recipe.
         fingerprint: Checksum of data and splits.
     """
@@ -51,21 +51,21 @@ class TrainingSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GateFigures:
-    """What a file loses against its Keras model on the validation images; see `export.gate`.
+class GateMetrics:
+    """Comparison of a file with its Keras model on the validation images; see `export.gate`.
 
     Attributes:
         images: Number of images.
-        fractured: Number of fractured ones.
-        threshold: Threshold at which both decide.
+        fractured: Number of fractured images.
+        threshold: Decision threshold of both.
         largest_difference: Largest absolute difference of P(fractured).
-        mean_difference: Mean of it.
-        images_compared: Number of images that the differences are of, where there are more.
+        mean_difference: Mean absolute difference of P(fractured).
+        images_compared: Number of images of the comparison; ``None`` if it is `images`.
         same_decision: Share of images with the same decision.
         auroc_keras: AUROC of the Keras model.
         auroc_exported: AUROC of the file.
-        auroc_change: AUROC of the file less that of the Keras model.
-        sensitivity_change: Sensitivity of the file less that of the Keras model.
+        auroc_change: AUROC of the file minus that of the Keras model.
+        sensitivity_change: Sensitivity of the file minus that of the Keras model.
         intervals: 95 % intervals of the changes by name.
     """
 
@@ -83,34 +83,38 @@ class GateFigures:
     intervals: dict[str, tuple[float, float]]
 
     def change(self, name: str) -> Estimate:
-        """Give a change with its interval."""
+        """Return a change with its interval.
+
+        Args:
+            name: Name of the change, such as ``auroc_change``.
+        """
         return Estimate(getattr(self, name), *self.intervals[name])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedFile:
-    """One file: what ``export.json`` says of it, and its latency.
+    """Entry of ``export.json`` for one file, and its latency.
 
     Attributes:
-        recipe: Name of its format.
+        recipe: Name of the format.
         precision: ``float32``, ``float16``, ``dynamic`` or ``int8``.
-        sha256: Checksum of the file, hexadecimal.
-        source_sha256: Checksum of the Keras file that it was made of.
-        bytes: Size in bytes.
-        gzip_bytes: Size after gzip.
-        heatmap: Whether it has a heat map as second output.
-        opset: Version of ONNX's operators.
-        operators: Number of operators by kind.
-        peak_memory_mb: Peak memory of its making by step, in units of 10^6 bytes.
-        budget: Name of the bounds that it was held to.
-        broken: Bounds that it breaks, in words; empty when it is accepted.
+        sha256: SHA-256 checksum of the file, hexadecimal.
+        source_sha256: SHA-256 checksum of the Keras file that it was exported from, hexadecimal.
+        bytes: Size of the file.
+        gzip_bytes: Size of the file compressed with gzip.
+        heatmap: Whether the model has a heat map as second output.
+        opset: Version of the ONNX operator set; ``None`` for TFLite.
+        operators: Number of operators by type.
+        peak_memory_mb: Peak memory of the export by step, in MB (10^6 bytes).
+        budget: Name of the limits that the gate applied.
+        broken: Limits that the file exceeds, in words; empty if it was accepted.
         compression: Compression before the export.
         calibration: Images and method of the calibration.
         float_layers: Names of the layers that stayed in float32.
-        seconds: Duration of the export.
+        seconds: Duration of the export, in seconds.
         versions: Versions of the tools.
-        gate: Figures of the gate.
-        inference_ms: Latency of one inference on one thread.
+        gate: Comparison with the Keras model by the gate.
+        inference_ms: Latency of one inference on one thread, in milliseconds.
     """
 
     recipe: str
@@ -130,20 +134,20 @@ class ExportedFile:
     float_layers: tuple[str, ...] | None = None
     seconds: float
     versions: dict[str, str]
-    gate: GateFigures
+    gate: GateMetrics
     inference_ms: Percentiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFormats:
-    """All files of one model.
+    """Exported files of one model.
 
     Attributes:
         model: Name of the model.
-        training: How it was trained.
+        training: Summary of the training run.
         files: Files by path within the model's folder.
-        threads: Number of threads.
-        environment: Machine and versions.
+        threads: Number of threads of the timing.
+        environment: Machine and package versions.
     """
 
     model: str
@@ -154,11 +158,11 @@ class ModelFormats:
 
 
 def measure(folder: Path, runs: int) -> ModelFormats:
-    """Describe and time all files in the manifest of one model.
+    """Describe and time all files in the manifest of a model.
 
     Args:
-        folder: ``artifacts/<model>``.
-        runs: Timed rounds; each file runs once a round, on one image of random bytes.
+        folder: Folder of the model, ``artifacts/<model>``.
+        runs: Number of timed rounds; each file runs once per round, on one image of random bytes.
     """
     record, files = read_record(folder), read_manifest(folder).files
     size = record.preprocessing
@@ -187,7 +191,7 @@ def measure(folder: Path, runs: int) -> ModelFormats:
 
 
 def table() -> str:
-    """All models of ``benchmarks/results/formats`` as Markdown."""
+    """Render all models in ``benchmarks/results/formats`` as Markdown."""
     results = (from_plain(ModelFormats, read_json(path), str(path)) for path in sorted(RESULTS.glob("*.json")))
     return "\n".join(map(_one, results))
 
@@ -195,7 +199,7 @@ def table() -> str:
 def _one(result: ModelFormats) -> str:
     files, trained, machine = result.files, result.training, result.environment
     first = next(iter(files.values()))
-    whole = {
+    float32_bytes = {
         file.rsplit(".", 1)[1]: entry.bytes
         for file, entry in files.items()
         if entry.precision == "float32" and entry.compression is None
@@ -213,7 +217,7 @@ def _one(result: ModelFormats) -> str:
             "ms, 1 thread",
             "verdict",
         ),
-        (_cells(file, entry, whole.get(file.rsplit(".", 1)[1])) for file, entry in in_order),
+        (_cells(file, entry, float32_bytes.get(file.rsplit(".", 1)[1])) for file, entry in in_order),
     )
     return (
         f"### {result.model}\n\n"
@@ -227,9 +231,9 @@ def _one(result: ModelFormats) -> str:
     )
 
 
-def _cells(file: str, entry: ExportedFile, whole: int | None) -> tuple[str, ...]:
+def _cells(file: str, entry: ExportedFile, float32_bytes: int | None) -> tuple[str, ...]:
     gate = entry.gate
-    share = f" ({entry.bytes / whole:.2f})" if whole else ""
+    share = f" ({entry.bytes / float32_bytes:.2f})" if float32_bytes else ""
     images = "" if gate.images_compared is None else f" ({gate.images_compared} images)"
     return (
         f"`{Path(file).name}`",
@@ -257,8 +261,10 @@ def _verdict(entry: ExportedFile) -> str:
 
 @app.command()
 def run(
-    folders: Annotated[list[Path], typer.Argument(metavar="ARTIFACTS/MODEL...", help="Exported models.")],
-    runs: Annotated[int, typer.Option(min=1, help="Timed rounds; each file runs once a round.")] = 100,
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="ARTIFACTS/MODEL...", help="Folders of exported models.")
+    ],
+    runs: Annotated[int, typer.Option(min=1, help="Number of timed rounds; each file runs once per round.")] = 100,
 ) -> None:
     """Describe and time all exported files of models, for the tables of docs/formats.md."""
     for folder in folders:

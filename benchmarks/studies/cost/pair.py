@@ -1,6 +1,6 @@
-"""Two model files timed in turns on one thread: `python -m benchmarks.studies pair A.onnx B.onnx`.
+"""Time two model files in turns on one thread: `python -m benchmarks.studies pair A.onnx B.onnx`.
 
-Prints the latency percentiles of both and the median of the rounds' ratios B / A with its 95 % interval.
+Prints the latency percentiles of both, and the median over all rounds of the ratio B / A with its 95 % interval.
 """
 
 import json
@@ -29,9 +29,9 @@ class TimedFile:
 
     Attributes:
         file: Name of the file.
-        p50: Median; milliseconds, like the next two.
-        p90: 90th percentile.
-        p99: 99th percentile.
+        p50: Median, in milliseconds.
+        p90: 90th percentile, in milliseconds.
+        p99: 99th percentile, in milliseconds.
         runs: Number of timed rounds.
     """
 
@@ -43,21 +43,21 @@ class TimedFile:
 
     @classmethod
     def of(cls, file: Path, seconds: Sequence[float]) -> "TimedFile":
-        """Summarise the seconds of every round."""
+        """Create it from a file and the seconds of each round."""
         found = summary(seconds)
         return cls(file.name, found.p50, found.p90, found.p99, found.runs)
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two files that were timed in turns.
+    """Latencies of two files that were timed in turns.
 
     Attributes:
         first: Latency of the first file.
-        second: Latency of the other.
+        second: Latency of the second file.
         ratio: Median of second / first over the rounds.
         threads: Number of threads.
-        environment: Machine and versions.
+        environment: Machine and package versions.
     """
 
     first: TimedFile
@@ -68,12 +68,12 @@ class Pair:
 
 
 def pair(first: Path, second: Path, runs: int) -> Pair:
-    """Time two files that take the same input.
+    """Time two files with inputs of the same size.
 
     Args:
-        first: An ``.onnx`` or ``.tflite`` file.
-        second: Path of the second model file.
-        runs: Timed rounds.
+        first: Path of an ``.onnx`` or ``.tflite`` file.
+        second: Path of another ``.onnx`` or ``.tflite`` file.
+        runs: Number of timed rounds.
     """
     info = read_tflite_info(first) if first.suffix == ".tflite" else FractureClassifier(first).info
     size = info.preprocessing
@@ -91,9 +91,9 @@ def pair(first: Path, second: Path, runs: int) -> Pair:
 
 @app.command()
 def run(
-    first: Annotated[Path, typer.Argument(metavar="A.onnx", help="A model file; .tflite as well.")],
-    second: Annotated[Path, typer.Argument(metavar="B.onnx", help="Another that takes the same input.")],
-    runs: Annotated[int, typer.Option(min=1, help="Timed rounds.")] = 300,
+    first: Annotated[Path, typer.Argument(metavar="A.onnx", help="Model file, .onnx or .tflite.")],
+    second: Annotated[Path, typer.Argument(metavar="B.onnx", help="Another model file with the same input size.")],
+    runs: Annotated[int, typer.Option(min=1, help="Number of timed rounds.")] = 300,
 ) -> None:
     """Time two model files in turns on one thread; print percentiles and the ratio B / A as JSON."""
     print(json.dumps(to_plain(pair(first, second, runs)), indent=2))

@@ -1,12 +1,12 @@
-"""The hot paths under pytest-benchmark, for whoever changes one: ``pytest benchmarks``; not part of the tests.
+"""Benchmarks of the hot paths with pytest-benchmark: ``pytest benchmarks``. They are not part of the test suite.
 
-To see a regression, keep the figures before the change and compare after it, on the same, quiet machine::
+To detect a regression, save the timings before a change and compare after it, on the same idle machine::
 
     pytest benchmarks --benchmark-autosave
     pytest benchmarks --benchmark-compare --benchmark-compare-fail=median:10%
 
-The first keeps them under ``.benchmarks/``, the second fails where a median is more than 10 % above the last kept
-one. ``-k decode`` takes a part, ``--benchmark-histogram`` draws.
+The first command saves them in ``.benchmarks/``; the second fails if a median is more than 10 % above the last
+saved one. ``-k decode`` selects some of them, ``--benchmark-histogram`` plots them.
 """
 
 import io
@@ -24,12 +24,12 @@ from fracture_edge.images.image_file import load_image
 pytest.importorskip("pytest_benchmark", reason="pip install 'fracture-edge[benchmark]'")
 from pytest_benchmark.fixture import BenchmarkFixture
 
-#: Rows and columns as a detector gives them; FracAtlas's pictures are a quarter of that.
+#: Height and width of a detector's images, in pixels; FracAtlas's images are a quarter of that.
 SIZE = (1536, 1280)
 
 
 def _radiograph() -> npt.NDArray[np.uint8]:
-    """A smooth bone with the noise of a detector."""
+    """Generate a smooth bone with the noise of a detector."""
     rows, columns = np.mgrid[0 : SIZE[0], 0 : SIZE[1]]
     bone = 200 * np.exp(-(((columns - SIZE[1] / 2 - rows / 10) / 200) ** 2))
     noise = np.random.default_rng(0).normal(0, 4, SIZE)
@@ -63,13 +63,13 @@ def _picture(pixels: npt.NDArray[np.uint8], kind: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def classifier() -> FractureClassifier:
-    """The embedded model on one thread."""
+    """Return the embedded model on one thread."""
     return FractureClassifier(threads=1)
 
 
 @pytest.fixture(scope="module")
 def encoded() -> Callable[[str], bytes]:
-    """The radiograph as a file of a format, by its suffix."""
+    """Return a function that encodes the radiograph in a format, given by its suffix."""
 
     def encode(kind: str) -> bytes:
         return _dicom(_radiograph()) if kind == "dcm" else _picture(_radiograph(), kind)
@@ -79,18 +79,18 @@ def encoded() -> Callable[[str], bytes]:
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "dcm"])
 def test_decode(benchmark: BenchmarkFixture, encoded: Callable[[str], bytes], kind: str) -> None:
-    """Bytes to grey levels, in full size."""
+    """Time decoding, from bytes to grey levels in full size."""
     assert benchmark(load_image, encoded(kind)).shape == SIZE
 
 
 def test_preprocess(benchmark: BenchmarkFixture, classifier: FractureClassifier) -> None:
-    """Grey levels in full size to the model's input."""
+    """Time preprocessing, from grey levels in full size to the model's input."""
     size = classifier.info.preprocessing
     assert benchmark(size, _radiograph()).shape == (size.height, size.width, 1)
 
 
 def test_inference(benchmark: BenchmarkFixture, classifier: FractureClassifier) -> None:
-    """The model's input to a probability."""
+    """Time inference, from the model's input to a probability."""
     pixels = classifier.info.preprocessing(_radiograph())[np.newaxis]
     assert 0 <= benchmark(classifier.probabilities, pixels)[0] <= 1
 
@@ -103,7 +103,10 @@ def test_classify(
     kind: str,
     tmp_path: Path,
 ) -> None:
-    """A file in the page cache to a decision. JPEG is decoded in reduced size here, unlike above."""
+    """Time classification, from a file in the page cache to a decision.
+
+    JPEG is decoded at a reduced scale here, unlike in `test_decode`.
+    """
     path = tmp_path / f"radiograph.{kind}"
     path.write_bytes(encoded(kind))
     assert benchmark(classifier.predict, path).ok

@@ -1,9 +1,8 @@
-"""Images a second in training: `python -m benchmarks.studies training-speed`.
+"""Measure the training speed in images per second: `python -m benchmarks.studies training-speed`.
 
-Measured beside the same step on one constant batch, which is what the device can do; what training falls
-short of it is the input pipeline's fault. Both go
-through the recipe's augmentation, loss and optimizer, in turns. Images are random bytes: the speed does not
-depend on what they show.
+It is compared with the same training step on one constant batch, which is the limit of the device; the difference
+is the cost of the input pipeline. Both use the recipe's augmentation, loss and optimizer, and take turns. The
+images are random bytes: the speed does not depend on their content.
 """
 
 import gc
@@ -37,19 +36,19 @@ RESULTS = Path(__file__).resolve().parents[2] / "results" / "training-speed.json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkSpeed:
-    """How fast one network trains.
+    """Training speed of one network.
 
     Attributes:
         model: Name of the architecture.
         input: Size of the input, ``HEIGHTxWIDTH``.
-        batch_size: Images of a batch.
+        batch_size: Number of images per batch.
         trainable: Layers that are trained, in words.
-        images_per_second: Images a second with the input pipeline (median).
-        images_per_second_constant_batch: Images a second of the same step on one batch (median).
-        ratio: Median of the rounds' ratios, with the pipeline to without.
-        ratios: Ratios of the rounds.
+        images_per_second: Images per second with the input pipeline (median).
+        images_per_second_constant_batch: Images per second with one constant batch (median).
+        ratio: Median over the rounds of the ratio of the speed with the pipeline to that with a constant batch.
+        ratios: Ratios of all rounds.
         device: Device and backend, in words.
-        precision: Keras's dtype policy.
+        precision: Keras dtype policy.
     """
 
     model: str
@@ -66,14 +65,15 @@ class NetworkSpeed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSpeed:
-    """How fast networks train on one machine.
+    """Training speed of networks on one machine.
 
     Attributes:
-        batches: Batches of one timing.
-        rounds: Timings of each, in turns.
+        batches: Number of batches per round.
+        rounds: Number of rounds.
         models: Speeds of the networks.
-        onednn: ``TF_ENABLE_ONEDNN_OPTS``; 0: TensorFlow's own kernels, where it would take oneDNN's, see `train`.
-        environment: Machine and versions.
+        onednn: Value of ``TF_ENABLE_ONEDNN_OPTS``; with 0 TensorFlow uses its own kernels where it would use
+            oneDNN's, see `train`.
+        environment: Machine and package versions.
     """
 
     batches: int
@@ -84,13 +84,13 @@ class TrainingSpeed:
 
 
 def training_speed(recipe: Recipe, device: Device, *, batches: int, rounds: int) -> NetworkSpeed:
-    """Time the last phase of `recipe` with and without the input pipeline.
+    """Time the last phase of a recipe with and without the input pipeline.
 
     Args:
-        recipe: Names network, size, batch size and augmentation.
-        device: What `train.device.prepare` chose.
-        batches: Batches of one timing.
-        rounds: Timings of each, in turns.
+        recipe: Recipe with network, input size, batch size and augmentation.
+        device: Device chosen by `train.device.prepare`.
+        batches: Number of batches per round.
+        rounds: Number of rounds, after one that is not counted.
     """
     clear_session()
     keras.utils.set_random_seed(0)
@@ -107,7 +107,7 @@ def training_speed(recipe: Recipe, device: Device, *, batches: int, rounds: int)
         pixels, labels, batch_size=recipe.batch_size, seed=0, mixing=Mixing.of(recipe.augmentation, 0)
     )
     clock = _Clock(training[0], batches)
-    # The first epoch traces and warms up.
+    # The first epoch traces the graph and warms up; it is not counted.
     with fused_batch_norms(model):
         trainer.fit(training, epochs=rounds + 1, shuffle=False, verbose=0, callbacks=[clock])
     piped_seconds, bare_seconds = clock.piped[1:], clock.bare[1:]
@@ -128,9 +128,9 @@ def training_speed(recipe: Recipe, device: Device, *, batches: int, rounds: int)
 
 
 class _Clock(keras.callbacks.Callback):
-    """Times every epoch, and after it as many steps on one constant batch.
+    """Callback that times every epoch, and after it the same number of steps on one constant batch.
 
-    All in one call of `fit`, as in training: every further call would trace the step anew.
+    Everything happens in one call of `fit`, as in training: each further call would trace the step again.
     """
 
     def __init__(self, constant: tuple[Any, ...], batches: int) -> None:
@@ -145,7 +145,7 @@ class _Clock(keras.callbacks.Callback):
         self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Stop it, and time the bare step."""
+        """Stop the clock, and time the steps on the constant batch."""
         self.piped.append(time.perf_counter() - self._started)
         started = time.perf_counter()
         for _ in range(self.batches):
@@ -157,15 +157,15 @@ class _Clock(keras.callbacks.Callback):
 def run(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="MODEL[:PRECISION]...", help="All if none is named.", show_default=False),
+        typer.Argument(metavar="MODEL[:PRECISION]...", help="Models to time. Default: all.", show_default=False),
     ] = None,
-    batches: Annotated[int, typer.Option(min=1, help="Batches of one timing.")] = 6,
-    rounds: Annotated[int, typer.Option(min=1, help="Timings of each, in turns.")] = 5,
+    batches: Annotated[int, typer.Option(min=1, help="Number of batches per round.")] = 6,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 5,
     output: Annotated[
         Path, typer.Option(metavar="FILE.json", help="Write the JSON here.", show_default=False)
     ] = RESULTS,
 ) -> None:
-    """Time training by the recipe `corrected`, beside the same step on one constant batch.
+    """Time training with the recipe `corrected`, and the same step on one constant batch.
 
     \b
     python -m benchmarks.studies training-speed vgg16 vgg16:mixed_bfloat16

@@ -1,1 +1,1 @@
-"""Measured figures filled into the documents."""
+"""Generated parts of the documents, made from the measured results."""

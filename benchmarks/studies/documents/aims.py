@@ -1,4 +1,4 @@
-"""What the embedded model was to reach, and what it reaches: a table from the results in the tree."""
+"""Table of the aims of the embedded model and its measured results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ from benchmarks.studies.edge_model.cross_validated import Network
 from train.evaluation.formatting import interval, markdown_table, megabytes, milliseconds
 from train.evaluation.metrics import UNDEFINED, Estimate
 
-#: AUROC on images that the model has not seen; and int8 less float.
+#: Minimum AUROC on images that the model has not seen; maximum difference of AUROC between int8 and float.
 AUROC, ROUNDING = 0.95, 0.005
-#: Bytes; milliseconds of one inference on one thread; expected calibration error.
+#: Maximum size in bytes, latency of one inference on one thread in milliseconds, and expected calibration error.
 SIZE, LATENCY, ECE = 5e6, 8.0, 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Median of one inference on one thread.
+    """Median latency of one inference on one thread.
 
     Attributes:
         cpu: Name of the processor.
-        milliseconds: Median time.
+        milliseconds: Median latency in milliseconds.
     """
 
     cpu: str
@@ -28,15 +28,15 @@ class Latency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
-    """What was measured of the embedded model.
+    """Measured results of the embedded model.
 
     Attributes:
         auroc: AUROC on the test split, int8.
-        ece: Expected calibration error on the test split.
+        ece: Expected calibration error on the test split, int8.
         size: Size of the file in bytes.
-        rounding: AUROC in int8 less that in float, on the test split.
+        rounding: AUROC in int8 minus that in float, on the test split.
         latencies: Latency on each processor.
-        networks: Networks that were cross-validated; the first is that of the embedded model.
+        networks: Cross-validated networks; the first is that of the embedded model.
     """
 
     auroc: Estimate
@@ -48,13 +48,13 @@ class Reached:
 
 
 def table_of(reached: Reached) -> str:
-    """Tabulate the aims, as Markdown.
+    """Render the aims and results as a Markdown table.
 
-    The latency is reached on a processor or not; every other aim is reached or not.
+    The latency may be reached on some processors only; every other aim is reached or not.
     """
     edge, times = reached.networks[0], reached.latencies
     fast = sum(each.milliseconds <= LATENCY for each in times)
-    # Ours less theirs, from theirs less ours; another recipe of the same network is no rival.
+    # The stored changes are theirs minus ours, so the sign is reversed; other recipes of our network are skipped.
     changes = {
         entry.model: entry.auroc_change or UNDEFINED for entry in reached.networks if entry.model != edge.model
     }
@@ -81,9 +81,9 @@ def table_of(reached: Reached) -> str:
             abs(reached.rounding.value) <= ROUNDING,
         ),
     ]
-    rows = ((aim, found, _said(answer)) for aim, found, answer in lines)
+    rows = ((aim, found, _yes_or_no(is_reached)) for aim, found, is_reached in lines)
     return markdown_table(("aim", "measured", "reached"), rows)
 
 
-def _said(reached: bool | str) -> str:
+def _yes_or_no(reached: bool | str) -> str:
     return reached if isinstance(reached, str) else "yes" if reached else "no"

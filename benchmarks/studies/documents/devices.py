@@ -1,4 +1,4 @@
-"""Blocks of the documents about speed, and about other processors."""
+"""Blocks of the documents about speed, memory and other processors."""
 
 from benchmarks.report import prose
 from benchmarks.speed.device_cost import DeviceCost
@@ -23,7 +23,7 @@ from train.json_records import from_plain, read_json
 
 
 def startup() -> str:
-    """Say how long the process of one answer takes."""
+    """Describe the time and memory of the process that classifies one image."""
     result = read_stored(DeviceCost, "device-cost.json")
     start, machine = result.startup, result.environment
     return (
@@ -37,7 +37,7 @@ def startup() -> str:
 
 
 def device() -> str:
-    """Compare what an answer costs with its yardsticks, and say what memory it needs."""
+    """Compare the time of a prediction with yardsticks in a table, and describe the peak memory."""
     result = read_stored(DeviceCost, "device-cost.json")
     start, images, memory, machine = (
         result.startup,
@@ -88,7 +88,7 @@ def _megabytes(memory: float | None) -> str:
 
 
 def training_speed() -> str:
-    """Tabulate images a second in training, beside a constant batch."""
+    """Render the training speed with and without the input pipeline as a table."""
     result = read_stored(TrainingSpeed, "training-speed.json")
     table = markdown_table(
         ("network", "input", "trained", "precision", "images/s", "constant batch", "ratio (rounds)"),
@@ -113,7 +113,7 @@ def training_speed() -> str:
 
 
 def onednn() -> str:
-    """Compare training by two sets of kernels on a processor without AVX-512."""
+    """Compare the training speed of two sets of kernels on a processor without AVX-512."""
     ours = read_stored(TrainingSpeed, "training-speed-avx2.json")
     own = read_stored(TrainingSpeed, "training-speed-avx2-own-kernels.json")
     rows = []
@@ -128,12 +128,12 @@ def onednn() -> str:
 
 
 def emulation() -> str:
-    """Tabulate what emulated processors decided otherwise."""
+    """Render the comparison with emulated processors as a table."""
     rows = []
     for path in sorted((RESULTS / "emulation").glob("*.json")):
         result = from_plain(Emulation, read_json(path), str(path))
         there = result.emulated
-        # Older files count two images without an answer as the same decision.
+        # Older files count two images without a prediction as the same decision.
         same = result.answered - sum(
             None not in (pair.native.probability, pair.emulated.probability) for pair in result.differing
         )
@@ -161,20 +161,20 @@ def emulation() -> str:
 
 
 def older() -> str:
-    """Compare two processors by the embedded model of version 0.2."""
+    """Compare two processors with the embedded model of version 0.2."""
     return _on_two(RUN, OLDER)
 
 
 def two() -> str:
-    """Compare two processors by the embedded model."""
+    """Compare two processors with the embedded model."""
     return _on_two(EMBEDDED_RUN, EMBEDDED_ELSEWHERE)
 
 
 def _on_two(first: str, second: str) -> str:
-    """Tabulate the speed of one file on two processors, and say whether it answers the same."""
+    """Render the speed of one file on two processors as a table, and compare its predictions."""
     runs = [read_run(name) for name in (first, second)]
     here, there = ({line["path"]: line[EMBEDDED_ROW] for line in read_predictions(run)} for run in runs)
-    same = sum(here.get(path) == answer for path, answer in there.items())
+    same = sum(here.get(path) == probability for path, probability in there.items())
     header = (
         "processor",
         "file, SHA-256",
@@ -188,16 +188,16 @@ def _on_two(first: str, second: str) -> str:
         row = row_of(run, EMBEDDED_ROW)
         processor = f"{run.environment.cpu} ({', '.join(run.environment.cpu_flags)})"
         for threads, speed in (row.speed or {}).items():
-            whole = NONE if speed.file_to_decision_ms is None else f"{speed.file_to_decision_ms.p50:.1f}"
+            decision = NONE if speed.file_to_decision_ms is None else f"{speed.file_to_decision_ms.p50:.1f}"
             memory = _megabytes(row.peak_memory_mb)
-            rows.append((processor, row.sha256[:12], threads, _spread(speed.inference_ms), whole, memory))
+            rows.append((processor, row.sha256[:12], threads, _spread(speed.inference_ms), decision, memory))
     return markdown_table(header, rows) + (
         f"\nP(fractured) of {same} of the {len(there)} test images is the same in all six decimals.\n"
     )
 
 
 def unlike() -> str:
-    """Tabulate which pictures were flagged as unusable."""
+    """Render the numbers of images that were flagged as unusable as tables."""
     parts = []
     for path in sorted((RESULTS / "unlike").glob("*.json")):
         result = from_plain(Unlike, read_json(path), str(path))

@@ -1,7 +1,7 @@
-"""Fill the measured figures into the documents: `python -m benchmarks.studies documents`.
+"""Insert the measured results into the documents: `python -m benchmarks.studies documents`.
 
-What stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` is made from the files in ``benchmarks/results`` and
-from the embedded model; nothing there is typed in by hand. ``--check`` only compares.
+The text between ``<!-- NAME -->`` and ``<!-- /NAME -->`` is generated from the files in ``benchmarks/results`` and
+from the embedded model; none of it is written by hand. ``--check`` only compares.
 """
 
 import csv
@@ -117,15 +117,15 @@ def _training() -> str:
 
 
 def _policies() -> str:
-    """The operating points of the embedded model on the test split."""
+    """Render the operating points of the embedded model on the test split as a table."""
     info = FractureClassifier(threads=1).info
     rows = read_predictions(read_run(EMBEDDED_RUN))
-    answers = [(int(row["label"]), float(row[EMBEDDED_ROW])) for row in rows]
-    return policies.table_of({name: info.policy_named(name) for name in info.operating_points}, answers)
+    predictions = [(int(row["label"]), float(row[EMBEDDED_ROW])) for row in rows]
+    return policies.table_of({name: info.policy_named(name) for name in info.operating_points}, predictions)
 
 
 def _before() -> str:
-    """The embedded model and that of version 0.2 on the same test images."""
+    """Compare the embedded model with that of version 0.2 on the same test images."""
     run = read_run(EMBEDDED_RUN)
     threshold = run.models["embedded"].threshold
     older = {row["path"]: row[EMBEDDED_ROW] for row in read_predictions(read_run(RUN))}
@@ -196,10 +196,10 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
 
 
 def filled(text: str) -> str:
-    """`text` with every block made anew.
+    """Generate every block in the text of a document again.
 
     Raises:
-        KeyError: A block of an unknown name.
+        KeyError: The text contains a block with an unknown name.
     """
     return re.sub(
         r"(<!-- (\w+) -->\n).*?(<!-- /\2 -->)",
@@ -210,10 +210,10 @@ def filled(text: str) -> str:
 
 
 @app.command()
-def documents(check: Annotated[bool, typer.Option("--check", help="Compare only.")] = False) -> None:
-    """Fill the measured figures into the documents.
+def documents(check: Annotated[bool, typer.Option("--check", help="Only compare.")] = False) -> None:
+    """Insert the measured results into the documents.
 
-    Exit status: 0 done, or with --check all are up to date; 1 with --check one is not.
+    Exit status: 0 on success; with --check, 1 if a document is out of date.
     """
     stale = []
     for document in DOCUMENTS:
@@ -224,4 +224,4 @@ def documents(check: Annotated[bool, typer.Option("--check", help="Compare only.
             if not check:
                 atomic_write_text(document, new)
     if check and stale:
-        raise FractureEdgeError(f"out of date: {', '.join(stale)}; run python -m benchmarks.studies documents")
+        raise FractureEdgeError(f"out of date: {', '.join(stale)}; run `python -m benchmarks.studies documents`")

@@ -1,4 +1,4 @@
-"""Operating points of a model on images that they were not fitted to: a table from a benchmark's predictions."""
+"""Table of the operating points of a model, evaluated on the predictions of a benchmark."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -8,17 +8,19 @@ from train.evaluation.formatting import interval, markdown_table
 from train.evaluation.metrics import wilson
 
 
-def table_of(policies: Mapping[str, Policy], answers: Iterable[tuple[int, float]]) -> str:
-    """What each operating point decides, and what it leaves open.
+def table_of(policies: Mapping[str, Policy], predictions: Iterable[tuple[int, float]]) -> str:
+    """Render the decisions of each operating point as a Markdown table.
+
+    The images should not be those that the operating points were chosen on.
 
     Args:
-        policies: By name.
-        answers: Label (1: fractured) and P(fractured) of each image.
+        policies: Policies by name of the operating point.
+        predictions: Label (1 for fractured) and P(fractured) of each image.
 
     Returns:
-        Markdown; proportions of the decided images with 95 % Wilson intervals.
+        Markdown table; proportions of the decided images have 95 % Wilson intervals.
     """
-    images = list(answers)
+    images = list(predictions)
     header = (
         "`--policy`",
         "uncertain",

@@ -1,4 +1,4 @@
-"""Where the measured results of the documents lie, and how they are read."""
+"""Read the measured results that the documents contain."""
 
 import csv
 from collections.abc import Callable
@@ -16,41 +16,45 @@ Record = TypeVar("Record")
 
 ROOT = Path(__file__).resolve().parents[3]
 RESULTS = ROOT / "benchmarks" / "results"
-#: The model in the package, and the files exported from the network that it is made of.
+#: Benchmark of the embedded model and of all files exported from the same network.
 EMBEDDED_RUN = "embedded.json"
-#: The model in the package on another processor.
+#: Benchmark of the embedded model on another processor.
 EMBEDDED_ELSEWHERE = "embedded-epyc.json"
-#: The reference's networks beside the `edge` of version 0.2.
+#: Benchmark of the networks of the reference notebook and of `edge` as of version 0.2.
 RUN = "fracatlas.json"
-#: The embedded model of version 0.2 on a processor without VNNI.
+#: Benchmark of the embedded model of version 0.2 on a processor without VNNI.
 OLDER = "fracatlas-avx2.json"
 EMBEDDED_ROW = "embedded/onnx int8"
 
 
 def read_stored(kind: type[Record], name: str) -> Record:
-    """Read a record of `RESULTS`.
+    """Read a record in the folder `RESULTS`.
+
+    Args:
+        kind: Class of the record.
+        name: Name of the file.
 
     Raises:
-        FractureEdgeError: It is not there, or of another kind.
+        FractureEdgeError: The file does not exist or contains another kind of record.
     """
     return from_plain(kind, read_json(RESULTS / name), name)
 
 
 def read_run(name: str) -> BenchmarkResult:
-    """Read what `fracture-edge benchmark` wrote."""
+    """Read a result of `fracture-edge benchmark` in the folder `RESULTS`."""
     return read_benchmark(RESULTS / name)
 
 
 def with_rows(run: BenchmarkResult, keep: Callable[[MeasuredRow], bool]) -> BenchmarkResult:
-    """Give a run with some of its rows."""
+    """Return a copy of a run with only the rows for which `keep` is true."""
     return replace(run, rows=tuple(row for row in run.rows if keep(row)))
 
 
 def row_of(run: BenchmarkResult, identifier: str) -> MeasuredRow:
-    """Find a row.
+    """Return the row with an id.
 
     Raises:
-        FractureEdgeError: The run has none of that id.
+        FractureEdgeError: The run has no row with this id.
     """
     found = next((row for row in run.rows if row.id == identifier), None)
     if found is None:
@@ -59,18 +63,18 @@ def row_of(run: BenchmarkResult, identifier: str) -> MeasuredRow:
 
 
 def quality_of(run: BenchmarkResult, identifier: str) -> Quality:
-    """Find the figures of a row.
+    """Return the metrics of the row with an id.
 
     Raises:
-        FractureEdgeError: The run has none.
+        FractureEdgeError: The run has no such row, or the row has no metrics.
     """
     found = row_of(run, identifier).quality
     if found is None:
-        raise FractureEdgeError(f"the run of {run.created} has no figures of '{identifier}'")
+        raise FractureEdgeError(f"the run of {run.created} has no metrics of '{identifier}'")
     return found
 
 
 def read_predictions(run: BenchmarkResult) -> list[dict[str, str]]:
-    """Read the probabilities that lie beside a run, a row for each image."""
+    """Read the per-image predictions of a run in the folder `RESULTS`, one dictionary per image."""
     with (RESULTS / run.data.predictions).open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))

@@ -1,1 +1,1 @@
-"""Robustness and shortcut tests of a model."""
+"""Robustness and shortcut tests of models."""

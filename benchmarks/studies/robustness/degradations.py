@@ -1,4 +1,4 @@
-"""Radiographs changed on purpose, for the study `stress`. All functions take and give grey uint8 [H, W]."""
+"""Modifications of radiographs for the study `stress`. All functions take and return grey levels, uint8 [H, W]."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -13,11 +13,11 @@ from train.data.localisation import Marks
 Grey = npt.NDArray[np.uint8]
 Change = Callable[[Grey], Grey]
 
-#: Grey levels added, and factors of contrast about the middle grey.
+#: Change of brightness in grey levels, and factor of the contrast about the middle grey 127.5.
 _BRIGHTNESS, _CONTRAST = 40, 1.5
-#: Standard deviation of the noise, grey levels; and libjpeg's quality, of 100.
+#: Standard deviation of the noise in grey levels, and libjpeg's quality of 0 to 100.
 _NOISE, _JPEG_QUALITY = 10.0, 20
-#: Width of the border, and side of the corners, as a share of the shorter side.
+#: Width of the border and side of the corners, as shares of the shorter side.
 _BORDER, _CORNER = 0.08, 0.2
 
 
@@ -37,12 +37,12 @@ def _half(grey: Grey) -> Grey:
 
 
 def _noise(grey: Grey) -> Grey:
-    # Seeded by the picture: the same noise in every run and in whatever order.
+    # Seeded by the image: the same noise in every run and in any order.
     rng = np.random.default_rng(int(grey.sum(dtype=np.int64)))
     return np.clip(np.rint(grey + rng.normal(0, _NOISE, grey.shape)), 0, 255).astype(np.uint8)
 
 
-#: By name: what an image may have gone through before it comes to the model.
+#: Degradations by name, as images may suffer before they reach the model.
 DEGRADED: MappingProxyType[str, Change] = MappingProxyType(
     {
         f"brighter by {_BRIGHTNESS} grey levels": lambda grey: _levels(grey, 1, _BRIGHTNESS),
@@ -75,7 +75,7 @@ def _without_corners(grey: Grey) -> Grey:
     return left
 
 
-#: By name: the image without a part where cues lie that are no bone.
+#: Modifications by name that remove regions where cues other than bones lie.
 COVERED: MappingProxyType[str, Change] = MappingProxyType(
     {
         f"border of {_BORDER:.0%} blackened": _without_border,
@@ -85,36 +85,38 @@ COVERED: MappingProxyType[str, Change] = MappingProxyType(
 
 
 def without_boxes(grey: Grey, marks: Marks) -> Grey:
-    """Cover the boxes of an image, each with the mean grey of its own rim.
+    """Cover the boxes of an image, each with the mean grey level of its own rim.
 
     Args:
-        grey: The image.
-        marks: Boxes, of this image or of another: they are scaled to its size.
+        grey: Image, uint8 [H, W].
+        marks: Boxes of this or another image; they are scaled to the size of `grey`.
     """
     left = grey.copy()
     rows, columns = grey.shape
     for x, y, width, height in marks.boxes:
-        top, bottom = _whole(y, y + height, rows / marks.height, rows)
-        start, end = _whole(x, x + width, columns / marks.width, columns)
+        top, bottom = _pixel_range(y, y + height, rows / marks.height, rows)
+        start, end = _pixel_range(x, x + width, columns / marks.width, columns)
         box = grey[top:bottom, start:end]
         rim = np.concatenate([box[0], box[-1], box[:, 0], box[:, -1]])
         left[top:bottom, start:end] = round(float(rim.mean()))
     return left
 
 
-def _whole(low: float, high: float, scale: float, size: int) -> tuple[int, int]:
-    """Whole pixels that cover an interval, at least one."""
+def _pixel_range(low: float, high: float, scale: float, size: int) -> tuple[int, int]:
+    """Return the first pixel and the end of the pixels that cover a scaled interval, at least one pixel."""
     first = min(size - 1, max(0, int(np.floor(low * scale))))
     return first, min(size, max(first + 1, int(np.ceil(high * scale))))
 
 
-def drawn_marks(marks: Sequence[Marks], count: int, *, seed: int) -> list[Marks]:
-    """Marks of other images, for images without a fracture: covered pixels alone then tell nothing.
+def sample_marks(marks: Sequence[Marks], count: int, *, seed: int) -> list[Marks]:
+    """Sample marks with replacement, to cover boxes in images without fracture too.
+
+    Otherwise the covered pixels alone would reveal the label.
 
     Args:
-        marks: To draw from, with replacement.
-        count: How many are wanted.
-        seed: Random seed.
+        marks: Marks to sample from.
+        count: Number of samples.
+        seed: Random seed for sampling the marks.
     """
     rng = np.random.default_rng(seed)
     return [marks[number] for number in rng.integers(len(marks), size=count)]

@@ -1,4 +1,4 @@
-"""Pictures that are no radiographs, and radiographs spoilt on purpose, for the study `unlike`."""
+"""Generated images that are not radiographs, and unusable versions of radiographs, for the study `unlike`."""
 
 from collections.abc import Callable, Iterator
 from types import MappingProxyType
@@ -34,7 +34,7 @@ def _ramp(rng: np.random.Generator) -> Picture:
 
 
 def _page(rng: np.random.Generator) -> Picture:
-    """A page of text, dark on light."""
+    """Generate a page of text, dark on light."""
     page = Image.new("L", (_WIDTH, _HEIGHT), int(rng.integers(225, 256)))
     draw = ImageDraw.Draw(page)
     for top in range(24, _HEIGHT - 24, 14):
@@ -43,7 +43,7 @@ def _page(rng: np.random.Generator) -> Picture:
 
 
 def _screen(rng: np.random.Generator) -> Picture:
-    """A window with a title bar, buttons and text, in colours."""
+    """Generate a coloured window with a title bar, buttons and text."""
     colours = rng.integers(0, 256, (4, 3))
     screen = Image.new("RGB", (640, 480), (236, 236, 240))
     draw = ImageDraw.Draw(screen)
@@ -57,14 +57,14 @@ def _screen(rng: np.random.Generator) -> Picture:
     return np.asarray(screen)
 
 
-#: By name: draws one picture, uint8 [H, W] or [H, W, 3].
-DRAWN: MappingProxyType[str, Callable[[np.random.Generator], Picture]] = MappingProxyType(
+#: Generators of images by name, uint8 [H, W] or [H, W, 3].
+GENERATED: MappingProxyType[str, Callable[[np.random.Generator], Picture]] = MappingProxyType(
     {"noise": _noise, "blank": _blank, "ramp": _ramp, "page of text": _page, "screenshot": _screen}
 )
 
 
 def _blurred(grey: Grey) -> Grey:
-    # 2 % of the shorter side: a fracture line of 1 to 3 pixels of 373 is gone.
+    # 2 % of the shorter side: removes a fracture line of 1 to 3 pixels in 373.
     return np.asarray(Image.fromarray(grey).filter(ImageFilter.GaussianBlur(0.02 * min(grey.shape))))
 
 
@@ -74,7 +74,7 @@ def _tiny(grey: Grey) -> Grey:
     return np.asarray(image.resize((max(64, round(image.width * scale)), max(64, round(image.height * scale)))))
 
 
-#: By name: spoils a radiograph, uint8 [H, W].
+#: Modifications by name that make a radiograph, uint8 [H, W], unusable.
 SPOILT: MappingProxyType[str, Callable[[Grey], Grey]] = MappingProxyType(
     {
         "grey scale inverted": np.invert,
@@ -88,8 +88,14 @@ SPOILT: MappingProxyType[str, Callable[[Grey], Grey]] = MappingProxyType(
 )
 
 
-def drawn(name: str, number: int, seed: int = 0) -> Iterator[Picture]:
-    """Draw `number` pictures of one kind of `DRAWN`."""
-    rng = np.random.default_rng((seed, list(DRAWN).index(name)))
+def generate(name: str, number: int, seed: int = 0) -> Iterator[Picture]:
+    """Generate images of one kind.
+
+    Args:
+        name: Kind of the images, a key of `GENERATED`.
+        number: Number of images.
+        seed: Random seed.
+    """
+    rng = np.random.default_rng((seed, list(GENERATED).index(name)))
     for _ in range(number):
-        yield DRAWN[name](rng)
+        yield GENERATED[name](rng)

@@ -1,6 +1,6 @@
-"""The pointing game (Zhang et al., "Top-down Neural Attention by Excitation Backprop", IJCV 2018).
+"""Pointing game (Zhang et al., "Top-down Neural Attention by Excitation Backprop", IJCV 2018).
 
-A heat map hits when its maximum lies in the box of a fracture. The yardstick points at the centre of every image.
+A heat map scores a hit if its maximum lies in the box of a fracture. The baseline is the centre of every image.
 """
 
 from collections.abc import Sequence
@@ -12,22 +12,22 @@ from fracture_edge.heatmap import over_image
 from fracture_edge.preprocess import Preprocessing
 from train.data.localisation import Marks
 
-#: Boxes are this much larger on each side, as a share of the image's width and height.
+#: Margin added to each side of the boxes, as a share of the image's width and height.
 MARGIN = 0.05
 
 
 def peak(
     heatmap: npt.NDArray[np.floating], preprocessing: Preprocessing, size: tuple[int, int]
 ) -> tuple[float, float]:
-    """Where a heat map points.
+    """Find the maximum of a heat map within the image.
 
     Args:
-        heatmap: Heat map over the model's whole input, [h, w].
-        preprocessing: How the image became that input.
-        size: Width and height of the image, pixels.
+        heatmap: Heat map of the complete model input, [h, w].
+        preprocessing: Preprocessing from the image to the model input.
+        size: Width and height of the image, in pixels.
 
     Returns:
-        Column and row of the maximum within the image, as shares of its width and height.
+        Column and row of the maximum, as shares of the image's width and height.
     """
     values = over_image(heatmap, preprocessing, size)
     row, column = np.unravel_index(int(values.argmax()), values.shape)
@@ -35,12 +35,12 @@ def peak(
 
 
 def hit(point: tuple[float, float], marks: Marks, *, margin: float = MARGIN) -> bool:
-    """Whether a point, in shares of width and height, lies within one of the boxes.
+    """Return whether a point lies within one of the boxes of an image.
 
     Args:
-        point: Column and row.
-        marks: Marked fractures of the image.
-        margin: See `MARGIN`.
+        point: Column and row, as shares of the image's width and height.
+        marks: Boxes of the image.
+        margin: Margin added to the boxes, see `MARGIN`.
     """
     return any(
         left / marks.width - margin <= point[0] <= (left + width) / marks.width + margin
@@ -50,5 +50,5 @@ def hit(point: tuple[float, float], marks: Marks, *, margin: float = MARGIN) -> 
 
 
 def hits_at_centre(marks: Sequence[Marks], *, margin: float = MARGIN) -> list[bool]:
-    """For each image whether its centre is a hit."""
+    """Return for each image whether its centre is a hit."""
     return [hit((0.5, 0.5), each, margin=margin) for each in marks]

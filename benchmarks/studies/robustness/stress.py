@@ -1,14 +1,14 @@
-"""Robustness and shortcut tests of a model: `python -m benchmarks.studies stress MODEL.onnx`.
+"""Run robustness and shortcut tests of a model: `python -m benchmarks.studies stress MODEL.onnx`.
 
-On one split, labels and groups as its split file says:
+Evaluates the model on one split:
 
-* degraded images: brightness, contrast, rotation, compression, resolution, noise;
-* shortcuts: border or corners blackened, images with metal left out, the fractures themselves covered (and the
-  same boxes covered on images without fracture). What is left of the AUROC in the last case is told from
-  something else than the fracture;
-* the pointing game: whether the heat map's maximum lies on the fracture.
+* on degraded images: brightness, contrast, rotation, compression, resolution, noise;
+* for shortcuts: with border or corners blackened, without images that contain metal, and with the fractures
+  covered (and the same boxes covered in images without fracture). The AUROC that remains in the last case comes
+  from something other than the fracture;
+* with the pointing game: whether the maximum of the heat map lies on the fracture.
 
-Intervals are of a bootstrap over groups. A change is compared with the unchanged images in the same draws.
+Intervals come from a bootstrap over groups; changes are computed in the same resamples as the unchanged images.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ import typer
 from tqdm import tqdm
 
 from benchmarks.records.environment import Environment
-from benchmarks.studies.robustness.degradations import COVERED, DEGRADED, Grey, drawn_marks, without_boxes
+from benchmarks.studies.robustness.degradations import COVERED, DEGRADED, Grey, sample_marks, without_boxes
 from benchmarks.studies.robustness.pointing import MARGIN, hit, hits_at_centre, peak
 from benchmarks.studies.robustness.stress_result import (
     Changed,
@@ -53,7 +53,7 @@ BOXES_COVERED = "fractures covered, and the same boxes elsewhere"
 
 
 class Split(StrEnum):
-    """Splits that may judge a model."""
+    """Splits to evaluate on."""
 
     VAL = "val"
     TEST = "test"
@@ -61,12 +61,12 @@ class Split(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TestedModel:
-    """A model and the images it is judged on.
+    """Model and the images to test it on.
 
     Attributes:
-        classifier: The model.
-        part: Labelled images of one split.
-        images: Pixels of these images, in order.
+        classifier: Classifier with the model.
+        part: Labelled images of one split, N.
+        images: Grey levels of these images, N.
         split: Name of the split.
         data_fingerprint: Checksum of data and splits.
     """
@@ -79,33 +79,33 @@ class TestedModel:
 
     @classmethod
     def of(cls, classifier: FractureClassifier, table: ImageTable, split: str) -> "TestedModel":
-        """Decode the images of a split."""
+        """Create it from a classifier and the images of a split, which are decoded."""
         part = table.where(split)
         images = tuple(load_image(part.file(item)) for item in part)
         return cls(classifier, part, images, split, fingerprint(table))
 
     def predictions(self, images: Sequence[Grey], label: str) -> list[Prediction]:
-        """Answers to images, which may be changed ones."""
-        answers = self.classifier.predict_many(images)
-        return list(tqdm(answers, label, len(images), unit="img", disable=None))
+        """Predict images, with a progress bar."""
+        predictions = self.classifier.predict_many(images)
+        return list(tqdm(predictions, label, len(images), unit="img", disable=None))
 
     def scores(self, images: Sequence[Grey], label: str) -> bootstrap.Floats:
-        """P(fractured) of images.
+        """Return P(fractured) of images, [N].
 
         Raises:
-            FractureEdgeError: One of them has no answer.
+            FractureEdgeError: An image was refused.
         """
         found = self.predictions(images, label)
         if refused := [each for each in found if each.probability is None]:
-            raise FractureEdgeError(f"{label}: {len(refused)} images have no answer, first: {refused[0].reason}")
+            raise FractureEdgeError(f"{label}: {len(refused)} images were refused, first: {refused[0].reason}")
         return np.array([each.probability for each in found], np.float64)
 
 
 def stress(tested: TestedModel) -> Stress:
-    """Measure everything.
+    """Run all tests.
 
     Raises:
-        FractureEdgeError: An image has no answer.
+        FractureEdgeError: An image was refused.
     """
     part, classifier = tested.part, tested.classifier
     labels, groups = np.array(part.labels), groups_of(part)
@@ -126,14 +126,14 @@ def stress(tested: TestedModel) -> Stress:
     marks = _marks_of(part)
     if marks:
         shortcuts[BOXES_COVERED] = compared(tested.scores(_covered(tested, marks), BOXES_COVERED))
-    figures = evaluate(labels.tolist(), unchanged, groups, threshold, resamples=RESAMPLES, seed=SEED)
+    metrics = evaluate(labels.tolist(), unchanged, groups, threshold, resamples=RESAMPLES, seed=SEED)
     return Stress(
         model=classifier.info.name,
         model_sha256=classifier.sha256,
         data_fingerprint=tested.data_fingerprint,
         split=tested.split,
         threshold=threshold,
-        figures=figures,
+        figures=metrics,
         degraded={name: changed(change, name) for name, change in DEGRADED.items()},
         shortcuts=shortcuts,
         pointing=_pointing(tested, marks),
@@ -144,7 +144,7 @@ def stress(tested: TestedModel) -> Stress:
 def _compared(
     labels: bootstrap.Array, groups: Sequence[str], before: bootstrap.Floats, after: bootstrap.Floats
 ) -> Changed:
-    """AUROC of changed images and its difference from that of the unchanged ones."""
+    """Compute the AUROC of modified images and its change against the unchanged ones."""
     truth = labels == 1
 
     def areas(weights: bootstrap.Floats) -> dict[str, bootstrap.Floats]:
@@ -152,20 +152,20 @@ def _compared(
         return {"auroc": second, "change": second - first}
 
     ones = np.ones((1, len(truth)))
-    drawn = bootstrap.resampled(areas, truth, groups, resamples=RESAMPLES, seed=SEED)
-    found = {name: percentile(float(value[0]), drawn[name]) for name, value in areas(ones).items()}
+    resampled = bootstrap.resampled(areas, truth, groups, resamples=RESAMPLES, seed=SEED)
+    found = {name: percentile(float(value[0]), resampled[name]) for name, value in areas(ones).items()}
     return Changed(found["auroc"], found["change"])
 
 
 def _marks_of(part: ImageTable) -> dict[int, Marks]:
-    """Marks of the fractured images by their row; empty where the data set has none."""
+    """Return the marks of the fractured images by their index; empty if the data set has none."""
     marks = fracture_marks(part.root) or {}
     names = [PurePosixPath(item.path).name for item in part]
     return {row: marks[name] for row, name in enumerate(names) if part.items[row].label and name in marks}
 
 
 def _covered(tested: TestedModel, marks: dict[int, Marks]) -> list[Grey]:
-    others = drawn_marks(list(marks.values()), len(tested.images), seed=SEED)
+    others = sample_marks(list(marks.values()), len(tested.images), seed=SEED)
     return [
         without_boxes(image, marks.get(row, others[row]))
         for row, image in enumerate(tested.images)
@@ -198,19 +198,21 @@ def run(
     splits: SplitsOption,
     model: Annotated[
         Path | None,
-        typer.Argument(metavar="MODEL", help="A model file; the embedded one if not given.", show_default=False),
+        typer.Argument(metavar="MODEL", help="Model file. Default: the embedded model.", show_default=False),
     ] = None,
-    split: Annotated[Split, typer.Option(help="Images to judge by; test is for the last look.")] = Split.VAL,
+    split: Annotated[
+        Split, typer.Option(help="Split to evaluate on; test is for the final evaluation.")
+    ] = Split.VAL,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE.json", help="Write the JSON here.")
     ] = None,
 ) -> None:
-    """Test a model on degraded images, for shortcuts, and by the pointing game; print the tables.
+    """Test a model on degraded images, for shortcuts, and with the pointing game; print the tables.
 
     \b
     python -m benchmarks.studies stress --data fracatlas --splits splits.csv --split val
     """  # noqa: D301
-    # Changed images are answered whatever they look like.
+    # The checks of the image are off, so that modified images are predicted whatever they look like.
     classifier = FractureClassifier(model, check_images=False)
     table = read_table_with_splits(data, splits, seed=0)
     result = stress(TestedModel.of(classifier, table, split.value))

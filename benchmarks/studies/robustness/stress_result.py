@@ -1,4 +1,4 @@
-"""What a model withstands and rests on: the record of `benchmarks.studies.robustness.stress`, and its tables."""
+"""Results of the robustness and shortcut tests of `benchmarks.studies.robustness.stress`, and their tables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from train.evaluation.metrics import UNDEFINED, Estimate
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """AUROC of changed images, or of some.
+    """AUROC of modified images, or of a subset.
 
     Attributes:
         auroc: Area under the ROC curve.
-        change: AUROC less that of the unchanged images; ``None`` for other images.
-        images: Number of images, where they are not all.
+        change: AUROC minus that of the unchanged images; ``None`` for a subset.
+        images: Number of images of a subset; ``None`` for all images.
     """
 
     auroc: Estimate
@@ -25,7 +25,12 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """Shares of the images where what points lies in a box: the heat map's maximum, and the image's centre."""
+    """Shares of images with a hit in the pointing game.
+
+    Attributes:
+        model: Share for the maximum of the heat map.
+        centre: Share for the centre of the image, the baseline.
+    """
 
     model: Estimate
     centre: Estimate
@@ -33,13 +38,13 @@ class Hits:
 
 @dataclass(frozen=True, slots=True)
 class PointingGame:
-    """How often the heat map points at the fracture.
+    """Results of the pointing game.
 
     Attributes:
         images: Number of fractured images.
-        margin: How much the boxes are grown, as a share of the image's sides.
-        within_margin: Hits in the grown boxes.
-        within_box: Hits in the boxes themselves.
+        margin: Margin added to the boxes, as a share of the image's width and height.
+        within_margin: Hits within the boxes with margin.
+        within_box: Hits within the boxes themselves.
     """
 
     images: int
@@ -50,19 +55,19 @@ class PointingGame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stress:
-    """What a model withstands and rests on.
+    """Results of the robustness and shortcut tests of a model.
 
     Attributes:
         model: Name of the model.
-        model_sha256: Checksum of its file, hexadecimal.
+        model_sha256: SHA-256 checksum of the model file, hexadecimal.
         data_fingerprint: Checksum of data and splits.
         split: Name of the split.
-        threshold: Threshold of the model.
-        figures: Figures of the unchanged images by name.
-        degraded: AUROC of degraded images by what was done to them.
-        shortcuts: AUROC without what might tell in place of the fracture, by what was taken away.
-        pointing: Pointing game; ``None`` where the model has no heat map or the data set no boxes.
-        environment: Machine and versions.
+        threshold: Decision threshold of the model.
+        figures: Metrics of the unchanged images by name.
+        degraded: AUROC of degraded images, by degradation.
+        shortcuts: AUROC without possible shortcuts, by what was removed.
+        pointing: Pointing game; ``None`` if the model has no heat map or the data set has no boxes.
+        environment: Machine and package versions.
     """
 
     model: str
@@ -78,7 +83,7 @@ class Stress:
 
 
 def tables_of(result: Stress) -> str:
-    """Format the result, as Markdown."""
+    """Render the result as a Markdown table and a sentence about the pointing game."""
     changed = result.degraded | result.shortcuts
     text = markdown_table(
         ("images", "AUROC", "change"),
@@ -99,10 +104,10 @@ def tables_of(result: Stress) -> str:
 
 
 def side_by_side(results: Mapping[str, Stress]) -> str:
-    """Compare the AUROC of several models, as Markdown.
+    """Render the AUROC of several models side by side, as a Markdown table.
 
     Args:
-        results: Results by what heads the column; all of the same images.
+        results: Results by title of their column, all of the same images.
     """
     names = list(next(iter(results.values())).degraded)
     rows = {"unchanged": [result.figures["auroc"] for result in results.values()]}
@@ -115,6 +120,6 @@ def side_by_side(results: Mapping[str, Stress]) -> str:
 
 
 def worst(result: Stress) -> tuple[str, Estimate]:
-    """Find the degradation with the lowest AUROC."""
+    """Return the name and AUROC of the degradation with the lowest AUROC."""
     name, row = min(result.degraded.items(), key=lambda entry: entry[1].auroc.value)
     return name, row.auroc

@@ -1,9 +1,9 @@
-"""Which pictures a model flags as unusable: `python -m benchmarks.studies unlike MODEL.onnx`.
+"""Count the images that a model flags as unusable: `python -m benchmarks.studies unlike MODEL.onnx`.
 
-Counts how often the answer is "uncertain" because of the picture (`fracture_edge.suitability`, and the distance of
-the network's features from those of its training images): false alarms on validation radiographs, hits on
-photographs (the pictures that scikit-image's wheel carries, where it is installed, or any folder), on drawn pages,
-screenshots and noise, and on validation radiographs that were spoilt.
+An image is flagged if the decision is "uncertain" because of the image itself (`fracture_edge.suitability`, and
+the distance of the network's features from those of its training images). Validation radiographs show the false
+alarms. Hits are counted on photographs (a given folder, or the images in scikit-image's wheel, if installed), on
+generated pages, screenshots and noise, and on validation radiographs that were made unusable.
 """
 
 import math
@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.records.environment import Environment
-from benchmarks.studies.robustness.non_radiographs import DRAWN, SPOILT, drawn
+from benchmarks.studies.robustness.non_radiographs import GENERATED, SPOILT, generate
 from fracture_edge.batch.inputs import expand
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
@@ -31,21 +31,21 @@ from train.evaluation.metrics import Estimate, wilson
 from train.json_records import write_record
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-#: Pictures of each kind that is drawn.
-DRAWN_EACH = 100
-#: Validation radiographs that are spoilt in each way, at most.
+#: Number of generated images of each kind.
+GENERATED_EACH = 100
+#: Maximum number of validation radiographs that are made unusable in each way.
 SPOILT_EACH = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Flagged:
-    """How many pictures of a kind were flagged.
+    """Numbers of flagged images of one kind.
 
     Attributes:
-        images: Pictures that have an answer.
-        flagged: Number of those that were doubted.
-        share: Share of those, with Wilson's interval.
-        reasons: Counts by `ReasonCode`, the most frequent first.
+        images: Number of images that were not refused.
+        flagged: Number of those that were flagged as unusable.
+        share: Share of flagged images, with Wilson interval.
+        reasons: Number of flagged images by `fracture_edge.policy.ReasonCode`, the most frequent first.
     """
 
     images: int
@@ -56,16 +56,16 @@ class Flagged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unlike:
-    """What a model takes for no radiograph.
+    """Numbers of images that a model flags as unusable.
 
     Attributes:
         model: Name of the model.
-        model_sha256: Checksum of its file, hexadecimal.
-        typicality: Limit of the distance of features; empty for a model without one.
-        suitability: Limits of the picture itself.
+        model_sha256: SHA-256 checksum of the model file, hexadecimal.
+        typicality: Limit of the feature distance; empty for a model without one.
+        suitability: Limits of the image properties.
         data_fingerprint: Checksum of data and splits.
-        rows: Counts by kind of picture.
-        environment: Machine and versions.
+        rows: Numbers by kind of image.
+        environment: Machine and package versions.
     """
 
     model: str
@@ -77,8 +77,8 @@ class Unlike:
     environment: Environment
 
 
-def flagged(classifier: FractureClassifier, pictures: Iterable[ImageSource]) -> Flagged:
-    """Classify pictures and count the doubted ones."""
+def count_flagged(classifier: FractureClassifier, pictures: Iterable[ImageSource]) -> Flagged:
+    """Classify images and count those that are flagged as unusable."""
     images, reasons = 0, Counter[str]()
     for prediction in classifier.predict_many(pictures):
         if not prediction.ok:
@@ -91,16 +91,19 @@ def flagged(classifier: FractureClassifier, pictures: Iterable[ImageSource]) -> 
 
 
 def photographs(folder: Path | None) -> list[Path]:
-    """Pictures of `folder`, or of the installed scikit-image.
+    """List the image files in a folder, or those of the installed scikit-image.
+
+    Args:
+        folder: Folder of images; ``None`` for scikit-image.
 
     Raises:
-        FractureEdgeError: There are none.
+        FractureEdgeError: The folder contains no images, or scikit-image is not installed.
     """
     if folder is None:
         spec = find_spec("skimage")
         if spec is None or spec.origin is None:
             raise FractureEdgeError(
-                "scikit-image is not installed: pip install scikit-image, or name --photographs"
+                "scikit-image is not installed: pip install scikit-image, or give --photographs"
             )
         folder = Path(spec.origin).parent / "data"
     found, _ = expand([folder], recursive=False)
@@ -110,21 +113,24 @@ def photographs(folder: Path | None) -> list[Path]:
 def measure(
     classifier: FractureClassifier, table: ImageTable, pictures: Sequence[Path], *, photographs_from: str
 ) -> Unlike:
-    """Show a model everything.
+    """Count the flagged images of all kinds.
 
     Args:
-        classifier: The model.
-        table: Radiographs with their splits; the validation part is used.
-        pictures: Photographs.
-        photographs_from: What they are, in words.
+        classifier: Classifier with the model.
+        table: Radiographs with splits; the validation images are used.
+        pictures: Paths of photographs.
+        photographs_from: Description of the photographs.
     """
     part = [table.file(item) for item in table.where("val")]
     some = [load_image(path) for path in part[:: math.ceil(len(part) / SPOILT_EACH)]]
-    rows = {"validation radiographs": flagged(classifier, part), photographs_from: flagged(classifier, pictures)}
-    for name in DRAWN:
-        rows[f"drawn: {name}"] = flagged(classifier, drawn(name, DRAWN_EACH))
+    rows = {
+        "validation radiographs": count_flagged(classifier, part),
+        photographs_from: count_flagged(classifier, pictures),
+    }
+    for name in GENERATED:
+        rows[f"drawn: {name}"] = count_flagged(classifier, generate(name, GENERATED_EACH))
     for name, spoil in SPOILT.items():
-        rows[f"radiographs, {name}"] = flagged(classifier, map(spoil, some))
+        rows[f"radiographs, {name}"] = count_flagged(classifier, map(spoil, some))
     return Unlike(
         model=classifier.info.name,
         model_sha256=classifier.sha256,
@@ -142,17 +148,17 @@ def run(
     splits: SplitsOption,
     model: Annotated[
         Path | None,
-        typer.Argument(metavar="MODEL", help="A model file; the embedded one if not given.", show_default=False),
+        typer.Argument(metavar="MODEL", help="Model file. Default: the embedded model.", show_default=False),
     ] = None,
     photographs_from: Annotated[
         Path | None,
-        typer.Option("--photographs", metavar="FOLDER", help="Photographs; scikit-image's if not given."),
+        typer.Option("--photographs", metavar="FOLDER", help="Folder of photographs. Default: scikit-image's."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE.json", help="Write the JSON here.")
     ] = None,
 ) -> None:
-    """Count how often a model takes radiographs, photographs, drawn and spoilt pictures for unusable."""
+    """Count the radiographs, photographs and generated images that a model flags as unusable."""
     result = measure(
         FractureClassifier(model),
         read_table_with_splits(data, splits, seed=0),
@@ -165,7 +171,7 @@ def run(
 
 
 def table_of(result: Unlike) -> str:
-    """Tabulate the rows, as Markdown."""
+    """Render the numbers of flagged images as a Markdown table."""
     return markdown_table(
         ("pictures", "number", "flagged", "most frequent reason"),
         (

@@ -44,7 +44,7 @@ def result() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_a_row_for_each_file_the_rejected_too(
+def test_a_row_for_each_file_including_rejected_ones(
     result: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "tiny.json").write_text(json.dumps(result))
@@ -55,7 +55,7 @@ def test_a_row_for_each_file_the_rejected_too(
         "| `tiny-int8.onnx` | 2.00 (0.25) | 1.00 | 1.0e-03 / 2.0e-02 | 0.980 | -0.004 [-0.010, 0.002] | "
         "0.050 [0.000, 0.100] | 12.3 | accepted, 2 layers in float32 |"
     )
-    # No float32 TFLite to compare its size with.
+    # There is no float32 TFLite to compare its size with.
     assert rows[2].startswith("| `tiny-int8.tflite` | 2.10 | ")
     assert rows[2].endswith("| rejected: auroc_change -0.02, bound -0.01 |")
     assert "with at most 10 epochs, 2 trained (kept: 1), started from: random" in text

@@ -12,7 +12,7 @@ def test_ratio_is_the_median_of_the_rounds(tiny_model: Path, monkeypatch: pytest
     seconds = {"first": [0.010] * 100, "second": [0.010] * 40 + [0.011] * 20 + [0.020] * 40}
 
     def rounds(functions: dict[str, Any], inputs: list[Any], runs: int) -> dict[str, list[float]]:
-        # Both files are loaded and take the input that their metadata says.
+        # Both files are loaded and accept the input that their metadata describes.
         assert all(call(inputs[0]).shape == (1,) for call in functions.values())
         assert runs == 100
         return seconds

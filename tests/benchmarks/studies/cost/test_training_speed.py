@@ -1,4 +1,4 @@
-"""What the timing of a training step says of itself; how fast it is, is no test."""
+"""Contents of the training speed record; the speed itself is not tested."""
 
 import json
 import os
@@ -31,7 +31,7 @@ RECIPE = Recipe(
 
 @pytest.mark.slow
 def test_speed_of_a_tiny_network() -> None:
-    # Of an odd number of values the median is one of them, rounded or not.
+    # The median of an odd number of values is one of them, rounded or not.
     result = training_speed(RECIPE, Device("CPU", 1, "float32"), batches=2, rounds=3)
     assert {name: getattr(result, name) for name in ("model", "input", "batch_size", "trainable")} == {
         "model": "custom_cnn",
@@ -47,7 +47,7 @@ def test_speed_of_a_tiny_network() -> None:
     json.dumps(to_plain(result))
 
 
-def test_the_command_writes_what_it_measured(
+def test_the_command_writes_its_measurements(
     study: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []

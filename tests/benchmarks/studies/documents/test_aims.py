@@ -1,4 +1,4 @@
-"""Aims, and what the results say of them."""
+"""Table of aims and results."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -34,7 +34,7 @@ def _network(model: str, pooled: float, change: Estimate | None) -> Network:
 
 
 def _folds(pooled: float = 0.95, change: float = -0.1) -> list[Network]:
-    # Another recipe of the same network is no rival.
+    # Another recipe of the same network is skipped.
     return [_network("edge", pooled, None), _network("vgg16", 0.8, _estimate(change)), _network("edge", 0.9, None)]
 
 
@@ -57,13 +57,13 @@ def _reached(
     )
 
 
-def _answers(reached: Reached) -> list[str]:
+def _reached_column(reached: Reached) -> list[str]:
     lines = table_of(reached).splitlines()
     assert lines[0] == "| aim | measured | reached |"
     return [line.split(" | ")[-1].removesuffix(" |") for line in lines[2:]]
 
 
-def test_what_was_measured_is_shown() -> None:
+def test_measured_values_are_shown() -> None:
     lines = table_of(_reached(_folds())).splitlines()
     assert lines[2] == "| AUROC of 0.95 on the test split, int8 | 0.960 [0.950, 0.970] | yes |"
     assert lines[4] == "| ahead of the three networks on the same folds | vgg16 by 0.100 [0.090, 0.110] | yes |"
@@ -78,7 +78,7 @@ def test_what_was_measured_is_shown() -> None:
         ({}, {}, []),
         ({"auroc": 0.9499}, {}, [0]),
         ({}, {"pooled": 0.9}, [1]),
-        # Ahead, but not beyond chance.
+        # Ahead, but not significantly.
         ({}, {"change": -0.005}, [2]),
         ({"size": 5_000_001}, {}, [3]),
         ({"ms": (8.01,)}, {}, [4]),
@@ -88,7 +88,7 @@ def test_what_was_measured_is_shown() -> None:
     ],
 )
 def test_an_aim_is_reached_or_not(run: dict[str, Any], folds: dict[str, float], missed: list[int]) -> None:
-    answers = _answers(_reached(_folds(**folds), **run))
+    answers = _reached_column(_reached(_folds(**folds), **run))
     assert answers == ["no" if number in missed else "yes" for number in range(7)]
 
 
@@ -101,7 +101,7 @@ def test_latency_on_two_processors(ms: tuple[float, float], expected: str) -> No
     assert lines[6] == f"| at most 8 ms for one inference on one thread (median) | {found} | {expected} |"
 
 
-def test_a_rival_that_was_not_compared_is_not_behind() -> None:
+def test_a_network_without_comparison_does_not_count_as_behind() -> None:
     reached = _reached([_network("edge", 0.95, None), _network("vgg16", 0.8, None)])
     assert table_of(reached).splitlines()[4] == (
         "| ahead of the three networks on the same folds | vgg16 by – | no |"

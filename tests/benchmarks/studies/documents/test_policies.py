@@ -1,4 +1,4 @@
-"""Operating points on the images of a benchmark."""
+"""Table of operating points."""
 
 import pytest
 
@@ -12,7 +12,7 @@ ANSWERS = [(1, 0.9), (1, 0.6), (1, 0.35), (1, 0.1), (0, 0.05), (0, 0.2), (0, 0.3
 @pytest.mark.parametrize(
     ("policy", "share", "fractured", "sensitivity", "specificity"),
     [
-        # Without a band everything is decided.
+        # Without a band every image is decided.
         (Policy(0.5, 0.5, 0.5), "0.0%", "2, 2, 0", (2, 4), (3, 4)),
         # The band ends before its upper end: 0.6 is decided, 0.3 and 0.35 are not.
         (Policy(0.5, 0.3, 0.6), "25.0%", "2, 1, 1", (2, 3), (2, 3)),
@@ -30,6 +30,6 @@ def test_counts(
         assert cell == f"{expected.value:.3f} [{expected.low:.3f}, {expected.high:.3f}]"
 
 
-def test_nothing_decided_of_a_class() -> None:
+def test_a_class_without_decided_images() -> None:
     (line,) = table_of({"p": Policy(0.5, 0.0, 1.0)}, ANSWERS).splitlines()[2:]
     assert line == "| `p` | 100.0% | 0, 0, 4 | – | – |"

@@ -1,4 +1,4 @@
-"""Every stored result is a record of its study: what is read is what would be written."""
+"""Every stored result can be read as the record of its study and written again unchanged."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ ADDED = {"variant", "deep_evidence", "onednn", "threads"}
 
 
 def _without_added(written: Any, stored: Any) -> Any:
-    """What would be written, without the fields that the stored file is too old to have."""
+    """Return the values to write, without fields that are newer than the stored file."""
     if isinstance(stored, dict):
         return {
             name: _without_added(value, stored.get(name))
@@ -54,7 +54,7 @@ def _without_added(written: Any, stored: Any) -> Any:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(RESULTS).as_posix())
-def test_a_stored_result_would_be_written_again_as_it_is(path: Path) -> None:
+def test_stored_results_are_written_again_unchanged(path: Path) -> None:
     stored = read_json(path)
     written = json.loads(json.dumps(to_plain(from_plain(FILES[path], stored, path.name))))
     assert _without_added(written, stored) == stored
@@ -65,7 +65,7 @@ def test_all_stored_results_have_a_record() -> None:
     assert set(RESULTS.rglob("*.json")) == FILES.keys() | runs
 
 
-def test_what_cannot_be_read_is_named() -> None:
+def test_unreadable_results_are_reported() -> None:
     with pytest.raises(FractureEdgeError, match=r"folds\.json: .*Stress"):
         read_stored(Stress, "folds.json")
     with pytest.raises(FractureEdgeError, match="has no row 'edge/none'"):

@@ -1,4 +1,4 @@
-"""What an AUROC withstands and rests on, with a model that is nothing but the brightest spot of an image."""
+"""Robustness and shortcut tests, with a model that predicts by the brightest pixel of an image."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from benchmarks.studies.robustness import stress
-from benchmarks.studies.robustness.degradations import COVERED, DEGRADED, drawn_marks, without_boxes
+from benchmarks.studies.robustness.degradations import COVERED, DEGRADED, sample_marks, without_boxes
 from benchmarks.studies.robustness.pointing import hit, hits_at_centre, peak
 from benchmarks.studies.robustness.stress_result import Stress, side_by_side, tables_of, worst
 from fracture_edge.preprocess import Preprocessing
@@ -26,13 +26,13 @@ INPUT = Preprocessing(64, 48, orientation="portrait")
 
 
 class Brightest:
-    """P(fractured) is the brightest pixel over 255, the heat map the input itself."""
+    """Model whose P(fractured) is the brightest pixel over 255, and whose heat map is the input."""
 
     info = SimpleNamespace(name="brightest", policy=SimpleNamespace(threshold=0.5), preprocessing=INPUT)
     sha256 = "0123abc"
 
     def predict_many(self, images: Sequence[Grey]) -> Iterator[Any]:
-        """As the real one."""
+        """Predict like `FractureClassifier.predict_many`."""
         for image in images:
             heatmap = (INPUT(image)[..., 0] / 255).astype(np.float32)
             yield SimpleNamespace(probability=image.max() / 255, heatmap=heatmap, reason="")
@@ -47,7 +47,7 @@ def _image(spot: tuple[int, int] | None, level: int, *, shape: tuple[int, int] =
 
 @pytest.fixture
 def tested(tmp_path: Path) -> stress.TestedModel:
-    """Six fractured images with a spot in their box, of which one lies near the border; six with a dimmer one."""
+    """Return six fractured images with a spot in their box, one near the border, and six with a dimmer spot."""
     spots = [(40, 30)] * 5 + [(6, 30)]
     images = [_image(spot, 240) for spot in spots] + [_image((40, 30), 60 + k) for k in range(6)]
     names = [f"IMG{k}.jpg" for k in range(12)]
@@ -56,7 +56,7 @@ def tested(tmp_path: Path) -> stress.TestedModel:
         for k, name in enumerate(names)
     )
     content = {
-        # Published twice as large as the files are.
+        # The published size is twice that of the files.
         "images": [{"id": k, "file_name": name, "width": 120, "height": 160} for k, name in enumerate(names)],
         "annotations": [
             {"image_id": k, "bbox": [2 * column - 8, 2 * row - 8, 18, 18]} for k, (row, column) in enumerate(spots)
@@ -69,24 +69,24 @@ def tested(tmp_path: Path) -> stress.TestedModel:
     return stress.TestedModel(Brightest(), table, tuple(images), "val", "f")  # type: ignore[arg-type]
 
 
-def test_every_figure_of_a_model_that_is_understood(tested: stress.TestedModel) -> None:
+def test_every_result_of_a_simple_model(tested: stress.TestedModel) -> None:
     found = stress.stress(tested)
     assert found.figures["auroc"].value == 1
     assert found.figures["recall"].value == 1
-    # More noise than there is between dim spots does not reach the bright ones.
+    # Noise larger than the difference of dim spots does not reach the bright ones.
     assert {name: row.auroc.value for name, row in found.degraded.items() if "inverted" not in name} == {
         name: 1 for name in DEGRADED if "inverted" not in name
     }
-    # Inverted all images are as bright as their background: 235.
+    # When inverted, all images are as bright as their background: 235.
     assert found.degraded["grey scale inverted"].auroc.value == 0.5
     assert found.degraded["grey scale inverted"].change == Estimate(-0.5, -0.5, -0.5)
     shortcuts = found.shortcuts
-    # 8 % of 60 pixels are 5: the spot in rows 4 to 8 is cut, not gone.
+    # 8 % of 60 pixels are 5: the spot in rows 4 to 8 is cut but not removed.
     assert shortcuts["border of 8% blackened"].auroc.value == 1
     assert shortcuts[stress.WITHOUT_METAL].images == 10
     assert set(to_plain(shortcuts[stress.WITHOUT_METAL])) == {"auroc", "images"}
-    # Without its spot a fractured image is all background, darker than any other: where the box of another is
-    # covered, the dimmer spot is gone, or left.
+    # Without its spot a fractured image is all background, darker than any other; in the other images the covered
+    # box may remove the dimmer spot or not.
     left = shortcuts[stress.BOXES_COVERED].auroc.value
     assert left < 0.5
     assert found.pointing is not None
@@ -95,11 +95,11 @@ def test_every_figure_of_a_model_that_is_understood(tested: stress.TestedModel) 
     assert found.pointing.within_box.centre.value == pytest.approx(5 / 6)
 
 
-def test_a_model_without_a_map_plays_no_game(tested: stress.TestedModel) -> None:
+def test_a_model_without_heat_map_has_no_pointing_game(tested: stress.TestedModel) -> None:
     class Blind(Brightest):
         def predict_many(self, images: Sequence[Grey]) -> Iterator[Any]:
-            for answer in super().predict_many(images):
-                yield SimpleNamespace(probability=answer.probability, heatmap=None, reason="")
+            for prediction in super().predict_many(images):
+                yield SimpleNamespace(probability=prediction.probability, heatmap=None, reason="")
 
     found = stress.stress(replace(tested, classifier=Blind()))  # type: ignore[arg-type]
     assert found.pointing is None
@@ -123,7 +123,7 @@ def test_worst_and_tables(tested: stress.TestedModel) -> None:
 
 
 @pytest.mark.parametrize("name", [*DEGRADED, *COVERED])
-def test_changes_leave_bytes_and_the_image_they_got(name: str) -> None:
+def test_modifications_return_uint8_and_do_not_change_their_input(name: str) -> None:
     grey = np.random.default_rng(0).integers(0, 256, (50, 40), np.uint8)
     before = grey.copy()
     changed = (DEGRADED | COVERED)[name](grey)
@@ -135,7 +135,7 @@ def test_changes_leave_bytes_and_the_image_they_got(name: str) -> None:
     np.testing.assert_array_equal((DEGRADED | COVERED)[name](grey), changed)
 
 
-def test_changes_do_what_their_names_say() -> None:
+def test_modifications_match_their_names() -> None:
     grey = np.array([[0, 100], [200, 255]], np.uint8)
     for name, expected in {
         "brighter by 40 grey levels": [[40, 140], [240, 255]],
@@ -186,14 +186,14 @@ def test_boxes_at_the_edge_cover_at_least_a_pixel() -> None:
     assert found[0, 0] == 0
 
 
-def test_marks_are_drawn_by_the_seed() -> None:
+def test_marks_are_sampled_by_the_seed() -> None:
     marks = [Marks(10 * k, 10, ((0, 0, 1, 1),)) for k in range(1, 6)]
-    first = drawn_marks(marks, 50, seed=1)
-    assert first == drawn_marks(marks, 50, seed=1) != drawn_marks(marks, 50, seed=2)
+    first = sample_marks(marks, 50, seed=1)
+    assert first == sample_marks(marks, 50, seed=1) != sample_marks(marks, 50, seed=2)
     assert set(first) == set(marks)
 
 
-def test_the_peak_is_told_in_the_image_as_it_is() -> None:
+def test_the_peak_is_in_image_coordinates() -> None:
     heatmap = np.zeros((4, 4), np.float32)
     heatmap[1, 2] = 1
     # Letterboxed: 64 columns wide, 32 rows in the middle, so that row 1 of 4 is the upper half of the image.
@@ -214,7 +214,7 @@ def test_hits() -> None:
     assert hit((0.31, 0.2), marks)
     assert not hit((0.36, 0.2), marks)
     assert hit((0.55, 0.7), marks, margin=0)
-    # The centre is half a margin away from the second box, and in none of the first image's.
+    # The centre is half a margin from the second box, and in no box of the first image.
     assert hits_at_centre([marks, Marks(10, 10, ((0, 0, 2, 2),))]) == [False, False]
     assert hits_at_centre([Marks(200, 100, ((90, 54, 20, 20),))]) == [True]
 

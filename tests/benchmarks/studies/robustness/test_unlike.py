@@ -1,4 +1,4 @@
-"""What a model takes for no radiograph: counts, and the pictures that it is shown."""
+"""Images that a model flags as unusable: counts and test images."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from benchmarks.studies.robustness import unlike
-from benchmarks.studies.robustness.non_radiographs import DRAWN, SPOILT, drawn
+from benchmarks.studies.robustness.non_radiographs import GENERATED, SPOILT, generate
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import ModelInfo, embed_info
@@ -20,40 +20,44 @@ from train.json_records import from_plain
 Grey = npt.NDArray[np.uint8]
 
 
-def test_flagged_counts_doubted_pictures_only(
+def test_only_flagged_images_are_counted(
     bone: Callable[..., Grey], tmp_path: Path, tiny_model: Path, tiny_info: ModelInfo
 ) -> None:
-    # Usual limits, and no distance of features: drawn bones would be far from any radiograph.
+    # Default limits without feature distance: generated bones would be far from any radiograph.
     model = tmp_path / "usual.onnx"
     embed_info(tiny_model, replace(tiny_info, suitability={}), model)
     good = [bone(seed, fractured=False) for seed in range(6)]
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n")
     with FractureClassifier(model) as classifier:
-        found = unlike.flagged(classifier, [*good, np.invert(good[0]), good[1] // 8, np.invert(good[2]), broken])
+        found = unlike.count_flagged(
+            classifier, [*good, np.invert(good[0]), good[1] // 8, np.invert(good[2]), broken]
+        )
     assert (found.images, found.flagged) == (9, 3)
     assert found.share.value == pytest.approx(1 / 3)
-    # Wilson's interval of 3 in 9 as scipy and Newcombe's formula give it.
+    # Wilson interval of 3 in 9 according to SciPy and Newcombe's formula.
     assert (found.share.low, found.share.high) == pytest.approx((0.1206, 0.6458), abs=1e-4)
     assert found.reasons == {"mostly_bright": 2, "too_dark": 1}
 
 
 @pytest.mark.parametrize("name", ["noise", "blank", "ramp", "page of text"])
-def test_drawn_pictures_are_doubted(name: str) -> None:
-    pictures = drawn(name, 20)
-    reasons = [Limits().find_problem(measure(each, side=min(each.shape), colour=0)) for each in pictures]
+def test_generated_images_are_flagged(name: str) -> None:
+    reasons = [
+        Limits().find_problem(measure(picture, side=min(picture.shape), colour=0))
+        for picture in generate(name, 20)
+    ]
     assert None not in reasons
 
 
-def test_drawing_again_draws_the_same() -> None:
-    for name in DRAWN:
-        one, other = list(drawn(name, 2)), list(drawn(name, 2))
+def test_generated_images_are_reproducible() -> None:
+    for name in GENERATED:
+        one, other = list(generate(name, 2)), list(generate(name, 2))
         assert all(map(np.array_equal, one, other))
         assert not np.array_equal(one[0], one[1])
 
 
 @pytest.mark.parametrize("name", list(SPOILT))
-def test_spoilt_bones_are_doubted(name: str, bone: Callable[..., Grey]) -> None:
+def test_degraded_bones_are_flagged(name: str, bone: Callable[..., Grey]) -> None:
     spoilt = SPOILT[name](bone(1, fractured=True, height=454, width=373))
     assert spoilt.dtype == np.uint8
     found = measure(spoilt, side=min(spoilt.shape), colour=0)
@@ -73,7 +77,7 @@ def test_command(
         for path in sorted(root.rglob("bone*.*"))
     ]
     splits.write_text("path,label,split,group\n" + "\n".join(rows) + "\n")
-    monkeypatch.setattr(unlike, "DRAWN_EACH", 2)
+    monkeypatch.setattr(unlike, "GENERATED_EACH", 2)
     output = tmp_path / "unlike.json"
     arguments = ["--data", root, "--splits", splits, "--photographs", root / "val" / "fractured"]
     code, out, _ = study("unlike", *arguments, "-o", output)
