@@ -20,6 +20,9 @@ import train  # noqa: F401 -- before TensorFlow: it chooses the kernels
 from fracture_edge.modelfile import ModelInfo, embed_info
 from fracture_edge.policy import Policy
 from fracture_edge.preprocess import Preprocessing
+from train.artifacts import ClassCounts, TrainingData, TrainingRecord, ValidationMetrics
+from train.evaluation.metrics import Estimate
+from train.evaluation.record import EvaluatedData, EvaluationRecord, TrainingSummary
 from train.export_record import ExportEntry, GateMetrics, PeakMemory
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -201,6 +204,80 @@ def cli(
         return stop.value.code, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def make_training_record() -> Callable[..., TrainingRecord]:
+    """Record of a short run on the CPU, with what a test changes."""
+
+    def make(**changes: Any) -> TrainingRecord:
+        record = TrainingRecord(
+            schema_version=1,
+            model="edge",
+            positive_class="fractured",
+            parameters=10,
+            temperature=1.0,
+            intercept=0.0,
+            threshold=0.5,
+            uncertain_low=0.5,
+            uncertain_high=0.5,
+            validation=ValidationMetrics(7, 3, 0.75, 0.7, 0.6, 0.0),
+            recipe_name="corrected",
+            recipe={"preprocessing": {"height": 64, "width": 48}, "phases": [{"epochs": 5}]},
+            seed=3,
+            initial_weights="random",
+            data=TrainingData("/somewhere", "folders", "f", {"train": ClassCounts(3, 4)}),
+            epochs=5,
+            best_epoch=4,
+            seconds=150,
+            device="CPU",
+            precision="float32",
+            backend="tensorflow",
+            versions={"keras": "3.15.1"},
+            created="2026-01-01T00:00:00+00:00",
+        )
+        return replace(record, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_evaluation_record(make_training_record: Callable[..., TrainingRecord]) -> Callable[..., EvaluationRecord]:
+    """Evaluation of that run, with what a test changes."""
+
+    def make(**changes: Any) -> EvaluationRecord:
+        run = make_training_record()
+        estimate = Estimate(0.75, 0.5, 1.0)
+        record = EvaluationRecord(
+            metrics={"auroc": estimate},
+            confusion={},
+            auroc_without_hardware=None,
+            calibration={},
+            schema_version=1,
+            model=run.model,
+            positive_class="fractured",
+            split="test",
+            threshold=run.threshold,
+            data=EvaluatedData("folders", 7, 3, 4, "f"),
+            training=TrainingSummary(
+                recipe_name=run.recipe_name,
+                initial_weights=run.initial_weights,
+                seed=run.seed,
+                parameters=run.parameters,
+                epochs=run.epochs,
+                best_epoch=run.best_epoch,
+                seconds=run.seconds,
+                device=run.device,
+                precision=run.precision,
+                backend=run.backend,
+                versions=run.versions,
+                images=ClassCounts(3, 4),
+            ),
+            trivial_baseline=estimate,
+        )
+        return replace(record, **changes)
+
+    return make
 
 
 @pytest.fixture(scope="session")

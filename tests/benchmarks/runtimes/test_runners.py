@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import io
-import json
 import math
 import subprocess
 import sys
@@ -29,6 +28,8 @@ from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError, ImageError, ModelError
 from fracture_edge.modelfile import ModelInfo, embed_info
 from fracture_edge.policy import Decision
+from train.artifacts import TrainingRecord
+from train.json_records import write_record
 
 GREYS = (64, 128, 192)
 EXPECTED = [1 / (1 + math.exp(-logit)) for logit in (-2, 0, 2)]
@@ -36,7 +37,12 @@ RUNTIMES = ("onnxruntime", "litert", "openvino")
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, tiny_info: ModelInfo) -> SimpleNamespace:
+def files(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_model: Path,
+    tiny_info: ModelInfo,
+    make_training_record: Callable[..., TrainingRecord],
+) -> SimpleNamespace:
     """Write the function in every format, and an image of each grey level."""
     import keras
     import tensorflow as tf
@@ -48,14 +54,14 @@ def files(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, tiny_info:
     model = keras.Model(image, keras.layers.Activation("sigmoid", name="probability")(logit))
     model.save(folder / "model.keras")
     policy = tiny_info.policy
-    record = {
-        "model": "mean",
-        "threshold": policy.threshold,
-        "uncertain_low": policy.uncertain_low,
-        "uncertain_high": policy.uncertain_high,
-        "recipe": {"preprocessing": tiny_info.preprocessing.to_dict()},
-    }
-    (folder / "training.json").write_text(json.dumps(record))
+    record = make_training_record(
+        model="mean",
+        threshold=policy.threshold,
+        uncertain_low=policy.uncertain_low,
+        uncertain_high=policy.uncertain_high,
+        recipe={"preprocessing": tiny_info.preprocessing.to_dict()},
+    )
+    write_record(folder / "training.json", record)
     with contextlib.redirect_stdout(io.StringIO()):
         (folder / "tiny.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
     embed_info(folder / "tiny.tflite", tiny_info, folder / "tiny.tflite")

@@ -22,7 +22,9 @@ from benchmarks.studies.edge_model.reproduction import (
 )
 from benchmarks.studies.edge_model.reproduction_runs import LONG, RUNS
 from fracture_edge.errors import FractureEdgeError
-from train.json_records import to_plain
+from train.artifacts import ClassCounts, TrainingData, TrainingRecord
+from train.evaluation.record import EvaluationRecord
+from train.json_records import to_plain, write_record
 
 ROWS = [
     # path, label, group, probability
@@ -46,27 +48,23 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def write_artifact() -> Callable[..., Path]:
-    """x"""
+def write_artifact(
+    make_training_record: Callable[..., TrainingRecord], make_evaluation_record: Callable[..., EvaluationRecord]
+) -> Callable[..., Path]:
+    """Write the folder of an evaluated model, and return it."""
 
-    def write(folder: Path, rows: Sequence[tuple[str, int, str, float]] = ROWS, **record: Any) -> Path:
+    def write(folder: Path, rows: Sequence[tuple[str, int, str, float]] = ROWS, **changes: Any) -> Path:
         folder.mkdir(parents=True)
         known = {
             "model": "custom_cnn",
-            "threshold": 0.5,
             "recipe_name": "notebook",
-            "initial_weights": "random",
             "epochs": 6,
             "best_epoch": 3,
-            "seconds": 150,
             "device": "CPU (2 cores, x86_64) with tensorflow",
-            "precision": "float32",
-            "versions": {"keras": "3.15.1"},
-            "data": {"images": {"train": {"fractured": 3, "not_fractured": 4}}, "fingerprint": "0123abc"},
+            "data": TrainingData("/somewhere", "folders", "0123abc", {"train": ClassCounts(3, 4)}),
         }
-        (folder / "training.json").write_text(json.dumps(known | record))
-        evaluation = {"trivial_baseline": {"value": 0.75, "low": 0.5, "high": 1.0}}
-        (folder / "evaluation-test.json").write_text(json.dumps(evaluation))
+        write_record(folder / "training.json", make_training_record(**(known | changes)))
+        write_record(folder / "evaluation-test.json", make_evaluation_record())
         with (folder / "predictions-test.csv").open("w", newline="") as stream:
             csv.writer(stream).writerows([("path", "label", "group", "probability"), *rows])
         return folder

@@ -10,35 +10,34 @@ import pytest
 
 from benchmarks.studies.edge_model.run_log import add, entry_of, read_log, table_of
 from fracture_edge.errors import FractureEdgeError
-from train.json_records import to_plain
+from train.artifacts import TrainingRecord
+from train.evaluation.record import EvaluationRecord
+from train.json_records import to_plain, write_record
+
+MakeRun = Callable[..., Path]
 
 
-def _folder(root: Path, created: str, **recipe: Any) -> Path:
-    root.mkdir()
-    preprocessing = {"height": 64, "width": 48} | recipe.pop("preprocessing", {})
-    training = {
-        "recipe": {"preprocessing": preprocessing, "localisation": 1.5, "keep": "last"} | recipe,
-        "parameters": 10,
-        "initial_weights": "random",
-        "seed": 3,
-        "epochs": 5,
-        "best_epoch": 4,
-        "seconds": 150,
-        "device": "CPU",
-        "data": {"fingerprint": "f", "root": "/somewhere"},
-        "created": created,
-        "validation": {"images": 7},
-    }
-    (root / "training.json").write_text(json.dumps(training))
-    evaluation = {"metrics": {"auroc": {"value": 0.75, "low": 0.5, "high": 1.0}}}
-    (root / "evaluation-val.json").write_text(json.dumps(evaluation))
-    return root
+@pytest.fixture
+def make_run(
+    make_training_record: Callable[..., TrainingRecord], make_evaluation_record: Callable[..., EvaluationRecord]
+) -> MakeRun:
+    def make(root: Path, created: str, **recipe: Any) -> Path:
+        root.mkdir()
+        preprocessing = {"height": 64, "width": 48} | recipe.pop("preprocessing", {})
+        known = {"preprocessing": preprocessing, "localisation": 1.5, "keep": "last"} | recipe
+        write_record(root / "training.json", make_training_record(created=created, recipe=known))
+        write_record(root / "evaluation-val.json", make_evaluation_record(split="val"))
+        return root
+
+    return make
 
 
-def test_runs_are_logged_once_in_order_of_creation(tmp_path: Path) -> None:
+def test_runs_are_logged_once_in_order_of_creation(make_run: MakeRun, tmp_path: Path) -> None:
     log = tmp_path / "log.json"
-    late = entry_of(_folder(tmp_path / "b", "2026-02-02"), "the second | with a bar")
-    early = entry_of(_folder(tmp_path / "a", "2026-01-01", preprocessing={"orientation": "portrait"}), "the first")
+    late = entry_of(make_run(tmp_path / "b", "2026-02-02"), "the second | with a bar")
+    early = entry_of(
+        make_run(tmp_path / "a", "2026-01-01", preprocessing={"orientation": "portrait"}), "the first"
+    )
     add(late, log)
     add(early, log)
     runs = add(replace(late, what="said better"), log)
@@ -71,8 +70,8 @@ def test_a_folder_without_a_run(tmp_path: Path) -> None:
         entry_of(tmp_path, "nothing")
 
 
-def test_command(study: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    folder, log = _folder(tmp_path / "a", "2026-01-01"), tmp_path / "log.json"
+def test_command(study: Callable[..., tuple[int, str, str]], make_run: MakeRun, tmp_path: Path) -> None:
+    folder, log = make_run(tmp_path / "a", "2026-01-01"), tmp_path / "log.json"
     code, out, _ = study("run-log", folder, "--what", "a trial", "--log", log)
     assert code == 0
     assert out == table_of(read_log(log))
