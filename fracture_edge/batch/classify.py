@@ -128,7 +128,7 @@ def classify(paths: Sequence[Path], options: ClassifyOptions) -> int:
         _write(predictions(list(map(Wanted, files))), style, output, overlays, force=options.force)
     else:
         _print(predictions(list(map(Wanted, files))), style, overlays)
-    if summary is not None:
+    if summary is not None and summary.images:
         say(summary.text())
     if classified == len(files):
         return 0

@@ -5,6 +5,7 @@ import gc
 import io
 import json
 import math
+import re
 import subprocess
 import sys
 import time
@@ -224,7 +225,9 @@ def test_text_names_the_frame(cli: Run, cine: Path, tiny_model: Path, tmp_path: 
         f"{cine}, frame 3 of 3: fractured, P(fractured) = 0.727",
         f"{tmp_path / 'x.png'}: fractured, P(fractured) = 0.881",
     ]
-    assert (code, err) == (0, "")
+    assert code == 0
+    # Each frame is an image.
+    assert re.fullmatch(r"4 images: 3 fractured, 1 not fractured, 0 uncertain; \d+\.\d s\n", err)
 
 
 @pytest.mark.parametrize("target", [False, True])
@@ -263,7 +266,11 @@ def test_resuming_after_any_record_equals_one_run(
     target.unlink()
     for kept in range(style == "csv", len(lines) + 1):
         partial_path(target).write_text("".join(lines[:kept]))
-        assert classify(cli, tiny_model, *files, *options, "--resume") == (3, "", "")
+        code, out, err = classify(cli, tiny_model, *files, *options, "--resume")
+        assert (code, out) == (3, "")
+        # What this run has classified; nothing is said where nothing was left.
+        left = len(lines) - kept
+        assert re.fullmatch(rf"{left} images: .*; \d+\.\d s\n" if left else "", err)
         assert target.read_text().startswith("".join(lines[:kept]))
         assert records(target) == whole
         target.unlink()
