@@ -1,6 +1,6 @@
 """Fast start and exit of `fracture-edge classify image.png`.
 
-A single prediction takes milliseconds, the process around it about a hundred. Each function says what it saves.
+The process around a prediction takes many times as long as the prediction. Each function says what it avoids.
 """
 
 import gc

@@ -29,6 +29,9 @@ from fracture_edge.modelfile import read_tflite_info
 from train.artifacts import sha256
 from train.export_record import ExportEntry, read_manifest
 
+#: Ten formats of one network are made and measured: minutes.
+pytestmark = pytest.mark.slow
+
 #: 120 validation images: one decision that flips is 0.8 %. The tiny network's 8 filters quantise more coarsely
 #: than a real one's, so the tests allow it more than the product allows.
 BUDGETS = {
@@ -200,7 +203,6 @@ def test_existing_files_are_kept(exported: SimpleNamespace) -> None:
     assert sha256(exported.folder / "custom_cnn-int8.onnx") == before
 
 
-@pytest.mark.slow
 def test_one_that_fails_the_gate_is_set_apart_after_retries_and_the_others_stay(
     oracle: Any,
     tmp_path: Path,
@@ -237,7 +239,6 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
         export_model("nosuch", select(), artifacts=tmp_path, options=ExportOptions())
 
 
-@pytest.mark.slow
 def test_embedding_fuses_the_graph_and_keeps_its_answers(trained: Path, tmp_path: Path) -> None:
     from export.embed import embed
 
@@ -290,7 +291,6 @@ def test_batch_is_dynamic_and_one_image_gives_what_a_batch_gives(exported: Simpl
         np.testing.assert_allclose(alone, together, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_files_tell_what_is_unlike_the_training_images(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path / "artifacts")
     free = ExportOptions(budgets={**BUDGETS, "int8": Budget()}, calibration_images=12, methods=["minmax"])
@@ -320,7 +320,6 @@ def _validation(folder: Path) -> Any:
     return read_source(folder).validation()
 
 
-@pytest.mark.slow
 def test_benchmark_judges_every_file(
     trained: Path, run_python: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path
 ) -> None:

@@ -90,6 +90,7 @@ def test_a_backend_without_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert prepare().precision == "float32"
 
 
+@pytest.mark.slow
 def test_training_in_bfloat16(
     train_data: Path, train_tiny: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +145,7 @@ class _Stop(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_resuming_in_float16(tmp_path: Path) -> None:
     """As on a GPU: the loss is scaled, the weights are averaged, and the scale goes on too."""
     prepare("mixed_float16")

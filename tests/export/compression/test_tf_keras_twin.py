@@ -33,7 +33,14 @@ def pixels() -> Any:
     return np.random.default_rng(2).integers(0, 256, (4, 32, 32, 1), np.uint8)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "custom_cnn",
+        "edge",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet50", "efficientnetv2b0")),
+    ],
+)
 def test_twin_has_names_weights_and_answers(name: str, pixels: Any) -> None:
     model = _model(name)
     twin = to_twin(model)

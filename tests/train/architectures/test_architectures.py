@@ -152,7 +152,14 @@ def test_edge_head_is_strongest_cell_plus_pooled_term(liven: Liven) -> None:
     np.testing.assert_allclose(probability, 1 / (1 + np.exp(-(evidence @ scale + shift))), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+#: Hundreds of layers that take long to trace.
+DEEP = {"densenet121", "efficientnetv2b0", "resnet50"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in sorted(ARCHITECTURES)],
+)
 def test_contract_of_every_architecture(name: str, tmp_path: Path, liven: Liven) -> None:
     keras.utils.set_random_seed(0)
     model = liven(build(name, 64, 48, **TINY.get(name, {})), _bytes(8, 64, 48))

@@ -79,6 +79,7 @@ def test_other_networks_are_refused(pixels: np.ndarray) -> None:
         fit_head(model, [pixels], LABELS, balanced=True)
 
 
+@pytest.mark.slow
 def test_frozen_norms_keep_everything_and_the_rest_learns(pixels: np.ndarray, tmp_path: Path) -> None:
     model = _edge(drop_path=0.0, dropout=0.0)
     before = {layer.name: [weight.copy() for weight in layer.get_weights()] for layer in model.layers}
