@@ -12,7 +12,7 @@ from typing import Any
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.policy import Policy
 from fracture_edge.preprocess import Preprocessing
-from train.json_records import from_plain, read_json
+from train.json_records import from_plain, read_versioned
 
 TRAINING_SCHEMA = 1
 TRAINING_FILE = "training.json"
@@ -162,13 +162,7 @@ def read_record(folder: Path) -> TrainingRecord:
     path = folder / TRAINING_FILE
     if not path.is_file():
         raise FractureEdgeError(f"{folder}: no trained model here; `fracture-edge train {folder.name}` makes one")
-    values = read_json(path)
-    if isinstance(values, dict) and values.get("schema_version", 0) > TRAINING_SCHEMA:
-        raise FractureEdgeError(
-            f"{path}: schema {values['schema_version']}, this version reads up to {TRAINING_SCHEMA}; "
-            "update fracture-edge"
-        )
-    return from_plain(TrainingRecord, values, str(path))
+    return from_plain(TrainingRecord, read_versioned(path, TRAINING_SCHEMA), str(path))
 
 
 def sha256(path: Path) -> str:

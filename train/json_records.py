@@ -1,13 +1,14 @@
 """JSON records: conversion of dataclasses to plain values and back, with checks of their types."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import cattrs
+from cattrs.cols import list_structure_factory
 from cattrs.gen import make_dict_unstructure_fn, override
 
 from fracture_edge.errors import FractureEdgeError
@@ -35,6 +36,46 @@ def _with_defaults(kind: Any) -> Callable[[Any], dict[str, Any]]:
 _CONVERTER.register_unstructure_hook_factory(
     lambda kind: is_dataclass(kind) and bool(_always(kind)), _with_defaults
 )
+
+
+class _WrongTypeError(TypeError):
+    """Value of a wrong type; the message says what it must be."""
+
+
+def _describe(error: BaseException, kind: type | None) -> str:
+    return str(error) if isinstance(error, _WrongTypeError) else cattrs.v.format_exception(error, kind)
+
+
+def _require(wanted: type | tuple[type, ...], name: str) -> Callable[[Any, Any], Any]:
+    """Return a hook that accepts values of a type and refuses all others, which cattrs would convert."""
+
+    def hook(value: Any, _: Any) -> Any:
+        # In Python True is an int; in a file it is no number.
+        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+            raise _WrongTypeError(f"must be {name}, not {json.dumps(value, default=str)}")
+        return float(value) if name == _NUMBER else value
+
+    return hook
+
+
+_NUMBER = "a number"
+_CONVERTER.register_structure_hook(str, _require(str, "a string"))
+_CONVERTER.register_structure_hook(int, _require(int, "an integer"))
+_CONVERTER.register_structure_hook(float, _require((int, float), _NUMBER))
+_CONVERTER.register_structure_hook(bool, _require(bool, "true or false"))
+
+
+@_CONVERTER.register_structure_hook_factory(lambda kind: get_origin(kind) is list)
+def _list(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    structure = list_structure_factory(kind, converter)
+
+    def hook(value: Any, kind: Any) -> Any:
+        # A string is a sequence too, of its letters.
+        if not isinstance(value, list):
+            raise _WrongTypeError(f"must be a list, not {json.dumps(value, default=str)}")
+        return structure(value, kind)
+
+    return hook
 
 
 def register(kind: type[Record], plain: Callable[[Record], Any], record: Callable[[Any], Record]) -> None:
@@ -65,10 +106,14 @@ def from_plain(kind: type[Record], values: object, source: str) -> Record:
     Raises:
         FractureEdgeError: A field is missing or has the wrong type.
     """
+    if is_dataclass(kind) and not isinstance(values, Mapping):
+        raise FractureEdgeError(f"{source}: must contain a JSON object")
+    if get_origin(kind) is list and not isinstance(values, list):
+        raise FractureEdgeError(f"{source}: must contain a JSON list")
     try:
         return _CONVERTER.structure(values, kind)
     except cattrs.BaseValidationError as error:
-        found = cattrs.transform_error(error, path=kind.__name__)
+        found = cattrs.transform_error(error, path=kind.__name__, format_exception=_describe)
         more = f"; and {len(found) - _MOST_ERRORS} more" if len(found) > _MOST_ERRORS else ""
         raise FractureEdgeError(f"{source}: {'; '.join(found[:_MOST_ERRORS])}{more}") from error
 
@@ -85,6 +130,29 @@ def read_json(path: Path) -> Any:
         raise FractureEdgeError(f"{path}: {error.strerror}") from error
     except ValueError as error:
         raise FractureEdgeError(f"{path}: not JSON ({error})") from error
+
+
+def read_versioned(path: Path, newest: int) -> dict[str, Any]:
+    """Read a JSON object that has a ``schema_version``.
+
+    Args:
+        path: Path of the file.
+        newest: Newest schema version that this version of the package reads.
+
+    Raises:
+        FractureEdgeError: The file cannot be read, is not a JSON object, has no schema version, or a newer one.
+    """
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise FractureEdgeError(f"{path}: must contain a JSON object")
+    version = values.get("schema_version")
+    if type(version) is not int:
+        raise FractureEdgeError(f"{path}: schema_version must be an integer, not {json.dumps(version)}")
+    if version > newest:
+        raise FractureEdgeError(
+            f"{path}: schema {version}, this version reads up to {newest}; update fracture-edge"
+        )
+    return values
 
 
 def write_record(path: Path, record: object) -> None:

@@ -176,6 +176,22 @@ def test_a_newer_record_says_to_update(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("null", "must contain a JSON object"),
+        ("3", "must contain a JSON object"),
+        ("{}", "schema_version must be an integer, not null"),
+        ('{"schema_version": "2"}', 'schema_version must be an integer, not "2"'),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_with_its_name(tmp_path: Path, written: str, message: str) -> None:
+    (tmp_path / "training.json").write_text(written)
+    with pytest.raises(FractureEdgeError) as caught:
+        read_record(tmp_path)
+    assert str(caught.value) == f"{tmp_path / 'training.json'}: {message}"
+
+
 @pytest.mark.parametrize("field", ["threshold", "validation", "data.fingerprint", "data.images.val.fractured"])
 def test_a_missing_field_is_refused_with_the_files_name(tmp_path: Path, field: str) -> None:
     written = _written_before()

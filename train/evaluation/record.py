@@ -8,7 +8,7 @@ from typing import Any
 from fracture_edge.errors import FractureEdgeError
 from train.artifacts import ClassCounts
 from train.evaluation.metrics import Estimate
-from train.json_records import from_plain, read_json
+from train.json_records import from_plain, read_versioned
 
 EVALUATION_SCHEMA = 1
 FOLDS_SCHEMA = 1
@@ -184,4 +184,4 @@ def read_evaluation(folder: Path, split: str) -> EvaluationRecord:
     path = evaluation_file(folder, split)
     if not path.is_file():
         raise FractureEdgeError(f"{path} is missing: fracture-edge evaluate {folder.name} --split {split}")
-    return from_plain(EvaluationRecord, read_json(path), str(path))
+    return from_plain(EvaluationRecord, read_versioned(path, EVALUATION_SCHEMA), str(path))
