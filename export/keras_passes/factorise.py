@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import layers
 
-from export.keras_passes.fold_batch_norms import fold_batch_norms
+from export.keras_passes.fold_batch_norms import fold_batch_norms, output_scales
 from fracture_edge.errors import FractureEdgeError
 
 #: Minimum importance of a unit relative to the most important one; limits the amplification of float32 rounding.
@@ -105,8 +105,9 @@ def _factor_scales(squares: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def _importance(model: keras.Model, activations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Compute the root mean square derivative of the log-odds by the input of each unit's ReLU, [units]."""
-    # Folding moves a batch norm between ``hidden`` and ``probability`` into the kernel of ``probability``.
+    # Folding moves a batch norm between ``hidden`` and ``probability`` into the kernels of both.
     weights = np.abs(fold_batch_norms(model).get_layer("probability").get_weights()[0][:, 0].astype(np.float64))
+    weights = weights * output_scales(model).get(HIDDEN, 1.0)
     importance = weights * np.sqrt((activations > 0).mean(axis=0))
     # The importance is divided by, so it must not be 0 for units without effect.
     return np.maximum(importance, max(LEAST_IMPORTANCE * float(importance.max()), _TINY))

@@ -1,9 +1,16 @@
-"""Fold batch norms that follow an activation into the next layer, which no converter does.
+"""Fold batch norms that follow an activation into the layers around them, which no converter does.
 
 Converters fold a batch norm into the convolution before it. With an activation between the two, as in
 Conv(relu) - BatchNorm, they cannot, and int8 then quantises the batch norm as a separate multiplication and
-addition. The next convolution or Dense layer is linear and can absorb it exactly: with y = s x + t,
-W y + b = (W s) x + (b + W t).
+addition. The two layers around it can absorb y = s x + t exactly:
+
+- the layer before it takes the scale, since |s| relu(z) = relu(|s| z);
+- the next layer, which is linear, takes the sign and the shift: W y + b = (W sign(s)) |s| x + (b + W t).
+
+The scale must go back, not forward. A channel that is nearly always 0 has a tiny variance and so a scale up to
+1 / sqrt(epsilon), some 100 times that of the others. In the next layer, whose weights of all input channels share
+one range of 8 bits for each output channel, it would leave hardly any of them to the other inputs. In the layer
+before it each channel has its own range, and the scale costs nothing.
 """
 
 from collections.abc import Iterator
@@ -20,9 +27,10 @@ _Floats = npt.NDArray[np.floating[Any]]
 
 
 def fold_batch_norms(model: keras.Model) -> keras.Model:
-    """Fold every batch norm that follows an activation into the next Conv2D or Dense layer.
+    """Fold every batch norm that follows an activation into the Conv2D or Dense layers around it.
 
-    Dropout, Flatten and MaxPooling2D may lie between the two. MaxPooling2D is allowed only if no channel has a
+    The scale goes into the layer before it if that has ReLU and feeds nothing else, otherwise into the next one
+    like the shift. Dropout, Flatten and MaxPooling2D may lie between the two. MaxPooling2D is allowed only if no channel has a
     negative scale, since only then scaling and taking the maximum commute. A Conv2D must have 'valid' padding,
     because padded zeros would have to be shifted too. Other batch norms are kept, and so are those directly after
     a linear convolution or Dense layer, which the converters fold themselves.
@@ -48,12 +56,35 @@ def fold_batch_norms(model: keras.Model) -> keras.Model:
 
     folded = keras.models.clone_model(model, clone_function=clone, call_function=call)
     batch_norm_of = {target: batch_norm for batch_norm, target in targets.items()}
+    before = output_scales(model)
+    inputs = layer_inputs(model)
     for layer in folded.layers:
         weights = model.get_layer(layer.name).get_weights()
         if layer.name in batch_norm_of:
-            weights = _fold(weights, *_scale_and_shift(model.get_layer(batch_norm_of[layer.name])))
+            norm = batch_norm_of[layer.name]
+            scale, shift = _scale_and_shift(model.get_layer(norm))
+            weights = _fold(weights, scale / before.get(inputs[norm][0], 1.0), shift)
+        if layer.name in before:
+            weights = [array * before[layer.name].astype(array.dtype) for array in weights]
         layer.set_weights(weights)
     return folded
+
+
+def output_scales(model: keras.Model) -> dict[str, _Floats]:
+    """Return the factors by which `fold_batch_norms` multiplies the outputs of layers, by name, [channels] each."""
+    inputs, following = layer_inputs(model), following_layers(model)
+    found = {}
+    for norm in _targets(model):
+        source = inputs[norm][0]
+        if len(following[source]) == 1 and _scales_through(model.get_layer(source)):
+            scale = np.abs(_scale_and_shift(model.get_layer(norm))[0])
+            found[source] = np.where(scale > 0, scale, 1.0)
+    return found
+
+
+def _scales_through(layer: layers.Layer) -> bool:
+    """Return whether a positive factor of the layer's kernel and bias is one of its output."""
+    return isinstance(layer, layers.Conv2D | layers.Dense) and layer.activation is keras.activations.relu
 
 
 def layer_inputs(model: keras.Model) -> dict[str, list[str]]:
@@ -81,11 +112,7 @@ def _sources(argument: Any) -> Iterator[str]:
 
 def _targets(model: keras.Model) -> dict[str, str]:
     """Map the name of each batch norm that can be folded to that of the layer it is folded into."""
-    inputs = layer_inputs(model)
-    following: dict[str, list[str]] = {name: [] for name in inputs}
-    for name, sources in inputs.items():
-        for source in sources:
-            following[source].append(name)
+    inputs, following = layer_inputs(model), following_layers(model)
     found = {}
     for batch_norm in model.layers:
         if not isinstance(batch_norm, layers.BatchNormalization) or follows_linear(
@@ -95,6 +122,15 @@ def _targets(model: keras.Model) -> dict[str, str]:
         target = _target(model, batch_norm, following)
         if target is not None:
             found[batch_norm.name] = target
+    return found
+
+
+def following_layers(model: keras.Model) -> dict[str, list[str]]:
+    """Return the names of the layers that use the output of each layer."""
+    found: dict[str, list[str]] = {layer.name: [] for layer in model.layers}
+    for name, sources in layer_inputs(model).items():
+        for source in sources:
+            found[source].append(name)
     return found
 
 

@@ -14,6 +14,7 @@ image atypical.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -158,20 +159,32 @@ def described_features(model: keras.Model, architecture: str) -> keras.KerasTens
     Raises:
         FractureEdgeError: The network lacks the layer that its architecture names.
     """
+    name = _described_layer(model, architecture)
+    if name is None:
+        return pooled_features(model, architecture)
+    return ops.mean(model.get_layer(name).output, axis=(1, 2))
+
+
+def _described_layer(model: keras.Model, architecture: str) -> str | None:
     ending = ARCHITECTURES[architecture].described_by
     names = [layer.name for layer in model.layers if ending and layer.name.endswith(ending)]
-    if not names:
-        return pooled_features(model, architecture)
-    return ops.mean(model.get_layer(names[-1]).output, axis=(1, 2))
+    return names[-1] if names else None
 
 
-def with_typicality(model: keras.Model, architecture: str, typicality: Typicality) -> keras.Model:
+def with_typicality(
+    model: keras.Model,
+    architecture: str,
+    typicality: Typicality,
+    scales: Mapping[str, npt.NDArray[np.floating[Any]]] = MappingProxyType({}),
+) -> keras.Model:
     """Add the squared distance as a model output, built from standard layers that every converter supports.
 
     Args:
         model: Model from ``image`` to ``probability``, or to a dictionary of outputs.
         architecture: Name of the architecture.
         typicality: Distribution of the model's features.
+        scales: Factors by which the outputs of layers have been multiplied since it was measured, by name,
+            [channels] each.
 
     Returns:
         A model from the same input to a dictionary of the outputs of `model` and ``atypicality`` float32 [N, 1].
@@ -185,6 +198,9 @@ def with_typicality(model: keras.Model, architecture: str, typicality: Typicalit
             f"{FILE}: {len(typicality.mean)} features, but {architecture} has {features.shape[-1]}: "
             "written by another version; train again with --force"
         )
+    scale = scales.get(_described_layer(model, architecture) or "")
+    if scale is not None:
+        features = features * (1 / scale).astype(np.float32)
     centred = features - typicality.mean.astype(np.float32)
     axes = layers.Dense(len(typicality.variances), use_bias=False, name="typicality_axes")
     along = ops.square(axes(centred))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from export.keras_passes.fold_batch_norms import fold_batch_norms, layer_inputs
+from export.keras_passes.fold_batch_norms import fold_batch_norms, layer_inputs, output_scales
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build
 
@@ -54,19 +54,42 @@ def test_custom_cnn_answers_the_same_without_norms_and_dropout(model: keras.Mode
     np.testing.assert_array_equal(_answers(model, pixels), before)
 
 
-def test_first_layer_keeps_its_weights_and_the_next_takes_scale_and_shift(model: keras.Model) -> None:
+def test_the_layer_before_takes_the_scale_and_the_next_one_the_shift(model: keras.Model) -> None:
     folded = fold_batch_norms(model)
-    for found, expected in zip(
-        folded.get_layer("conv1").get_weights(), model.get_layer("conv1").get_weights(), strict=True
-    ):
-        np.testing.assert_array_equal(found, expected)
     gamma, beta, mean, variance = model.get_layer("norm1").get_weights()
     scale = gamma / np.sqrt(variance + model.get_layer("norm1").epsilon)
+    for found, before in zip(
+        folded.get_layer("conv1").get_weights(), model.get_layer("conv1").get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(found, before * scale, rtol=1e-6)
+    np.testing.assert_allclose(output_scales(model)["conv1"], scale, rtol=1e-6)
     kernel, bias = model.get_layer("conv2").get_weights()
+    own = output_scales(model)["conv2"]
     moved = np.tensordot(kernel, beta - mean * scale, axes=([2], [0])).sum(axis=(0, 1))
-    np.testing.assert_allclose(folded.get_layer("conv2").get_weights()[0], kernel * scale[:, None], rtol=1e-6)
+    np.testing.assert_allclose(folded.get_layer("conv2").get_weights()[0], kernel * own, rtol=1e-6)
     # Sums of 36 products in float32.
-    np.testing.assert_allclose(folded.get_layer("conv2").get_weights()[1], bias + moved, atol=1e-5)
+    np.testing.assert_allclose(folded.get_layer("conv2").get_weights()[1], (bias + moved) * own, atol=1e-5)
+
+
+def test_a_silent_channel_does_not_rule_the_next_kernel(model: keras.Model, pixels: Any) -> None:
+    # It never fires: variance 0, and a scale of 1 / sqrt(epsilon) = 31.6 against 0.3 to 1.
+    norm = model.get_layer("norm2")
+    gamma, beta, mean, variance = norm.get_weights()
+    gamma[0], variance[0] = 1.0, 0.0
+    norm.set_weights([gamma, beta, mean, variance])
+    before = np.abs(model.get_layer("conv3").get_weights()[0]).max()
+    folded = fold_batch_norms(model)
+    own = output_scales(model)["conv3"]
+    assert np.abs(folded.get_layer("conv3").get_weights()[0] / own).max() == pytest.approx(before, rel=1e-6)
+    np.testing.assert_allclose(_answers(folded, pixels), _answers(model, pixels), atol=ROUNDING)
+
+
+def test_a_channel_with_the_scale_0_keeps_its_weights(model: keras.Model, pixels: Any) -> None:
+    gamma, *others = model.get_layer("norm1").get_weights()
+    gamma[2] = 0.0
+    model.get_layer("norm1").set_weights([gamma, *others])
+    assert output_scales(model)["conv1"][2] == 1.0
+    np.testing.assert_allclose(_answers(fold_batch_norms(model), pixels), _answers(model, pixels), atol=ROUNDING)
 
 
 def test_norm_with_a_negative_scale_stays_only_where_pooling_follows(model: keras.Model, pixels: Any) -> None:
@@ -80,11 +103,11 @@ def test_norm_with_a_negative_scale_stays_only_where_pooling_follows(model: kera
     np.testing.assert_allclose(_answers(folded, pixels), _answers(model, pixels), atol=ROUNDING)
 
 
-def _small(padding: str = "valid", *, both: bool = False, bias: bool = True) -> keras.Model:
+def _small(padding: str = "valid", *, both: bool = False, bias: bool = True, activation: str = "relu") -> keras.Model:
     keras.utils.set_random_seed(3)
     image = keras.Input((12, 12, 1), dtype="uint8", name="image")
     x = layers.Rescaling(1 / 255)(image)
-    x = layers.Conv2D(4, 3, activation="relu", name="first")(x)
+    x = layers.Conv2D(4, 3, activation=activation, name="first")(x)
     x = normed = layers.BatchNormalization(name="norm")(x)
     x = layers.Conv2D(5, 3, padding=padding, use_bias=bias, name="second")(x)
     x = layers.GlobalAveragePooling2D()(x)
@@ -99,6 +122,15 @@ def test_a_convolution_without_bias_gets_one(pixels: Any) -> None:
     model = _small(bias=False)
     folded = fold_batch_norms(model)
     assert folded.get_layer("second").use_bias
+    some = pixels[:, :12, :12]
+    np.testing.assert_allclose(_answers(folded, some), _answers(model, some), atol=ROUNDING)
+
+
+def test_a_scale_goes_forward_where_the_layer_before_has_no_relu(pixels: Any) -> None:
+    model = _small(activation="silu")
+    assert output_scales(model) == {}
+    folded = fold_batch_norms(model)
+    np.testing.assert_array_equal(folded.get_layer("first").get_weights()[0], model.get_layer("first").get_weights()[0])
     some = pixels[:, :12, :12]
     np.testing.assert_allclose(_answers(folded, some), _answers(model, some), atol=ROUNDING)
 

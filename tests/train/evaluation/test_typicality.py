@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from export.keras_passes.fold_batch_norms import fold_batch_norms
+from export.keras_passes.fold_batch_norms import fold_batch_norms, output_scales
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build, edge
 from train.evaluation.typicality import (
@@ -100,17 +100,22 @@ def test_the_graph_gives_the_distance(network: keras.Model) -> None:
 
 
 def test_the_distance_survives_the_folding_of_norms() -> None:
-    """On export (`export.keras_passes.fold_batch_norms`) custom_cnn loses its last batch norm."""
+    """On export (`export.keras_passes.fold_batch_norms`) custom_cnn loses its last batch norm.
+
+    Its scale, here far from 1, has then been multiplied into the features.
+    """
     keras.utils.set_random_seed(1)
     network = build("custom_cnn", 64, 64, filters=(4, 6, 8), units=10)
     network(_pixels(0, 8), training=True)
+    norm = network.get_layer("norm3")
+    norm.set_weights([np.linspace(0.25, 3, 8), *norm.get_weights()[1:]])
     fitted = measure_typicality(network, "custom_cnn", _pixels(0, 60), _pixels(1, 20), seed=0)
     folded = fold_batch_norms(network)
     assert "dropout3" not in {layer.name for layer in folded.layers}
     images = _pixels(2, 6)
     whole, exported = (
-        with_typicality(model, "custom_cnn", fitted).predict_on_batch(images)["atypicality"]
-        for model in (network, folded)
+        with_typicality(model, "custom_cnn", fitted, scales).predict_on_batch(images)["atypicality"]
+        for model, scales in ((network, {}), (folded, output_scales(network)))
     )
     np.testing.assert_allclose(exported, whole, rtol=1e-3)
     assert np.ptp(whole) > 0.1
