@@ -98,7 +98,7 @@ def to_float32_onnx(work: str, architecture: str, heatmap: bool) -> Float32Onnx:
         architecture: Name of the architecture.
         heatmap: Whether to add a heat map as second output.
     """
-    from export.to_onnx import to_onnx
+    from export.conversion.to_onnx import to_onnx
 
     model, described = _load_model(work, heatmap=heatmap), {}
     file = Path(work) / TYPICALITY_FILE
@@ -148,8 +148,8 @@ def convert(
         tuning = FineTuning(images["pixels"], images["labels"].tolist(), epochs=epochs, seed=seed)
         path.write_bytes(quantisation_aware(_load_model(work, heatmap=False), tuning))
     elif chosen.runtime == "tflite":
+        from export.conversion.to_tflite import to_tflite
         from export.keras_passes.recentre_bias import recentre_bias
-        from export.to_tflite import to_tflite
 
         model, images = _load_model(work, heatmap=heatmap), np.load(Path(work) / "calibration.npy")
         to_tflite(model, path, chosen, images)
@@ -160,11 +160,11 @@ def convert(
     elif chosen.precision == "float32":
         path.write_bytes(float32.read_bytes())
     elif chosen.precision == "float16":
-        from export.to_float16 import to_float16
+        from export.conversion.to_float16 import to_float16
 
         to_float16(float32, path)
     else:
-        from export.quantise import quantise
+        from export.conversion.quantise import quantise
 
         images = np.load(Path(work) / "calibration.npy")
         ranges = Path(work) / f"ranges-{method}.json"
@@ -243,7 +243,7 @@ def sensitive(work: str, file: str) -> SensitiveLayers:
         work: Working folder.
         file: Path of the int8 file.
     """
-    from export.sensitivity import most_sensitive
+    from export.conversion.sensitivity import most_sensitive
 
     images = np.load(Path(work) / "calibration.npy")[:SENSITIVITY_IMAGES]
     return SensitiveLayers(most_sensitive(Path(work) / FLOAT32_ONNX, Path(file), images))

@@ -185,7 +185,11 @@ def test_resuming_in_float16(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["benchmarks.studies.edge_model.learning_curve", "export.to_onnx", "benchmarks.studies.cost.training_speed"],
+    [
+        "benchmarks.studies.edge_model.learning_curve",
+        "export.conversion.to_onnx",
+        "benchmarks.studies.cost.training_speed",
+    ],
 )
 @pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
 def test_onednn_is_asked_for_before_tensorflow_is_imported(

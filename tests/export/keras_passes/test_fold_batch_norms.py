@@ -103,7 +103,9 @@ def test_norm_with_a_negative_scale_stays_only_where_pooling_follows(model: kera
     np.testing.assert_allclose(_answers(folded, pixels), _answers(model, pixels), atol=ROUNDING)
 
 
-def _small(padding: str = "valid", *, both: bool = False, bias: bool = True, activation: str = "relu") -> keras.Model:
+def _small(
+    padding: str = "valid", *, both: bool = False, bias: bool = True, activation: str = "relu"
+) -> keras.Model:
     keras.utils.set_random_seed(3)
     image = keras.Input((12, 12, 1), dtype="uint8", name="image")
     x = layers.Rescaling(1 / 255)(image)
@@ -130,7 +132,9 @@ def test_a_scale_goes_forward_where_the_layer_before_has_no_relu(pixels: Any) ->
     model = _small(activation="silu")
     assert output_scales(model) == {}
     folded = fold_batch_norms(model)
-    np.testing.assert_array_equal(folded.get_layer("first").get_weights()[0], model.get_layer("first").get_weights()[0])
+    np.testing.assert_array_equal(
+        folded.get_layer("first").get_weights()[0], model.get_layer("first").get_weights()[0]
+    )
     some = pixels[:, :12, :12]
     np.testing.assert_allclose(_answers(folded, some), _answers(model, some), atol=ROUNDING)
 

@@ -10,13 +10,13 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from export.conversion.to_onnx import to_onnx
+from export.conversion.to_tflite import to_tflite
 from export.keras_passes.factorise import factorise
 from export.keras_passes.fold_batch_norms import fold_batch_norms
 from export.keras_passes.heatmap import with_heatmap
 from export.onnx_passes.transposes import fold_flatten_transposes
 from export.recipes import FORMATS
-from export.to_onnx import to_onnx
-from export.to_tflite import to_tflite
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build
 

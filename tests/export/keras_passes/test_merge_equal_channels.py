@@ -31,9 +31,7 @@ def test_the_first_convolution_reads_one_channel(pixels: Any, folded: bool) -> N
     merged = merge_equal_channels(model)
     kernel = model.get_layer("conv1").get_weights()[0]
     assert (kernel.shape, merged.get_layer("conv1").get_weights()[0].shape) == ((3, 3, 3, 4), (3, 3, 1, 4))
-    np.testing.assert_allclose(
-        merged.get_layer("conv1").get_weights()[0][:, :, 0], kernel.sum(axis=2), atol=1e-6
-    )
+    np.testing.assert_allclose(merged.get_layer("conv1").get_weights()[0][:, :, 0], kernel.sum(axis=2), atol=1e-6)
     names = [layer.name for layer in model.layers]
     assert [layer.name for layer in merged.layers] == [name for name in names if name != "three_channels"]
     before = _answers(model, pixels)

@@ -9,8 +9,8 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
+from export.conversion.quantise import prepare, quantise
 from export.onnx_passes.bias_correction import correct_biases
-from export.quantise import prepare, quantise
 from export.recipes import FORMATS
 from fracture_edge.session import session_options
 
@@ -42,7 +42,7 @@ def test_means_are_those_of_the_float_network(
     recipe = FORMATS[f"onnx_int8_static_{target}"]
     wanted = _means(onnx.load(tiny_convolutions), patches)
     quantise(tiny_convolutions, tmp_path / "corrected.onnx", patches, recipe)
-    monkeypatch.setattr("export.quantise.correct_biases", lambda *_: None)
+    monkeypatch.setattr("export.conversion.quantise.correct_biases", lambda *_: None)
     quantise(tiny_convolutions, tmp_path / "plain.onnx", patches, recipe)
     corrected, plain = (_means(onnx.load(tmp_path / f"{name}.onnx"), patches) for name in ("corrected", "plain"))
     for layer in ("one", "deep"):
@@ -58,7 +58,7 @@ def test_means_are_those_of_the_float_network(
 def test_only_biases_change(
     tiny_convolutions: Path, patches: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("export.quantise.correct_biases", lambda *_: None)
+    monkeypatch.setattr("export.conversion.quantise.correct_biases", lambda *_: None)
     quantise(tiny_convolutions, tmp_path / "int8.onnx", patches, FORMATS["onnx_int8_static_x86"])
     prepare(tiny_convolutions, tmp_path / "prepared.onnx")
     model, before = onnx.load(tmp_path / "int8.onnx"), onnx.load(tmp_path / "int8.onnx")

@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
-from export.quantise import quantise
+from export.conversion.quantise import quantise
 from export.recipes import FORMATS
 from fracture_edge.session import session_options
 
@@ -34,7 +34,7 @@ def test_a_float_layer_is_not_quantised_when_the_file_is_opened(
     kernel.CopyFrom(numpy_helper.from_array(values, "wd"))
     onnx.save(model, tiny_convolutions)
     recipe = FORMATS[f"onnx_int8_static_{target}"]
-    monkeypatch.setattr("export.quantise.correct_biases", lambda *_: None)
+    monkeypatch.setattr("export.conversion.quantise.correct_biases", lambda *_: None)
     wanted = _answers(tiny_convolutions, patches)
 
     def error(name: str, *disabled: str) -> float:
@@ -42,7 +42,7 @@ def test_a_float_layer_is_not_quantised_when_the_file_is_opened(
         return float(np.abs(found - wanted).mean())
 
     quantise(tiny_convolutions, tmp_path / "kept.onnx", patches, recipe, keep_float=["deep"])
-    monkeypatch.setattr("export.quantise.protect_float_layers", lambda *_: None)
+    monkeypatch.setattr("export.conversion.quantise.protect_float_layers", lambda *_: None)
     quantise(tiny_convolutions, tmp_path / "bare.onnx", patches, recipe, keep_float=["deep"])
     # The same file but for the Clip: without onnxruntime's pass no different.
     assert error("kept.onnx") == pytest.approx(error("bare.onnx", "WeightBiasQuantization"), rel=0.05)

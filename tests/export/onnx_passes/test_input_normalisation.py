@@ -9,8 +9,8 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from export.conversion.quantise import quantise
 from export.onnx_passes.input_normalisation import normalisation_nodes
-from export.quantise import quantise
 from export.recipes import FORMATS
 from fracture_edge.session import session_options
 

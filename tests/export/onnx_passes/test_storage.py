@@ -8,10 +8,10 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from export.conversion.quantise import quantise
+from export.conversion.sensitivity import most_sensitive
 from export.onnx_passes.storage import as_float_biases, as_int8_weights, unshare_zero_points
-from export.quantise import quantise
 from export.recipes import FORMATS
-from export.sensitivity import most_sensitive
 from fracture_edge.session import session_options
 
 
@@ -94,7 +94,7 @@ def test_safe_weights_are_the_same_numbers_in_unsigned_bytes(
     assert np.array_equal(signed.astype(int), unsigned.astype(int) - 128)
     assert stored[safe]["w2_quantized_unsigned_zero"].tolist() == [128] * 12
     # The same layers are sensitive then, in the same order; here every one is more than a small share of all.
-    monkeypatch.setattr("export.sensitivity.FLOAT_SHARE", 1.0)
+    monkeypatch.setattr("export.conversion.sensitivity.FLOAT_SHARE", 1.0)
     order = most_sensitive(x86.parent / "float.onnx", x86, images[:2])
     assert sorted(order) == ["one", "three", "two"]
     assert most_sensitive(x86.parent / "float.onnx", safe, images[:2]) == order

@@ -255,7 +255,7 @@ def _write_sum(path: Path, side: int) -> Path:
 @pytest.fixture
 def quantised(tmp_path: Path, tiny_info: ModelInfo) -> Callable[[str], Path]:
     """Return a function that quantises the sum model for a target, calibrated with every grey level."""
-    from export.quantise import quantise
+    from export.conversion.quantise import quantise
     from export.recipes import FORMATS
 
     def make(target: str) -> Path:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import onnx
 from onnxruntime.quantization import qdq_loss_debug
 
+from export.conversion.quantise import prepare
 from export.onnx_passes.storage import as_int8_weights
-from export.quantise import prepare
 from fracture_edge.modelfile import INPUT_NAME
 
 _WITH_WEIGHTS = ("Conv", "MatMul", "Gemm")
@@ -33,7 +33,7 @@ def most_sensitive(float_model: Path, int8_model: Path, images: npt.NDArray[np.u
         images: A few training images, uint8 [N, H, W, 1]; all their activations are held in memory.
 
     Returns:
-        Node names of the float model after `export.quantise.prepare`. Layers are skipped if they would raise the
+        Node names of the float model after `export.conversion.quantise.prepare`. Layers are skipped if they would raise the
         share of all weights above `FLOAT_SHARE`.
     """
     with TemporaryDirectory() as folder:
