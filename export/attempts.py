@@ -1,18 +1,13 @@
-"""Make several attempts at one exported file and keep the best."""
+"""Make several attempts at one int8 file, along the ladder of ``recipes.toml``, and keep the best."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from export.jobs import StepError
+from export.recipes import Rung
 from fracture_edge.console import say
 from train.export_record import ExportEntry
-
-#: Numbers of the most sensitive layers that stay in float32, in successive attempts, when an int8 ONNX file fails
-#: the gate.
-FLOAT_LAYER_COUNTS = (1, 2, 4, 8, 16)
-#: Minimum number of calibration methods tried for int8 ONNX, to keep the file closest to the Keras model.
-MIN_CALIBRATIONS = 2
 
 
 class Attempts:
@@ -20,61 +15,60 @@ class Attempts:
 
     Attributes:
         path: Path that each attempt is written to.
-        entries: Entries of the attempts that produced a file, in order.
+        made: Rung and entry of each attempt that produced a file, in order.
         failures: Errors of the failed attempts, in order.
     """
 
-    def __init__(self, path: Path, make: Callable[[str, Sequence[str]], ExportEntry]) -> None:
+    def __init__(self, path: Path, make: Callable[[Rung, Sequence[str]], ExportEntry]) -> None:
         """Start without attempts.
 
         Args:
             path: Path of the file.
-            make: Function that takes a calibration method and the names of the layers to keep in float32, writes
-                `path` and returns its entry; raises StepError if it fails.
+            make: Function that takes a rung with its calibration and the names of the layers to keep in float32,
+                writes `path` and returns its entry; raises StepError if it fails.
         """
         self.path, self._make = path, make
         self._kept = path.with_suffix(".best")
-        self.entries: list[ExportEntry] = []
+        self.made: list[tuple[Rung, ExportEntry]] = []
         self.failures: list[StepError] = []
 
     @property
-    def best(self) -> ExportEntry:
-        """Entry of the best attempt: one that the gate accepts, if any, with the least mean difference."""
-        return max(self.entries, key=_rank)
+    def best(self) -> tuple[Rung, ExportEntry]:
+        """Best attempt: one that the gate accepts, if any, with the least mean difference."""
+        return max(self.made, key=lambda attempt: _rank(attempt[1]))
 
     @property
     def passed(self) -> bool:
         """Whether the gate accepts at least one attempt."""
-        return any(not entry.broken for entry in self.entries)
+        return any(not entry.broken for _, entry in self.made)
 
     @property
     def best_file(self) -> Path:
         """Path of the best attempt's file until `finish` is called."""
         return self._kept
 
-    def make(self, method: str, float_layers: Sequence[str] = ()) -> None:
+    def make(self, rung: Rung, float_layers: Sequence[str] = ()) -> None:
         """Make one more attempt; a StepError is recorded as a failure and not raised.
 
         Args:
-            method: Calibration method.
+            rung: Rung with its calibration.
             float_layers: Names of the layers to keep in float32.
         """
-        count = len(float_layers)
-        what = f"{count} layer{'s' * (count > 1)} in float32" if count else f"calibration {method}"
-        say(f"{self.path.name}: {what}")
+        say(f"{self.path.name}: {rung.name}")
         try:
-            entry = self._make(method, float_layers)
+            entry = self._make(rung, float_layers)
         except StepError as error:
             # Histogram calibration does not work for every network: activations may be constant.
             say(f"{self.path.name}: {error}")
             self.failures.append(error)
             return
+        difference, decisions = _closeness(entry)
         say(
-            f"{self.path.name}: mean difference {entry.gate.mean_difference:.4f}, same decision "
-            f"{entry.gate.same_decision:.3f}{''.join(f'; {bound}' for bound in entry.broken)}"
+            f"{self.path.name}: mean difference {difference:.4f}, same decision {decisions:.3f}"
+            f"{''.join(f'; {bound}' for bound in entry.broken)}"
         )
-        self.entries.append(entry)
-        if self.best is entry:
+        self.made.append((rung, entry))
+        if self.best[1] is entry:
             self.path.replace(self._kept)
 
     def finish(self) -> ExportEntry:
@@ -87,38 +81,52 @@ class Attempts:
         Raises:
             StepError: No attempt produced a file; the error of the first attempt is raised.
         """
-        if not self.entries:
+        if not self.made:
             raise self.failures[0]
         self._kept.replace(self.path)
-        peak = max(entry.peak_memory_mb.conversion for entry in self.entries)
-        return replace(self.best, peak_memory_mb=replace(self.best.peak_memory_mb, conversion=peak))
+        peak = max(entry.peak_memory_mb.conversion for _, entry in self.made)
+        best = self.best[1]
+        return replace(best, peak_memory_mb=replace(best.peak_memory_mb, conversion=peak))
 
 
-def attempt_int8_onnx(
-    attempts: Attempts, methods: Sequence[str], sensitive: Callable[[Path], Sequence[str]]
+def climb(
+    attempts: Attempts, ladder: Sequence[Rung], sensitive: Callable[[Path], Sequence[Sequence[str]]]
 ) -> None:
-    """Try calibration methods, then keep sensitive layers in float32 if the gate rejects all attempts.
+    """Try the rungs in order until the gate accepts a file; those that are always tried even then.
 
-    Which calibration method suits a network is not known in advance: at least `MIN_CALIBRATIONS` are tried,
-    further ones only while no attempt passes.
+    Which way suits a network is not known in advance. A rung without a calibration of its own goes on from the
+    best attempt so far.
 
     Args:
         attempts: Attempts to add to.
-        methods: Calibration methods, in the order in which they are tried.
-        sensitive: Function that returns the names of the layers of an int8 file, most sensitive first.
+        ladder: Rungs for the runtime of the file.
+        sensitive: Function that returns the layers of an int8 file, most sensitive first, each as the names of the
+            nodes that must stay float32 with it.
     """
-    for count, method in enumerate(methods):
-        if count < MIN_CALIBRATIONS or not attempts.passed:
-            attempts.make(method)
-    if not attempts.entries or attempts.passed:
-        return
-    calibration = attempts.best.calibration
-    best = calibration.method if calibration else methods[0]
-    layers = sensitive(attempts.best_file)
-    for count in FLOAT_LAYER_COUNTS:
-        if count <= len(layers) and not attempts.passed:
-            attempts.make(best, layers[:count])
+    layers: Sequence[Sequence[str]] | None = None
+    for rung in ladder:
+        if attempts.passed and not rung.always:
+            continue
+        if not attempts.made and (rung.float_layers or not rung.calibration):
+            continue
+        best = attempts.best[0] if attempts.made else rung
+        kept: list[str] = []
+        if rung.float_layers:
+            layers = sensitive(attempts.best_file) if layers is None else layers
+            if rung.float_layers > len(layers):
+                continue
+            kept = list(dict.fromkeys(name for names in layers[: rung.float_layers] for name in names))
+        # Layers stay float32 in the best file so far.
+        dynamic = best.dynamic_dense if rung.float_layers else rung.dynamic_dense
+        calibration = rung.calibration or best.calibration
+        attempts.make(replace(rung, calibration=calibration, dynamic_dense=dynamic), kept)
+
+
+def _closeness(entry: ExportEntry) -> tuple[float, float]:
+    """Return mean difference and share of equal decisions, on as many images as the gate has seen."""
+    found = entry.fidelity or entry.gate
+    return found.mean_difference, found.same_decision
 
 
 def _rank(entry: ExportEntry) -> tuple[bool, float]:
-    return not entry.broken, -entry.gate.mean_difference
+    return not entry.broken, -_closeness(entry)[0]

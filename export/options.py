@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from export.recipes import METHODS, Budget, load_budgets
-from train.export_record import Compression
+from export.recipes import LADDER, Budget, Rung, load_budgets
+from train.export_record import Compression, ExportEntry
 
 #: Number of training images sampled for the ranges of the activations.
 CALIBRATION_IMAGES = 256
@@ -16,7 +16,7 @@ class ExportOptions:
     """Options of an export.
 
     Attributes:
-        methods: Calibration methods of int8 ONNX, from `export.recipes.METHODS`, tried in this order.
+        ladder: Attempts at an int8 file, tried in this order.
         calibration_images: Number of training images sampled for the ranges of the activations.
         seed: Random seed for sampling the calibration images and for fine-tuning.
         data: Path of the data folder if it has moved since training, otherwise ``None``.
@@ -27,9 +27,10 @@ class ExportOptions:
         licence: Licence of the weights, see `export.metadata.model_info`.
         version: Version of the weights, such as ``0.3``; written into the files.
         force: Whether existing files may be replaced.
+        resume: Whether files that an interrupted export with the same options has finished are kept.
     """
 
-    methods: Sequence[str] = METHODS
+    ladder: Sequence[Rung] = LADDER
     calibration_images: int = CALIBRATION_IMAGES
     seed: int = 0
     data: Path | None = None
@@ -40,6 +41,7 @@ class ExportOptions:
     licence: str = ""
     version: str = ""
     force: bool = False
+    resume: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,10 @@ class Outcome:
         file: Name of the file.
         path: Path of the file; ``None`` if none was written.
         reason: Reason for the failure or rejection; empty if the file is accepted.
+        entry: Entry of the file in ``export.json``; ``None`` if none was written.
     """
 
     file: str
     path: Path | None
     reason: str = ""
+    entry: ExportEntry | None = field(default=None, compare=False)

@@ -9,11 +9,11 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from fracture_edge.errors import FractureEdgeError
-from train.export_record import GateMetrics
+from train.export_record import Fidelity, GateMetrics
 
 Runtime = Literal["onnx", "tflite"]
 Precision = Literal["float32", "float16", "dynamic", "int8"]
-#: Calibration methods of int8 ONNX for the ranges of the activations, in the order in which they are tried.
+#: Calibration methods of int8 ONNX for the ranges of the activations.
 METHODS = ("minmax", "percentile", "entropy")
 
 
@@ -57,7 +57,10 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Bounds of the metrics of `export.gate`; ``None`` for a metric without a bound.
+    """Bounds of the gate; ``None`` for a metric without a bound.
+
+    Those named ``pooled_`` bound a metric of `train.export_record.Fidelity`, on validation and training images
+    together; the others one of `train.export_record.GateMetrics`, on the validation images.
 
     Attributes:
         largest_difference: Upper bound of the largest absolute difference of probability.
@@ -65,6 +68,14 @@ class Budget:
         same_decision: Lower bound of the share of equal decisions, 0 to 1.
         auroc_change: Lower bound of the change of AUROC, exported minus Keras.
         sensitivity_change: Lower bound of the change of sensitivity, exported minus Keras.
+        sensitivity_change_high: Lower bound of the upper end of its 95 % interval: with 0, a loss must be
+            significant to be refused.
+        pooled_same_decision: Lower bound of the share of equal decisions.
+        pooled_far_flips: Upper bound of the share of other decisions far from the threshold.
+        pooled_net_flips: Upper bound of the net share of decisions changed, in either direction.
+        pooled_noise: Upper bound of the relative noise of the log-odds.
+        pooled_auroc_change: Lower bound of the change of AUROC.
+        pooled_sensitivity_change: Lower bound of the change of sensitivity.
     """
 
     largest_difference: float | None = None
@@ -72,18 +83,73 @@ class Budget:
     same_decision: float | None = None
     auroc_change: float | None = None
     sensitivity_change: float | None = None
+    sensitivity_change_high: float | None = None
+    pooled_same_decision: float | None = None
+    pooled_far_flips: float | None = None
+    pooled_net_flips: float | None = None
+    pooled_noise: float | None = None
+    pooled_auroc_change: float | None = None
+    pooled_sensitivity_change: float | None = None
 
-    def broken(self, metrics: GateMetrics) -> list[str]:
-        """Return a description of each bound that `metrics` violate."""
+    @property
+    def pooled(self) -> bool:
+        """Whether it bounds a metric of `train.export_record.Fidelity`."""
+        pooled = [entry.name for entry in fields(self) if entry.name.startswith(_POOLED)]
+        return any(getattr(self, name) is not None for name in pooled)
+
+    def broken(self, metrics: GateMetrics, fidelity: Fidelity | None = None) -> list[str]:
+        """Return a description of each bound that a file violates.
+
+        Args:
+            metrics: Metrics on the validation images.
+            fidelity: Metrics on many images; ``None`` for a file of the gate before, of which they are unknown.
+        """
         broken = []
         for entry in fields(self):
-            bound, value = getattr(self, entry.name), getattr(metrics, entry.name)
+            bound = getattr(self, entry.name)
+            if bound is None:
+                continue
+            if entry.name.startswith(_POOLED):
+                if fidelity is None:
+                    continue
+                value = getattr(fidelity, entry.name.removeprefix(_POOLED))
+            elif entry.name.endswith(_HIGH):
+                value = metrics.intervals[entry.name.removesuffix(_HIGH)][1]
+            else:
+                value = getattr(metrics, entry.name)
             # Written so that NaN violates the bound.
-            if bound is not None and not (
-                value <= bound if entry.name.endswith("_difference") else value >= bound
-            ):
+            if not (abs(value) <= bound if entry.name.endswith(_SMALL) else value >= bound):
                 broken.append(f"{entry.name} {value:.4g}, bound {bound:g}")
         return broken
+
+
+#: Beginning and ends of the names of bounds: of pooled images, of an interval's upper end, and of upper bounds.
+_POOLED, _HIGH, _SMALL = "pooled_", "_high", ("_difference", "_flips", "_noise")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """One way of making an int8 file, a table of the ladder in ``recipes.toml``; tried from the first to the last.
+
+    Attributes:
+        name: Name of the rung.
+        runtime: Runtime of the files that it is for.
+        why: Reason for it, a sentence for the documents.
+        always: Whether it is tried even if an earlier one has been accepted; the file nearest to Keras is kept.
+        calibration: How the ranges follow from the activations; empty for that of the best file so far.
+        dynamic_dense: Whether a Dense layer with most of the weights gets the ranges of its input from each image.
+        float_tail: Whether the last layers stay float32, as far back as `export.sensitivity.FLOAT_SHARE` allows.
+        float_layers: Number of the most sensitive layers that stay float32, each with the layer before it.
+    """
+
+    name: str
+    runtime: Runtime
+    why: str
+    always: bool = False
+    calibration: str = ""
+    dynamic_dense: bool = False
+    float_tail: bool = False
+    float_layers: int = 0
 
 
 def _read() -> dict[str, Any]:
@@ -91,11 +157,17 @@ def _read() -> dict[str, Any]:
 
 
 def _formats() -> dict[str, Format]:
-    return {name: Format(name, **values) for name, values in _read().items() if name != "budgets"}
+    return {name: Format(name, **values) for name, values in _read().items() if name not in ("budgets", "ladder")}
+
+
+def _ladder() -> tuple[Rung, ...]:
+    return tuple(Rung(**values) for values in _read()["ladder"])
 
 
 #: Formats by name.
 FORMATS: MappingProxyType[str, Format] = MappingProxyType(_formats())
+#: Ways of making an int8 file, from cheap to dear.
+LADDER = _ladder()
 #: Kinds of processors of int8 ONNX files.
 TARGETS = tuple(entry.target for entry in FORMATS.values() if entry.target)
 

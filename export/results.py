@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from train.export_record import CalibrationImages
+from train.export_record import CalibrationImages, Fidelity, GateMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +13,13 @@ class Prepared:
         labels: Labels of the validation images, 0 or 1.
         groups: Groups of the validation images.
         calibration: Training images for the ranges of the activations.
+        fidelity_labels: Labels of the training images outside the calibration that the gate looks at.
     """
 
     labels: list[int]
     groups: list[str]
     calibration: CalibrationImages
+    fidelity_labels: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,26 @@ class Converted:
 
 @dataclass(frozen=True, slots=True)
 class SensitiveLayers:
-    """Names of the layers with weights, the one with the most quantisation noise first."""
+    """Layers with weights, the one with the most quantisation noise first.
 
-    nodes: list[str]
+    Attributes:
+        nodes: Names of the nodes that must stay float32 with each layer for it to be free of noise: the layer, the
+            one before it, and what lies between.
+    """
+
+    nodes: list[list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Comparison of an exported file with its Keras source.
+
+    Attributes:
+        gate: Metrics on the validation images.
+        milliseconds: Median time of one image with one thread.
+        fidelity: Metrics on validation and training images; ``None`` where they are not asked for.
+    """
+
+    gate: GateMetrics
+    milliseconds: float
+    fidelity: Fidelity | None = None

@@ -6,18 +6,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from export.attempts import Attempts, attempt_int8_onnx
+from export.attempts import Attempts, climb
+from export.gate import FIDELITY_IMAGES, GATE_VERSION
 from export.jobs import StepError, run_step, working_folder
 from export.manifest import REJECTED, delete_file, gzip_bytes, put, stale_reason, summary
 from export.metadata import model_info
 from export.options import ExportOptions, Outcome
-from export.recipes import Format
-from export.results import Converted, Float32Onnx, Prepared, SensitiveLayers
+from export.recipes import Format, Rung
+from export.results import Compared, Converted, Float32Onnx, Prepared, SensitiveLayers
 from fracture_edge._version import __version__, installed
 from fracture_edge.console import say
 from fracture_edge.files import refuse_overwrite
 from train.artifacts import TrainingRecord, read_record, sha256
-from train.export_record import ExportEntry, GateMetrics, PeakMemory, Retraining, read_manifest
+from train.export_record import ExportEntry, PeakMemory, Retraining, read_manifest
 from train.json_records import to_plain
 from train.lock import exclusive_lock
 
@@ -48,10 +49,15 @@ def export_model(
     record = read_record(folder)
     compression = options.compression
     stem = "-".join([name, *(compression.words if compression else ())])
+    done = _finished(folder, stem, formats, options) if options.resume else {}
     if not options.force:
         for chosen in formats:
-            refuse_overwrite(folder / chosen.file_name(stem))
+            if chosen.name not in done:
+                refuse_overwrite(folder / chosen.file_name(stem))
     read_manifest(folder)
+    left = [chosen for chosen in formats if chosen.name not in done]
+    if not left:
+        return list(done.values())
     with exclusive_lock(folder), working_folder(artifacts, name) as work:
         say(f"{name}: reading images, predictions of the Keras model" + (", compressing" * bool(compression)))
         prepared, _ = run_step(
@@ -63,15 +69,49 @@ def export_model(
                 "calibration_images": options.calibration_images,
                 "seed": options.seed,
                 "compression": to_plain(compression) if compression else None,
-                "training": any(chosen.retrained for chosen in formats),
+                "training": any(chosen.retrained for chosen in left),
+                "fidelity_images": FIDELITY_IMAGES,
             },
             Prepared,
             quiet=False,
         )
-        if prepared.calibration.images < FEW_IMAGES and any(chosen.calibrated for chosen in formats):
+        if prepared.calibration.images < FEW_IMAGES and any(chosen.calibrated for chosen in left):
             say(f"{name}: only {prepared.calibration.images} images to calibrate int8 with")
         export = ModelExport(folder, work, stem, record, prepared, options)
-        return [export.produce(chosen) for chosen in formats]
+        return [done.get(chosen.name) or export.produce(chosen) for chosen in formats]
+
+
+def _finished(folder: Path, stem: str, formats: Sequence[Format], options: ExportOptions) -> dict[str, Outcome]:
+    """Return the outcomes of formats that an export with the same options has finished, by name of the format.
+
+    A file is made again if the model, the gate or its settings have changed since, or if it was touched.
+    """
+    files = read_manifest(folder).files
+    found = {}
+    for chosen in formats:
+        name = chosen.file_name(stem)
+        for file in (name, f"{REJECTED}/{name}"):
+            entry = files.get(file)
+            if entry and not stale_reason(folder, file, entry) and _same_settings(entry, chosen, options):
+                say(f"{name}: {'rejected' if entry.broken else 'accepted'} before, kept")
+                found[chosen.name] = Outcome(name, folder / file, "; ".join(entry.broken), entry)
+    return found
+
+
+def _same_settings(entry: ExportEntry, chosen: Format, options: ExportOptions) -> bool:
+    bounds = options.budgets[entry.budget]
+    return (
+        entry.gate_version == GATE_VERSION
+        and entry.heatmap == has_heatmap(chosen, options)
+        and entry.compression == options.compression
+        and (entry.calibration is None or entry.calibration.seed == options.seed)
+        and entry.broken == bounds.broken(entry.gate, entry.fidelity)
+    )
+
+
+def has_heatmap(chosen: Format, options: ExportOptions) -> bool:
+    """Return whether a format gets a heat map: int8 TFLite has none."""
+    return options.heatmap and not (chosen.runtime == "tflite" and chosen.precision == "int8")
 
 
 @dataclass
@@ -128,7 +168,7 @@ class ModelExport:
         reason = "; ".join(entry.broken)
         if reason:
             say(f"{target.name}: REJECTED, {reason}; moved to {target.parent}")
-        return Outcome(target.name, target, reason)
+        return Outcome(target.name, target, reason, entry)
 
     def _delete_stale(self, file: str) -> None:
         """Delete an older file, or one of unknown origin: it could be mistaken for the rejected one."""
@@ -140,20 +180,24 @@ class ModelExport:
             say(f"{file}: removed the existing file, which was not exported from this training")
 
     def _best(self, chosen: Format, path: Path) -> ExportEntry:
-        """Convert and compare with Keras; for int8 ONNX make several attempts and keep the best."""
-        if chosen.runtime != "onnx" or not chosen.calibrated:
-            return self._attempt(chosen, path, "minmax", ())
-        attempts = Attempts(path, lambda method, layers: self._attempt(chosen, path, method, layers))
-        attempt_int8_onnx(attempts, self.options.methods, self._sensitive_layers)
+        """Convert and compare with Keras; for int8 make several attempts and keep the best."""
+        ladder = [rung for rung in self.options.ladder if rung.runtime == chosen.runtime]
+        if chosen.interface == "integer":
+            # The last layer is 8 bits by its nature.
+            ladder = [rung for rung in ladder if not rung.float_tail]
+        if not chosen.calibrated:
+            return self._attempt(chosen, path, None, ())
+        attempts = Attempts(path, lambda rung, layers: self._attempt(chosen, path, rung, layers))
+        climb(attempts, ladder, self._sensitive_layers)
         return attempts.finish()
 
-    def _sensitive_layers(self, file: Path) -> Sequence[str]:
+    def _sensitive_layers(self, file: Path) -> Sequence[Sequence[str]]:
         found, _ = run_step("sensitive", {"work": str(self.work), "file": str(file)}, SensitiveLayers)
         return found.nodes
 
-    def _attempt(self, chosen: Format, path: Path, method: str, float_layers: Sequence[str]) -> ExportEntry:
+    def _attempt(self, chosen: Format, path: Path, rung: Rung | None, float_layers: Sequence[str]) -> ExportEntry:
         options = self.options
-        heatmap = options.heatmap and not (chosen.runtime == "tflite" and chosen.precision == "int8")
+        heatmap = has_heatmap(chosen, options)
         info = model_info(
             self.record,
             name=path.stem,
@@ -171,14 +215,17 @@ class ModelExport:
                 "target": str(path),
                 "info": info.to_json(),
                 "heatmap": heatmap,
-                "method": method,
+                "rung": to_plain(rung) if rung else None,
                 "keep_float": list(float_layers),
+                "threshold": self.record.threshold,
                 "epochs": options.tune_epochs,
                 "seed": options.seed,
             },
             Converted,
         )
-        gate, gate_mb = run_step(
+        budget = "compressed" if options.compression or chosen.retrained else chosen.precision
+        bounds = options.budgets[budget]
+        compared, gate_mb = run_step(
             "compare_with_keras",
             {
                 "work": str(self.work),
@@ -186,11 +233,11 @@ class ModelExport:
                 "file": str(path),
                 "labels": self.prepared.labels,
                 "groups": self.prepared.groups,
+                "fidelity_labels": self.prepared.fidelity_labels if bounds.pooled else None,
                 "threshold": self.record.threshold,
             },
-            GateMetrics,
+            Compared,
         )
-        budget = "compressed" if options.compression or chosen.retrained else chosen.precision
         return ExportEntry(
             recipe=chosen.name,
             precision=chosen.precision,
@@ -202,13 +249,17 @@ class ModelExport:
             opset=converted.opset,
             operators=converted.operators,
             peak_memory_mb=PeakMemory(conversion=conversion_mb, gate=gate_mb),
-            gate=gate,
+            gate=compared.gate,
+            fidelity=compared.fidelity,
+            milliseconds=compared.milliseconds,
+            gate_version=GATE_VERSION,
             budget=budget,
-            broken=options.budgets[budget].broken(gate),
+            broken=bounds.broken(compared.gate, compared.fidelity),
             versions=self.versions,
             compression=options.compression,
             retrained=Retraining(options.tune_epochs, options.seed) if chosen.retrained else None,
-            calibration=replace(self.prepared.calibration, method=method) if chosen.calibrated else None,
+            calibration=replace(self.prepared.calibration, method=rung.calibration) if rung else None,
+            rung=rung.name if rung else "",
             float_layers=tuple(float_layers),
             # Set once the best attempt is known.
             seconds=0.0,

@@ -1,6 +1,7 @@
 """Training and validation images of a trained model, for calibration and evaluation."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,11 +54,34 @@ class Source:
         Returns:
             The images, uint8 [N, H, W, 1], and the SHA-256 of their paths.
         """
-        rows = np.random.default_rng(seed).permutation(len(self.train))[:count]
-        sample = replace(self.train, items=tuple(self.train.items[row] for row in sorted(rows.tolist())))
+        sample = self._items(self._rows(seed)[:count])
         names = "\n".join(item.path for item in sample)
         pixels = load_pixels(sample, self.preprocessing, label="reading calibration")
         return pixels, hashlib.sha256(names.encode()).hexdigest()
+
+    def outside_calibration(self, calibration: int, count: int, seed: int) -> tuple[Pixels, list[int]]:
+        """Sample training images that `calibration` has left, half of them fractured if there are as many.
+
+        Args:
+            calibration: Number of images that it was called with.
+            count: Number of images; all that are left if there are fewer.
+            seed: Random seed that it was called with.
+
+        Returns:
+            The images, uint8 [N, H, W, 1], and their labels, 0 or 1, [N]; none if nothing is left.
+        """
+        rows = self._rows(seed)[calibration:]
+        fractured = [row for row in rows if self.train.items[row].label == 1][: count // 2]
+        taken = set(fractured)
+        others = [row for row in rows if row not in taken]
+        sample = self._items([*fractured, *others][:count])
+        return load_pixels(sample, self.preprocessing, label="reading train"), sample.labels
+
+    def _rows(self, seed: int) -> list[int]:
+        return [int(row) for row in np.random.default_rng(seed).permutation(len(self.train))]
+
+    def _items(self, rows: Sequence[int]) -> ImageTable:
+        return replace(self.train, items=tuple(self.train.items[row] for row in sorted(rows)))
 
 
 def read_source(folder: Path, *, data: Path | None = None) -> Source:

@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from export.gate import FIDELITY_IMAGES
 from export.jobs import StepError, run_step, working_folder
 from export.manifest import stale_reason
 from export.options import CALIBRATION_IMAGES, Outcome
 from export.recipes import Budget, load_budgets
-from export.results import Prepared
+from export.results import Compared, Prepared
 from fracture_edge.errors import FractureEdgeError
 from train.artifacts import read_record
-from train.export_record import ExportEntry, GateMetrics, read_manifest
+from train.export_record import ExportEntry, read_manifest
 from train.lock import exclusive_lock
 
 
@@ -50,6 +51,7 @@ def verify(
                 "seed": calibration.seed if calibration else 0,
                 "compression": None,
                 "training": False,
+                "fidelity_images": FIDELITY_IMAGES,
             },
             Prepared,
             quiet=False,
@@ -75,10 +77,11 @@ def _compared_again(
         "file": str(path),
         "labels": prepared.labels,
         "groups": prepared.groups,
+        "fidelity_labels": prepared.fidelity_labels if budgets[entry.budget].pooled else None,
         "threshold": threshold,
     }
     try:
-        gate, _ = run_step("compare_with_keras", arguments, GateMetrics)
+        compared, _ = run_step("compare_with_keras", arguments, Compared)
     except StepError as error:
         return str(error)
-    return "; ".join(budgets[entry.budget].broken(gate))
+    return "; ".join(budgets[entry.budget].broken(compared.gate, compared.fidelity))

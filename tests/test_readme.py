@@ -57,7 +57,7 @@ def test_a_processor_without_vnni_gives_the_same_predictions() -> None:
     assert answers == there
 
 
-@pytest.mark.parametrize(("run", "least"), [(EMBEDDED_RUN, 5), (RUN, 10)])
+@pytest.mark.parametrize(("run", "least"), [(EMBEDDED_RUN, 5), pytest.param(RUN, 10, marks=pytest.mark.slow)])
 def test_quality_metrics_can_be_recomputed_from_the_predictions(run: str, least: int) -> None:
     result = _result(run)
     predictions = _predictions(result)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fracture_edge.errors import FractureEdgeError
-from train.json_records import from_plain, read_json
+from train.json_records import WRITTEN_ALWAYS, from_plain, read_json
 
 EXPORT_SCHEMA = 2
 MANIFEST = "export.json"
@@ -53,6 +53,37 @@ class GateMetrics:
     sensitivity_change: float
     intervals: dict[str, tuple[float, float]]
     images_compared: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fidelity:
+    """Metrics of an exported file against its Keras source on many images: validation and training together.
+
+    How closely a file follows its source can be judged on images that the network was trained on, if the ranges of
+    its activations were not measured on them. There are many more of them.
+
+    Attributes:
+        images: Number of images.
+        fractured: Number of fractured ones.
+        mean_difference: Mean absolute difference of P(fractured).
+        same_decision: Share of images with the same decision, 0 to 1.
+        far_flips: Share of images with another decision although the log-odds of the Keras model are far from the
+            threshold, see `export.gate.FAR`.
+        net_flips: Share of images that the file alone calls fractured minus share that Keras alone does.
+        noise: Standard deviation of the difference of log-odds over the standard deviation of Keras's log-odds.
+        auroc_change: AUROC of the file minus that of the Keras model.
+        sensitivity_change: Sensitivity of the file minus that of the Keras model.
+    """
+
+    images: int
+    fractured: int
+    mean_difference: float
+    same_decision: float
+    far_flips: float
+    net_flips: float
+    noise: float
+    auroc_change: float
+    sensitivity_change: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +175,12 @@ class ExportEntry:
         retrained: Quantisation-aware training.
         calibration: Images and method of the calibration.
         float_layers: Names of the layers that stayed in float32.
+        rung: Name of the attempt in ``recipes.toml`` that the file comes from; empty if there was but one way.
+        fidelity: Metrics of the gate on many images; ``None`` before version 2 of the gate.
+        milliseconds: Median time of one image with one thread, measured after the gate; for orientation,
+        comparisons
+            are made by the benchmark. ``None`` in files of before.
+        gate_version: Version of the gate that judged it, see `export.gate.GATE_VERSION`.
     """
 
     recipe: str
@@ -166,6 +203,10 @@ class ExportEntry:
     retrained: Retraining | None = None
     calibration: CalibrationImages | None = None
     float_layers: tuple[str, ...] = ()
+    rung: str = ""
+    fidelity: Fidelity | None = None
+    milliseconds: float | None = None
+    gate_version: int = field(default=1, metadata=WRITTEN_ALWAYS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,19 +53,23 @@ def _require(wanted: type | tuple[type, ...], name: str) -> Callable[[Any, Any],
         # In Python True is an int; in a file it is no number.
         if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
             raise _WrongTypeError(f"must be {name}, not {json.dumps(value, default=str)}")
-        return float(value) if name == _NUMBER else value
+        return value
 
     return hook
 
 
-_NUMBER = "a number"
+_NUMBER = _require((int, float), "a number")
 _CONVERTER.register_structure_hook(str, _require(str, "a string"))
 _CONVERTER.register_structure_hook(int, _require(int, "an integer"))
-_CONVERTER.register_structure_hook(float, _require((int, float), _NUMBER))
+_CONVERTER.register_structure_hook(float, lambda value, kind: float(_NUMBER(value, kind)))
 _CONVERTER.register_structure_hook(bool, _require(bool, "true or false"))
 
 
-@_CONVERTER.register_structure_hook_factory(lambda kind: get_origin(kind) is list)
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) is list
+
+
+@_CONVERTER.register_structure_hook_factory(_is_list)
 def _list(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
     structure = list_structure_factory(kind, converter)
 
@@ -108,7 +112,7 @@ def from_plain(kind: type[Record], values: object, source: str) -> Record:
     """
     if is_dataclass(kind) and not isinstance(values, Mapping):
         raise FractureEdgeError(f"{source}: must contain a JSON object")
-    if get_origin(kind) is list and not isinstance(values, list):
+    if _is_list(kind) and not isinstance(values, list):
         raise FractureEdgeError(f"{source}: must contain a JSON list")
     try:
         return _CONVERTER.structure(values, kind)

@@ -23,11 +23,13 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from export.onnx_passes.bias_correction import correct_biases
+from export.onnx_passes.dynamic_dense import large_dense_nodes, quantise_dynamically
 from export.onnx_passes.float_layers import protect_float_layers
 from export.onnx_passes.graph import shapes_of
 from export.onnx_passes.input_normalisation import dequantise_input, normalisation_nodes
 from export.onnx_passes.storage import as_float_biases, as_uint8_weights
 from export.recipes import METHODS, Format
+from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import ATYPICALITY_NAME, INPUT_NAME
 
 _METHODS = dict(
@@ -45,6 +47,7 @@ def quantise(
     chosen: Format,
     *,
     method: str = "minmax",
+    dynamic_dense: bool = False,
     keep_float: Sequence[str] = (),
     ranges: Path | None = None,
 ) -> None:
@@ -56,16 +59,24 @@ def quantise(
         images: Training images for the ranges of the activations, uint8 [N, H, W, 1].
         chosen: Format of the file; its precision is int8 and its runtime ``onnx``.
         method: Calibration method, one of `export.recipes.METHODS`.
+        dynamic_dense: Whether to quantise the large Dense layers dynamically, see
+            `export.onnx_passes.dynamic_dense`.
         keep_float: Names of additional nodes that stay float32, besides those of `single_channel_nodes`,
             `typicality_nodes` and `export.onnx_passes.input_normalisation.normalisation_nodes`.
         ranges: Path of a cache of the activation ranges; reused by later calls with the same source, images and
             method, whatever their format.
+
+    Raises:
+        FractureEdgeError: `dynamic_dense` is requested, and no Dense layer is large.
     """
     # onnxruntime's tools log advice that this module already follows.
     logging.getLogger().setLevel(logging.ERROR)
     with TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         prepare(source, prepared)
+        dense = large_dense_nodes(onnx.load(prepared)) if dynamic_dense else []
+        if dynamic_dense and not dense:
+            raise FractureEdgeError("no Dense layer holds most of the weights")
         quantize_static(
             str(prepared),
             str(target),
@@ -75,13 +86,14 @@ def quantise(
             activation_type=QuantType.QUInt8 if chosen.activations == "uint8" else QuantType.QInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=_METHODS[method],
-            nodes_to_exclude=[*_always_float(onnx.load(prepared)), *keep_float],
+            nodes_to_exclude=[*_always_float(onnx.load(prepared)), *dense, *keep_float],
             calibration_cache_path=ranges,
             # Otherwise the histogram methods would hold every tensor of every image in memory.
             extra_options={"CalibStridedMinMax": min(CHUNK, len(images))},
         )
         model = onnx.load(target)
         dequantise_input(model)
+        quantise_dynamically(model, dense, unsigned=chosen.weights == "uint8")
         protect_float_layers(model, keep_float)
         # The zero points of weights are all 0 but are kept: with wider sums (`fracture_edge.session`) onnxruntime
         # would create missing ones, in the wrong shape for a layer that it does not fuse, and the file would fail

@@ -1,7 +1,7 @@
 """Rank layers by their sensitivity to quantisation, with onnxruntime's debugging tools for QDQ models."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,11 +21,11 @@ _WITH_WEIGHTS = ("Conv", "MatMul", "Gemm")
 FLOAT_SHARE = 0.02
 
 
-def most_sensitive(float_model: Path, int8_model: Path, images: npt.NDArray[np.uint8]) -> list[str]:
-    """Return the names of the layers with weights, the most sensitive to quantisation first.
+def most_sensitive(float_model: Path, int8_model: Path, images: npt.NDArray[np.uint8]) -> list[list[str]]:
+    """Return the layers with weights, the most sensitive to quantisation first.
 
     The sensitivity of a layer is the sum of the noise-to-signal power ratios of its quantised input and of its
-    quantised weights; both become 0 when the layer stays in float32.
+    quantised weights. For both to become 0 the layer must stay float32, and so must what computes its input.
 
     Args:
         float_model: Path of the float32 ``.onnx`` file.
@@ -33,8 +33,9 @@ def most_sensitive(float_model: Path, int8_model: Path, images: npt.NDArray[np.u
         images: A few training images, uint8 [N, H, W, 1]; all their activations are held in memory.
 
     Returns:
-        Node names of the float model after `export.conversion.quantise.prepare`. Layers are skipped if they would raise the
-        share of all weights above `FLOAT_SHARE`.
+        For each layer the names of the nodes that must stay float32, of the float model after
+        `export.conversion.quantise.prepare`. Layers are skipped if they would raise the share of all weights above
+        `FLOAT_SHARE`.
     """
     with TemporaryDirectory() as folder:
         prepared, signed = Path(folder) / "prepared.onnx", Path(folder) / "signed.onnx"
@@ -50,26 +51,48 @@ def most_sensitive(float_model: Path, int8_model: Path, images: npt.NDArray[np.u
         weights = {name: _noise(decibel) for name, decibel in qdq_loss_debug.compute_weight_error(kernels).items()}
         graph = onnx.load(prepared).graph
     sizes = {entry.name: math.prod(entry.dims) for entry in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
     scores = {
-        node.name: (
-            sum(activations.get(name, 0.0) + weights.get(name, 0.0) for name in node.input),
-            sum(sizes.get(name, 0) for name in node.input),
-        )
+        node.name: sum(activations.get(name, 0.0) + weights.get(name, 0.0) for name in node.input)
         for node in graph.node
         # A layer without quantised weights is already in float32.
         if node.op_type in _WITH_WEIGHTS and any(name in weights for name in node.input)
     }
-    return _within(scores, FLOAT_SHARE * sum(sizes.values()))
+    weighed = {node.name: sum(sizes.get(name, 0) for name in node.input) for node in graph.node}
+    groups = [
+        _with_source(node, makers, sizes)
+        for node in sorted(graph.node, key=lambda node: -scores.get(node.name, 0.0))
+        if node.name in scores
+    ]
+    return _within(groups, weighed, FLOAT_SHARE * sum(sizes.values()))
 
 
-def _within(scores: Mapping[str, tuple[float, int]], most: float) -> list[str]:
-    """Return names by descending score, skipping each whose size would raise the sum of sizes above `most`."""
-    chosen: list[str] = []
-    total = 0
-    for name, (_, size) in sorted(scores.items(), key=lambda item: -item[1][0]):
-        if total + size <= most:
-            chosen.append(name)
-            total += size
+def _with_source(
+    node: onnx.NodeProto, makers: Mapping[str, onnx.NodeProto], stored: Mapping[str, int]
+) -> list[str]:
+    """Return the names of a layer, of the layer before it and of the nodes between.
+
+    The search ends at a node with several inputs; of the first layer nothing but its own name is returned.
+    """
+    names = [node.name]
+    while True:
+        sources = [makers[name] for name in node.input if name in makers and name not in stored]
+        if len(sources) != 1:
+            return names if sources else names[:1]
+        node = sources[0]
+        names.append(node.name)
+        if node.op_type in _WITH_WEIGHTS:
+            return names
+
+
+def _within(groups: Sequence[list[str]], weighed: Mapping[str, int], most: float) -> list[list[str]]:
+    """Return the groups of nodes in order, except those that would raise the number of weights above `most`."""
+    chosen: list[list[str]] = []
+    taken: set[str] = set()
+    for group in groups:
+        if sum(weighed[name] for name in taken.union(group)) <= most:
+            chosen.append(group)
+            taken.update(group)
     return chosen
 
 

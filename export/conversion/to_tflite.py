@@ -5,6 +5,7 @@ file made decisions different from Keras on far more validation images, and was 
 """
 
 import io
+import math
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -13,13 +14,22 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from export.conversion.sensitivity import FLOAT_SHARE
 from export.recipes import Format
 from fracture_edge.modelfile import INPUT_NAME
 from train.architectures import after_grey_levels
 
 
-def to_tflite(model: keras.Model, target: Path, chosen: Format, calibration: npt.NDArray[np.uint8]) -> None:
+def to_tflite(
+    model: keras.Model,
+    target: Path,
+    chosen: Format,
+    calibration: npt.NDArray[np.uint8],
+    *,
+    float_tail: bool = False,
+) -> None:
     """Convert a model and write the TFLite file, without metadata.
 
     The input is ``image`` [1, H, W, 1]: uint8, or float32 grey levels 0 to 255 for int8 with a float interface.
@@ -29,6 +39,7 @@ def to_tflite(model: keras.Model, target: Path, chosen: Format, calibration: npt
         target: Path of the ``.tflite`` file to write.
         chosen: Format of the file; its runtime is ``tflite``.
         calibration: Training images for the representative dataset, uint8 [N, H, W, 1]; used for int8 only.
+        float_tail: Whether the last layers of an int8 file stay float32, see `tail_nodes`.
     """
     converter = tf.lite.TFLiteConverter.from_keras_model(_one_image(model, quantised=chosen.calibrated))
     if chosen.precision != "float32":
@@ -53,7 +64,41 @@ def to_tflite(model: keras.Model, target: Path, chosen: Format, calibration: npt
             converter.inference_output_type = tf.int8
     # The converter prints every variable that it saves to stdout.
     with redirect_stdout(io.StringIO()):
-        target.write_bytes(converter.convert())
+        target.write_bytes(_with_float_tail(converter) if float_tail else converter.convert())
+
+
+def _with_float_tail(converter: tf.lite.TFLiteConverter) -> bytes:
+    """Quantise all but the last layers. TensorFlow offers that only in its tool for finding sensitive layers."""
+    debugger = tf.lite.experimental.QuantizationDebugger(converter=converter)
+    names = tail_nodes(debugger.calibrated_model)
+    debugger.options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=names)
+    return bytes(debugger.get_nondebug_quantized_model())
+
+
+def tail_nodes(content: bytes) -> list[str]:
+    """Return the output tensors of a model's last operators, as far back as `FLOAT_SHARE` of the weights allows.
+
+    Args:
+        content: TFLite file in float32.
+    """
+    interpreter = Interpreter(
+        model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    )
+    tensors = {entry["index"]: entry for entry in interpreter.get_tensor_details()}
+    operators = interpreter._get_ops_details()
+    made = {index for operator in operators for index in operator["outputs"]}
+    made.update(entry["index"] for entry in interpreter.get_input_details())
+    weights = [
+        sum(math.prod(tensors[index]["shape"]) for index in operator["inputs"] if index >= 0 and index not in made)
+        for operator in operators
+    ]
+    most, names = FLOAT_SHARE * sum(weights), []
+    for operator, count in zip(reversed(operators), reversed(weights), strict=True):
+        most -= count
+        if most < 0:
+            break
+        names += [str(tensors[index]["name"]) for index in operator["outputs"]]
+    return names
 
 
 def _one_image(model: keras.Model, *, quantised: bool) -> keras.Model:

@@ -30,10 +30,10 @@ def fold_batch_norms(model: keras.Model) -> keras.Model:
     """Fold every batch norm that follows an activation into the Conv2D or Dense layers around it.
 
     The scale goes into the layer before it if that has ReLU and feeds nothing else, otherwise into the next one
-    like the shift. Dropout, Flatten and MaxPooling2D may lie between the two. MaxPooling2D is allowed only if no channel has a
-    negative scale, since only then scaling and taking the maximum commute. A Conv2D must have 'valid' padding,
-    because padded zeros would have to be shifted too. Other batch norms are kept, and so are those directly after
-    a linear convolution or Dense layer, which the converters fold themselves.
+    like the shift. Dropout, Flatten and MaxPooling2D may lie between the two. MaxPooling2D is allowed only if no
+    channel has a negative scale, since only then scaling and taking the maximum commute. A Conv2D must have
+    'valid' padding, because padded zeros would have to be shifted too. Other batch norms are kept, and so are
+    those directly after a linear convolution or Dense layer, which the converters fold themselves.
 
     Args:
         model: Model from ``image`` uint8 [N, H, W, 1] to ``probability`` [N, 1].
@@ -71,7 +71,7 @@ def fold_batch_norms(model: keras.Model) -> keras.Model:
 
 
 def output_scales(model: keras.Model) -> dict[str, _Floats]:
-    """Return the factors by which `fold_batch_norms` multiplies the outputs of layers, by name, [channels] each."""
+    """Return the factors by which `fold_batch_norms` multiplies outputs of layers, by name, [channels] each."""
     inputs, following = layer_inputs(model), following_layers(model)
     found = {}
     for norm in _targets(model):

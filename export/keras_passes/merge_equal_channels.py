@@ -2,8 +2,8 @@
 
 Networks made for colour images read the grey level as three equal channels. The first convolution multiplies each
 by a kernel of its own and adds up, so one channel and the sum of the kernels give the same result with a third of
-the products, and the image need not be copied three times. Where the normalisation differs from channel to channel,
-as the means of ImageNet do, zero padding is another grey level in each channel, and nothing can be merged.
+the products, and the image need not be copied three times. Where the normalisation differs between channels, as
+the means of ImageNet do, zero padding is another grey level in each of them, and nothing can be merged.
 """
 
 from typing import Any

@@ -38,6 +38,7 @@ learning_rate = 1e-3
 
 [options]
 filters = 0.25
+depth = 0.5
 """
 
 

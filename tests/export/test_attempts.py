@@ -1,4 +1,4 @@
-"""Which int8 ONNX file is kept: of two calibrations, a third, or with layers in float32; one may fail."""
+"""Which int8 file is kept: of two calibrations, a third, or with layers in float32; one may fail."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from export.attempts import Attempts, attempt_int8_onnx
+from export.attempts import Attempts, climb
 from export.jobs import StepError
-from export.recipes import METHODS
-from train.export_record import CalibrationImages, ExportEntry, PeakMemory
+from export.recipes import LADDER, Rung
+from train.export_record import CalibrationImages, ExportEntry, Fidelity, PeakMemory
 
 BOUND = 0.015
+ONNX = [rung for rung in LADDER if rung.runtime == "onnx"]
+#: Layers of the pretended file, the most sensitive first, each with the layer before it.
+LAYERS = [["a", "z"], ["b", "a"], ["c"], ["d"], ["e"]]
 
 
 @pytest.mark.parametrize(
@@ -23,36 +26,51 @@ BOUND = 0.015
         # One that passes is enough.
         ({"minmax": 0.020, "percentile": 0.010}, ["minmax", "percentile"], "percentile"),
         ({"minmax": 0.010, "percentile": 0.020}, ["minmax", "percentile"], "minmax"),
-        # The third.
+        # A dynamic Dense layer, with the nearer calibration.
         (
-            {"minmax": 0.020, "percentile": 0.030, "entropy": 0.014},
-            ["minmax", "percentile", "entropy"],
+            {"minmax": 0.020, "percentile": 0.030, "dynamic minmax": 0.014},
+            ["minmax", "percentile", "dynamic minmax"],
+            "dynamic minmax",
+        ),
+        # The third calibration, where there is no large Dense layer.
+        (
+            {"minmax": 0.020, "percentile": 0.030, "dynamic minmax": None, "entropy": 0.014},
+            ["minmax", "percentile", "dynamic minmax", "entropy"],
             "entropy",
         ),
-        # Layers in float32, with the nearest calibration, until it passes.
+        # Layers in float32, with what was nearest, until it passes.
         (
-            {"minmax": 0.030, "percentile": 0.020, "entropy": 0.030, "percentile 1": 0.018, "percentile 2": 0.014},
-            ["minmax", "percentile", "entropy", "percentile 1", "percentile 2"],
-            "percentile 2",
+            {
+                **{"minmax": 0.030, "percentile": 0.020, "dynamic percentile": None, "entropy": 0.030},
+                **{"percentile az": 0.018, "percentile azb": 0.014},
+            },
+            ["minmax", "percentile", "dynamic percentile", "entropy", "percentile az", "percentile azb"],
+            "percentile azb",
+        ),
+        (
+            {
+                **{"minmax": 0.030, "percentile": 0.020, "dynamic percentile": 0.018, "entropy": 0.030},
+                "dynamic percentile az": 0.010,
+            },
+            ["minmax", "percentile", "dynamic percentile", "entropy", "dynamic percentile az"],
+            "dynamic percentile az",
         ),
         # Nothing passes: the nearest of all.
         (
             {
-                **{"minmax": 0.019, "percentile": 0.020, "entropy": 0.030},
-                **{"minmax 1": 0.017, "minmax 2": 0.018, "minmax 4": 0.020},
+                **{"minmax": 0.019, "percentile": 0.020, "dynamic minmax": None, "entropy": 0.030},
+                **{"minmax az": 0.017, "minmax azb": 0.018, "minmax azbcd": 0.020},
             },
-            ["minmax", "percentile", "entropy", "minmax 1", "minmax 2", "minmax 4"],
-            "minmax 1",
+            [
+                *("minmax", "percentile", "dynamic minmax", "entropy"),
+                *("minmax az", "minmax azb", "minmax azbcd"),
+            ],
+            "minmax az",
         ),
         # A calibration that cannot be made counts for nothing.
         ({"minmax": 0.010, "percentile": None}, ["minmax", "percentile"], "minmax"),
         ({"minmax": None, "percentile": 0.010}, ["minmax", "percentile"], "percentile"),
         ({"minmax": None, "percentile": None, "entropy": 0.010}, ["minmax", "percentile", "entropy"], "entropy"),
-        (
-            {"minmax": 0.020, "percentile": None, "entropy": None, "minmax 1": None, "minmax 2": 0.010},
-            ["minmax", "percentile", "entropy", "minmax 1", "minmax 2"],
-            "minmax 2",
-        ),
     ],
 )
 def test_which_is_kept(
@@ -73,7 +91,7 @@ def test_which_is_kept(
     assert entry.broken == ([] if difference < BOUND else ["too far"])
     told = capsys.readouterr().err.splitlines()
     first = differences["minmax"]
-    assert told[0] == "edge-int8.onnx: calibration minmax"
+    assert told[0] == "edge-int8.onnx: minmax"
     if first is None:
         assert told[1] == "edge-int8.onnx: no minmax"
         return
@@ -95,6 +113,33 @@ def test_where_none_can_be_made_the_first_error_is_told(
     assert pretended.tried == ["minmax", "percentile", "entropy"]
 
 
+def test_the_nearest_is_told_by_many_images(tmp_path: Path, make_export_entry: Callable[..., ExportEntry]) -> None:
+    path = tmp_path / "edge-int8.onnx"
+    # On the validation images the second one seems nearer.
+    few, many = {"minmax": 0.010, "percentile": 0.005}, {"minmax": 0.004, "percentile": 0.006}
+
+    def make(rung: Rung, _: Sequence[str]) -> ExportEntry:
+        path.write_text(rung.name)
+        entry = make_export_entry()
+        followed = Fidelity(
+            images=1342,
+            fractured=439,
+            mean_difference=many[rung.name],
+            same_decision=0.99,
+            far_flips=0.0,
+            net_flips=0.0,
+            noise=0.05,
+            auroc_change=0.0,
+            sensitivity_change=0.0,
+        )
+        return replace(entry, gate=replace(entry.gate, mean_difference=few[rung.name]), fidelity=followed)
+
+    attempts = Attempts(path, make)
+    climb(attempts, ONNX, lambda file: LAYERS)
+    attempts.finish()
+    assert path.read_text() == "minmax"
+
+
 class Pretended:
     """Attempts that make files of given differences from Keras, or fail for ``None``.
 
@@ -110,11 +155,11 @@ class Pretended:
 
     def best(self) -> ExportEntry:
         attempts = Attempts(self.path, self._make)
-        attempt_int8_onnx(attempts, METHODS, lambda file: list("abcde"))
+        climb(attempts, ONNX, lambda file: LAYERS)
         return attempts.finish()
 
-    def _make(self, method: str, float_layers: Sequence[str]) -> ExportEntry:
-        what = f"{method} {len(float_layers)}" if float_layers else method
+    def _make(self, rung: Rung, float_layers: Sequence[str]) -> ExportEntry:
+        what = " ".join(filter(None, ["dynamic" * rung.dynamic_dense, rung.calibration, "".join(float_layers)]))
         self.tried.append(what)
         difference = self._differences[what]
         if difference is None:
@@ -124,7 +169,7 @@ class Pretended:
         return replace(
             entry,
             gate=replace(entry.gate, mean_difference=difference, same_decision=0.98),
-            calibration=CalibrationImages(256, 0, "", method),
+            calibration=CalibrationImages(256, 0, "", rung.calibration),
             # The first goes through the images.
             peak_memory_mb=PeakMemory(900 - len(self.tried), 0),
             broken=["too far"] if difference > BOUND else [],

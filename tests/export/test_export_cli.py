@@ -1,6 +1,7 @@
 """What the command line makes of it: selection, exit status, stdout and stderr. Converters run in test_export."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 import export.run
 import export.verify
 from export.options import ExportOptions, Outcome
+from export.recipes import LADDER
 from fracture_edge.errors import FractureEdgeError
-from train.export_record import Compression
+from train.export_record import Compression, ExportEntry
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -48,8 +50,8 @@ def test_int8_of_all_that_are_trained(cli: Cli, asked: list[Any], tmp_path: Path
     ]
     assert out.splitlines()[0] == "edge/int8.onnx"
     assert len(out.splitlines()) == 6
-    assert asked[0][2].methods == ("minmax", "percentile", "entropy")
-    assert err == "next: fracture-edge benchmark edge -o results.json\n"
+    assert list(asked[0][2].ladder) == list(LADDER)
+    assert err.splitlines()[-1] == "next: fracture-edge benchmark edge -o results.json"
 
 
 def test_some_rejected_is_3_and_the_table_says_which(cli: Cli, asked: list[Any]) -> None:
@@ -57,9 +59,24 @@ def test_some_rejected_is_3_and_the_table_says_which(cli: Cli, asked: list[Any])
     assert code == 3
     assert out == "broken/float32.onnx\n"
     assert err.splitlines() == [
-        "next: fracture-edge benchmark broken -o results.json",
         "broken-float32.onnx  written",
         "broken-float16.onnx  same_decision 0.9, bound 0.97",
+        "next: fracture-edge benchmark broken -o results.json",
+    ]
+
+
+def test_the_table_has_the_figures_of_the_files(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, make_export_entry: Callable[..., ExportEntry]
+) -> None:
+    entry = make_export_entry(bytes=3_640_000, milliseconds=9.4)
+    gate = replace(entry.gate, same_decision=0.9912, auroc_change=-0.00123)
+    outcome = Outcome("edge-int8.onnx", Path("edge/edge-int8.onnx"), "", replace(entry, gate=gate))
+    monkeypatch.setattr(export.run, "export_model", lambda *_, **__: [outcome])
+    code, _, err = cli("export", "edge", "--int8", "--onnx")
+    assert code == 0
+    assert err.splitlines()[:2] == [
+        "file              MB   same    AUROC   ms",
+        "edge-int8.onnx  3.64  99.1%  -0.0012  9.4  written",
     ]
 
 
@@ -85,7 +102,9 @@ def test_options_reach_the_export(cli: Cli, asked: list[Any], tmp_path: Path) ->
     )
     assert code == 0
     options = asked[0][2]
-    assert (options.methods, options.calibration_images, options.seed) == (("percentile",), 300, 4)
+    assert (options.calibration_images, options.seed) == (300, 4)
+    # And what has no calibration of its own.
+    assert {rung.calibration for rung in options.ladder if rung.runtime == "onnx"} == {"percentile", ""}
     assert (options.heatmap, options.force) == (True, True)
     assert options.budgets["int8"].same_decision == 0.5
     assert options.compression == Compression(rank=8, sparsity=0.8, clusters=16, epochs=2, seed=4)

@@ -124,7 +124,7 @@ weight_decay = 0.01
 ema_momentum = 0.5
 localisation = 0.5
 monitor = "val_loss"
-options = { filters = 0.25 }
+options = { filters = 0.25, depth = 0.5 }
 preprocessing = { height = 64, width = 64 }
 phases = [{ epochs = 2, learning_rate = 5e-3, schedule = "cosine", warmup_epochs = 1 }]
 augmentation = { rotation = 5, flip_horizontal = true, contrast = 0.1 }

@@ -55,6 +55,7 @@ def build(
     *,
     variant: str = "lite0",
     filters: float = 1.0,
+    depth: float = 1.0,
     dropout: float = 0.2,
     drop_path: float = 0.1,
 ) -> keras.Model:
@@ -65,6 +66,7 @@ def build(
         width: Width of the input in pixels.
         variant: Name of the variant, a key of `VARIANTS`.
         filters: Factor of the numbers of filters (at least 4 remain); for tests.
+        depth: Factor of the repeats of a stage (at least 1 remains); for tests.
         dropout: Share of pooled features dropped during training.
         drop_path: Probability that the last residual branch is dropped during training (stochastic depth,
             Huang et al., ECCV 2016); it grows linearly from 0 at the first block.
@@ -75,7 +77,7 @@ def build(
     Raises:
         ValueError: The variant is unknown.
     """
-    stages = stages_of(variant)
+    stages = [(max(1, math.ceil(depth * repeats)), *others) for repeats, *others in stages_of(variant)]
 
     def scaled(count: int) -> int:
         return max(4, round(count * filters))

@@ -12,7 +12,7 @@ from train.trainer.batch_norm import RefitBatchNorms
 
 SMALL: dict[str, dict[str, Any]] = {
     "custom_cnn": {"filters": (8, 12, 16), "units": 20},
-    "edge": {"filters": 0.25},
+    "edge": {"filters": 0.25, "depth": 0.5},
 }
 BOTH = ["custom_cnn", pytest.param("edge", marks=pytest.mark.slow)]
 

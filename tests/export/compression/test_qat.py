@@ -84,7 +84,7 @@ def test_folded_custom_cnn_is_int8_and_answers_as_before(
 
 @pytest.mark.slow
 def test_edge_runs_with_its_log_odds_in_float(images: tuple[Any, list[int]]) -> None:
-    model = _trained("edge", images, 0.06, filters=0.25, dropout=0.0, drop_path=0.0)
+    model = _trained("edge", images, 0.06, filters=0.25, depth=0.5, dropout=0.0, drop_path=0.0)
     pixels, labels = images
     expected = np.asarray(model(pixels, training=False))
     found = _run(quantisation_aware(model, FineTuning(pixels, labels, batch_size=8)), pixels)

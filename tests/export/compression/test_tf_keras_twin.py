@@ -10,7 +10,7 @@ from train.architectures import build
 
 SMALL: dict[str, dict[str, Any]] = {
     "custom_cnn": {"filters": (4, 4, 6), "units": 8},
-    "edge": {"filters": 0.25},
+    "edge": {"filters": 0.25, "depth": 0.5},
     "resnet50": {},
     "efficientnetv2b0": {},
 }

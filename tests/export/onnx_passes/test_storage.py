@@ -96,7 +96,9 @@ def test_safe_weights_are_the_same_numbers_in_unsigned_bytes(
     # The same layers are sensitive then, in the same order; here every one is more than a small share of all.
     monkeypatch.setattr("export.conversion.sensitivity.FLOAT_SHARE", 1.0)
     order = most_sensitive(x86.parent / "float.onnx", x86, images[:2])
-    assert sorted(order) == ["one", "three", "two"]
+    assert sorted(names[0] for names in order) == ["one", "three", "two"]
+    # Each with the layer before it.
+    assert {names[0]: names[-1] for names in order} == {"one": "one", "two": "one", "three": "two"}
     assert most_sensitive(x86.parent / "float.onnx", safe, images[:2]) == order
 
 

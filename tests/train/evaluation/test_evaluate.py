@@ -303,6 +303,7 @@ def test_nothing_to_evaluate(tmp_path: Path) -> None:
         evaluate_model(tmp_path, "test")
 
 
+@pytest.mark.slow
 def test_a_run_without_calibration(tmp_path: Path, write_bones: Callable[..., Path]) -> None:
     folder = _train(tmp_path, override(RECIPE, settings=["calibrate=false"]), write_bones)
     record = _record(folder)

@@ -75,7 +75,7 @@ def test_written_and_read(tmp_path: object) -> None:
 @pytest.fixture(scope="module")
 def network() -> keras.Model:
     keras.utils.set_random_seed(0)
-    return build("edge", 64, 64, filters=0.25)
+    return build("edge", 64, 64, filters=0.25, depth=0.5)
 
 
 def _pixels(seed: int, count: int) -> np.ndarray:
@@ -141,7 +141,7 @@ def test_the_features_are_those_of_the_last_addition(
     np.testing.assert_allclose(found, added.mean(axis=(1, 2)), rtol=1e-4, atol=1e-6)
     # A network without additions is described by the end of its backbone.
     monkeypatch.setattr(edge, "STAGES", edge.STAGES[:1])
-    plain = build("edge", 64, 64, filters=0.25)
+    plain = build("edge", 64, 64, filters=0.25, depth=0.5)
     ends = keras.Model(plain.input, plain.get_layer("top_relu").output).predict_on_batch(images)
     found = keras.Model(plain.input, described_features(plain, "edge")).predict_on_batch(images)
     np.testing.assert_allclose(found, ends.mean(axis=(1, 2)), rtol=1e-4, atol=1e-6)

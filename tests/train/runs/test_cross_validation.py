@@ -270,6 +270,7 @@ def cut(cut_off: Path, tmp_path: Path) -> Path:
     return shutil.copytree(cut_off, tmp_path / "artifacts")
 
 
+@pytest.mark.slow
 def test_an_interrupted_run(
     whole: Run, cut: Path, project: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

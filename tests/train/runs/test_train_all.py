@@ -37,7 +37,7 @@ def _tiny(model: str, name: str = "corrected") -> Recipe:
     """Stands for `train.recipes.recipe.load_recipe`."""
     options = {
         "custom_cnn": {"filters": [4, 6, 8], "units": 10},
-        "edge": {"filters": 0.25, "drop_path": 0.0},
+        "edge": {"filters": 0.25, "depth": 0.5, "drop_path": 0.0},
     }
     return recipe_of(
         {

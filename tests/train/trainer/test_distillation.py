@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from fracture_edge.preprocess import Preprocessing
-from train.artifacts import read_record
 from train.data.dataset import DataError, ImageTable, Item
 from train.recipes.recipe import Distillation, Phase, Recipe, load_recipe, override
 from train.recipes.tables import RecipeError
@@ -195,16 +194,6 @@ def test_a_run_with_teachers(
         assert len(of_teacher) == 4
         seconds += [float(row["seconds"]) for row in of_teacher]
     assert record["seconds"] == pytest.approx(sum(seconds), abs=0.6)
-
-
-def test_a_run_without_teachers_says_so(train_data: Path, tmp_path: Path, recipe: Recipe) -> None:
-    plain = override(recipe, epochs=1, settings=["distillation.share=0"])
-    folder = run.train_model(plain, _options(train_data, tmp_path))
-    # Left out of the file, as everything that has its default.
-    assert json.loads((folder / "training.json").read_text()).get("teachers_auroc") is None
-    assert read_record(folder).teachers_auroc is None
-    assert not (folder / TEACHERS_FILE).exists()
-    assert not (folder / "teacher-1").exists()
 
 
 @pytest.mark.slow

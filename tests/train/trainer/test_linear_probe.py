@@ -34,7 +34,7 @@ def pixels() -> np.ndarray:
 
 def _edge(**options: object) -> keras.Model:
     keras.utils.set_random_seed(0)
-    return build("edge", SIZE, SIZE, filters=0.1, **options)
+    return build("edge", SIZE, SIZE, filters=0.1, depth=0.5, **options)
 
 
 def _log_odds(model: keras.Model, pixels: np.ndarray) -> np.ndarray:

@@ -45,7 +45,7 @@ def test_head_of_custom_cnn(cnn: keras.Model) -> None:
 
 
 def test_head_of_edge() -> None:
-    model = build("edge", 32, 32, filters=0.25)
+    model = build("edge", 32, 32, filters=0.25, depth=0.5)
     set_trainable(model, "head")
     # `cells` starts at random like the rest of the head: frozen, its strongest cell would be noise.
     assert _trained(model) == {"cells", "pooled_evidence", "probability"}
@@ -184,7 +184,7 @@ def test_augmentation_is_for_training_only(cnn: keras.Model) -> None:
 
 
 def test_masks_are_hidden_from_the_network() -> None:
-    model = build("edge", 64, 64, filters=0.25)
+    model = build("edge", 64, 64, filters=0.25, depth=0.5)
     recipe = _recipe(architecture="edge", localisation=2.0)
     trainer = loop.with_augmentation(model, recipe, seed=0, masks=True)
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 2), np.uint8)

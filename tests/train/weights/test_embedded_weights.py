@@ -104,7 +104,7 @@ def test_a_training_run_refits_the_norms(
     recipe = (train_data / "edge.toml").read_text()
     own = train_data.parent / f"{train_data.name}-wide"
     own.mkdir()
-    (own / "edge.toml").write_text(recipe.replace("filters = 0.25", ""))
+    (own / "edge.toml").write_text(recipe.replace("filters = 0.25, depth = 0.5", ""))
     for name in ("data", "splits.csv"):
         (own / name).symlink_to(train_data / name)
     with pytest.raises(KeyboardInterrupt):

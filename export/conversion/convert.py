@@ -1,0 +1,177 @@
+"""Write one exported file: from a Keras model in the working folder of an export to a file with its metadata.
+
+See `export.steps` for the files of the working folder.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export.recipes import FORMATS, Rung
+from export.results import Converted, Float32Onnx
+from train.json_records import from_plain
+
+FLOAT32_ONNX = "float32.onnx"
+#: Name of the file written by training, see `train.evaluation.typicality`; models of earlier versions have none.
+TYPICALITY_FILE = "typicality.npz"
+
+
+def to_float32_onnx(work: str, architecture: str, heatmap: bool) -> Float32Onnx:
+    """Write the float32 ONNX file that all other ONNX files are derived from.
+
+    Args:
+        work: Working folder.
+        architecture: Name of the architecture.
+        heatmap: Whether to add a heat map as second output.
+    """
+    from export.conversion.to_onnx import to_onnx
+
+    model, scales = _load_model(work, heatmap=heatmap)
+    described: dict[str, float] = {}
+    file = Path(work) / TYPICALITY_FILE
+    if file.is_file():
+        from train.evaluation.typicality import FALSE_ALARMS, load_typicality, with_typicality
+
+        typicality = load_typicality(file)
+        model = with_typicality(model, architecture, typicality, scales)
+        described = {"threshold": typicality.threshold, "false_alarms": FALSE_ALARMS}
+    to_onnx(model, Path(work) / FLOAT32_ONNX)
+    return Float32Onnx(described)
+
+
+def convert(
+    work: str,
+    format_name: str,
+    target: str,
+    info: str,
+    heatmap: bool,
+    rung: Any,
+    keep_float: list[str],
+    threshold: float,
+    epochs: int,
+    seed: int,
+) -> Converted:
+    """Write one exported file with its metadata.
+
+    Args:
+        work: Working folder.
+        format_name: Name of the format, a key of `export.recipes.FORMATS`.
+        target: Path of the file to write.
+        info: Metadata of the file as JSON, see `fracture_edge.modelfile.ModelInfo`.
+        heatmap: Whether to add a heat map as second output.
+        rung: Rung of an int8 file as JSON, see `export.recipes.Rung`; ``None`` for other files.
+        keep_float: Names of the layers that stay float32 in int8 ONNX.
+        threshold: Frozen threshold on P(fractured), around which an int8 file is recentred.
+        epochs: Number of epochs of quantisation-aware training.
+        seed: Random seed of quantisation-aware training.
+    """
+    from export.operators import operators
+    from fracture_edge.modelfile import ModelInfo, embed_info
+
+    chosen, float32, path = FORMATS[format_name], Path(work) / FLOAT32_ONNX, Path(target)
+    way = from_plain(Rung, rung, "rung") if rung else None
+    if chosen.retrained:
+        from export.compression.prune_and_cluster import FineTuning
+        from export.compression.qat import quantisation_aware
+
+        images = np.load(Path(work) / "training.npz")
+        tuning = FineTuning(images["pixels"], images["labels"].tolist(), epochs=epochs, seed=seed)
+        path.write_bytes(quantisation_aware(_load_model(work, heatmap=False)[0], tuning))
+    elif chosen.runtime == "tflite":
+        from export.conversion.recentre import shift_keras_bias
+        from export.conversion.to_tflite import to_tflite
+
+        (model, _), images = _load_model(work, heatmap=heatmap), np.load(Path(work) / "calibration.npy")
+        tail = way is not None and way.float_tail
+        to_tflite(model, path, chosen, images, float_tail=tail)
+        if chosen.precision in ("int8", "dynamic"):
+            embed_info(path, ModelInfo.from_json(info), path)
+            shift_keras_bias(model, _shift(path, work, threshold))
+            to_tflite(model, path, chosen, images, float_tail=tail)
+    elif chosen.precision == "float32":
+        path.write_bytes(float32.read_bytes())
+    elif chosen.precision == "float16":
+        from export.conversion.to_float16 import to_float16
+
+        to_float16(float32, path)
+    elif way is not None:
+        from export.conversion.quantise import quantise
+        from export.conversion.recentre import shift_onnx_bias
+
+        images = np.load(Path(work) / "calibration.npy")
+        quantise(
+            float32,
+            path,
+            images,
+            chosen,
+            method=way.calibration,
+            dynamic_dense=way.dynamic_dense,
+            keep_float=keep_float,
+            ranges=Path(work) / f"ranges-{way.calibration}{'-dense' * way.dynamic_dense}.json",
+        )
+        embed_info(path, ModelInfo.from_json(info), path)
+        shift_onnx_bias(path, _shift(path, work, threshold))
+    described, about = operators(path), ModelInfo.from_json(info)
+    if about.typicality:
+        about = replace(about, typicality={**about.typicality, "threshold": _typicality_threshold(path, work)})
+    embed_info(path, about, path)
+    return described
+
+
+def _shift(path: Path, work: str, threshold: float) -> float:
+    """Compute the shift of a file's log-odds on the calibration images, see `export.conversion.recentre`."""
+    from benchmarks.runtimes.runners import runner_of
+    from export.conversion.recentre import threshold_shift
+
+    runner = runner_of(path, threads=os.cpu_count() or 1)
+    found = runner.probabilities(np.load(Path(work) / "calibration.npy"))
+    # The interpreter maps the file into memory, and the file is about to be overwritten.
+    runner.close()
+    return threshold_shift(np.load(Path(work) / "reference.npz")["calibration"], found, threshold)
+
+
+def _typicality_threshold(path: Path, work: str) -> float:
+    """Compute the threshold of ``atypicality`` for one file, whose features differ if quantised or compressed.
+
+    It is the quantile of the validation images that the share of false alarms allows.
+    """
+    from fracture_edge.modelfile import ATYPICALITY_NAME, INPUT_NAME
+    from fracture_edge.session import open_session
+    from train.evaluation.typicality import FALSE_ALARMS
+
+    session = open_session(path.name, path.read_bytes(), None)
+    images = np.load(Path(work) / "validation.npy")
+    found = [session.run([ATYPICALITY_NAME], {INPUT_NAME: images[k : k + 1]})[0] for k in range(len(images))]
+    return float(np.quantile(np.concatenate(found), 1 - FALSE_ALARMS, method="higher"))
+
+
+def use_tensorflow() -> None:
+    """Select TensorFlow as Keras backend, which the converters require, whatever the model was trained with."""
+    from train.quiet_tensorflow import quiet_tensorflow
+
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    quiet_tensorflow()
+
+
+def _load_model(work: str, *, heatmap: bool) -> tuple[Any, Mapping[str, npt.NDArray[np.floating[Any]]]]:
+    """Load the model to convert, rewrite what converters cannot, and add a heat map if requested.
+
+    Returns:
+        The model, and the factors by which outputs of its layers have been multiplied, by name.
+    """
+    use_tensorflow()
+    import keras
+
+    from export.keras_passes.fold_batch_norms import fold_batch_norms, output_scales
+    from export.keras_passes.heatmap import with_heatmap
+    from export.keras_passes.merge_equal_channels import merge_equal_channels
+
+    model = keras.saving.load_model(Path(work) / "model.keras", compile=False)
+    scales = output_scales(model)
+    model = merge_equal_channels(fold_batch_norms(model))
+    return (with_heatmap(model) if heatmap else model), scales
