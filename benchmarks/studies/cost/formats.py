@@ -4,7 +4,8 @@ Reads size and metrics of the export gate from ``export.json``, times all files 
 ``benchmarks/results/formats/MODEL.json``; `benchmarks.studies.documents.fill` makes ``docs/formats.md`` from it.
 """
 
-from dataclasses import dataclass
+import tomllib
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -18,10 +19,14 @@ from fracture_edge.console import say
 from train.artifacts import read_record
 from train.evaluation.formatting import interval, markdown_table
 from train.evaluation.metrics import Estimate
-from train.export_record import CalibrationImages, Compression, read_manifest
-from train.json_records import from_plain, read_json, to_plain, write_record
+from train.export_record import CalibrationImages, Compression, Fidelity, read_manifest
+from train.json_records import WRITTEN_ALWAYS, from_plain, read_json, to_plain, write_record
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
+#: Bounds of version 1 of the gate for int8 and dynamic files, all on the validation images.
+_GATE_1 = {"same_decision": 0.97, "auroc_change": -0.01, "sensitivity_change": -0.02}
+#: Ladder of attempts at int8, data of `export`, which this package does not import.
+_LADDER = Path(__file__).resolve().parents[3] / "export" / "recipes.toml"
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "formats"
 
 
@@ -114,6 +119,9 @@ class ExportedFile:
         seconds: Duration of the export, in seconds.
         versions: Versions of the tools.
         gate: Comparison with the Keras model by the gate.
+        rung: Name of the attempt that the file comes from; empty if there was but one way.
+        fidelity: Comparison with the Keras model on many images; ``None`` before version 2 of the gate.
+        gate_version: Version of the gate that judged the file.
         inference_ms: Latency of one inference on one thread, in milliseconds.
     """
 
@@ -135,6 +143,9 @@ class ExportedFile:
     seconds: float
     versions: dict[str, str]
     gate: GateMetrics
+    rung: str = ""
+    fidelity: Fidelity | None = None
+    gate_version: int = field(default=1, metadata=WRITTEN_ALWAYS)
     inference_ms: Percentiles
 
 
@@ -196,6 +207,13 @@ def table() -> str:
     return "\n".join(map(_one, results))
 
 
+def ladder() -> str:
+    """Render the ladder of attempts at int8 as Markdown."""
+    rungs = tomllib.loads(_LADDER.read_text(encoding="utf-8"))["ladder"]
+    rows = ((rung["runtime"], f"`{rung['name']}`", rung["why"]) for rung in rungs)
+    return markdown_table(("runtime", "rung", "why"), rows)
+
+
 def _one(result: ModelFormats) -> str:
     files, trained, machine = result.files, result.training, result.environment
     first = next(iter(files.values()))
@@ -214,8 +232,10 @@ def _one(result: ModelFormats) -> str:
             "same decision",
             "AUROC, change",
             "sensitivity, change",
+            "on many images: same decision, net flips, noise",
             "ms, 1 thread",
             "verdict",
+            "gate before",
         ),
         (_cells(file, entry, float32_bytes.get(file.rsplit(".", 1)[1])) for file, entry in in_order),
     )
@@ -243,13 +263,33 @@ def _cells(file: str, entry: ExportedFile, float32_bytes: int | None) -> tuple[s
         f"{gate.same_decision:.3f}",
         interval(gate.change("auroc_change")),
         interval(gate.change("sensitivity_change")),
+        _followed(entry.fidelity),
         f"{entry.inference_ms.p50:.1f}",
         _verdict(entry),
+        _before(entry),
     )
+
+
+def _followed(fidelity: Fidelity | None) -> str:
+    if fidelity is None:
+        return ""
+    return (
+        f"{fidelity.same_decision:.3f}, {fidelity.net_flips:+.3f}, {fidelity.noise:.3f} ({fidelity.images} images)"
+    )
+
+
+def _before(entry: ExportedFile) -> str:
+    """Return the verdict of version 1 of the gate, on the validation images alone, where it differed."""
+    if entry.gate_version == 1 or entry.fidelity is None:
+        return ""
+    broken = [name for name, least in _GATE_1.items() if not getattr(entry.gate, name) >= least]
+    return f"rejected ({', '.join(broken)})" if broken else "accepted"
 
 
 def _verdict(entry: ExportedFile) -> str:
     words = [f"rejected: {'; '.join(entry.broken)}" if entry.broken else "accepted"]
+    if entry.rung:
+        words.append(f"by `{entry.rung}`")
     if entry.calibration:
         words.append(f"calibration {entry.calibration.method}")
     if entry.float_layers:

@@ -172,6 +172,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "reproduction": reproduction.table,
         "leak": reproduction.leak,
         "formats": formats.table,
+        "ladder": formats.ladder,
         "speed": devices.training_speed,
         "onednn": devices.onednn,
         "emulation": devices.emulation,

@@ -33,7 +33,14 @@ def result() -> dict[str, Any]:
         },
         "files": {
             "tiny-float32.onnx": _entry("float32", 8_000_000),
-            "tiny-int8.onnx": _entry("int8", 2_000_000, float_layers=["a", "b"]),
+            "tiny-int8.onnx": _entry(
+                "int8", 2_000_000, float_layers=["a", "b"], rung="float-2", gate_version=2,
+                fidelity={
+                    "images": 1342, "fractured": 439, "mean_difference": 0.001, "same_decision": 0.985,
+                    "far_flips": 0.0, "net_flips": -0.003, "noise": 0.04, "auroc_change": 0.0,
+                    "sensitivity_change": 0.0,
+                },
+            ),
             "rejected/tiny-int8.tflite": _entry("int8", 2_100_000, broken=["auroc_change -0.02, bound -0.01"]),
         },
         "threads": 1,
@@ -53,10 +60,11 @@ def test_a_row_for_each_file_including_rejected_ones(
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert rows[1] == (
         "| `tiny-int8.onnx` | 2.00 (0.25) | 1.00 | 1.0e-03 / 2.0e-02 | 0.980 | -0.004 [-0.010, 0.002] | "
-        "0.050 [0.000, 0.100] | 12.3 | accepted, 2 layers in float32 |"
+        "0.050 [0.000, 0.100] | 0.985, -0.003, 0.040 (1342 images) | 12.3 | "
+        "accepted, by `float-2`, 2 layers in float32 | accepted |"
     )
     # There is no float32 TFLite to compare its size with.
     assert rows[2].startswith("| `tiny-int8.tflite` | 2.10 | ")
-    assert rows[2].endswith("| rejected: auroc_change -0.02, bound -0.01 |")
+    assert rows[2].endswith("| rejected: auroc_change -0.02, bound -0.01 | |")
     assert "with at most 10 epochs, 2 trained (kept: 1), started from: random" in text
     assert "median of 30 runs" in text
