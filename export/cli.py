@@ -76,7 +76,14 @@ def export(
     ] = False,
     tune_epochs: Annotated[
         int, typer.Option(min=1, help="Number of fine-tuning epochs for --prune, --cluster and --qat.")
-    ] = 1,
+    ] = 3,
+    tune_rate: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-8,
+            help="Learning rate of fine-tuning; that of the last phase of the model's recipe if not given.",
+        ),
+    ] = None,
     budgets: Annotated[
         Path | None, typer.Option(help="Path of a TOML file with custom bounds, see export/recipes.toml.")
     ] = None,
@@ -146,7 +153,14 @@ def export(
         raise typer.BadParameter("no format matches all of these options; see export/recipes.toml")
     compression = None
     if (factorise, prune, cluster) != (None, None, None):
-        compression = Compression(rank=factorise, sparsity=prune, clusters=cluster, epochs=tune_epochs, seed=seed)
+        compression = Compression(
+            rank=factorise,
+            sparsity=prune,
+            clusters=cluster,
+            epochs=tune_epochs,
+            seed=seed,
+            learning_rate=tune_rate,
+        )
     options = ExportOptions(
         ladder=[
             rung
@@ -159,6 +173,7 @@ def export(
         heatmap=heatmap,
         compression=compression,
         tune_epochs=tune_epochs,
+        tune_rate=tune_rate,
         budgets=load_budgets(budgets),
         licence=licence,
         version=model_version,

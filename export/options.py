@@ -23,6 +23,8 @@ class ExportOptions:
         heatmap: Whether files get a heat map as second output, if their format supports it.
         compression: Compression before the export; ``None`` without any.
         tune_epochs: Number of epochs of quantisation-aware training.
+        tune_rate: Learning rate of quantisation-aware training and of fine-tuning for the compression; that of the
+            last phase of the model's recipe if ``None``.
         budgets: Budgets of the gate by precision, and by ``compressed``.
         licence: Licence of the weights, see `export.metadata.model_info`.
         version: Version of the weights, such as ``0.3``; written into the files.
@@ -36,7 +38,8 @@ class ExportOptions:
     data: Path | None = None
     heatmap: bool = False
     compression: Compression | None = None
-    tune_epochs: int = 1
+    tune_epochs: int = 3
+    tune_rate: float | None = None
     budgets: Mapping[str, Budget] = field(default_factory=load_budgets)
     licence: str = ""
     version: str = ""

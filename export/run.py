@@ -71,6 +71,7 @@ def export_model(
                 "compression": to_plain(compression) if compression else None,
                 "training": any(chosen.retrained for chosen in left),
                 "fidelity_images": FIDELITY_IMAGES,
+                "learning_rate": tune_rate(options, record),
             },
             Prepared,
             quiet=False,
@@ -107,6 +108,11 @@ def _same_settings(entry: ExportEntry, chosen: Format, options: ExportOptions) -
         and (entry.calibration is None or entry.calibration.seed == options.seed)
         and entry.broken == bounds.broken(entry.gate, entry.fidelity)
     )
+
+
+def tune_rate(options: ExportOptions, record: TrainingRecord) -> float:
+    """Return the learning rate of fine-tuning: that of the options, or of the last phase of the model's recipe."""
+    return options.tune_rate or float(record.recipe["phases"][-1]["learning_rate"])
 
 
 def has_heatmap(chosen: Format, options: ExportOptions) -> bool:
@@ -219,6 +225,7 @@ class ModelExport:
                 "keep_float": list(float_layers),
                 "threshold": self.record.threshold,
                 "epochs": options.tune_epochs,
+                "learning_rate": tune_rate(options, self.record),
                 "seed": options.seed,
             },
             Converted,
@@ -257,7 +264,9 @@ class ModelExport:
             broken=bounds.broken(compared.gate, compared.fidelity),
             versions=self.versions,
             compression=options.compression,
-            retrained=Retraining(options.tune_epochs, options.seed) if chosen.retrained else None,
+            retrained=Retraining(options.tune_epochs, options.seed, options.tune_rate)
+            if chosen.retrained
+            else None,
             calibration=replace(self.prepared.calibration, method=rung.calibration) if rung else None,
             rung=rung.name if rung else "",
             float_layers=tuple(float_layers),

@@ -44,6 +44,7 @@ def prepare(
     compression: Any,
     training: bool,
     fidelity_images: int,
+    learning_rate: float,
 ) -> Prepared:
     """Read the images, run the Keras model on them, and compress the model if requested.
 
@@ -57,6 +58,7 @@ def prepare(
         training: Whether to write all training images and labels to ``training.npz``, for formats that are
             retrained.
         fidelity_images: Number of training images outside the calibration that the gate looks at.
+        learning_rate: Learning rate of fine-tuning for the compression.
     """
     use_tensorflow()
     import keras
@@ -84,7 +86,8 @@ def prepare(
 
         pixels, labels = source.training()
         if compression:
-            model = compress(model, pixels, labels, from_plain(Compression, compression, "compression"))
+            wanted = from_plain(Compression, compression, "compression")
+            model = compress(model, pixels, labels, wanted, learning_rate)
         if training:
             np.savez(target / "training.npz", pixels=pixels, labels=labels)
     model.save(target / "model.keras")

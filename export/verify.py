@@ -52,6 +52,7 @@ def verify(
                 "compression": None,
                 "training": False,
                 "fidelity_images": FIDELITY_IMAGES,
+                "learning_rate": 0.0,
             },
             Prepared,
             quiet=False,

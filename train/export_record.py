@@ -104,6 +104,9 @@ class Compression:
         clusters: Number of different weights of a layer.
         epochs: Epochs of fine-tuning.
         seed: Random seed of fine-tuning.
+        learning_rate: Learning rate of fine-tuning; ``None`` for that of the last phase of the model's recipe
+        (1e-5
+            before version 2 of the gate).
     """
 
     rank: int | None = None
@@ -111,6 +114,7 @@ class Compression:
     clusters: int | None = None
     epochs: int
     seed: int
+    learning_rate: float | None = None
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -127,10 +131,11 @@ class Compression:
 
 @dataclass(frozen=True, slots=True)
 class Retraining:
-    """Quantisation-aware training of a file: epochs and random seed."""
+    """Quantisation-aware training of a file: epochs, random seed, and learning rate as in `Compression`."""
 
     epochs: int
     seed: int
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,11 @@ FACTORISE_IMAGES = 1024
 
 
 def compress(
-    model: keras.Model, pixels: npt.NDArray[np.uint8], labels: Sequence[int], compression: Compression
+    model: keras.Model,
+    pixels: npt.NDArray[np.uint8],
+    labels: Sequence[int],
+    compression: Compression,
+    learning_rate: float,
 ) -> keras.Model:
     """Factorise, prune and cluster a model, each only if it is requested.
 
@@ -25,6 +29,7 @@ def compress(
         labels: Labels of the training images, 0 or 1, [N].
         compression: Requested operations and their parameters, see `export.keras_passes.factorise.factorise`,
             `export.compression.prune_and_cluster.prune` and `cluster`.
+        learning_rate: Learning rate of fine-tuning.
 
     Returns:
         The compressed model.
@@ -32,7 +37,9 @@ def compress(
     if compression.rank is not None:
         rows = np.sort(np.random.default_rng(compression.seed).permutation(len(pixels))[:FACTORISE_IMAGES])
         model = factorise(model, pixels[rows], compression.rank)
-    tuning = FineTuning(pixels, labels, epochs=compression.epochs, seed=compression.seed)
+    tuning = FineTuning(
+        pixels, labels, epochs=compression.epochs, learning_rate=learning_rate, seed=compression.seed
+    )
     if compression.sparsity is not None:
         model = prune(model, compression.sparsity, tuning)
     if compression.clusters is not None:

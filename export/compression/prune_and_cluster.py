@@ -1,10 +1,11 @@
-"""Prune or cluster the weights of a model and fine-tune it briefly.
+"""Prune or cluster the weights of a model and fine-tune it.
 
 Neither makes the file smaller or inference faster by itself: zeros and repeated values are stored like any others.
 They reduce the size after gzip, for a download or a compressed file system. Sources: Zhu and Gupta, "To prune, or
 not to prune" (2017); Han et al., "Deep Compression" (ICLR 2016), section 3.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ from train.data.batches import class_weights
 
 #: Minimum number of weights of a kernel that is compressed; smaller ones hardly contribute to the size.
 FEWEST_WEIGHTS = 1000
+#: Number of selections of the weights to prune after the first one.
+SELECTIONS = 10
 #: Number of weights sampled from a kernel to fit its centroids.
 _SAMPLE = 100_000
 #: Tolerance of the reached sparsity: tfmot computes the number of weights to keep in float32, which is off by a
@@ -67,9 +70,7 @@ def prune(model: keras.Model, sparsity: float, tuning: FineTuning) -> keras.Mode
     """
     if not 0 < sparsity < 1:
         raise FractureEdgeError(f"sparsity {sparsity}: give a share above 0 and below 1, such as 0.8")
-    # The weights are selected once, at the first step: each further selection would sort all weights again. With
-    # tfmot's default frequency of 100 steps a short fine-tuning prunes nothing at all.
-    schedule = tfmot.sparsity.keras.ConstantSparsity(sparsity, begin_step=0, end_step=1, frequency=1)
+    schedule = sparsity_schedule(sparsity, math.ceil(len(tuning.pixels) / tuning.batch_size) * tuning.epochs)
     pruned = _compress(
         model,
         lambda layer: tfmot.sparsity.keras.prune_low_magnitude(layer, schedule),
@@ -89,6 +90,32 @@ def prune(model: keras.Model, sparsity: float, tuning: FineTuning) -> keras.Mode
     return pruned
 
 
+def sparsity_schedule(sparsity: float, steps: int) -> tfmot.sparsity.keras.PruningSchedule:
+    """Return a schedule that raises the share of zeros during the first half of fine-tuning, then keeps it.
+
+    The share rises by the cubic law of Zhu and Gupta (2017, section 3), fast at first, from half of `sparsity`. In
+    the second half the remaining weights make up for those that are gone. Weights are selected `SELECTIONS` times:
+    each selection sorts all of them. (With tfmot's default of one selection in 100 steps a short fine-tuning
+    prunes nothing at all.)
+
+    Args:
+        sparsity: Share of zeros at the end, above 0 and below 1.
+        steps: Number of steps of fine-tuning, at least 1.
+    """
+    every = steps // 2 // SELECTIONS
+    if every == 0:
+        # Too short for a ramp: all at once.
+        return tfmot.sparsity.keras.ConstantSparsity(sparsity, begin_step=0, end_step=1, frequency=1)
+    return tfmot.sparsity.keras.PolynomialDecay(
+        initial_sparsity=sparsity / 2,
+        final_sparsity=sparsity,
+        begin_step=0,
+        end_step=every * SELECTIONS,
+        power=3,
+        frequency=every,
+    )
+
+
 def cluster(model: keras.Model, clusters: int, tuning: FineTuning) -> keras.Model:
     """Restrict each large kernel to a few distinct values and fine-tune these.
 
@@ -98,8 +125,7 @@ def cluster(model: keras.Model, clusters: int, tuning: FineTuning) -> keras.Mode
     Args:
         model: Model from ``image`` uint8 [N, H, W, 1] to ``probability`` [N, 1]; not changed.
         clusters: Maximum number of distinct values in each kernel of `compressible_layers`, 2 to 256. The zeros of
-        a
-            pruned kernel become one value near zero.
+            a pruned kernel become one value near zero.
         tuning: Data and parameters of fine-tuning; its seed is also used for the initial values.
 
     Returns:

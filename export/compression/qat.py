@@ -45,8 +45,7 @@ def quantisation_aware(model: keras.Model, tuning: FineTuning) -> bytes:
 
     Raises:
         FractureEdgeError: A batch norm does not follow a convolution, tensorflow-model-optimization does not
-        support
-            a layer, or fine-tuning diverged.
+            support a layer, or fine-tuning diverged.
     """
     _refuse_unfused_batch_norms(model)
     tf_keras.utils.set_random_seed(tuning.seed)

@@ -54,6 +54,7 @@ def convert(
     keep_float: list[str],
     threshold: float,
     epochs: int,
+    learning_rate: float,
     seed: int,
 ) -> Converted:
     """Write one exported file with its metadata.
@@ -68,6 +69,7 @@ def convert(
         keep_float: Names of the layers that stay float32 in int8 ONNX.
         threshold: Frozen threshold on P(fractured), around which an int8 file is recentred.
         epochs: Number of epochs of quantisation-aware training.
+        learning_rate: Learning rate of quantisation-aware training.
         seed: Random seed of quantisation-aware training.
     """
     from export.operators import operators
@@ -80,7 +82,9 @@ def convert(
         from export.compression.qat import quantisation_aware
 
         images = np.load(Path(work) / "training.npz")
-        tuning = FineTuning(images["pixels"], images["labels"].tolist(), epochs=epochs, seed=seed)
+        tuning = FineTuning(
+            images["pixels"], images["labels"].tolist(), epochs=epochs, learning_rate=learning_rate, seed=seed
+        )
         path.write_bytes(quantisation_aware(_load_model(work, heatmap=False)[0], tuning))
     elif chosen.runtime == "tflite":
         from export.conversion.recentre import shift_keras_bias

@@ -98,7 +98,7 @@ def test_options_reach_the_export(cli: Cli, asked: list[Any], tmp_path: Path) ->
     code, *_ = cli(
         *("export", "edge", "--recipe", "onnx_int8_static_arm64", "--calibration", "percentile"),
         *("--calibration-images", 300, "--seed", 4, "--heatmap", "--force", "--budgets", mine),
-        *("--factorise", 8, "--prune", 0.8, "--cluster", 16, "--tune-epochs", 2),
+        *("--factorise", 8, "--prune", 0.8, "--cluster", 16, "--tune-epochs", 2, "--tune-rate", 1e-4),
     )
     assert code == 0
     options = asked[0][2]
@@ -107,7 +107,10 @@ def test_options_reach_the_export(cli: Cli, asked: list[Any], tmp_path: Path) ->
     assert {rung.calibration for rung in options.ladder if rung.runtime == "onnx"} == {"percentile", ""}
     assert (options.heatmap, options.force) == (True, True)
     assert options.budgets["int8"].same_decision == 0.5
-    assert options.compression == Compression(rank=8, sparsity=0.8, clusters=16, epochs=2, seed=4)
+    assert options.compression == Compression(
+        rank=8, sparsity=0.8, clusters=16, epochs=2, seed=4, learning_rate=1e-4
+    )
+    assert (options.tune_epochs, options.tune_rate) == (2, 1e-4)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from export.gate import compare, fidelity
 from export.recipes import Budget, load_budgets
+from export.stability import stability
 from train.evaluation.paired import differences
 from train.export_record import GateMetrics
 
@@ -177,3 +178,17 @@ def test_bounds_of_many_images_and_of_an_interval(make_gate_metrics: Callable[..
     assert followed.net_flips < 0
     # A file of the gate before has nothing of the second kind.
     assert budget.broken(metrics) == ["sensitivity_change_high -0.05, bound 0"]
+
+
+@pytest.mark.parametrize(("noise", "bias", "accepted"), [(0.03, 0.0, 1.0), (0.3, 0.0, 0.0), (0.03, 0.15, 0.0)])
+def test_the_verdict_hardly_depends_on_the_images(
+    noise: float, bias: float, accepted: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export.stability.DRAWS", 40)
+    random = np.random.default_rng(0)
+    labels = (random.random(2500) < 0.17).astype(int)
+    odds = random.normal(1.3 * labels - 1, 1)
+    file = expit(odds + (bias + random.normal(0, noise, len(odds))) * odds.std())
+    found = stability(labels.tolist(), expit(odds), file, 0.45, validation=342, budget="int8")
+    assert (found.images, found.draws) == (2500, 40)
+    assert (found.accepted, found.changed) == (accepted, 0.0)

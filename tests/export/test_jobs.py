@@ -14,7 +14,7 @@ from train.export_record import MANIFEST
 
 def test_a_step_that_refuses_says_why(tmp_path: Path) -> None:
     arguments = {"folder": "nowhere", "work": str(tmp_path), "data": None, "calibration_images": 1, "seed": 0}
-    arguments |= {"compression": None, "training": False, "fidelity_images": 1}
+    arguments |= {"compression": None, "training": False, "fidelity_images": 1, "learning_rate": 1e-4}
     with pytest.raises(
         StepError, match=r"^nowhere: no trained model here; `fracture-edge train nowhere` makes one$"
     ):

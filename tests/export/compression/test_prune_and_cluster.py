@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from export.compression.prune_and_cluster import FineTuning, cluster, compressible_layers, prune
+from export.compression.prune_and_cluster import FineTuning, cluster, compressible_layers, prune, sparsity_schedule
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build
 from train.data.batches import Batches
@@ -46,6 +46,27 @@ def test_what_is_compressed(models: dict[str, keras.Model]) -> None:
     names = compressible_layers(models["edge"])
     assert "top_conv" in names
     assert not [name for name in names if "depthwise" in name or name in ("cells", "pooled_evidence")]
+
+
+def test_the_share_of_zeros_rises_and_then_stays() -> None:
+    schedule = sparsity_schedule(0.8, 100)
+    asked = [schedule(step) for step in range(100)]
+    selected = {step: float(share) for step, (now, share) in enumerate(asked) if now}
+    assert list(selected) == list(range(0, 51, 5))
+    shares = list(selected.values())
+    # 0.8 - 0.4 (1 - t)^3.
+    assert shares[:2] == pytest.approx([0.4, 0.8 - 0.4 * 0.9**3])
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(0.8)
+
+
+def test_a_short_fine_tuning_prunes_at_once() -> None:
+    schedule = sparsity_schedule(0.8, 6)
+    assert [(bool(now), float(share)) for now, share in map(schedule, (0, 1, 2))] == [
+        (True, pytest.approx(0.8)),
+        (True, pytest.approx(0.8)),
+        (False, pytest.approx(0.8)),
+    ]
 
 
 @pytest.mark.parametrize("name", BOTH)
