@@ -272,6 +272,7 @@ def reproduction(
         Path,
         typer.Argument(metavar="ARTIFACTS/MODEL", help="Folder of a model that was evaluated on its test split."),
     ],
+    output: Annotated[Path, typer.Option(help="Folder of the stored metrics.")] = FOLDER,
 ) -> None:
     """Store the metrics of an evaluated run for the table of docs/reproduction.md, and print them."""
-    print(json.dumps(to_plain(collect(identifier, folder).figures), indent=2))
+    print(json.dumps(to_plain(collect(identifier, folder, output).figures), indent=2))

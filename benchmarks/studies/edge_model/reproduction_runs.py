@@ -32,14 +32,14 @@ def _runs() -> dict[str, Run]:
         runs[f"{model}-notebook-own"] = Run(
             model, "`notebook` on notebook_set, its own leaking split", _NOTEBOOK.format(model=model)
         )
+        runs[f"{model}-notebook-grouped"] = Run(
+            model,
+            "`notebook` on notebook_set, grouped split",
+            "fracture-edge data split notebook_set --out grouped.csv && "
+            + _NOTEBOOK.format(model=model)
+            + " --splits grouped.csv",
+        )
         if model == "custom_cnn":
-            runs[f"{model}-notebook-grouped"] = Run(
-                model,
-                "`notebook` on notebook_set, grouped split",
-                "fracture-edge data split notebook_set --out grouped.csv && "
-                + _NOTEBOOK.format(model=model)
-                + " --splits grouped.csv",
-            )
             runs[LONG] = Run(
                 model,
                 "the same, never stopped early, the last epoch kept",

@@ -10,6 +10,10 @@ import pytest
 from keras.src.utils import file_utils
 
 from train.architectures import backbone_layers, build
+from train.artifacts import read_record
+from train.recipes.recipe import load_recipe, override
+from train.runs.options import RunOptions
+from train.runs.train_model import train_model
 from train.weights import WeightsError, initialise
 
 Arrays = dict[str, np.ndarray]
@@ -202,3 +206,60 @@ def test_custom_cnn_has_no_published_weights() -> None:
     assert _error(model, "imagenet") == (
         "no ImageNet weights are known for 'custom_cnn'; give --weights none, or a file"
     )
+
+
+@pytest.fixture(scope="module")
+def published_resnet50(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights under the name, and in the layout, of ResNet50's published file."""
+    name = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    path = tmp_path_factory.mktemp("published") / name
+    random, count = np.random.default_rng(0), 0
+    kinds = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
+    with h5py.File(path, "w") as file:
+        layers = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(32, 32, 3)).layers
+        file.attrs["layer_names"] = [layer.name.encode() for layer in layers]
+        file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", b"2.0.8"
+        for layer in layers:
+            group = file.create_group(layer.name)
+            weights = {f"{layer.name}/{weight.name}:0": weight.shape for weight in layer.weights}
+            assert {key.rpartition("/")[2][:-2] for key in weights} <= set(kinds)
+            group.attrs["weight_names"] = [key.encode() for key in weights]
+            for key, shape in weights.items():
+                spread = np.sqrt(2 / np.prod(shape[:-1])) if len(shape) == 4 else 0.01
+                mean = float("gamma" in key or "variance" in key)
+                group[key] = (mean + spread * random.normal(size=shape)).astype(np.float32)
+                count += int(np.prod(shape))
+    # 53 convolutions and 53 batch norms, as published.
+    assert count == 23_587_712
+    return path
+
+
+@pytest.mark.slow
+def test_both_phases_of_resnet50_from_a_published_file(
+    published_resnet50: Path, train_data: Path, tmp_path: Path
+) -> None:
+    settings = ["keep=last", "patience=0", "batch_size=8", "calibrate=false"]
+    settings += [f"preprocessing.{side}=32" for side in ("height", "width")]
+    recipe = override(load_recipe("resnet50", "corrected"), epochs=1, settings=settings)
+    assert [(phase.trainable, phase.last_layers) for phase in recipe.phases] == [("head", 0), ("head", 10)]
+    options = RunOptions(
+        data=train_data / "data",
+        splits=train_data / "splits.csv",
+        out=tmp_path,
+        weights=str(published_resnet50),
+    )
+    folder = train_model(recipe, options)
+    assert read_record(folder).initial_weights == published_resnet50.name
+    model = keras.saving.load_model(folder / "model.keras", compile=False)
+    # Grey levels as B, G, R minus their means.
+    normalise = model.get_layer("normalise")
+    assert (list(normalise.scale), list(normalise.offset)) == ([1.0] * 3, [-103.939, -116.779, -123.68])
+    moved = set()
+    with h5py.File(published_resnet50) as file:
+        for layer in backbone_layers(model):
+            for weight in layer.weights:
+                stored = file[layer.name][f"{layer.name}/{weight.name}:0"][()]
+                assert weight.shape == stored.shape
+                if not np.array_equal(weight.numpy(), stored):
+                    moved.add(layer.name)
+    assert moved == {f"conv5_block3_{number}_{kind}" for number in (1, 2, 3) for kind in ("conv", "bn")}
