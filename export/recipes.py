@@ -139,6 +139,7 @@ class Rung:
         calibration: How the ranges follow from the activations; empty for that of the best file so far.
         dynamic_dense: Whether a Dense layer with most of the weights gets the ranges of its input from each image.
         float_tail: Whether the last layers stay float32, as far back as `export.sensitivity.FLOAT_SHARE` allows.
+        float_front: Number of the first layers with weights that stay float32.
         float_layers: Number of the most sensitive layers that stay float32, each with the layer before it.
     """
 
@@ -149,6 +150,7 @@ class Rung:
     calibration: str = ""
     dynamic_dense: bool = False
     float_tail: bool = False
+    float_front: int = 0
     float_layers: int = 0
 
 

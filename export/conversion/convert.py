@@ -91,12 +91,12 @@ def convert(
         from export.conversion.to_tflite import to_tflite
 
         (model, _), images = _load_model(work, heatmap=heatmap), np.load(Path(work) / "calibration.npy")
-        tail = way is not None and way.float_tail
-        to_tflite(model, path, chosen, images, float_tail=tail)
+        tail, front = (way.float_tail, way.float_front) if way else (False, 0)
+        to_tflite(model, path, chosen, images, float_tail=tail, float_front=front)
         if chosen.precision in ("int8", "dynamic"):
             embed_info(path, ModelInfo.from_json(info), path)
             shift_keras_bias(model, _shift(path, work, threshold))
-            to_tflite(model, path, chosen, images, float_tail=tail)
+            to_tflite(model, path, chosen, images, float_tail=tail, float_front=front)
     elif chosen.precision == "float32":
         path.write_bytes(float32.read_bytes())
     elif chosen.precision == "float16":

@@ -6,7 +6,7 @@ file made decisions different from Keras on far more validation images, and was 
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from export.recipes import Format
 from fracture_edge.modelfile import INPUT_NAME
 from train.architectures import after_grey_levels
 
+_WITH_WEIGHTS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
+
 
 def to_tflite(
     model: keras.Model,
@@ -29,6 +31,7 @@ def to_tflite(
     calibration: npt.NDArray[np.uint8],
     *,
     float_tail: bool = False,
+    float_front: int = 0,
 ) -> None:
     """Convert a model and write the TFLite file, without metadata.
 
@@ -39,7 +42,8 @@ def to_tflite(
         target: Path of the ``.tflite`` file to write.
         chosen: Format of the file; its runtime is ``tflite``.
         calibration: Training images for the representative dataset, uint8 [N, H, W, 1]; used for int8 only.
-        float_tail: Whether the last layers of an int8 file stay float32, see `tail_nodes`.
+        float_tail: Whether the last layers of an int8 file stay float32, see `float_nodes`.
+        float_front: Number of the first layers of an int8 file that stay float32.
     """
     converter = tf.lite.TFLiteConverter.from_keras_model(_one_image(model, quantised=chosen.calibrated))
     if chosen.precision != "float32":
@@ -64,22 +68,28 @@ def to_tflite(
             converter.inference_output_type = tf.int8
     # The converter prints every variable that it saves to stdout.
     with redirect_stdout(io.StringIO()):
-        target.write_bytes(_with_float_tail(converter) if float_tail else converter.convert())
+        if float_tail or float_front:
+            content = _with_float_layers(converter, tail=float_tail, front=float_front)
+        else:
+            content = converter.convert()
+        target.write_bytes(content)
 
 
-def _with_float_tail(converter: tf.lite.TFLiteConverter) -> bytes:
-    """Quantise all but the last layers. TensorFlow offers that only in its tool for finding sensitive layers."""
+def _with_float_layers(converter: tf.lite.TFLiteConverter, *, tail: bool, front: int) -> bytes:
+    """Quantise all but some layers. TensorFlow offers that only in its tool for finding sensitive layers."""
     debugger = tf.lite.experimental.QuantizationDebugger(converter=converter)
-    names = tail_nodes(debugger.calibrated_model)
+    names = float_nodes(debugger.calibrated_model, tail=tail, front=front)
     debugger.options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=names)
     return bytes(debugger.get_nondebug_quantized_model())
 
 
-def tail_nodes(content: bytes) -> list[str]:
-    """Return the output tensors of a model's last operators, as far back as `FLOAT_SHARE` of the weights allows.
+def float_nodes(content: bytes, *, tail: bool, front: int) -> list[str]:
+    """Return the output tensors of the operators that stay float32, together at most `FLOAT_SHARE` of the weights.
 
     Args:
         content: TFLite file in float32.
+        tail: Whether the last operators are among them, as far back as the share allows.
+        front: Number of the first layers with weights that are among them, fewer if the share allows no more.
     """
     interpreter = Interpreter(
         model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -92,13 +102,24 @@ def tail_nodes(content: bytes) -> list[str]:
         sum(math.prod(tensors[index]["shape"]) for index in operator["inputs"] if index >= 0 and index not in made)
         for operator in operators
     ]
-    most, names = FLOAT_SHARE * sum(weights), []
-    for operator, count in zip(reversed(operators), reversed(weights), strict=True):
-        most -= count
+    most = FLOAT_SHARE * sum(weights)
+    layers = [operator["op_name"] in _WITH_WEIGHTS for operator in operators]
+    ahead = [place for place in range(len(operators)) if sum(layers[: place + 1]) <= front] if front else []
+    first = _within(most, ahead, weights)
+    last = _within(most - sum(weights[place] for place in first), range(len(operators) - 1, -1, -1), weights)
+    chosen = sorted({*first, *(last if tail else ())})
+    return [str(tensors[index]["name"]) for place in chosen for index in operators[place]["outputs"]]
+
+
+def _within(most: float, places: Iterable[int], weights: Sequence[int]) -> list[int]:
+    """Return the first of the places whose weights are together at most `most`."""
+    found: list[int] = []
+    for place in places:
+        most -= weights[place]
         if most < 0:
             break
-        names += [str(tensors[index]["name"]) for index in operator["outputs"]]
-    return names
+        found.append(place)
+    return found
 
 
 def _one_image(model: keras.Model, *, quantised: bool) -> keras.Model:
