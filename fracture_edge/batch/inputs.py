@@ -11,6 +11,7 @@ from fracture_edge.images.image_file import DICOM_START, IMAGE_SUFFIXES, has_dic
 #: Argument that stands for a list of paths on stdin. A file of this name can be given as ``./-``.
 STDIN = Path("-")
 _WILD = frozenset("*?[")
+_SYSTEM_FOLDERS = frozenset({"@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN", "System Volume Information"})
 
 
 def expand(paths: Sequence[Path], *, recursive: bool = False) -> tuple[list[Path], list[str]]:
@@ -45,6 +46,16 @@ def expand(paths: Sequence[Path], *, recursive: bool = False) -> tuple[list[Path
         else:
             files.append(path)
     return files, notes
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name in a folder is never looked at.
+
+    These are hidden and unsaved files and what systems put beside the user's own: copies of notebooks
+    (``.ipynb_checkpoints``), thumbnails of network storage (``@eaDir``), properties that archives of macOS carry
+    (``__MACOSX``, ``._x.png``), and recycle bins.
+    """
+    return name.startswith((".", "~")) or name in _SYSTEM_FOLDERS
 
 
 def looks_like_image(path: Path) -> bool:
