@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fracture_edge.batch.completeness import Content, inspect
-from fracture_edge.batch.inputs import is_hidden, looks_like_image
+from fracture_edge.batch.folders import UNFINISHED, is_hidden, looks_like_image
 from fracture_edge.batch.journal import Journal
 from fracture_edge.batch.moving import move
 from fracture_edge.batch.watch_records import SETTLE_SECONDS, FileState, WatchRecords, state_of
@@ -28,8 +28,6 @@ from fracture_edge.images.limits import MAX_PIXELS, max_bytes
 from fracture_edge.prediction import Prediction
 from fracture_edge.threads import default_jobs
 
-#: Suffixes of incomplete files, also if another suffix follows: ``x.tmp.png``.
-UNFINISHED = frozenset({".part", ".partial", ".tmp", ".temp", ".crdownload", ".filepart"})
 #: Maximum number of bytes of a file that are read to inspect it.
 _MOST_BYTES = max_bytes(MAX_PIXELS)
 #: Interval at which signals are noticed while waiting, in seconds.

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from fracture_edge import FractureClassifier, FractureEdgeError, Prediction
-from fracture_edge.batch.inputs import looks_like_image
+from fracture_edge.batch.folders import looks_like_image
 from fracture_edge.batch.watch import Watcher, watch
 
 Run = Callable[..., tuple[int, str, str]]

@@ -134,6 +134,21 @@ def test_own_splits_pass_the_strict_audit(data_cli: Cli, unsplit: Path, tmp_path
     assert {name: part["images"] for name, part in report["leaks"].items()} == {"val": 6, "test": 6}
 
 
+def test_what_is_left_out_is_said(data_cli: Cli, unsplit: Path, tmp_path: Path) -> None:
+    (unsplit / "hairline").mkdir()
+    (unsplit / "fractured/1.png").rename(unsplit / "hairline/1.png")
+    (unsplit / "normal/notes.txt").write_text("text")
+    lines = [
+        "left out: 1 images in 'hairline', which is not the name of a class",
+        "left out: 1 files that are not images (.txt)",
+    ]
+    code, out, _ = data_cli("audit", unsplit)
+    assert (code, out.splitlines()[2:4]) == (0, [f"  {line}" for line in lines])
+    assert json.loads(data_cli("audit", unsplit, "--json")[1])["left_out"] == [line[10:] for line in lines]
+    code, _, err = data_cli("split", unsplit, "--out", tmp_path / "s.csv", "--fractions", 0.5, 0.25, 0.25)
+    assert (code, err.splitlines()[:2]) == (0, lines)
+
+
 def test_split_seed(data_cli: Cli, unsplit: Path, tmp_path: Path) -> None:
     texts = []
     for k, seed in enumerate((3, 3, 4)):
