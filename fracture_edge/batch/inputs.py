@@ -1,5 +1,6 @@
 """Expansion of path arguments to files: folders, patterns that the shell has not expanded, a list on stdin."""
 
+import codecs
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fracture_edge.batch.folders import find_images, is_hidden
+from fracture_edge.console import require_stream
 from fracture_edge.images.image_file import IMAGE_SUFFIXES
 
 #: Argument that stands for a list of paths on stdin. A file of this name can be given as ``./-``.
@@ -49,8 +51,14 @@ def expand(paths: Sequence[Path], *, recursive: bool = False) -> tuple[list[Path
 
 
 def read_list(stream: BinaryIO) -> Iterator[Path]:
-    """Read a list of paths, one per line or each terminated by a NUL character, as ``find -print0`` writes it."""
+    """Read a list of paths, one per line or each terminated by a NUL character, as ``find -print0`` writes it.
+
+    Lines may be UTF-16 with a byte order mark, as older versions of PowerShell write them.
+    """
     data = stream.read()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and b"\0" in data:
+        # Without a NUL it is a name that begins with these bytes: each line end has one.
+        data = os.fsencode(data.decode("utf-16", "replace"))
     if b"\0" in data:
         names: Iterable[bytes] = data.split(b"\0")
     else:
@@ -63,6 +71,7 @@ def _named(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
     """Yield the paths, including those on stdin, and whether each is literal, not a pattern or a folder."""
     for path in paths:
         if path == STDIN:
+            require_stream("stdin", "name the images as arguments")
             yield from ((listed, True) for listed in read_list(sys.stdin.buffer))
         else:
             yield path, False

@@ -1,8 +1,6 @@
 """Command `fracture-edge watch`."""
 
-import io
 import signal
-import sys
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -94,8 +92,6 @@ def watch(
     from fracture_edge.classifier import FractureClassifier
     from fracture_edge.prediction import Prediction
 
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")
     stopped = _Stop()
 
     def note(text: str) -> None:

@@ -189,8 +189,9 @@ def read_splits(root: Path, splits: Path) -> ImageTable:
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
     try:
-        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
-        with path.open(newline="", encoding="utf-8-sig") as stream:
+        # utf-8-sig: spreadsheets put a byte order mark before the first column's name. surrogateescape: file
+        # names need not be UTF-8.
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
             return list(csv.DictReader(stream))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error

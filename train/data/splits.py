@@ -247,6 +247,9 @@ def scan(table: ImageTable) -> list[Scan]:
 
 
 def write_split_file(table: ImageTable, path: Path, *, force: bool = True) -> None:
-    """Write the splits of `table` to a CSV file, atomically."""
-    with atomic_path(path, force=force) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    """Write the splits of `table` to a CSV file, atomically. File names that are not UTF-8 keep their bytes."""
+    with (
+        atomic_path(path, force=force) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
+    ):
         write_splits(table, csv.writer(stream))

@@ -190,6 +190,9 @@ def test_link_to_a_parent_folder_does_not_loop(folder: Path) -> None:
         (b"", []),
         (b"a.png\nb c.png", ["a.png", "b c.png"]),
         (b"\xef\xbb\xbfa.png\r\n\r\nb.png\r\n", ["a.png", "b.png"]),
+        # As PowerShell 5 writes a list.
+        ("a.png\r\nK\u00f6rper b.png\r\n".encode("utf-16"), ["a.png", "K\u00f6rper b.png"]),
+        (b"\xfe\xff" + "\u9aa8.png\n".encode("utf-16-be"), ["\u9aa8.png"]),
         (b"a\nb.png\0c\r.png\0", ["a\nb.png", "c\r.png"]),
     ],
 )
@@ -200,6 +203,8 @@ def test_list(data: bytes, expected: list[str]) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are not text")
 def test_list_of_names_that_are_not_utf8() -> None:
     assert [os.fsencode(path) for path in read_list(io.BytesIO(b"\xff.png\n"))] == [b"\xff.png"]
+    # It begins like UTF-16, but has no NUL.
+    assert [os.fsencode(path) for path in read_list(io.BytesIO(b"\xff\xfe.png\n\n"))] == [b"\xff\xfe.png"]
 
 
 def test_folders_on_stdin_are_searched_and_patterns_are_literal(

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from fracture_edge.cli import main
+from train.data.batches import fingerprint
+from train.data.dataset import read_splits
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -156,6 +159,23 @@ def test_split_seed(data_cli: Cli, unsplit: Path, tmp_path: Path) -> None:
         data_cli("split", unsplit, "--out", file, "--fractions", 0.5, 0.25, 0.25, "--seed", seed)
         texts.append(file.read_text())
     assert texts[0] == texts[1] != texts[2]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are not text")
+def test_names_that_are_not_utf8(data_cli: Cli, unsplit: Path, tmp_path: Path) -> None:
+    odd = os.fsdecode(b"\xff\xe9.png")
+    (unsplit / "fractured/1.png").rename(unsplit / "fractured" / odd)
+    (unsplit / "normal/z.jpg").rename(unsplit / "normal" / os.fsdecode(b"\xfe.jpg"))
+    splits = tmp_path / "splits.csv"
+    code, _, _ = data_cli("split", unsplit, "--out", splits, "--fractions", 0.5, 0.25, 0.25)
+    assert code == 0
+    assert b"\nfractured/\xff\xe9.png,1," in splits.read_bytes()
+    table = read_splits(unsplit, splits)
+    assert f"fractured/{odd}" in {item.path for item in table}
+    assert len(fingerprint(table)) == 64
+    report = tmp_path / "report.json"
+    code, _, _ = data_cli("audit", unsplit, "--splits", splits, "-o", report)
+    assert (code, json.loads(report.read_text())["images"]) == (0, 24)
 
 
 def test_split_does_not_overwrite(data_cli: Cli, unsplit: Path, tmp_path: Path) -> None:
