@@ -151,9 +151,8 @@ class FractureClassifier:
 
         Args:
             images: Images as for `predict`.
-            jobs: Number of decoding threads, at most one per usable core. With 1 no thread is started, and an
-                image is taken from `images` when its prediction is requested; otherwise up to ``2 * jobs`` images
-                are taken ahead.
+            jobs: Number of decoding threads, at most one per usable core. With 1 an image is taken from `images`
+                when its prediction is requested; otherwise up to ``2 * jobs`` images are taken ahead.
 
         Returns:
             Iterator over the predictions; the next one raises errors as `predict` does.
