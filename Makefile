@@ -47,7 +47,7 @@ docs: $(VENV)/ready
 # Whether the lowest and the newest versions that pyproject.toml allows work; it needs a package index.
 bounds: $(VENV)/ready
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5'
-	$(VENV)/bin/python -m benchmarks.studies bounds $(PARTS:%=--part %)
+	$(VENV)/bin/python -m benchmarks.studies bounds
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .

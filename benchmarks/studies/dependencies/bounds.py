@@ -25,7 +25,7 @@ _REPOSITORY = Path(__file__).resolve().parents[3]
 #: Settings by which uv trusts the certificates of the system, in older and in newer versions.
 _SYSTEM_CERTIFICATES = {"UV_NATIVE_TLS": "1", "UV_SYSTEM_CERTS": "1"}
 #: What the tests need beside the extras.
-_TOOLS = ("pytest>=8.3", "pydicom-data>=1.0")
+_TOOLS = ("pytest>=8.3", "pydicom-data>=1.0", "hypothesis>=6.100")
 _DEVICE_TESTS = (
     "tests/fracture_edge/batch/test_completeness.py",
     "tests/fracture_edge/batch/test_moving.py",
@@ -35,7 +35,17 @@ _DEVICE_TESTS = (
     "tests/fracture_edge/images/test_image_file.py",
     "tests/fracture_edge/test_policy.py",
 )
-_TRAINING_TESTS = ("tests/train/data", "tests/train/trainer/test_loop.py", "tests/train/weights")
+_TRAINING_TESTS = (
+    "tests/train/data/test_augment.py",
+    "tests/train/data/test_batches.py",
+    "tests/train/data/test_dataset.py",
+    "tests/train/data/test_folders.py",
+    "tests/train/data/test_scan.py",
+    "tests/train/data/test_splits.py",
+    "tests/train/recipes",
+    "tests/train/trainer/test_loop.py",
+    "tests/train/trainer/test_weights_file.py",
+)
 
 
 @dataclass(frozen=True, slots=True)
