@@ -139,7 +139,7 @@ def _history(path: Path) -> tuple[dict[str, float], ...]:
     """Read the metrics of each epoch; return nothing if the history file is missing."""
     if not path.is_file():
         return ()
-    with path.open(newline="", encoding="utf-8") as stream:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
         rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
     # JSON has no NaN, and an epoch that diverged contains NaN.
     return tuple({name: value for name, value in row.items() if math.isfinite(value)} for row in rows)

@@ -101,6 +101,8 @@ def benchmark(
     from benchmarks.run import benchmark as measure
 
     before = read_run(output) if resume and output is not None and output.exists() else None
+    if too_many := [count for count in threads or () if count > usable_cores()]:
+        raise typer.BadParameter(f"--threads {max(too_many)}: this machine has {usable_cores()} usable cores")
     counts = tuple(sorted(set(threads or (1, usable_cores()))))
     run = measure(
         models or [],

@@ -47,7 +47,9 @@ def read_run(output: Path) -> Run:
     """
     result = read_result(output)
     try:
-        with predictions_path(output, result).open(newline="", encoding="utf-8") as stream:
+        with predictions_path(output, result).open(
+            newline="", encoding="utf-8", errors="surrogateescape"
+        ) as stream:
             predictions = list(csv.DictReader(stream))
     except OSError as error:
         raise FractureEdgeError(f"{error.filename}: {error.strerror}") from error
@@ -67,7 +69,10 @@ def write_run(run: Run, output: Path, *, force: bool) -> None:
     """
     json_path, csv_path, markdown_path, html_path = files_of(output, force=force)
     result = replace(run.result, data=replace(run.result.data, predictions=csv_path.name))
-    with atomic_path(csv_path, force=force) as path, path.open("w", newline="", encoding="utf-8") as stream:
+    with (
+        atomic_path(csv_path, force=force) as path,
+        path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
+    ):
         writer = csv.DictWriter(stream, run.predictions[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(run.predictions)

@@ -57,7 +57,7 @@ class Source:
         sample = self._items(self._rows(seed)[:count])
         names = "\n".join(item.path for item in sample)
         pixels = load_pixels(sample, self.preprocessing, label="reading calibration")
-        return pixels, hashlib.sha256(names.encode()).hexdigest()
+        return pixels, hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
 
     def outside_calibration(self, calibration: int, count: int, seed: int) -> tuple[Pixels, list[int]]:
         """Sample training images that `calibration` has left, half of them fractured if there are as many.

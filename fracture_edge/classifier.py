@@ -61,7 +61,7 @@ class FractureClassifier:
 
         Args:
             model: Path of an ``.onnx`` file written by ``fracture-edge export``; the embedded model if ``None``.
-            threads: Number of threads of one inference; one per usable core, at most 4, if ``None``.
+            threads: Number of threads of one inference, at most one per usable core; at most 4 if ``None``.
             threshold: Decision threshold in place of the model's own, 0 to 1; without an uncertain band.
             policy: Name of an operating point in `ModelInfo.operating_points`, for example ``screening``.
             max_pixels: Maximum number of pixels; larger images are refused before they are decoded. Decoding may
@@ -151,8 +151,8 @@ class FractureClassifier:
 
         Args:
             images: Images as for `predict`.
-            jobs: Number of decoding threads. With 1 no thread is started, and an image is taken from `images` when
-                its prediction is requested; otherwise up to ``2 * jobs`` images are taken ahead.
+            jobs: Number of decoding threads, at most one per usable core. With 1 an image is taken from `images`
+                when its prediction is requested; otherwise up to ``2 * jobs`` images are taken ahead.
 
         Returns:
             Iterator over the predictions; the next one raises errors as `predict` does.

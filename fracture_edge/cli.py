@@ -1,10 +1,12 @@
 """Entry point of the `fracture-edge` command: expected errors become one line on stderr and an exit code."""
 
 import errno
+import os
 import sys
 from typing import NoReturn
 
 from fracture_edge import quick_start
+from fracture_edge.console import prepare_streams
 from fracture_edge.errors import EXIT_FAILED, FractureEdgeError
 
 #: Exit code of shells and typer after SIGINT.
@@ -18,6 +20,7 @@ def main(*, own_process: bool = False) -> None:
         own_process: Whether this process runs nothing but the command.
     """
     try:
+        prepare_streams()
         if own_process:
             quick_start.import_quickly()
             if quick_start.has_paths_only():
@@ -33,7 +36,7 @@ def main(*, own_process: bool = False) -> None:
         if error.errno == errno.EPIPE:
             # The reader of the output has closed the pipe, as `head` does.
             sys.exit(EXIT_FAILED)
-        _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")
+        _fail(f"{error.filename or 'input/output'}: {_in_words(error)}")
     except KeyboardInterrupt:
         sys.exit(_EXIT_INTERRUPTED)
 
@@ -48,6 +51,14 @@ def run() -> None:
     if isinstance(code, int) and quick_start.is_device_command():
         quick_start.exit_quickly(code)
     sys.exit(code)
+
+
+def _in_words(error: OSError) -> str:
+    text = error.strerror or str(error)
+    if "\n" in text:
+        # HDF5 reports on several lines.
+        text = os.strerror(error.errno) if error.errno else text.partition("\n")[0]
+    return text
 
 
 def _how_to_install(error: ModuleNotFoundError) -> str:

@@ -44,9 +44,9 @@ def atomic_path(final: str | os.PathLike[str], *, force: bool = True) -> Iterato
 
 
 def atomic_write_text(final: str | os.PathLike[str], text: str, *, force: bool = True) -> None:
-    """Write `text` as UTF-8 atomically; see `atomic_path`."""
+    """Write `text` as UTF-8 atomically, see `atomic_path`. File names that are not UTF-8 keep their bytes."""
     with atomic_path(final, force=force) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def write_json(final: str | os.PathLike[str], value: object, *, force: bool = True) -> None:

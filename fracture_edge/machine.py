@@ -47,6 +47,14 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def at_most_cores(asked: int) -> int:
+    """Return the number of threads to start when `asked` are asked for: at most one for each usable core.
+
+    More do not make anything faster, and each takes memory.
+    """
+    return min(asked, usable_cores())
+
+
 def cpu_flags() -> list[str]:
     """Return those `FLAGS` that the processor has; an empty list also if the system does not report them."""
     cpu = _cpuinfo()

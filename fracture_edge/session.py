@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import onnxruntime as ort
 
 from fracture_edge.errors import ModelError
-from fracture_edge.machine import exact_int8_sums, usable_cores
+from fracture_edge.machine import at_most_cores, exact_int8_sums
 from fracture_edge.models import EMBEDDED_FILE
 
 if TYPE_CHECKING:
@@ -95,10 +95,10 @@ def session_options(threads: int | None) -> ort.SessionOptions:
     """Make the session options that the classifier and the benchmarks share.
 
     Args:
-        threads: Number of threads of one inference; one per usable core, at most `MOST_THREADS`, if ``None``.
+        threads: Number of threads of one inference, at most one per usable core; `MOST_THREADS` if ``None``.
     """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or min(usable_cores(), MOST_THREADS)
+    options.intra_op_num_threads = at_most_cores(threads or MOST_THREADS)
     options.inter_op_num_threads = 1
     # Spinning workers keep a core busy after each inference and slow down whatever runs next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

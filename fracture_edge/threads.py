@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from fracture_edge.machine import memory_gb, usable_cores
+from fracture_edge.machine import at_most_cores, memory_gb
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,7 +24,7 @@ def default_jobs() -> int:
     """
     memory = memory_gb()
     room = MOST_JOBS if memory is None else int(memory / DECODER_GB)
-    return max(1, min(usable_cores(), MOST_JOBS, room))
+    return max(1, at_most_cores(min(MOST_JOBS, room)))
 
 
 def map_in_threads(
@@ -61,11 +61,13 @@ def map_ahead(work: Callable[[Item], Result], items: Iterable[Item], jobs: int) 
     Args:
         work: Function to call.
         items: Items to map.
-        jobs: Number of threads; with 1, `work` runs in the calling thread when its result is requested.
+        jobs: Number of threads, at most one per usable core; with 1, `work` runs in the calling thread when its
+            result is requested.
 
     Raises:
         ValueError: `jobs` is less than 1.
     """
     if jobs < 1:
         raise ValueError(f"jobs must be 1 or more, not {jobs}")
+    jobs = at_most_cores(jobs)
     return map(work, items) if jobs == 1 else map_in_threads(work, items, jobs=jobs)

@@ -41,7 +41,7 @@ def read_predictions(path: Path) -> Predictions:
         FractureEdgeError: The file cannot be read, or is not the CSV of a benchmark run.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
             rows = list(csv.DictReader(stream))
     except OSError as error:
         raise FractureEdgeError(f"{path}: {error.strerror}; the CSV belongs beside the JSON of its run") from error

@@ -15,6 +15,9 @@ STUDIES: Mapping[str, Command] = MappingProxyType(
         "averaged": Command(
             "benchmarks.studies.edge_model.averaged", "Average the predictions of cross-validated networks."
         ),
+        "bounds": Command(
+            "benchmarks.studies.dependencies.bounds", "Try the oldest and newest versions of the dependencies."
+        ),
         "cross-validated": Command(
             "benchmarks.studies.edge_model.cross_validated", "Compare networks on the same folds."
         ),

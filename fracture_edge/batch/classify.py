@@ -3,7 +3,6 @@
 It does not import typer, because `classify` without options runs without it; see `fracture_edge.quick_start`.
 """
 
-import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from fracture_edge.batch.inputs import expand
 from fracture_edge.batch.records import Format, render
 from fracture_edge.classifier import FractureClassifier
-from fracture_edge.console import say
+from fracture_edge.console import require_stream, say
 from fracture_edge.decoding import Wanted
 from fracture_edge.errors import EXIT_FAILED, EXIT_SOME_FAILED, FractureEdgeError, ImageError
 from fracture_edge.images.limits import MAX_PIXELS
@@ -83,6 +82,8 @@ def classify(paths: Sequence[Path], options: ClassifyOptions) -> int:
         FractureEdgeError: The model, an option or the output is invalid.
     """
     style, output = options.style, options.output
+    if output is None:
+        require_stream("stdout", "give --output for the records")
     if output is not None and not (options.force or options.resume):
         from fracture_edge.files import refuse_overwrite
 
@@ -91,7 +92,9 @@ def classify(paths: Sequence[Path], options: ClassifyOptions) -> int:
     for note in notes:
         say(f"fracture-edge: {note}")
     classifier = options.classifier()
-    overlays = None if options.heatmap is None else _overlays(classifier, options.heatmap, options.max_pixels)
+    overlays, missing = None, list[str]()
+    if options.heatmap is not None:
+        overlays, missing = _overlays(classifier, options.heatmap, options.max_pixels)
     bar = sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())
     classified = 0
     summary = None
@@ -128,6 +131,8 @@ def classify(paths: Sequence[Path], options: ClassifyOptions) -> int:
         _write(predictions(list(map(Wanted, files))), style, output, overlays, force=options.force)
     else:
         _print(predictions(list(map(Wanted, files))), style, overlays)
+    if missing:
+        say(f"fracture-edge: {len(missing)} heat maps are missing in {options.heatmap}, first: {missing[0]}")
     if summary is not None and summary.images:
         say(summary.text())
     if classified == len(files):
@@ -148,8 +153,12 @@ def _predict(
     return with_progress(predictions, len(files)) if bar else predictions
 
 
-def _overlays(classifier: FractureClassifier, folder: Path, max_pixels: int) -> Callable[[Prediction], str | None]:
+def _overlays(
+    classifier: FractureClassifier, folder: Path, max_pixels: int
+) -> tuple[Callable[[Prediction], str | None], list[str]]:
     """Make a function that writes the overlay of a prediction and returns its path.
+
+    The list names the images without an overlay because it could not be written, with the reason.
 
     Raises:
         FractureEdgeError: The model has no heat map.
@@ -161,6 +170,7 @@ def _overlays(classifier: FractureClassifier, folder: Path, max_pixels: int) -> 
             f"{classifier.info.name} has no heat map; export the model with `fracture-edge export MODEL --heatmap`"
         )
 
+    missing: list[str] = []
     writer = OverlayWriter(classifier.info.preprocessing, folder, max_pixels=max_pixels)
 
     def write(prediction: Prediction) -> str | None:
@@ -170,17 +180,18 @@ def _overlays(classifier: FractureClassifier, folder: Path, max_pixels: int) -> 
             # The file has disappeared since it was classified; the prediction remains valid.
             say(f"fracture-edge: no heat map, {error}")
             return None
+        except OSError as error:
+            # The disk is full, say. The prediction remains valid, and the next overlay may fit.
+            missing.append(f"{prediction.path} ({error.strerror or error})")
+            return None
         return None if path is None else str(path)
 
-    return write
+    return write, missing
 
 
 def _print(
     predictions: Iterable[Prediction], style: Format, overlays: Callable[[Prediction], str | None] | None
 ) -> None:
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file name need not be valid text; write its bytes unchanged.
-        sys.stdout.reconfigure(errors="surrogateescape")
     for piece in render(predictions, style, overlays=overlays):
         sys.stdout.write(piece)
         sys.stdout.flush()

@@ -1,12 +1,15 @@
 """Expansion of path arguments to files: folders, patterns that the shell has not expanded, a list on stdin."""
 
+import codecs
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from fracture_edge.images.image_file import DICOM_START, IMAGE_SUFFIXES, has_dicom_prefix
+from fracture_edge.batch.folders import find_images, is_hidden
+from fracture_edge.console import require_stream
+from fracture_edge.images.image_file import IMAGE_SUFFIXES
 
 #: Argument that stands for a list of paths on stdin. A file of this name can be given as ``./-``.
 STDIN = Path("-")
@@ -17,7 +20,7 @@ def expand(paths: Sequence[Path], *, recursive: bool = False) -> tuple[list[Path
     """Replace folders by the image files in them and patterns by the files that they match, sorted by name.
 
     A path that is given explicitly is kept whatever it is, so that it gets a record. In a folder, files that
-    `looks_like_image` accepts are kept even if they turn out not to be images.
+    `fracture_edge.batch.folders.looks_like_image` accepts are kept even if they turn out not to be images.
 
     Args:
         paths: Files, folders, patterns such as ``xrays/**/*.png`` (``*``, ``?``, ``[...]``, and ``**`` for any
@@ -39,39 +42,23 @@ def expand(paths: Sequence[Path], *, recursive: bool = False) -> tuple[list[Path
                 notes.append(f"{path}: no file matches")
             files += found or [path]
         elif os.path.isdir(path) and path.suffix.lower() not in IMAGE_SUFFIXES:  # noqa: PTH112
-            images, note = _images(path, recursive=recursive)
-            notes += [note] if note else []
+            images, found_notes = _images(path, recursive=recursive)
+            notes += found_notes
             files += images or [path]
         else:
             files.append(path)
     return files, notes
 
 
-def looks_like_image(path: Path) -> bool:
-    """Return whether a file found in a folder is taken for an image.
-
-    It is, if it has an image suffix, or if it has no suffix, or a numeric one, and begins like a DICOM file:
-    archives name DICOM files ``IM000001`` or by their UID, ``1.2.840.10008.1``. A ``DICOMDIR`` lists files and is
-    not an image.
-    """
-    ending = path.suffix.lower()
-    if ending in IMAGE_SUFFIXES:
-        return True
-    if (ending and not ending[1:].isdigit()) or path.name.upper() == "DICOMDIR":
-        return False
-    try:
-        # Opening a pipe would wait for its other end.
-        if not path.is_file():
-            return False
-        with path.open("rb") as stream:
-            return has_dicom_prefix(stream.read(DICOM_START))
-    except OSError:
-        return False
-
-
 def read_list(stream: BinaryIO) -> Iterator[Path]:
-    """Read a list of paths, one per line or each terminated by a NUL character, as ``find -print0`` writes it."""
+    """Read a list of paths, one per line or each terminated by a NUL character, as ``find -print0`` writes it.
+
+    Lines may be UTF-16 with a byte order mark, as older versions of PowerShell write them.
+    """
     data = stream.read()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and b"\0" in data:
+        # Without a NUL it is a name that begins with these bytes: each line end has one.
+        data = os.fsencode(data.decode("utf-16", "replace"))
     if b"\0" in data:
         names: Iterable[bytes] = data.split(b"\0")
     else:
@@ -84,35 +71,36 @@ def _named(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
     """Yield the paths, including those on stdin, and whether each is literal, not a pattern or a folder."""
     for path in paths:
         if path == STDIN:
+            require_stream("stdin", "name the images as arguments")
             yield from ((listed, True) for listed in read_list(sys.stdin.buffer))
         else:
             yield path, False
 
 
-def _images(folder: Path, *, recursive: bool) -> tuple[list[Path], str | None]:
+def _images(folder: Path, *, recursive: bool) -> tuple[list[Path], list[str]]:
     try:
-        found = folder.rglob("*") if recursive else folder.iterdir()
-        images = sorted(entry for entry in found if looks_like_image(entry))
+        found = find_images(folder, recursive=recursive)
     except OSError as error:
-        return [], f"{folder}: {error.strerror}"
-    if images:
-        return images, None
-    return [], f"{folder}: no images in this folder{'' if recursive else '; -r searches its sub-folders too'}"
+        return [], [f"{folder}: {error.strerror}"]
+    notes = [f"{folder}: left out: {line}" for line in found.left_out]
+    if not found.images:
+        notes.insert(
+            0, f"{folder}: no images in this folder{'' if recursive else '; -r searches its sub-folders too'}"
+        )
+    elif found.sub_folders:
+        notes.append(f"{folder}: left out: {found.sub_folders} sub-folders; -r searches them too")
+    return found.images, notes
 
 
 def _matches(pattern: Path) -> list[Path]:
     parts = pattern.parts
     first = next(index for index, part in enumerate(parts) if _WILD.intersection(part))
     base, wild = Path(*parts[:first]), parts[first:]
-    hidden_asked = any(part.startswith(".") for part in wild)
+    hidden_asked = any(map(is_hidden, wild))
     try:
         found = [entry for entry in base.glob(os.path.join(*wild)) if os.path.isfile(entry)]  # noqa: PTH113, PTH118
     except (OSError, ValueError):
         # The folder cannot be read, or `**` is combined with other characters.
         return []
-    shown = (
-        entry
-        for entry in found
-        if hidden_asked or not any(part.startswith(".") for part in entry.relative_to(base).parts)
-    )
+    shown = (entry for entry in found if hidden_asked or not any(map(is_hidden, entry.relative_to(base).parts)))
     return sorted(shown)

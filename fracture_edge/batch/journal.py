@@ -58,12 +58,18 @@ class Journal:
         Args:
             text: Record, including its line end.
             durable: Whether to wait until the record is on the disk, so that it survives a power cut.
+
+        Raises:
+            OSError: The record cannot be written, because the disk is full, say; the error names the file.
         """
         data = memoryview(text.encode("utf-8", "surrogateescape"))
-        while data:
-            data = data[self._stream.write(data) :]
-        if durable:
-            self.flush()
+        try:
+            while data:
+                data = data[self._stream.write(data) :]
+            if durable:
+                self.flush()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, os.fspath(self.path)) from error
 
     def flush(self) -> None:
         """Wait until all records are on the disk."""

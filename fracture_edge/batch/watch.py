@@ -1,55 +1,56 @@
 """Classification of images as they appear in a folder.
 
 The folder is polled, which works on network shares and needs no support by the system. A file is classified when
-its size and modification time are the same in two consecutive scans. The records tell what was classified: each
-contains the ``size`` and ``mtime_ns`` of the file in addition to its path and frame, so that a restart classifies
-nothing twice and a file that was replaced is classified again.
+its state is the same in two consecutive scans and its content shows that it is complete. Where the content does
+not tell, nothing must have changed for a while; see `fracture_edge.batch.completeness`. A file is moved only after
+that time, because its writer may still set its time.
+
+The records tell what was classified: each contains the state of the file and a digest of its content in addition
+to path and frame, so that a restart classifies nothing twice and a file whose content changes is classified again.
 """
 
 import json
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from fracture_edge.batch.inputs import looks_like_image
+from fracture_edge.batch.completeness import Content, inspect
+from fracture_edge.batch.folders import UNFINISHED, is_hidden, looks_like_image
 from fracture_edge.batch.journal import Journal
+from fracture_edge.batch.moving import move
+from fracture_edge.batch.watch_records import SETTLE_SECONDS, FileState, WatchRecords, state_of
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.decoding import Wanted
 from fracture_edge.errors import FractureEdgeError
+from fracture_edge.images.limits import MAX_PIXELS, max_bytes
 from fracture_edge.prediction import Prediction
 from fracture_edge.threads import default_jobs
 
-#: Suffixes of incomplete files, also if another suffix follows: ``x.tmp.png``.
-UNFINISHED = frozenset({".part", ".partial", ".tmp", ".temp", ".crdownload", ".filepart"})
+#: Maximum number of bytes of a file that are read to inspect it.
+_MOST_BYTES = max_bytes(MAX_PIXELS)
 #: Interval at which signals are noticed while waiting, in seconds.
 _NAP_SECONDS = 0.2
 
 
-class FileState(NamedTuple):
-    """State of a file, which changes when the file is replaced or written to.
+@dataclass(slots=True)
+class _Watched:
+    """A file as it was in the last scan.
 
     Attributes:
-        size: Size in bytes.
-        mtime_ns: Time of modification in nanoseconds since 1970.
-    """
-
-    size: int
-    mtime_ns: int
-
-
-class _FileRecords(NamedTuple):
-    """State of the records of one file.
-
-    Attributes:
-        state: State of the file that was classified.
-        missing: Numbers of the frames without a record.
+        state: State of the file.
+        since: Time of the clock at which the file was first seen in this state and with this content.
+        is_image: Whether the file is taken for an image.
+        content: Content of the file, once it was inspected.
+        finished: Whether nothing is left to do: the file has its records and, where asked for, was moved.
     """
 
     state: FileState
-    missing: set[int]
+    since: float
+    is_image: bool
+    content: Content | None = None
+    finished: bool = False
 
 
 class Watcher:
@@ -57,6 +58,7 @@ class Watcher:
 
     Attributes:
         folder: Absolute path of the folder, so that the paths in records do not depend on the working folder.
+        clock: Function that returns the time in seconds.
     """
 
     def __init__(
@@ -67,18 +69,23 @@ class Watcher:
         *,
         recursive: bool = False,
         move_to: Path | None = None,
+        settle: float = SETTLE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
         note: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Open the output, and read from it what has been classified.
 
         Args:
             folder: Folder to watch.
-            out: Path of the output, JSON lines: the records of `classify` with ``size`` (bytes) and ``mtime_ns``
-                (nanoseconds since 1970) of the file.
+            out: Path of the output, JSON lines: the records of `classify` with the fields of
+                `fracture_edge.batch.watch_records.FileState` and ``digest``, that of the content.
             classifier: Classifier of the images.
             recursive: Whether to watch sub-folders too.
             move_to: Folder that classified files are moved to, under the same names; they are not moved if
                 ``None``.
+            settle: Seconds without a change after which a file is moved, and after which it is classified if its
+                content does not show that it is complete.
+            clock: Function that returns the time in seconds.
             note: Function that is called once with each message about a folder that cannot be read or a file that
                 cannot be moved.
 
@@ -93,64 +100,86 @@ class Watcher:
         self._classifier = classifier
         self._recursive = recursive
         self._note = note
+        self._settle, self.clock = settle, clock
         self._noted: set[str] = set()
-        self._records: dict[str, _FileRecords] = {}
-        self._last: dict[str, FileState] = {}
-        self._checked: dict[Path, tuple[FileState, bool]] = {}
-        self._checked_before: dict[Path, tuple[FileState, bool]] = {}
-        self._journal = Journal(out, "jsonl", self._remember)
+        self._records = WatchRecords()
+        self._watched: dict[str, _Watched] = {}
+        self._journal = Journal(out, "jsonl", self._records.add)
 
     def close(self) -> None:
         """Close the output."""
         self._journal.close()
 
     def scan(self) -> Iterator[Prediction]:
-        """Scan the folder once, and classify new files that have not changed since the last scan, oldest first.
+        """Scan the folder once, and classify new files that are complete, oldest first.
 
         Yields:
             Prediction for each frame, after its record is on the disk.
         """
         # Files that no longer exist are forgotten.
-        self._checked_before, self._checked = self._checked, {}
-        found = dict(self._files(self.folder))
-        unchanged = [(path, state) for path, state in found.items() if self._last.get(path) == state]
-        self._last = found
-        new: list[tuple[str, FileState, Wanted]] = []
-        for path, state in unchanged:
-            missing = self._missing(path, state)
-            if missing is None or missing:
-                new.append((path, state, Wanted(path, missing)))
-            else:
-                self._move(path)
-        new.sort(key=lambda entry: (entry[1].mtime_ns, entry[0]))
+        before, self._watched = self._watched, {}
+        new: list[tuple[str, _Watched, Content, Wanted]] = []
+        for path, state in self._files(self.folder):
+            watched = before.get(path)
+            if watched is None or watched.state != state:
+                self._watched[path] = _Watched(state, self.clock(), looks_like_image(Path(path)))
+                continue
+            self._watched[path] = watched
+            if not watched.is_image:
+                continue
+            if not self._records.known(path, state):
+                watched.content = watched.content or self._inspect(path)
+                self._records.recognise(path, state, watched.content.digest)
+            missing = self._records.missing(path, state)
+            if missing is not None and not missing:
+                self._finish(path, watched)
+            elif content := self._complete_content(path, watched):
+                new.append((path, watched, content, Wanted(path, missing)))
+        new.sort(key=lambda entry: (entry[1].state.mtime_ns, entry[0]))
         predictions = self._classifier.predict_files(
-            (wanted for _, _, wanted in new), jobs=default_jobs() if len(new) > 1 else 1
+            (wanted for *_, wanted in new), jobs=default_jobs() if len(new) > 1 else 1
         )
-        for (path, state, _), frames in zip(new, predictions, strict=True):
+        for (path, watched, content, _), frames in zip(new, predictions, strict=True):
             for prediction in frames:
-                if _state(path) != state:
+                if state_of(path) != watched.state:
                     # The file was written to while it was read; a later scan will classify it.
                     break
-                record = prediction.record() | state._asdict()
+                record = prediction.record() | watched.state._asdict() | {"digest": content.digest}
                 self._journal.append(json.dumps(record) + "\n", durable=True)
-                self._remember(record)
-                if not self._missing(path, state):
-                    self._move(path)
+                self._records.add(record)
+                if not self._records.missing(path, watched.state):
+                    self._finish(path, watched)
                 yield prediction
 
-    def _missing(self, path: str, state: FileState) -> Sequence[int] | None:
-        """Return the numbers of the frames without a record; ``None`` if the file has no record at all."""
-        records = self._records.get(path)
-        return sorted(records.missing) if records is not None and records.state == state else None
+    def has_unfinished(self, until: float) -> bool:
+        """Return whether files that have not changed since the time `until` of the clock are still to be done."""
+        return any(
+            watched.is_image and not watched.finished and watched.since <= until
+            for watched in self._watched.values()
+        )
 
-    def _remember(self, record: Mapping[str, Any]) -> None:
-        if not ("size" in record and "mtime_ns" in record):
-            return
-        path, state = record["path"], FileState(record["size"], record["mtime_ns"])
-        records = self._records.get(path)
-        if records is None or records.state != state:
-            records = self._records[path] = _FileRecords(state, set(range(1, record["frames"] + 1)))
-        records.missing.discard(record["frame"])
+    def _inspect(self, path: str) -> Content:
+        try:
+            return inspect(path, _MOST_BYTES)
+        except OSError:
+            # Its writer may keep it locked; if it stays unreadable, its record will say so.
+            return Content("", complete=False)
+
+    def _complete_content(self, path: str, watched: _Watched) -> Content | None:
+        """Return the content of a file; ``None`` if it may be incomplete."""
+        content = watched.content = watched.content or self._inspect(path)
+        if content.complete:
+            return content
+        if not self._is_settled(watched):
+            return None
+        # Windows and some network shares show a new size and time only when the writer closes the file.
+        again = self._inspect(path)
+        if again.digest != content.digest:
+            watched.content, watched.since = again, self.clock()
+        return again if again.complete or again.digest == content.digest else None
+
+    def _is_settled(self, watched: _Watched) -> bool:
+        return self.clock() - watched.since >= self._settle
 
     def _files(self, folder: Path) -> Iterator[tuple[str, FileState]]:
         try:
@@ -161,33 +190,28 @@ class Watcher:
             return
         for entry in entries:
             path = Path(entry.path)
-            if path == self._move_to or entry.name.startswith((".", "~")):
+            if path == self._move_to or is_hidden(entry.name):
                 continue
             if self._recursive and entry.is_dir(follow_symlinks=False):
                 yield from self._files(path)
             elif UNFINISHED.isdisjoint(path.suffixes):
-                state = _state(entry.path)
+                state = state_of(entry.path)
                 # An empty file has not been written to yet.
-                if state is not None and state.size and entry.is_file() and self._is_image(path, state):
+                if state is not None and state.size and entry.is_file():
                     yield entry.path, state
 
-    def _is_image(self, path: Path, state: FileState) -> bool:
-        """Return `looks_like_image` of a file, which is not opened again in every scan."""
-        checked = self._checked_before.get(path)
-        if checked is None or checked[0] != state:
-            checked = state, looks_like_image(path)
-        self._checked[path] = checked
-        return checked[1]
-
-    def _move(self, name: str) -> None:
+    def _finish(self, name: str, watched: _Watched) -> None:
         if self._move_to is None:
+            watched.finished = True
+            return
+        if not self._is_settled(watched):
             return
         path = Path(name)
         target = self._move_to / path.relative_to(self.folder)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(path, _free(target))
+            watched.finished = move(path, target, is_unchanged=lambda: state_of(name) == watched.state)
         except OSError as error:
+            watched.finished = True
             self._note_once(f"{path}: cannot be moved to {target.parent} ({error.strerror})")
 
     def _note_once(self, text: str) -> None:
@@ -210,17 +234,21 @@ def watch(
         watcher: Watcher of the folder.
         report: Function that is called with every prediction, after its record is on the disk.
         interval: Time between two scans, in seconds.
-        once: Whether to return after two scans, which classify the files that are present.
+        once: Whether to return when the files that are present at the beginning are done. Those that change
+            meanwhile are left to the next run.
         stopped: Function that is called before every prediction and several times a second in between.
     """
     scans = 0
+    present = 0.0
     while not stopped():
         for prediction in watcher.scan():
             report(prediction)
             if stopped():
                 return
         scans += 1
-        if once and scans == 2:
+        if scans == 1:
+            present = watcher.clock()
+        if once and scans >= 2 and not watcher.has_unfinished(present):
             return
         _wait(interval, stopped)
 
@@ -230,21 +258,3 @@ def _wait(seconds: float, stopped: Callable[[], bool]) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0 and not stopped():
         time.sleep(min(left, _NAP_SECONDS))
-
-
-def _state(path: str) -> FileState | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116
-    except OSError:
-        return None
-    return FileState(found.st_size, found.st_mtime_ns)
-
-
-def _free(target: Path) -> Path:
-    """Return `target`, or a numbered variant of it if it exists."""
-    number = 1
-    free = target
-    while os.path.lexists(free):
-        number += 1
-        free = target.with_stem(f"{target.stem}-{number}")
-    return free

@@ -45,7 +45,7 @@ def classify(
             "--jobs",
             "-j",
             min=1,
-            help="Number of images that are decoded at a time. Default: one per core, at most 4, fewer if memory "
+            help="Number of images that are decoded at a time, at most one per core. Default: 4, fewer if memory "
             "is scarce. 1 needs the least memory.",
         ),
     ] = None,

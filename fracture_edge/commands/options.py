@@ -37,7 +37,7 @@ PolicyOption: TypeAlias = Annotated[
 ]
 ThreadsOption: TypeAlias = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="Threads per inference. Default: one per core, at most 4."),
+    typer.Option("--threads", min=1, help="Threads per inference, at most one per core. Default: 4."),
 ]
 MaxPixelsOption: TypeAlias = Annotated[
     int,

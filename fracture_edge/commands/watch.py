@@ -1,14 +1,13 @@
 """Command `fracture-edge watch`."""
 
-import io
 import signal
-import sys
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 import typer
 
+from fracture_edge.batch.watch_records import SETTLE_SECONDS
 from fracture_edge.commands.options import (
     CheckImagesOption,
     MaxPixelsOption,
@@ -39,8 +38,21 @@ def watch(
     recursive: RecursiveOption = False,
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two scans of the folder.")] = 2.0,
     once: Annotated[
-        bool, typer.Option("--once", help="Classify the files that are present and exit, for cron jobs.")
+        bool,
+        typer.Option(
+            "--once",
+            help="Classify the files that are present and exit, for cron jobs. It waits --settle seconds if the "
+            "content of a file does not show that it is complete, and before it moves files.",
+        ),
     ] = False,
+    settle: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds without a change after which a file is moved, and after which it is classified if its "
+            "content does not show that it is complete. More for a slow network.",
+        ),
+    ] = SETTLE_SECONDS,
     move_to: Annotated[
         Path | None,
         typer.Option(
@@ -56,10 +68,11 @@ def watch(
 ) -> None:
     """Classify images as they appear in a folder, until Ctrl-C or SIGTERM: from a PACS export or a scanner.
 
-    A file counts as complete when its size and modification time are the same in two scans; hidden, empty and
-    temporary files (.part, .tmp) are ignored. A file that is replaced is classified again: the last record of a
-    path counts. A file that cannot be used gets a record with its status. Each frame of a DICOM file gets its own
-    record.
+    A file counts as complete when its content shows it: the end mark of a PNG, JPEG or compressed DICOM file, the
+    length of uncompressed pixels that do not contain long runs of zeros. If the content does not show it, nothing
+    may have changed for --settle seconds. Hidden, empty and temporary files (.part, .tmp) are ignored. A file
+    whose content changes is classified again: the last record of a path counts. A file that cannot be used gets a
+    record with its status. Each frame of a DICOM file gets its own record.
 
     Each record is on the disk before the prediction is printed. A restart continues where the last run ended, even
     after kill -9, and classifies nothing twice, so keep the output file in place. No file is moved or changed
@@ -79,8 +92,6 @@ def watch(
     from fracture_edge.classifier import FractureClassifier
     from fracture_edge.prediction import Prediction
 
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")
     stopped = _Stop()
 
     def note(text: str) -> None:
@@ -92,7 +103,9 @@ def watch(
     with FractureClassifier(
         model, threads, threshold=threshold, policy=policy, max_pixels=max_pixels, check_images=check_images
     ) as classifier:
-        watcher = watching.Watcher(folder, out, classifier, recursive=recursive, move_to=move_to, note=note)
+        watcher = watching.Watcher(
+            folder, out, classifier, recursive=recursive, move_to=move_to, settle=settle, note=note
+        )
         try:
             watching.watch(watcher, report, interval=interval, once=once, stopped=stopped)
         finally:

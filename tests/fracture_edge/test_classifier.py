@@ -177,10 +177,11 @@ def test_info_is_the_metadata_in_the_file(classifier: FractureClassifier, tiny_i
     assert classifier.info == tiny_info
 
 
-@pytest.mark.parametrize("asked", [1, 3])
-def test_threads(asked: int) -> None:
+@pytest.mark.parametrize(("asked", "expected"), [(1, 1), (3, 3), (8, 8), (100_000, 8)])
+def test_threads(asked: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
     options = session_options(asked)
-    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (asked, 1)
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (expected, 1)
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 

@@ -56,20 +56,21 @@ def save(path: Path, grey: int) -> Path:
 
 
 @pytest.fixture
-def three(tmp_path: Path) -> Path:
-    for name, grey in (("dark.png", 64), ("middle.jpg", 128), ("sub/bright.bmp", 192)):
+def two(tmp_path: Path) -> Path:
+    for name, grey in (("dark.png", 64), ("middle.jpg", 128)):
         save(tmp_path / "films" / name, grey)
     return tmp_path / "films"
 
 
-def test_text(cli: Run, three: Path, tiny_model: Path) -> None:
-    code, out, err = cli("classify", "-r", three, "--model", tiny_model)
+def test_text(cli: Run, two: Path, tiny_model: Path) -> None:
+    save(two / "sub" / "bright.bmp", 192)
+    code, out, err = cli("classify", "-r", two, "--model", tiny_model)
     lines = [line.rpartition(";") for line in out.splitlines()]
     assert [line[0] for line in lines] == [
-        f"{three}/dark.png: not_fractured, P(fractured) = 0.119 (threshold 0.500; probability below the threshold",
-        f"{three}/middle.jpg: uncertain, P(fractured) = 0.500 (threshold 0.500; "
+        f"{two}/dark.png: not_fractured, P(fractured) = 0.119 (threshold 0.500; probability below the threshold",
+        f"{two}/middle.jpg: uncertain, P(fractured) = 0.500 (threshold 0.500; "
         "probability within the uncertain band 0.400 to 0.600",
-        f"{three}/sub/bright.bmp: fractured, P(fractured) = 0.881 (threshold 0.500; "
+        f"{two}/sub/bright.bmp: fractured, P(fractured) = 0.881 (threshold 0.500; "
         "probability at or above the threshold",
     ]
     assert all(line[2].endswith(" ms)") for line in lines)
@@ -85,12 +86,12 @@ def records(style: str, text: str) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("style", ["--json", "--jsonl", "--csv"])
-def test_records(style: str, cli: Run, three: Path, tiny_model: Path) -> None:
-    code, out, err = cli("classify", three, three / "none.png", "--model", tiny_model, style)
+def test_records(style: str, cli: Run, two: Path, tiny_model: Path) -> None:
+    code, out, err = cli("classify", two, two / "none.png", "--model", tiny_model, style)
     rows = records(style, out)
     assert [list(row) for row in rows] == [FIELDS] * 3
     empty = "" if style == "--csv" else None
-    assert [row["path"] for row in rows] == [f"{three}/dark.png", f"{three}/middle.jpg", f"{three}/none.png"]
+    assert [row["path"] for row in rows] == [f"{two}/dark.png", f"{two}/middle.jpg", f"{two}/none.png"]
     assert [row["status"] for row in rows] == ["ok", "ok", "not_found"]
     assert [row["decision"] for row in rows] == ["not_fractured", "uncertain", empty]
     assert [row["threshold"] for row in rows[:2]] == (["0.5"] * 2 if style == "--csv" else [0.5] * 2)
@@ -139,9 +140,9 @@ def test_bad_files_among_good_ones(
     assert (code, rest(err)) == (3, "")
 
 
-def test_no_image_can_be_classified(cli: Run, three: Path, tiny_model: Path) -> None:
-    code, out, err = cli("classify", three / "none.png", "--model", tiny_model)
-    assert (code, out, err) == (1, f"{three}/none.png: no answer, not_found (no such file)\n", "")
+def test_no_image_can_be_classified(cli: Run, two: Path, tiny_model: Path) -> None:
+    code, out, err = cli("classify", two / "none.png", "--model", tiny_model)
+    assert (code, out, err) == (1, f"{two}/none.png: no answer, not_found (no such file)\n", "")
 
 
 @pytest.mark.parametrize(
@@ -173,10 +174,10 @@ def test_wrong_usage(arguments: list[str], message: str, cli: Run) -> None:
         (["--model", "FILMS/dark.png"], "FILMS/dark.png: onnxruntime cannot load it (*)"),
     ],
 )
-def test_failure_is_one_line(arguments: list[str], message: str, cli: Run, three: Path, tiny_model: Path) -> None:
-    arguments = [argument.replace("FILMS", str(three)) for argument in arguments]
-    code, out, err = cli("classify", three, "--model", tiny_model, *arguments)
-    start, _, end = f"fracture-edge: {message}\n".replace("FILMS", str(three)).partition("*")
+def test_failure_is_one_line(arguments: list[str], message: str, cli: Run, two: Path, tiny_model: Path) -> None:
+    arguments = [argument.replace("FILMS", str(two)) for argument in arguments]
+    code, out, err = cli("classify", two, "--model", tiny_model, *arguments)
+    start, _, end = f"fracture-edge: {message}\n".replace("FILMS", str(two)).partition("*")
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert (err.startswith(start), err.endswith(end)) == (True, True)
 
@@ -190,17 +191,28 @@ def test_folder_without_images(cli: Run, tmp_path: Path, tiny_model: Path) -> No
 
 @pytest.mark.parametrize(("threshold", "decision"), [("0.4", "fractured"), ("0.6", "not_fractured")])
 def test_threshold_option_replaces_the_models_threshold(
-    threshold: str, decision: str, cli: Run, three: Path, tiny_model: Path
+    threshold: str, decision: str, cli: Run, two: Path, tiny_model: Path
 ) -> None:
-    code, out, _ = cli("classify", three / "middle.jpg", "--model", tiny_model, "--json", "--threshold", threshold)
+    code, out, _ = cli("classify", two / "middle.jpg", "--model", tiny_model, "--json", "--threshold", threshold)
     (row,) = json.loads(out)
     assert (code, row["decision"], row["threshold"]) == (0, decision, float(threshold))
 
 
+def test_what_is_left_out_is_said(cli: Run, two: Path, tiny_model: Path) -> None:
+    save(two / "sub" / "bright.bmp", 192)
+    (two / "notes.txt").write_text("text")
+    code, out, err = cli("classify", two, "--model", tiny_model)
+    assert (code, out.count("\n")) == (0, 2)
+    assert rest(err) == (
+        f"fracture-edge: {two}: left out: 1 files that are not images (.txt)\n"
+        f"fracture-edge: {two}: left out: 1 sub-folders; -r searches them too\n"
+    )
+
+
 @pytest.mark.parametrize("option", ["--output", "-o"])
-def test_output_goes_to_a_file(option: str, cli: Run, three: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_output_goes_to_a_file(option: str, cli: Run, two: Path, tiny_model: Path, tmp_path: Path) -> None:
     target = tmp_path / "new" / "answers.csv"
-    arguments = ("classify", three, "--model", tiny_model, "--csv", option, target)
+    arguments = ("classify", two, "--model", tiny_model, "--csv", option, target)
     code, out, err = cli(*arguments)
     assert (code, out, rest(err)) == (0, "", "")
     assert [row["decision"] for row in records("--csv", target.read_text())] == ["not_fractured", "uncertain"]
@@ -217,10 +229,10 @@ def test_output_goes_to_a_file(option: str, cli: Run, three: Path, tiny_model: P
     assert [entry.name for entry in target.parent.iterdir()] == ["answers.csv"]
 
 
-def test_failure_keeps_the_old_output(cli: Run, three: Path, tmp_path: Path) -> None:
+def test_failure_keeps_the_old_output(cli: Run, two: Path, tmp_path: Path) -> None:
     target = tmp_path / "answers.txt"
     target.write_text("old")
-    code, _, _ = cli("classify", three, "--model", "none.onnx", "-o", target, "--force")
+    code, _, _ = cli("classify", two, "--model", "none.onnx", "-o", target, "--force")
     assert (code, target.read_text()) == (1, "old")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["answers.txt", "films"]
 
@@ -233,7 +245,7 @@ def test_existing_output_is_refused_before_any_work(cli: Run, tmp_path: Path) ->
 
 
 def test_output_that_appears_meanwhile_is_kept(
-    cli: Run, three: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Run, two: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "answers.txt"
 
@@ -242,14 +254,14 @@ def test_output_that_appears_meanwhile_is_kept(
         return ["ours"]
 
     monkeypatch.setattr("fracture_edge.batch.classify.render", render)
-    code, _, err = cli("classify", three, "--model", tiny_model, "-o", target)
+    code, _, err = cli("classify", two, "--model", tiny_model, "-o", target)
     assert (code, err) == (1, f"fracture-edge: {target} exists already; give --force to replace it\n")
     assert target.read_text() == "theirs"
 
 
-def test_output_in_an_unwritable_place(cli: Run, three: Path, tiny_model: Path) -> None:
-    code, out, err = cli("classify", three, "--model", tiny_model, "-o", three / "dark.png" / "x.txt")
-    assert (code, out, err) == (1, "", f"fracture-edge: {three / 'dark.png'}: File exists\n")
+def test_output_in_an_unwritable_place(cli: Run, two: Path, tiny_model: Path) -> None:
+    code, out, err = cli("classify", two, "--model", tiny_model, "-o", two / "dark.png" / "x.txt")
+    assert (code, out, err) == (1, "", f"fracture-edge: {two / 'dark.png'}: File exists\n")
 
 
 def test_info(cli: Run, tiny_model: Path, tiny_info: ModelInfo) -> None:
@@ -273,10 +285,10 @@ def test_info_of_a_tflite_file(cli: Run, tiny_info: ModelInfo, tmp_path: Path) -
         assert err.startswith(f"fracture-edge: {bad}: {reason}")
 
 
-def test_info_of_a_file_that_is_not_a_model(cli: Run, three: Path) -> None:
-    code, out, err = cli("info", three / "dark.png")
+def test_info_of_a_file_that_is_not_a_model(cli: Run, two: Path) -> None:
+    code, out, err = cli("info", two / "dark.png")
     assert (code, out) == (1, "")
-    assert err.startswith(f"fracture-edge: {three / 'dark.png'}: onnxruntime cannot load it (")
+    assert err.startswith(f"fracture-edge: {two / 'dark.png'}: onnxruntime cannot load it (")
 
 
 @pytest.mark.parametrize("arguments", [[], ["classify"], ["watch"], ["doctor"]])
@@ -332,10 +344,11 @@ def test_output_is_in_the_order_of_the_images(
     assert [row["probability"] for row in rows] == pytest.approx(expected, abs=1e-6)
 
 
-def test_list_on_stdin(cli: Run, three: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = f"{three}/middle.jpg\r\n\n{three}/dark.png\n".encode()
+def test_list_on_stdin(cli: Run, two: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(two / "sub" / "bright.bmp", 192)
+    names = f"{two}/middle.jpg\r\n\n{two}/dark.png\n".encode()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(names)))
-    code, out, err = cli("classify", "-", three / "sub", "--model", tiny_model, "--jsonl")
+    code, out, err = cli("classify", "-", two / "sub", "--model", tiny_model, "--jsonl")
     assert [Path(str(row["path"])).name for row in records("--jsonl", out)] == [
         "middle.jpg",
         "dark.png",
@@ -344,14 +357,15 @@ def test_list_on_stdin(cli: Run, three: Path, tiny_model: Path, monkeypatch: pyt
     assert (code, rest(err)) == (0, "")
 
 
-def test_pattern_that_the_shell_has_not_expanded(cli: Run, three: Path, tiny_model: Path) -> None:
-    code, out, err = cli("classify", f"{three}/**/*.[bp]*", f"{three}/*.gif", "--model", tiny_model, "--jsonl")
+def test_pattern_that_the_shell_has_not_expanded(cli: Run, two: Path, tiny_model: Path) -> None:
+    save(two / "sub" / "bright.bmp", 192)
+    code, out, err = cli("classify", f"{two}/**/*.[bp]*", f"{two}/*.gif", "--model", tiny_model, "--jsonl")
     assert [(row["path"], row["status"]) for row in records("--jsonl", out)] == [
-        (f"{three}/dark.png", "ok"),
-        (f"{three}/sub/bright.bmp", "ok"),
-        (f"{three}/*.gif", "not_found"),
+        (f"{two}/dark.png", "ok"),
+        (f"{two}/sub/bright.bmp", "ok"),
+        (f"{two}/*.gif", "not_found"),
     ]
-    assert (code, rest(err)) == (3, f"fracture-edge: {three}/*.gif: no file matches\n")
+    assert (code, rest(err)) == (3, f"fracture-edge: {two}/*.gif: no file matches\n")
 
 
 class Terminal(io.StringIO):
@@ -361,13 +375,13 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize("to_file", [True, False])
 def test_progress_bar_is_shown_only_on_a_terminal(
-    to_file: bool, cli: Run, three: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    to_file: bool, cli: Run, two: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
     if not to_file:
         monkeypatch.setattr(sys, "stdout", Terminal())
     arguments = ["-o", tmp_path / "answers.csv"] if to_file else []
-    assert cli("classify", three, "--model", tiny_model, "--csv", *arguments)[0] == 0
+    assert cli("classify", two, "--model", tiny_model, "--csv", *arguments)[0] == 0
     # On the same terminal the bar would be mixed with the text.
     assert ("1/2" in sys.stderr.getvalue()) == to_file  # type: ignore[attr-defined]
 

@@ -18,7 +18,8 @@ def _data() -> None:
     """Audit a folder of labelled X-rays before training, and make splits without leaks.
 
     Layouts: FracAtlas as published, or class folders ('fractured', 'not fractured', 'normal' ...), optionally
-    inside 'train', 'val' and 'test'.
+    inside 'train', 'val' and 'test'. The nearest class folder gives the label. What belongs to no class or no
+    split is left out, and counted.
     """
 
 
@@ -71,17 +72,19 @@ def split(
 ) -> None:
     """Make splits that keep related images together, stratified by class and body part.
 
-    Unreadable images and images whose copies have different labels are left out, and listed on stderr.
+    Unreadable images and images whose copies have different labels are left out, and listed on stderr, and so is
+    what belongs to no class.
 
     Example: fracture-edge data split fracatlas --out splits.csv
     """
     from fracture_edge.files import refuse_overwrite
     from train.data.dataset import SPLITS, read_table
-    from train.data.splits import make_splits, write_split_file
+    from train.data.splits import make_splits, say_left_out, write_split_file
 
     if not force:
         refuse_overwrite(out)
     table = read_table(folder)
+    say_left_out(table)
     division = make_splits(table, fractions=fractions, seed=seed)
     write_split_file(division.table, out, force=force)
     for path, detail in division.unreadable:

@@ -46,6 +46,7 @@ def audit(table: ImageTable, scans: Sequence[Scan], *, seed: int = 0) -> dict[st
         "not_fractured": len(table) - sum(table.labels),
         "positive_class": "fractured",
         "notes": list(table.notes),
+        "left_out": list(table.left_out),
         "unreadable": _unreadable(table, scans),
         "identical": _identical(table, links),
         "near_identical_pairs": [[table.items[a].path, table.items[b].path] for a, b in links.near],

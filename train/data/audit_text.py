@@ -21,6 +21,7 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         f"{report['not_fractured']} not fractured"
     )
     yield from (f"  note: {note}" for note in report["notes"])
+    yield from (f"  left out: {line}" for line in report["left_out"])
     yield from _files(report)
     yield from _copies(report)
     yield from _belonging(report)

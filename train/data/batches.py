@@ -62,7 +62,7 @@ def fingerprint(table: ImageTable) -> str:
     digest = hashlib.sha256()
     for item in table:
         content = hashlib.sha256(table.file(item).read_bytes()).hexdigest()
-        digest.update(f"{item.path}\t{item.label}\t{item.split}\t{content}\n".encode())
+        digest.update(f"{item.path}\t{item.label}\t{item.split}\t{content}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

@@ -5,31 +5,18 @@ Two layouts are read:
 * FracAtlas, as published: ``images/Fractured``, ``images/Non_fractured`` and ``dataset.csv``.
 * Class folders, with or without split folders around them: ``train/fractured``, ``val/normal`` and so on.
 
-Folder names are compared without case, blanks, hyphens and underscores.
+The labels come from the names of the folders, see `train.data.folders`.
 """
 
 import csv
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
 
-from fracture_edge.batch.inputs import looks_like_image
 from fracture_edge.errors import FractureEdgeError
+from train.data.folders import read_folders
 
-NEGATIVE_NAMES = frozenset(
-    {"notfractured", "nonfractured", "nonfracture", "nofracture", "unfractured", "normal", "negative"}
-)
-POSITIVE_NAMES = frozenset({"fractured", "fracture", "fractures", "positive", "abnormal"})
-SPLIT_NAMES = MappingProxyType(
-    {
-        "train": "train", "training": "train",
-        "val": "val", "valid": "val", "validation": "val",
-        "test": "test", "testing": "test",
-    }
-)  # fmt: skip
 SPLITS = ("train", "val", "test")
 
 #: Attribution that CC BY 4.0 requires with the data and anything derived from them.
@@ -79,12 +66,14 @@ class ImageTable:
         layout: ``fracatlas``, ``class_folders`` or ``split_folders``.
         items: Images.
         notes: Irregularities found while reading, in words.
+        left_out: What the folder holds beside these images, one line of words for each kind, with its number.
     """
 
     root: Path
     layout: str
     items: tuple[Item, ...]
     notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -117,48 +106,28 @@ def read_table(root: Path) -> ImageTable:
     table = _read_fracatlas(root) if (root / "dataset.csv").is_file() else _read_class_folders(root)
     for label, word in ((1, "fractured"), (0, "not fractured")):
         if label not in set(table.labels):
-            raise DataError(f"{root}: no image of the class '{word}'")
+            raise DataError(f"{root}: no image of the class '{word}'{_instead(table.left_out)}")
     return table
 
 
-def label_of_folder(name: str) -> int | None:
-    """Return the label, 0 or 1, that a folder name stands for; ``None`` if it is not the name of a class."""
-    plain = re.sub(r"[\s_\-]+", "", name.lower())
-    if plain in NEGATIVE_NAMES:
-        return 0
-    return 1 if plain in POSITIVE_NAMES else None
-
-
-def _images_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if looks_like_image(path))
-
-
-def _class_folders(folder: Path) -> list[tuple[int, Path]]:
-    found = ((label_of_folder(path.name), path) for path in sorted(folder.iterdir()) if path.is_dir())
-    return [(label, path) for label, path in found if label is not None]
-
-
 def _read_class_folders(root: Path) -> ImageTable:
-    base = root / "images" if not _class_folders(root) and (root / "images").is_dir() else root
-    splits = {
-        path.name: SPLIT_NAMES[path.name.lower()]
-        for path in sorted(base.iterdir())
-        if path.is_dir() and path.name.lower() in SPLIT_NAMES
-    }
-    parts = [(split, base / name) for name, split in splits.items()] or [("", base)]
-    items = [
-        Item(path.relative_to(root).as_posix(), label, split=split)
-        for split, folder in parts
-        for label, class_folder in _class_folders(folder)
-        for path in _images_below(class_folder)
-    ]
-    if not items:
+    try:
+        found = read_folders(root)
+    except OSError as error:
+        raise DataError(f"{root}: {error.strerror}") from error
+    if not found.images:
         raise DataError(
             f"{root}: no images found. Expected class folders such as 'fractured' and 'not_fractured', "
-            "optionally inside 'train', 'val' and 'test', or the FracAtlas layout with dataset.csv"
+            f"optionally inside 'train', 'val' and 'test', or the FracAtlas layout with dataset.csv"
+            f"{_instead(found.left_out)}"
         )
-    layout = "split_folders" if splits else "class_folders"
-    return ImageTable(root, layout, tuple(sorted(items, key=lambda item: item.path)))
+    items = tuple(Item(image.path, image.label, split=image.split) for image in found.images)
+    layout = "split_folders" if items[0].split else "class_folders"
+    return ImageTable(root, layout, items, left_out=tuple(found.left_out))
+
+
+def _instead(left_out: Sequence[str]) -> str:
+    return f"; left out: {'; '.join(left_out)}" if left_out else ""
 
 
 def _read_fracatlas(root: Path) -> ImageTable:
@@ -184,7 +153,7 @@ def _read_fracatlas(root: Path) -> ImageTable:
     missing = set(metadata) - {PurePosixPath(item.path).name for item in items}
     if missing:
         notes.append(f"{len(missing)} rows of dataset.csv have no image here")
-    return ImageTable(root, "fracatlas", tuple(items), tuple(notes))
+    return ImageTable(root, "fracatlas", tuple(items), tuple(notes), folders.left_out)
 
 
 def write_splits(table: ImageTable, stream: "csv.Writer") -> None:  # type: ignore[name-defined]
@@ -212,13 +181,17 @@ def read_splits(root: Path, splits: Path) -> ImageTable:
         raise DataError(f"{splits}: {len(twice)} images are named more than once, first: {twice[0]}")
     items = [_item_of_row(known[row["path"]], row, splits) for row in rows]
     _refuse_leak(items, splits)
-    return replace(table, items=tuple(sorted(items, key=lambda item: item.path)))
+    unnamed = (f"{len(table) - len(items)} images that {splits} does not name",) if len(items) < len(table) else ()
+    return replace(
+        table, items=tuple(sorted(items, key=lambda item: item.path)), left_out=(*table.left_out, *unnamed)
+    )
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
     try:
-        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
-        with path.open(newline="", encoding="utf-8-sig") as stream:
+        # utf-8-sig: spreadsheets put a byte order mark before the first column's name. surrogateescape: file
+        # names need not be UTF-8.
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
             return list(csv.DictReader(stream))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error

@@ -163,9 +163,11 @@ def read_table_with_splits(data: Path, splits: Path | None, *, seed: int = 0) ->
     """
     if splits is not None:
         table = read_splits(data, splits)
+        say_left_out(table)
         source = str(splits)
     else:
         table = read_table(data)
+        say_left_out(table)
         source = str(data)
         own = {item.split for item in table}
         if "test" in own and not {"train", "val"} <= own:
@@ -177,7 +179,7 @@ def read_table_with_splits(data: Path, splits: Path | None, *, seed: int = 0) ->
         if {"train", "val"} <= own:
             say("splits: the folder's own; `fracture-edge data audit` checks them for leaks")
         else:
-            table = make_splits(table, seed=seed).table
+            table = _made(table, seed=seed)
             say("splits: made now, grouped and stratified; give --splits to choose them")
     for split in ("train", "val"):
         if missing := {0, 1} - set(table.where(split).labels):
@@ -198,12 +200,33 @@ def cross_validation_table(data: Path, splits: Path | None) -> ImageTable:
         DataError: The folder or the split file is malformed.
     """
     if splits is None:
-        table = make_splits(read_table(data)).table
+        table = read_table(data)
+        say_left_out(table)
+        table = _made(table)
         return replace(table, items=tuple(item for item in table if item.split))
     table = read_splits(data, splits)
+    say_left_out(table)
     items = tuple(item for item in table if item.split != "test")
     say(f"{len(items)} images; the {len(table) - len(items)} test images of {splits} are not used")
     return replace(table, items=items)
+
+
+def say_left_out(table: ImageTable) -> None:
+    """Say on stderr what the data folder holds beside the images of `table`, one line for each kind."""
+    for line in table.left_out:
+        say(f"left out: {line}")
+
+
+def _made(table: ImageTable, *, seed: int = 0) -> ImageTable:
+    """Make splits, and say on stderr how many images are in none."""
+    result = make_splits(table, seed=seed)
+    if result.unreadable:
+        path, detail = result.unreadable[0]
+        say(f"left out: {len(result.unreadable)} images that cannot be read, first: {path} ({detail})")
+    if result.conflicting:
+        count, path = len(result.conflicting), result.conflicting[0]
+        say(f"left out: {count} images whose copies have another label, first: {path}")
+    return result.table
 
 
 def make_splits(
@@ -224,6 +247,9 @@ def scan(table: ImageTable) -> list[Scan]:
 
 
 def write_split_file(table: ImageTable, path: Path, *, force: bool = True) -> None:
-    """Write the splits of `table` to a CSV file, atomically."""
-    with atomic_path(path, force=force) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+    """Write the splits of `table` to a CSV file, atomically. File names that are not UTF-8 keep their bytes."""
+    with (
+        atomic_path(path, force=force) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
+    ):
         write_splits(table, csv.writer(stream))

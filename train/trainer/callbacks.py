@@ -22,6 +22,7 @@ from tqdm import tqdm
 from fracture_edge.files import atomic_path, atomic_write_text
 from train.data.batches import Batches
 from train.recipes.recipe import Recipe
+from train.trainer.weights_file import save_weights
 
 #: State that a run is resumed from, in its folder.
 STATE_FILE = "state.json"
@@ -207,7 +208,7 @@ class SaveState(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Save the weights; they count once `Commit` has run."""
-        self.model.save_weights(self.folder / state_file(len(self.history.rows)))
+        save_weights(self.model, self.folder / state_file(len(self.history.rows)))
 
 
 class Commit(keras.callbacks.Callback):
@@ -223,7 +224,7 @@ class Commit(keras.callbacks.Callback):
         best = best_of(rows, self.recipe.monitor)
         if best is rows[-1] or (self.recipe.keep == "last" and math.isfinite(rows[-1]["val_loss"])):
             history.kept = int(rows[-1]["epoch"])
-            self.network.save_weights(self.folder / kept_file(history.kept))
+            save_weights(self.network, self.folder / kept_file(history.kept))
         State(history.phase, history.rows, history.kept).write(self.folder)
         if stalled(rows, self.recipe):
             self.model.stop_training = True

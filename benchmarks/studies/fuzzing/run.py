@@ -18,7 +18,7 @@ import typer
 
 from benchmarks.studies.fuzzing.mutants import mutant, outcome
 from fracture_edge.errors import EXIT_FAILED
-from fracture_edge.machine import peak_memory_mb
+from fracture_edge.machine import at_most_cores, peak_memory_mb
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 #: Time limit for one file, in seconds.
@@ -152,7 +152,7 @@ def fuzzing(
         output.write_bytes(data)
         print(f"{output}: {len(data)} bytes, from {name}")
         return
-    report = run(first, count, jobs)
+    report = run(first, count, at_most_cores(jobs))
     print(*report.problems, sep="\n", end="\n" if report.problems else "")
     for word, number in report.outcomes.most_common():
         print(f"{number:8} {word}")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fracture_edge.batch.inputs import expand, looks_like_image, read_list
+from fracture_edge.batch.folders import is_hidden, looks_like_image
+from fracture_edge.batch.inputs import expand, read_list
 
 
 @pytest.fixture
@@ -56,10 +57,18 @@ def test_dicom_files_without_a_suffix_are_found_by_content(folder: Path) -> None
         ("IM000001", DICOM, True),
         ("1.2.840.10008.5", DICOM, True),
         ("empty.png", b"", True),
-        # An index, another suffix, other content, and a file that ends before the DICOM prefix.
+        # Content decides, whatever the name.
+        ("report.txt", DICOM, True),
+        ("photo.jfif", b"\xff\xd8\xff\xe0", True),
+        ("photo.jpe", b"\xff\xd8\xff\xe0", True),
+        ("x", b"\x89PNG\r\n\x1a\n", True),
+        ("x.old", b"RIFF\0\0\0\0WEBP", True),
+        ("x", b"BM" + bytes(12) + b"\x28\0\0\0", True),
+        ("x", b"BMW cars, a list in plain text", False),
+        ("x.png.part", b"\x89PNG\r\n\x1a\n", False),
+        # An index, other content, and a file that ends before the DICOM prefix.
         ("DICOMDIR", DICOM, False),
         ("dicomdir", DICOM, False),
-        ("report.txt", DICOM, False),
         ("IM000001", bytes(132), False),
         ("1.2.3", DICOM[:-1], False),
     ],
@@ -181,6 +190,9 @@ def test_link_to_a_parent_folder_does_not_loop(folder: Path) -> None:
         (b"", []),
         (b"a.png\nb c.png", ["a.png", "b c.png"]),
         (b"\xef\xbb\xbfa.png\r\n\r\nb.png\r\n", ["a.png", "b.png"]),
+        # As PowerShell 5 writes a list.
+        ("a.png\r\nK\u00f6rper b.png\r\n".encode("utf-16"), ["a.png", "K\u00f6rper b.png"]),
+        (b"\xfe\xff" + "\u9aa8.png\n".encode("utf-16-be"), ["\u9aa8.png"]),
         (b"a\nb.png\0c\r.png\0", ["a\nb.png", "c\r.png"]),
     ],
 )
@@ -191,6 +203,8 @@ def test_list(data: bytes, expected: list[str]) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are not text")
 def test_list_of_names_that_are_not_utf8() -> None:
     assert [os.fsencode(path) for path in read_list(io.BytesIO(b"\xff.png\n"))] == [b"\xff.png"]
+    # It begins like UTF-16, but has no NUL.
+    assert [os.fsencode(path) for path in read_list(io.BytesIO(b"\xff\xfe.png\n\n"))] == [b"\xff\xfe.png"]
 
 
 def test_folders_on_stdin_are_searched_and_patterns_are_literal(
@@ -200,3 +214,56 @@ def test_folders_on_stdin_are_searched_and_patterns_are_literal(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(listed)))
     files, notes = expand([folder / "a.jpg", Path("-")])
     assert (names(files, folder), notes) == (["a.jpg", "sub/x/i.tif", "*.jpg"], [])
+
+
+def test_what_is_left_out_is_named_with_counts(folder: Path) -> None:
+    for name in ("more.txt", "list.csv", "._a.jpg", ".DS_Store", ".ipynb_checkpoints/a.png", "@eaDir/b.jpg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    others = "4 files that are not images (.txt 2, no suffix, .csv)"
+    hidden = "3 hidden images and folders (._a.jpg, .ipynb_checkpoints, @eaDir)"
+    found, notes = expand([folder])
+    assert names(found, folder) == FLAT
+    assert notes == [
+        f"{folder}: left out: {others}",
+        f"{folder}: left out: {hidden}",
+        f"{folder}: left out: 1 sub-folders; -r searches them too",
+    ]
+    found, notes = expand([folder], recursive=True)
+    assert names(found, folder) == [*FLAT[:6], "sub/h.jpeg", "sub/x/i.tif", "y.png"]
+    assert notes == [f"{folder}: left out: {others}", f"{folder}: left out: {hidden}"]
+    assert names(expand([folder / "**" / "*.jp*g"])[0], folder) == ["a.jpg", "sub/h.jpeg"]
+
+
+def test_sub_folder_without_permission_is_named(
+    public_folder: Path, as_nobody: Callable[[], AbstractContextManager[None]]
+) -> None:
+    (public_folder / "a.jpg").touch()
+    locked = public_folder / "locked"
+    locked.mkdir(mode=0)
+    with as_nobody():
+        found = expand([public_folder], recursive=True)
+    assert found == (
+        [public_folder / "a.jpg"],
+        [f"{public_folder}: left out: folder {locked} (Permission denied)"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden"),
+    [
+        (".a.png", True),
+        ("._a.png", True),
+        (".ipynb_checkpoints", True),
+        ("~a.png", True),
+        ("a.png~", True),
+        ("@eaDir", True),
+        ("__MACOSX", True),
+        ("#recycle", True),
+        ("a.png", False),
+        ("_a.png", False),
+        ("@home", False),
+    ],
+)
+def test_is_hidden(name: str, hidden: bool) -> None:
+    assert is_hidden(name) == hidden

@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -103,3 +105,15 @@ def test_second_writer_is_refused(
     assert path.read_bytes() == written("jsonl")
     assert run_python("-c", script, path).returncode == 0
     assert path.read_bytes() == b""
+
+
+def test_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    path = tmp_path / "x"
+    with Journal(path, "jsonl", lambda record: None) as journal:
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            journal.append("{}\n", durable=True)
+        assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))

@@ -105,7 +105,7 @@ def kill_classify(seed: int, films: list[Path], model: Path, start: Start, tmp_p
 
 def kill_watch(seed: int, films: list[Path], model: Path, start: Start, tmp_path: Path) -> int:
     out = tmp_path / f"{seed}.jsonl"
-    arguments = ("watch", films[0].parent, "--out", out, "--model", model, "--interval", "0.1")
+    arguments = ("watch", films[0].parent, "--out", out, "--model", model, "--interval", "0.1", "--settle", "0")
     printed = kill_later(start(*arguments), out, seed)
     reported = {line.partition(b": ")[0].decode() for line in printed.splitlines(keepends=True) if b"\n" in line}
     kept = starts(whole_lines(out))

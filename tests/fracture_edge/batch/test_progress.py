@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fracture_edge import machine
 from fracture_edge import threads as batch
 from fracture_edge.batch.progress import with_progress
-from fracture_edge.threads import default_jobs, map_in_threads
+from fracture_edge.threads import default_jobs, map_ahead, map_in_threads
 
 
 def test_slow_first_items_do_not_change_the_order() -> None:
@@ -100,9 +101,24 @@ def test_no_work_starts_after_the_iterator_is_closed() -> None:
     [(1, 8.0, 1), (2, 8.0, 2), (64, 8.0, 4), (64, None, 4), (4, 0.9, 1), (4, 1.8, 3), (4, 0.4, 1)],
 )
 def test_jobs_by_default(cores: int, memory: float | None, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch, "usable_cores", lambda: cores)
+    monkeypatch.setattr(machine, "usable_cores", lambda: cores)
     monkeypatch.setattr(batch, "memory_gb", lambda: memory)
     assert default_jobs() == expected
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, [1]), (3, [3])])
+def test_no_more_jobs_than_cores(cores: int, expected: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "usable_cores", lambda: cores)
+    started = []
+
+    def in_threads(work: Callable[[int], int], items: range, *, jobs: int) -> Iterator[int]:
+        started.append(jobs)
+        return map(work, items)
+
+    monkeypatch.setattr(batch, "map_in_threads", in_threads)
+    assert list(map_ahead(lambda number: 2 * number, range(5), 100_000)) == [0, 2, 4, 6, 8]
+    # With one core the work is done without a thread.
+    assert started == [count for count in expected if count > 1]
 
 
 class Terminal(io.StringIO):

@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from fracture_edge import FractureClassifier, FractureEdgeError, Prediction
-from fracture_edge.batch.inputs import looks_like_image
+from fracture_edge.batch.folders import looks_like_image
 from fracture_edge.batch.watch import Watcher, watch
 
 Run = Callable[..., tuple[int, str, str]]
@@ -47,7 +48,8 @@ def start(inbox: Path, tmp_path: Path, classifier: FractureClassifier) -> Iterat
     def run(**options: object) -> Watcher:
         for watcher in opened:
             watcher.close()
-        opened.append(Watcher(inbox, tmp_path / "out.jsonl", classifier, **options))  # type: ignore[arg-type]
+        chosen = {"settle": 0} | options
+        opened.append(Watcher(inbox, tmp_path / "out.jsonl", classifier, **chosen))  # type: ignore[arg-type]
         return opened[-1]
 
     yield run
@@ -74,6 +76,8 @@ def test_file_is_classified_when_unchanged_in_two_scans(
     state = path.stat()
     assert (record["path"], record["status"], record["decision"]) == (str(path), "ok", "fractured")
     assert (record["size"], record["mtime_ns"]) == (state.st_size, state.st_mtime_ns)
+    assert (record["ctime_ns"], record["inode"]) == (state.st_ctime_ns, state.st_ino)
+    assert record["digest"] == hashlib.blake2b(whole, digest_size=16).hexdigest()
 
 
 def test_same_size_is_not_enough(start: Callable[..., Watcher], inbox: Path) -> None:

@@ -324,7 +324,7 @@ def test_watch_continues_in_the_middle_of_a_file(
     out, done = tmp_path / "out.jsonl", tmp_path / "done"
 
     def start() -> Watcher:
-        return Watcher(inbox, out, classifier, move_to=done)
+        return Watcher(inbox, out, classifier, move_to=done, settle=0)
 
     assert looks(start(), 2) == [("a.dcm", 1), ("a.dcm", 2)]
     # An incomplete record, as a kill leaves it, does not count.
@@ -346,7 +346,7 @@ def test_watch_classifies_new_content_from_its_first_frame(
 ) -> None:
     out = tmp_path / "out.jsonl"
     write_cine(inbox / "a.dcm", WHITE_ROWS)
-    assert looks(Watcher(inbox, out, classifier), 2) == [("a.dcm", 1), ("a.dcm", 2)]
+    assert looks(Watcher(inbox, out, classifier, settle=0), 2) == [("a.dcm", 1), ("a.dcm", 2)]
     write_cine(inbox / "a.dcm", [30, 30])
-    assert looks(Watcher(inbox, out, classifier)) == [("a.dcm", 1), ("a.dcm", 2)]
+    assert looks(Watcher(inbox, out, classifier, settle=0)) == [("a.dcm", 1), ("a.dcm", 2)]
     assert [row[1:3] for row in records(out)] == [(1, 3), (2, 3), (1, 2), (2, 2)]

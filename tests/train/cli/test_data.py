@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from fracture_edge.cli import main
+from train.data.batches import fingerprint
+from train.data.dataset import read_splits
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -134,6 +137,21 @@ def test_own_splits_pass_the_strict_audit(data_cli: Cli, unsplit: Path, tmp_path
     assert {name: part["images"] for name, part in report["leaks"].items()} == {"val": 6, "test": 6}
 
 
+def test_what_is_left_out_is_said(data_cli: Cli, unsplit: Path, tmp_path: Path) -> None:
+    (unsplit / "hairline").mkdir()
+    (unsplit / "fractured/1.png").rename(unsplit / "hairline/1.png")
+    (unsplit / "normal/notes.txt").write_text("text")
+    lines = [
+        "left out: 1 images in 'hairline', which is not the name of a class",
+        "left out: 1 files that are not images (.txt)",
+    ]
+    code, out, _ = data_cli("audit", unsplit)
+    assert (code, out.splitlines()[2:4]) == (0, [f"  {line}" for line in lines])
+    assert json.loads(data_cli("audit", unsplit, "--json")[1])["left_out"] == [line[10:] for line in lines]
+    code, _, err = data_cli("split", unsplit, "--out", tmp_path / "s.csv", "--fractions", 0.5, 0.25, 0.25)
+    assert (code, err.splitlines()[:2]) == (0, lines)
+
+
 def test_split_seed(data_cli: Cli, unsplit: Path, tmp_path: Path) -> None:
     texts = []
     for k, seed in enumerate((3, 3, 4)):
@@ -141,6 +159,23 @@ def test_split_seed(data_cli: Cli, unsplit: Path, tmp_path: Path) -> None:
         data_cli("split", unsplit, "--out", file, "--fractions", 0.5, 0.25, 0.25, "--seed", seed)
         texts.append(file.read_text())
     assert texts[0] == texts[1] != texts[2]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are not text")
+def test_names_that_are_not_utf8(data_cli: Cli, unsplit: Path, tmp_path: Path) -> None:
+    odd = os.fsdecode(b"\xff\xe9.png")
+    (unsplit / "fractured/1.png").rename(unsplit / "fractured" / odd)
+    (unsplit / "normal/z.jpg").rename(unsplit / "normal" / os.fsdecode(b"\xfe.jpg"))
+    splits = tmp_path / "splits.csv"
+    code, _, _ = data_cli("split", unsplit, "--out", splits, "--fractions", 0.5, 0.25, 0.25)
+    assert code == 0
+    assert b"\nfractured/\xff\xe9.png,1," in splits.read_bytes()
+    table = read_splits(unsplit, splits)
+    assert f"fractured/{odd}" in {item.path for item in table}
+    assert len(fingerprint(table)) == 64
+    report = tmp_path / "report.json"
+    code, _, _ = data_cli("audit", unsplit, "--splits", splits, "-o", report)
+    assert (code, json.loads(report.read_text())["images"]) == (0, 24)
 
 
 def test_split_does_not_overwrite(data_cli: Cli, unsplit: Path, tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Error messages of `fracture-edge train`: one line, and no file is changed."""
 
+import errno
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -216,6 +219,15 @@ def test_training_replaces_the_model_when_it_is_done(project: Path, cli: Cli) ->
     assert "splits: made now, grouped and stratified; give --splits to choose them" in err
     assert (artifacts / "custom_cnn/model.keras").read_bytes()[:2] == b"PK"
     assert sorted(path.name for path in artifacts.iterdir()) == ["custom_cnn"]
+
+
+def test_full_disk_is_one_line(project: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    message = _refused(project, cli)
+    assert re.fullmatch(r"fracture-edge: .*/state-0001\.weights\.h5: No space left on device", message)
 
 
 def test_no_retracing_warning_with_several_models(run_python: Callable[..., Any]) -> None:

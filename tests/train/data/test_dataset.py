@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from train.data.dataset import DataError, ImageTable, Item, label_of_folder, read_splits, read_table, write_splits
+from train.data.dataset import DataError, ImageTable, Item, read_splits, read_table, write_splits
+from train.data.folders import label_of_folder
 
 HEADER = "path,label,split,group\n"
 
@@ -70,6 +71,10 @@ def test_class_folders_are_sorted_and_other_files_ignored(
         ("normal/sub/a.JPG", 0, ""),
     ]
     assert (table.layout, len(table), table.labels, table.notes) == ("class_folders", 4, [1, 0, 0, 0], ())
+    assert table.left_out == (
+        "1 images in 'elsewhere', which is not the name of a class",
+        "1 files that are not images (.txt)",
+    )
     assert table.file(table.items[0]) == root / "Fractured/c.bmp"
 
 

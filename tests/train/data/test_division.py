@@ -39,8 +39,19 @@ def test_a_split_file(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     table = read_table_with_splits(root, splits)
     assert table == read_splits(root, splits)
     assert _counts(table) == {("train", 0): 1, ("train", 1): 1, ("val", 0): 1, ("val", 1): 1, ("test", 0): 1}
-    # Nothing to explain.
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == f"left out: 35 images that {splits} does not name\n"
+
+
+def test_images_that_get_no_split_are_counted(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        (root / f"normal/{name}.png").write_bytes(b"")
+    (root / "normal/x.png").write_bytes((root / "fractured/19.png").read_bytes())
+    read_table_with_splits(root, None)
+    assert capsys.readouterr().err.splitlines()[-3:] == [
+        "left out: 2 images that cannot be read, first: normal/a.png (the file is empty)",
+        "left out: 2 images whose copies have another label, first: fractured/19.png",
+        "splits: made now, grouped and stratified; give --splits to choose them",
+    ]
 
 
 def test_the_folders_own_splits(

@@ -1,0 +1,1 @@
+"""The versions of dependencies that the package works with."""
