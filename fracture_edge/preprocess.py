@@ -62,7 +62,7 @@ class Preprocessing:
             fill the input.
         filter: Resampling filter of Pillow: ``box``, ``bilinear``, ``bicubic`` or ``lanczos``. When shrinking, all
             of them weigh the complete area, and on 8-bit pixels they use integer arithmetic, so every machine
-            gives the same result.
+            gives the same result. The width is resized first, then the height.
         pad: Grey level of the letterbox bars, 0 to 255.
         orientation: Orientation mode: ``portrait`` rotates an image that is wider than high by 90 degrees
             anticlockwise, so that every image fills an upright input; ``as_is`` rotates none.
@@ -132,9 +132,12 @@ class Preprocessing:
         return (self.width - across) // 2, (self.height - down) // 2, across, down
 
     def _resize(self, image: Image.Image, width: int, height: int) -> Image.Image:
-        if image.size == (width, height):
-            return image
-        return image.resize((width, height), _RESAMPLING[self.filter])
+        # Width and height in calls of their own: in one call Pillow 13 resizes the height first if the image is
+        # much higher than wide, earlier versions never do, and 8-bit rounding in between makes the pixels differ.
+        for size in ((width, image.height), (width, height)):
+            if image.size != size:
+                image = image.resize(size, _RESAMPLING[self.filter])
+        return image
 
     def load(self, source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
         """Decode and preprocess an image, the first one of its file.
