@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ from fracture_edge.images.colour import colour_share
 from fracture_edge.images.formats import opener, sniff
 from fracture_edge.images.grey import image_to_grey
 from fracture_edge.images.limits import check_memory, check_size
+
+if TYPE_CHECKING:
+    from fracture_edge.images.tiff import TiffFile
 
 Grey = npt.NDArray[np.uint8]
 
@@ -75,14 +78,15 @@ def decode(name: str, data: bytes, model_size: tuple[int, int] | None, max_pixel
     format_name = sniff(name, data)
     open_image = opener(name, format_name)
     try:
-        pages = _count_pages(name, data) if format_name == "TIFF" else None
-        with open_image(io.BytesIO(data)) as image:
+        tiff = _read_directories(name, data) if format_name == "TIFF" else None
+        held = len(data) * (1 if tiff is None or tiff.is_first else 2)
+        with open_image(io.BytesIO(data) if tiff is None else tiff.open(data)) as image:
             check_size(name, image.width, image.height, max_pixels)
-            pictures = pages or int(getattr(image, "n_frames", 1))
+            pictures = int(getattr(image, "n_frames", 1)) if tiff is None else tiff.pages
             coefficients = _coefficients(image, data) if format_name == "JPEG" else 0
             if model_size is not None and format_name == "JPEG":
                 _reduce_jpeg(image, model_size)
-            check_memory(name, len(data) + coefficients + _bytes_to_decode(image, format_name), max_pixels)
+            check_memory(name, held + coefficients + _bytes_to_decode(image, format_name), max_pixels)
             white_is_zero = format_name == "TIFF" and _white_is_zero(image)
             image.load()
             orientation = _orientation(image)
@@ -111,10 +115,10 @@ def _decoding_error(name: str, format_name: str, error: Exception) -> ImageError
     return ImageCorruptError(name, f"the {format_name} file is broken ({error})")
 
 
-def _count_pages(name: str, data: bytes) -> int:
-    from fracture_edge.images.tiff import count_pages
+def _read_directories(name: str, data: bytes) -> "TiffFile":
+    from fracture_edge.images.tiff import read_directories
 
-    return count_pages(name, data)
+    return read_directories(name, data)
 
 
 def _coefficients(image: Any, data: bytes) -> int:

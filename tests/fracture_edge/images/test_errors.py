@@ -93,7 +93,7 @@ def test_truncated_jpeg_that_is_decoded_at_reduced_scale() -> None:
         ("PNG", encode("PNG")[:60] + bytes(200) + encode("PNG")[260:]),
         ("JPEG", b"\xff\xd8\xff" + bytes(500)),
         ("BMP", b"BM" + bytes(12) + struct.pack("<I", 99) + bytes(500)),
-        ("TIFF", b"II*\0" + bytes(500)),
+        ("TIFF", b"II*\0\x08\0\0\0" + bytes(500)),
         ("WEBP", encode("WEBP", lossless=True)[:600]),
     ],
     ids=["png-header", "png-body", "jpeg", "bmp", "tiff", "webp"],
