@@ -47,9 +47,12 @@ IMAGE_SUFFIXES = frozenset(
 _DICOM_MAGIC_AT = 128
 #: Number of bytes that `has_dicom_prefix` needs.
 DICOM_START = _DICOM_MAGIC_AT + 4
-#: First bytes of DICOM files without a preamble: an element of group 2 or group 8 in little-endian order.
-#: Big-endian files without a preamble cannot be distinguished from other files.
-_BARE_DICOM = (b"\x02\0\0\0", b"\x02\0\x02\0", b"\x08\0\0\0", b"\x08\0\x01\0", b"\x08\0\x05\0", b"\x08\0\x08\0")
+#: First groups of DICOM files without a preamble, in little-endian order; big-endian ones cannot be distinguished
+#: from other files. Then follow the number of the element, and its value representation or, in implicit files, the
+#: length of its value, which is short for the elements that such files begin with.
+_BARE_GROUPS = (b"\x02\0", b"\x08\0")
+_MOST_BARE_ELEMENT, _MOST_BARE_LENGTH = 0x0070, 256
+_REPRESENTATIONS = frozenset({b"AE", b"CS", b"DA", b"DT", b"LO", b"OB", b"PN", b"SH", b"ST", b"TM", b"UI", b"UL"})
 _NO_MEMORY = "not enough memory to decode it"
 
 
@@ -62,12 +65,14 @@ class Picture(NamedTuple):
         frames: Number of frames or pages that the file states.
         colour: Share of coloured pixels before the conversion to grey, 0 to 1; 0 for DICOM files, where it is not
             computed.
+        aspect: Height of a pixel divided by its width, from the header; 1 if it is square or not stated.
     """
 
     pixels: npt.NDArray[np.uint8]
     frame: int = 0
     frames: int = 1
     colour: float = 0.0
+    aspect: float = 1.0
 
 
 def load_image(
@@ -181,14 +186,14 @@ class ImageFile:
             raise ImageCorruptError(self._name, f"has no frame {frame + 1}")
         try:
             if self._dicom is not None:
-                return Picture(self._dicom.grey(frame), frame, self.frames)
+                return Picture(self._dicom.grey(frame), frame, self.frames, aspect=self._dicom.pixel_aspect(frame))
             if isinstance(self._content, np.ndarray):
                 return _from_array(self._content, self._max_pixels)
             with quiet():
                 raster = decode(self._name, self._content, self._model_size, self._max_pixels)
         except MemoryError as error:
             raise ImageSizeError(self._name, _NO_MEMORY) from error
-        return Picture(raster.grey, 0, raster.pictures, raster.colour)
+        return Picture(raster.grey, 0, raster.pictures, raster.colour, raster.aspect)
 
     def _open_dicom(self, data: bytes) -> "DicomFile":
         from fracture_edge.images.dicom import DicomFile
@@ -205,7 +210,15 @@ def has_dicom_prefix(start: bytes) -> bool:
 
 
 def _is_dicom(data: bytes) -> bool:
-    return has_dicom_prefix(data) or data.startswith(_BARE_DICOM)
+    return has_dicom_prefix(data) or _is_bare_dicom(data)
+
+
+def _is_bare_dicom(data: bytes) -> bool:
+    if data[:2] not in _BARE_GROUPS or len(data) < DICOM_START:
+        return False
+    element, length = int.from_bytes(data[2:4], "little"), int.from_bytes(data[4:8], "little")
+    short = length <= _MOST_BARE_LENGTH and length % 2 == 0
+    return element <= _MOST_BARE_ELEMENT and (data[4:6] in _REPRESENTATIONS or short)
 
 
 def _from_array(values: npt.NDArray[np.generic], max_pixels: int) -> Picture:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from fracture_edge.errors import ImageCorruptError, ImageError, ImageSizeError, Status
+from fracture_edge.images.aspect import pixel_aspect
 from fracture_edge.images.colour import colour_share
 from fracture_edge.images.formats import opener, sniff
 from fracture_edge.images.grey import image_to_grey
@@ -41,6 +42,8 @@ _UPRIGHT: dict[int, Callable[[Grey], Grey]] = {
     7: lambda grey: grey[::-1, ::-1].T,
     8: lambda grey: np.rot90(grey, 1),
 }
+#: Orientations that exchange rows and columns.
+_TURNED = frozenset({5, 6, 7, 8})
 
 
 class Raster(NamedTuple):
@@ -50,11 +53,13 @@ class Raster(NamedTuple):
         grey: Grey image, uint8 [H, W].
         pictures: Number of pictures (pages, or frames of an animation) that the file states.
         colour: Share of coloured pixels, 0 to 1.
+        aspect: Height of a pixel divided by its width.
     """
 
     grey: Grey
     pictures: int
     colour: float
+    aspect: float
 
 
 def decode(name: str, data: bytes, model_size: tuple[int, int] | None, max_pixels: int) -> Raster:
@@ -92,6 +97,7 @@ def decode(name: str, data: bytes, model_size: tuple[int, int] | None, max_pixel
             orientation = _orientation(image)
             grey = image_to_grey(image)
             colour = colour_share(image)
+            aspect = _pixel_aspect(image, tiff)
     except (ImageError, MemoryError, ImportError):
         # A reader that cannot be imported is a problem of the installation, not of the file.
         raise
@@ -99,7 +105,9 @@ def decode(name: str, data: bytes, model_size: tuple[int, int] | None, max_pixel
         raise _decoding_error(name, format_name, error) from error
     if orientation in _UPRIGHT:
         grey = np.ascontiguousarray(_UPRIGHT[orientation](grey))
-    return Raster(np.invert(grey, out=grey) if white_is_zero else grey, pictures, colour)
+    if orientation in _TURNED:
+        aspect = 1 / aspect
+    return Raster(np.invert(grey, out=grey) if white_is_zero else grey, pictures, colour, aspect)
 
 
 def _decoding_error(name: str, format_name: str, error: Exception) -> ImageError:
@@ -164,6 +172,20 @@ def _white_is_zero(image: Image.Image) -> bool:
     """Return whether a TIFF of more than 8 bits stores white as 0; Pillow inverts 8-bit ones itself."""
     tags = getattr(image, "tag_v2", {})
     return image.mode.startswith(("I", "F")) and tags.get(_TIFF_PHOTOMETRIC) == 0
+
+
+def _pixel_aspect(image: Image.Image, tiff: "TiffFile | None") -> float:
+    """Return the height of a pixel divided by its width, which is the inverse ratio of the resolutions.
+
+    They are those of TIFF's XResolution and YResolution, PNG's pHYs chunk and JPEG's JFIF segment.
+    """
+    if tiff is not None:
+        return tiff.picture.pixel_aspect
+    if image.format == "PNG":
+        across, down = image.info.get("dpi") or image.info.get("aspect") or (1, 1)
+    else:
+        across, down = image.info.get("jfif_density") or (1, 1)
+    return pixel_aspect(across, down)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from fracture_edge.errors import ImageCorruptError, ImageSizeError
+from fracture_edge.images.aspect import pixel_aspect
 from fracture_edge.images.limits import MAX_FRAMES
 
 #: Maximum number of strips or tiles of one page; Pillow keeps a Python object of some 300 bytes for each.
@@ -16,7 +17,10 @@ _MAX_ENTRIES, _MAX_VALUES = 512, 32
 
 NEW_SUBFILE_TYPE, SUBFILE_TYPE, WIDTH, HEIGHT = 254, 255, 256, 257
 _STRIP_OFFSETS, _TILE_OFFSETS, _SUB_DIRECTORIES = 273, 324, 330
-_WANTED = frozenset({NEW_SUBFILE_TYPE, SUBFILE_TYPE, WIDTH, HEIGHT, _SUB_DIRECTORIES})
+_X_RESOLUTION, _Y_RESOLUTION = 282, 283
+_WANTED = frozenset(
+    {NEW_SUBFILE_TYPE, SUBFILE_TYPE, WIDTH, HEIGHT, _X_RESOLUTION, _Y_RESOLUTION, _SUB_DIRECTORIES}
+)
 #: Bits of NewSubfileType: a reduced copy of another image of the file, and a mask of its transparent parts.
 _REDUCED, _MASK = 1, 4
 #: SubfileType, which NewSubfileType replaced, of a reduced copy.
@@ -45,6 +49,11 @@ class Directory(NamedTuple):
     def pixels(self) -> float:
         """Number of pixels of the page."""
         return self.value(WIDTH) * self.value(HEIGHT)
+
+    @property
+    def pixel_aspect(self) -> float:
+        """Height of a stored pixel divided by its width, from the resolutions."""
+        return pixel_aspect(self.value(_X_RESOLUTION), self.value(_Y_RESOLUTION))
 
     @property
     def is_picture(self) -> bool:

@@ -121,10 +121,16 @@ def scans_of_their_own(jpeg: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (encode(NOISE[:40], "JPEG"), Codestream(64, 40, 1, True)),
-        (encode(np.dstack([NOISE] * 3), "JPEG"), Codestream(64, 64, 3, True)),
-        (encode(np.dstack([NOISE] * 3), "JPEG", progressive=True), Codestream(64, 64, 3, False)),
-        (scans_of_their_own(encode(np.dstack([NOISE] * 3), "JPEG")), Codestream(64, 64, 3, False)),
+        (encode(NOISE[:40], "JPEG"), Codestream(64, 40, 1, True, 8, True)),
+        (encode(np.dstack([NOISE] * 3), "JPEG"), Codestream(64, 64, 3, True, 8, True, True)),
+        (
+            encode(np.dstack([NOISE] * 3), "JPEG", progressive=True),
+            Codestream(64, 64, 3, False, 8, True, True),
+        ),
+        (
+            scans_of_their_own(encode(np.dstack([NOISE] * 3), "JPEG")),
+            Codestream(64, 64, 3, False, 8, True, True),
+        ),
         (encode(NOISE[:40], "JPEG2000"), Codestream(64, 40, 1, False)),
         (encode(NOISE[:40], "JPEG2000", no_jp2=True), Codestream(64, 40, 1, False)),
         (encode(NOISE, "PNG"), None),
@@ -139,7 +145,9 @@ def test_codestream(data: bytes, expected: Codestream | None) -> None:
 
 def test_codestream_of_jpeg_ls() -> None:
     dataset = pydicom.dcmread(get_testdata_file("MR_small_jpeg_ls_lossless.dcm"))
-    assert read_header(dataset.PixelData[dataset.PixelData.index(b"\xff\xd8") :]) == Codestream(64, 64, 1, True)
+    assert read_header(dataset.PixelData[dataset.PixelData.index(b"\xff\xd8") :]) == Codestream(
+        64, 64, 1, True, 16
+    )
 
 
 def directory(entries: list[tuple[int, int, int, int]], following: int = 0, *, big: bool = False) -> bytes:
