@@ -89,7 +89,9 @@ def decode(name: str, data: bytes, model_size: tuple[int, int] | None, max_pixel
             check_size(name, image.width, image.height, max_pixels)
             pictures = int(getattr(image, "n_frames", 1)) if tiff is None else tiff.pages
             coefficients = _coefficients(image, data) if format_name == "JPEG" else 0
-            if model_size is not None and format_name == "JPEG":
+            aspect = _pixel_aspect(image, tiff)
+            # At a reduced scale the shorter side of other than square pixels might have too few of them.
+            if model_size is not None and format_name == "JPEG" and aspect == 1:
                 _reduce_jpeg(image, model_size)
             check_memory(name, held + coefficients + _bytes_to_decode(image, format_name), max_pixels)
             white_is_zero = format_name == "TIFF" and _white_is_zero(image)
@@ -97,7 +99,6 @@ def decode(name: str, data: bytes, model_size: tuple[int, int] | None, max_pixel
             orientation = _orientation(image)
             grey = image_to_grey(image)
             colour = colour_share(image)
-            aspect = _pixel_aspect(image, tiff)
     except (ImageError, MemoryError, ImportError):
         # A reader that cannot be imported is a problem of the installation, not of the file.
         raise

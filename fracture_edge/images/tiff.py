@@ -17,10 +17,21 @@ _MAX_ENTRIES, _MAX_VALUES = 512, 32
 
 NEW_SUBFILE_TYPE, SUBFILE_TYPE, WIDTH, HEIGHT = 254, 255, 256, 257
 _STRIP_OFFSETS, _TILE_OFFSETS, _SUB_DIRECTORIES = 273, 324, 330
-_X_RESOLUTION, _Y_RESOLUTION = 282, 283
+_ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION = 274, 282, 283
 _WANTED = frozenset(
-    {NEW_SUBFILE_TYPE, SUBFILE_TYPE, WIDTH, HEIGHT, _X_RESOLUTION, _Y_RESOLUTION, _SUB_DIRECTORIES}
+    {
+        NEW_SUBFILE_TYPE,
+        SUBFILE_TYPE,
+        WIDTH,
+        HEIGHT,
+        _ORIENTATION,
+        _X_RESOLUTION,
+        _Y_RESOLUTION,
+        _SUB_DIRECTORIES,
+    }
 )
+#: Orientations that exchange rows and columns.
+_TURNED = frozenset({5, 6, 7, 8})
 #: Bits of NewSubfileType: a reduced copy of another image of the file, and a mask of its transparent parts.
 _REDUCED, _MASK = 1, 4
 #: SubfileType, which NewSubfileType replaced, of a reduced copy.
@@ -52,8 +63,9 @@ class Directory(NamedTuple):
 
     @property
     def pixel_aspect(self) -> float:
-        """Height of a stored pixel divided by its width, from the resolutions."""
-        return pixel_aspect(self.value(_X_RESOLUTION), self.value(_Y_RESOLUTION))
+        """Height of a pixel of the upright picture divided by its width, from the resolutions."""
+        aspect = pixel_aspect(self.value(_X_RESOLUTION), self.value(_Y_RESOLUTION))
+        return 1 / aspect if self.value(_ORIENTATION) in _TURNED else aspect
 
     @property
     def is_picture(self) -> bool:
