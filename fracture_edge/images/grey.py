@@ -125,15 +125,21 @@ def array_to_grey(values: Numbers) -> Grey:
         pixels = values.astype(np.uint8) * np.uint8(255)
     else:
         pixels = values.astype(np.uint8, copy=False) if values.dtype == np.uint8 else stretch(values)
+    if pixels.ndim == 3 and pixels.shape[2] == 4 and not pixels[..., 3].any():
+        pixels = np.ascontiguousarray(pixels[..., :3])
     if pixels.ndim == 2:
         return np.ascontiguousarray(pixels)
-    return bystrips(
+    return by_strips(
         lambda top, bottom: _strip_to_grey(Image.fromarray(pixels[top:bottom])), pixels.shape[0], pixels.shape[1]
     )
 
 
-def image_to_grey(image: Image.Image) -> Grey:
+def image_to_grey(image: Image.Image, stored: type[np.int8 | np.uint32] | None = None) -> Grey:
     """Convert a decoded image to grey: colours to ITU-R 601-2 luma, transparent pixels to black.
+
+    Args:
+        image: Decoded image of any mode.
+        stored: Type of the values in the file, where Pillow takes them for another one of the same size.
 
     Returns:
         Grey image, uint8 [H, W], C-contiguous.
@@ -142,13 +148,28 @@ def image_to_grey(image: Image.Image) -> Grey:
     def cut(top: int, bottom: int) -> Image.Image:
         return image if bottom - top == image.height else image.crop((0, top, image.width, bottom))
 
+    def rows(top: int, bottom: int) -> Numbers:
+        part = np.asarray(cut(top, bottom))
+        return part if stored is None else part.view(stored)
+
+    shape = (image.height, image.width)
+    if image.mode.startswith("I;16") or (stored is not None and np.dtype(stored).itemsize == 1):
+        return stretch_counted(rows, shape)
     if image.mode.startswith(("I", "F")):
-        stretched = stretch_counted if image.mode.startswith("I;16") else stretch_rows
-        return stretched(lambda top, bottom: np.asarray(cut(top, bottom)), (image.height, image.width))
-    return bystrips(lambda top, bottom: _strip_to_grey(cut(top, bottom)), image.height, image.width)
+        return stretch_rows(rows, shape)
+    ignore_alpha = hides_everything(image)
+    return by_strips(lambda top, bottom: _strip_to_grey(cut(top, bottom), ignore_alpha), *shape)
 
 
-def bystrips(convert: Callable[[int, int], Grey], height: int, width: int) -> Grey:
+def hides_everything(image: Image.Image) -> bool:
+    """Return whether the alpha of an image is 0 everywhere; it says nothing then, and the image is shown.
+
+    Programs that do not know of alpha leave it empty, for example in bitmaps from a clipboard.
+    """
+    return image.mode in ("RGBA", "LA", "PA") and image.getextrema()[-1] == (0, 0)
+
+
+def by_strips(convert: Callable[[int, int], Grey], height: int, width: int) -> Grey:
     """Convert an image strip by strip.
 
     Args:
@@ -172,9 +193,11 @@ def strips(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
         yield top, min(top + rows, shape[0])
 
 
-def _strip_to_grey(image: Image.Image) -> Grey:
+def _strip_to_grey(image: Image.Image, ignore_alpha: bool = False) -> Grey:
     if image.mode == "P":
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    if ignore_alpha:
+        image = image.convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
         # Transparent pixels become black, like the unexposed border of a film.
         layer = image.convert("RGBA")

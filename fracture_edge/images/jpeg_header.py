@@ -10,6 +10,7 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {_JPEG_LS_FRAME}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 #: Sequential frames, and all that are coded by a discrete cosine transformation with Huffman codes.
 _SEQUENTIAL, _TRANSFORMED = frozenset({0xC0, 0xC1}), frozenset({0xC0, 0xC1, 0xC2})
+_LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 _JFIF = 0xE0
 #: Markers without a length: restart markers, TEM and SOI.
 _ALONE = frozenset({0x01, _START_OF_IMAGE, *range(0xD0, 0xD8)})
@@ -28,6 +29,7 @@ class Codestream(NamedTuple):
         is_jpeg: Whether it is JPEG with a discrete cosine transformation.
         has_luma: Whether the first of three components is luma: by the JFIF segment, or because the others have
             fewer samples or another quantisation.
+        is_lossless: Whether it is lossless JPEG, which is not JPEG-LS.
     """
 
     width: int
@@ -37,6 +39,7 @@ class Codestream(NamedTuple):
     precision: int = 8
     is_jpeg: bool = False
     has_luma: bool = False
+    is_lossless: bool = False
 
 
 def read_header(data: bytes) -> Codestream | None:
@@ -114,6 +117,7 @@ def _jpeg(data: bytes) -> Codestream | None:
                 precision,
                 code in _TRANSFORMED,
                 components == 3 and (is_jfif or len(set(described)) > 1),
+                code in _LOSSLESS,
             )
         if code == _START_OF_SCAN and frame and body < len(data) and data[body] < frame.components:
             # Each component has a scan of its own.

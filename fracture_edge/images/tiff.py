@@ -15,21 +15,33 @@ MAX_PARTS = 100_000
 #: files could state many directories of very many entries that share their bytes.
 _MAX_ENTRIES, _MAX_VALUES = 512, 32
 
-NEW_SUBFILE_TYPE, SUBFILE_TYPE, WIDTH, HEIGHT = 254, 255, 256, 257
+_NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _WIDTH, _HEIGHT = 254, 255, 256, 257
 _STRIP_OFFSETS, _TILE_OFFSETS, _SUB_DIRECTORIES = 273, 324, 330
-_ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION = 274, 282, 283
+_BITS, _COMPRESSION, _INTERPRETATION, _SAMPLES, _PLANAR, _EXTRA, _FORMAT = 258, 259, 262, 277, 284, 338, 339
+_ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION, _TILE_WIDTH, _TILE_HEIGHT = 274, 282, 283, 322, 323
 _WANTED = frozenset(
     {
-        NEW_SUBFILE_TYPE,
-        SUBFILE_TYPE,
-        WIDTH,
-        HEIGHT,
+        _NEW_SUBFILE_TYPE,
+        _SUBFILE_TYPE,
+        _WIDTH,
+        _HEIGHT,
         _ORIENTATION,
         _X_RESOLUTION,
         _Y_RESOLUTION,
+        _TILE_WIDTH,
+        _TILE_HEIGHT,
         _SUB_DIRECTORIES,
+        _BITS,
+        _COMPRESSION,
+        _INTERPRETATION,
+        _SAMPLES,
+        _PLANAR,
+        _EXTRA,
+        _FORMAT,
     }
 )
+#: PlanarConfiguration with a plane for each sample.
+_PLANES = 2
 #: Orientations that exchange rows and columns.
 _TURNED = frozenset({5, 6, 7, 8})
 #: Bits of NewSubfileType: a reduced copy of another image of the file, and a mask of its transparent parts.
@@ -57,21 +69,81 @@ class Directory(NamedTuple):
         return next(iter(self.values.get(tag, ())), default)
 
     @property
-    def pixels(self) -> float:
+    def width(self) -> int:
+        """Width of the page in pixels."""
+        return int(self.value(_WIDTH))
+
+    @property
+    def height(self) -> int:
+        """Height of the page in pixels, as stored."""
+        return int(self.value(_HEIGHT))
+
+    @property
+    def pixels(self) -> int:
         """Number of pixels of the page."""
-        return self.value(WIDTH) * self.value(HEIGHT)
+        return self.width * self.height
+
+    @property
+    def tile_pixels(self) -> int:
+        """Number of pixels of a tile; 0 if the page has strips."""
+        return int(self.value(_TILE_WIDTH) * self.value(_TILE_HEIGHT))
+
+    @property
+    def bits(self) -> int:
+        """Largest number of bits of a sample."""
+        return int(max(self.values.get(_BITS) or (1,)))
+
+    @property
+    def samples(self) -> int:
+        """Number of samples of a pixel."""
+        return int(self.value(_SAMPLES, 1))
+
+    @property
+    def sample_format(self) -> int:
+        """SampleFormat: 1 unsigned, 2 signed, 3 floating-point."""
+        return int(self.value(_FORMAT, 1))
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """Number of bits and format of a sample."""
+        return self.bits, self.sample_format
+
+    @property
+    def compression(self) -> int:
+        """Compression."""
+        return int(self.value(_COMPRESSION, 1))
+
+    @property
+    def interpretation(self) -> int:
+        """PhotometricInterpretation; -1 if it is absent."""
+        return int(self.value(_INTERPRETATION, -1))
+
+    @property
+    def is_planar(self) -> bool:
+        """Whether each sample has a plane of its own."""
+        return self.value(_PLANAR, 1) == _PLANES
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether a sample of each pixel states its opacity."""
+        return any(kind in (1, 2) for kind in self.values.get(_EXTRA, ()))
+
+    @property
+    def orientation(self) -> int:
+        """Orientation, as in EXIF."""
+        return int(self.value(_ORIENTATION, 1))
 
     @property
     def pixel_aspect(self) -> float:
         """Height of a pixel of the upright picture divided by its width, from the resolutions."""
         aspect = pixel_aspect(self.value(_X_RESOLUTION), self.value(_Y_RESOLUTION))
-        return 1 / aspect if self.value(_ORIENTATION) in _TURNED else aspect
+        return 1 / aspect if self.orientation in _TURNED else aspect
 
     @property
     def is_picture(self) -> bool:
         """Whether the page is neither a reduced copy nor the mask of another one."""
-        kind = int(self.value(NEW_SUBFILE_TYPE))
-        return not kind & (_REDUCED | _MASK) and self.value(SUBFILE_TYPE) != _OLD_REDUCED
+        kind = int(self.value(_NEW_SUBFILE_TYPE))
+        return not kind & (_REDUCED | _MASK) and self.value(_SUBFILE_TYPE) != _OLD_REDUCED
 
 
 class TiffFile(NamedTuple):

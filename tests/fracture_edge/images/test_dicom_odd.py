@@ -18,6 +18,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
+    JPEGExtended12Bit,
     RLELossless,
 )
 
@@ -369,6 +370,19 @@ def test_scan_without_spectral_selection() -> None:
     assert complete_scan(progressive) is progressive
     dataset = dicom(BLOCKS, PixelData=encapsulate([old]))
     np.testing.assert_array_equal(load_image(encode(dataset, JPEGBaseline8Bit)), BLOCKS)
+
+
+def test_scan_of_12_bits_without_spectral_selection() -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    pytest.importorskip("libjpeg")
+    blocks = BLOCKS.astype(np.uint16) * 14 + 300
+    data = imagecodecs.jpeg_encode(blocks, level=100, bitspersample=12)
+    at = data.index(b"\xff\xda")
+    end = at + 4 + 2 + 2 * data[at + 4]
+    old = data[:end] + b"\0" + data[end + 1 :]
+    dataset = dicom(blocks, BitsStored=12, HighBit=11, PixelData=encapsulate([old]))
+    found = load_image(encode(dataset, JPEGExtended12Bit)).astype(int)
+    assert np.abs(found - BLOCKS).max() <= 1
 
 
 @pytest.mark.parametrize(
