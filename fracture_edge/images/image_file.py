@@ -4,7 +4,8 @@ The format is detected from the content, not from the file's name. Dense materia
 the images that the models were trained on; DICOM files that store it inverted are converted.
 
 Grey values of more than 8 bits have no fixed meaning outside DICOM (12-bit data in 16-bit files is common), so
-they are scaled linearly from the minimum and maximum of the image to 0 to 255. 8-bit values are kept.
+they are scaled linearly from the range of the image to 0 to 255; see `fracture_edge.images.levels`. 8-bit values
+are kept.
 """
 
 from collections.abc import Iterator
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from fracture_edge.errors import ImageCorruptError, ImageFormatError, ImageSizeError
 from fracture_edge.images.colour import array_colour_share
 from fracture_edge.images.grey import array_to_grey, stretch
 from fracture_edge.images.limits import MAX_PIXELS, check_size, max_bytes
-from fracture_edge.images.pillow import decode
+from fracture_edge.images.pillow import convert, decode
 from fracture_edge.images.quiet import quiet
 from fracture_edge.images.sources import ImageSource, access_error, read_bytes, source_name
 
@@ -81,9 +83,9 @@ def load_image(
     """Read an image as grey; the first frame or page if the file holds several.
 
     Args:
-        source: Path, bytes of a file, open binary file, or array: [H, W] or [H, W, 1] grey, [H, W, 3] RGB or
-            [H, W, 4] RGBA, of any real type. Values that are not 8-bit are scaled linearly from the minimum and
-            maximum of the image to 0 to 255.
+        source: Path, bytes of a file, open binary file, Pillow image, or array: [H, W] or [H, W, 1] grey,
+            [H, W, 3] RGB or [H, W, 4] RGBA, of any real type. Values that are not 8-bit are scaled linearly from
+            the range of the image, without isolated extreme values, to 0 to 255.
         model_size: Size of the model input, (height, width) in pixels, at which much larger JPEG files are decoded
             at a reduced scale. Every pixel is decoded if ``None``.
         max_pixels: Maximum number of pixels of one frame. The file and its decoder together may take
@@ -156,8 +158,8 @@ class ImageFile:
         """
         self._model_size, self._max_pixels = model_size, max_pixels
         self._dicom: DicomFile | None = None
-        self._content: bytes | npt.NDArray[np.generic]
-        if isinstance(source, np.ndarray):
+        self._content: bytes | Image.Image | npt.NDArray[np.generic]
+        if isinstance(source, (np.ndarray, Image.Image)):
             self._name, self._content = source_name(source), source
         else:
             self._name, self._content = read_bytes(source, max_bytes(max_pixels))
@@ -190,7 +192,10 @@ class ImageFile:
             if isinstance(self._content, np.ndarray):
                 return _from_array(self._content, self._max_pixels)
             with quiet():
-                raster = decode(self._name, self._content, self._model_size, self._max_pixels)
+                if isinstance(self._content, Image.Image):
+                    raster = convert(self._name, self._content, self._max_pixels)
+                else:
+                    raster = decode(self._name, self._content, self._model_size, self._max_pixels)
         except MemoryError as error:
             raise ImageSizeError(self._name, _NO_MEMORY) from error
         return Picture(raster.grey, 0, raster.pictures, raster.colour, raster.aspect)

@@ -107,6 +107,33 @@ def decode(name: str, data: bytes, model_size: tuple[int, int] | None, max_pixel
         raise _decoding_error(name, format_name, error) from error
 
 
+def convert(name: str, image: Image.Image, max_pixels: int) -> Raster:
+    """Convert a Pillow image, as it is now, to grey.
+
+    Args:
+        name: Name of the image in messages.
+        image: Image of any mode; it is decoded if it has not been.
+        max_pixels: Maximum number of pixels.
+
+    Returns:
+        Grey image, one picture, share of colour and aspect ratio.
+
+    Raises:
+        ImageCorruptError: The image cannot be decoded.
+        ImageSizeError: The image is too large or too small.
+    """
+    check_size(name, image.width, image.height, max_pixels)
+    try:
+        image.load()
+        grey, colour, orientation = image_to_grey(image), colour_share(image), _orientation(image)
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:
+        raise _decoding_error(name, image.format or image.mode, error) from error
+    aspect = _pixel_aspect(image, None) if image.format in ("PNG", "JPEG") else 1.0
+    return Raster(_upright(grey, orientation), 1, colour, 1 / aspect if orientation in _TURNED else aspect)
+
+
 def _read(
     name: str,
     data: bytes,

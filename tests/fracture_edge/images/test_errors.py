@@ -155,6 +155,17 @@ def test_no_permission(
     assert (error.status, error.detail) == (Status.PERMISSION_DENIED, "no permission to read it")
 
 
+def test_folder_without_permission(
+    public_folder: Path, as_nobody: Callable[[], AbstractContextManager[None]]
+) -> None:
+    folder = public_folder / "folder"
+    folder.mkdir()
+    folder.chmod(0)
+    with as_nobody():
+        error = failure(folder)
+    assert (error.status, error.detail) == (Status.PERMISSION_DENIED, "no permission to read it")
+
+
 @pytest.mark.parametrize("linked", [False, True])
 def test_pipe_is_not_waited_for(linked: bool, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.png"
