@@ -13,13 +13,15 @@ Grey = npt.NDArray[np.uint8]
 
 Rows = Callable[[int, int], Numbers]
 LookUp = Callable[[npt.NDArray[np.int32], npt.NDArray[np.int64]], Grey]
-Parts = Callable[[], Iterator[npt.NDArray[np.float32]]]
+Parts = Callable[[], Iterator[npt.NDArray[np.float64]]]
 
 #: Lowest of the values that integers of at most 16 bits have, and the number of them.
 _LOWEST, _VALUES = -(1 << 15), (1 << 15) + (1 << 16)
 #: Number of bins of a histogram, and of histograms that are made in turn: an extreme value of float numbers may
 #: leave everything else in one bin.
 _BINS, _ROUNDS = 1 << 16, 8
+#: Largest number, and smallest range, of single precision: beyond them double precision could overflow.
+_LARGEST, _SMALLEST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).smallest_subnormal)
 #: Pixels per strip: a few megabytes in double precision, which fit into a cache.
 _STRIP = 1 << 18
 
@@ -94,17 +96,16 @@ def scale(part: Numbers, limits: tuple[float, float]) -> Grey:
     """Scale values linearly from a range to 0 to 255; NaN and infinity become 0, and so does an empty range.
 
     Args:
-        part: Values of any shape, float32 or float64.
+        part: Values of any shape, float64.
         limits: Ends of the range; values beyond them become 0 or 255.
 
     Returns:
         Scaled values, uint8 of the same shape.
     """
     low, high = limits
-    if high <= low:
+    if high - low < _SMALLEST:
         return np.zeros(part.shape, np.uint8)
-    # In double precision, because the difference of two large float32 values may overflow.
-    numbers = np.where(np.isfinite(part), part, part.dtype.type(low)).astype(np.float64)
+    numbers = np.where(np.isfinite(part), part, low)
     numbers -= low
     numbers *= 255.0 / (high - low)
     np.clip(numbers, 0, 255, out=numbers)
@@ -219,9 +220,15 @@ def stretch_rows(rows: Rows, shape: tuple[int, ...], *, robust: bool = True) -> 
         Scaled values, uint8 of the given shape.
     """
 
-    def parts() -> Iterator[npt.NDArray[np.float32]]:
+    def read(top: int, bottom: int) -> npt.NDArray[np.float64]:
+        part = np.array(rows(top, bottom), np.float64)
+        # Larger numbers count as infinite.
+        part[np.abs(part) > _LARGEST] = np.nan
+        return part
+
+    def parts() -> Iterator[npt.NDArray[np.float64]]:
         for top, bottom in strips(shape):
-            yield np.asarray(rows(top, bottom), np.float32)
+            yield read(top, bottom)
 
     with np.errstate(over="ignore"):
         limits = _range_within(parts, (-np.inf, np.inf))
@@ -232,7 +239,7 @@ def stretch_rows(rows: Rows, shape: tuple[int, ...], *, robust: bool = True) -> 
             limits = smaller
         result = np.empty(shape, np.uint8)
         for top, bottom in strips(shape):
-            result[top:bottom] = scale(np.asarray(rows(top, bottom), np.float32), limits)
+            result[top:bottom] = scale(read(top, bottom), limits)
     return result
 
 
@@ -249,11 +256,11 @@ def _range_within(parts: Parts, limits: tuple[float, float]) -> tuple[float, flo
 def _robust_part(parts: Parts, limits: tuple[float, float]) -> tuple[float, float]:
     """Return the part of a range that has no isolated extreme values, from a histogram of `_BINS` bins."""
     low, high = limits
-    if high <= low:
+    if high - low < _SMALLEST:
         return limits
     counts = np.zeros(_BINS, np.int64)
     for part in parts():
-        inside = part[np.isfinite(part) & (part >= low) & (part <= high)].astype(np.float64)
+        inside = part[(part >= low) & (part <= high)]
         counts += np.bincount(((inside - low) * ((_BINS - 1) / (high - low))).astype(np.int64), minlength=_BINS)
     bins, width = np.flatnonzero(counts), (high - low) / (_BINS - 1)
     first, last = robust_range(bins.astype(np.float64), counts[bins], are_bins=True)

@@ -235,6 +235,8 @@ def test_source_name_of_an_open_file(tmp_path: Path) -> None:
         (np.array([7, 7, 7], np.uint16), [0, 0, 0]),
         (np.array([np.nan, np.inf]), [0, 0]),
         (np.array([-3e38, 0, 3e38], np.float32), [0, 128, 255]),
+        (np.array([-1e308, 0, 1, 2, 1e308]), [0, 0, 128, 255, 0]),
+        (np.array([0, 1e-310]), [0, 0]),
     ],
 )
 @pytest.mark.filterwarnings("error")
