@@ -167,7 +167,11 @@ def hides_everything(image: Image.Image) -> bool:
 
     Programs that do not know of alpha leave it empty, for example in bitmaps from a clipboard.
     """
-    return image.mode in ("RGBA", "LA", "PA") and image.getextrema()[-1] == (0, 0)
+    if image.mode not in ("RGBA", "LA", "PA"):
+        return False
+    # Most images show something in their first strip.
+    parts = (image.crop((0, top, image.width, bottom)) for top, bottom in strips((image.height, image.width)))
+    return not any(part.getchannel("A").getbbox() for part in parts)
 
 
 def by_strips(convert: Callable[[int, int], Grey], height: int, width: int) -> Grey:

@@ -36,12 +36,11 @@ _COMPRESSIONS = {
     34712: "JPEG 2000",
     34887: "LERC",
     34892: "lossy JPEG",
-    34933: "PNG",
-    34934: "JPEG XR",
-    22610: "JPEG XR",
     50002: "JPEG XL",
     52546: "JPEG XL",
 }
+#: Those that are not read: the decoder of JPEG XR is not looked after any more, and prints what it does not know.
+_REFUSED = {34934: "JPEG XR", 22610: "JPEG XR", 34933: "PNG"}
 #: A tile may be larger than the image, but not by much.
 _MOST_OF_A_TILE = 4
 
@@ -66,7 +65,7 @@ def unusual_tiff(page: Directory) -> Kind | None:
     for applies, words, is_readable in (
         (page.interpretation in _SENSOR, "raw sensor data", False),
         (compression is not None, compression, True),
-        (page.compression not in _READ, f"compression {page.compression}", False),
+        (page.compression not in _READ, _REFUSED.get(page.compression, f"compression {page.compression}"), False),
         (page.interpretation in _LAB, "CIELab", True),
         (page.sample_format in _COMPLEX, "complex numbers", False),
         (page.bits > 8 and page.compression in _JPEG, f"{page.bits}-bit JPEG", True),

@@ -62,6 +62,7 @@ def test_without_the_extra(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ("data", "words"),
     [
         (retagged(PLAIN, 259, 12345), "compression 12345 in TIFF is not supported"),
+        (retagged(PLAIN, 259, 34934), "JPEG XR in TIFF is not supported"),
         (retagged(PLAIN, 262, 32803), "raw sensor data in TIFF is not supported"),
         (retagged(encode(DEEP, tags={339: 3}), 339, 6), "complex numbers in TIFF is not supported"),
     ],
