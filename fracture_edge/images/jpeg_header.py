@@ -29,7 +29,7 @@ class Codestream(NamedTuple):
         is_jpeg: Whether it is JPEG with a discrete cosine transformation.
         has_luma: Whether the first of three components is luma: by the JFIF segment, or because the others have
             fewer samples or another quantisation.
-        is_lossless: Whether it is lossless JPEG, which is not JPEG-LS.
+        other: Name of the coding if it is lossless; empty for all others.
     """
 
     width: int
@@ -39,7 +39,7 @@ class Codestream(NamedTuple):
     precision: int = 8
     is_jpeg: bool = False
     has_luma: bool = False
-    is_lossless: bool = False
+    other: str = ""
 
 
 def read_header(data: bytes) -> Codestream | None:
@@ -117,7 +117,7 @@ def _jpeg(data: bytes) -> Codestream | None:
                 precision,
                 code in _TRANSFORMED,
                 components == 3 and (is_jfif or len(set(described)) > 1),
-                code in _LOSSLESS,
+                "JPEG-LS" if code == _JPEG_LS_FRAME else "lossless JPEG" if code in _LOSSLESS else "",
             )
         if code == _START_OF_SCAN and frame and body < len(data) and data[body] < frame.components:
             # Each component has a scan of its own.

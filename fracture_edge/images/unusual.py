@@ -142,8 +142,10 @@ def unusual_jpeg(header: Codestream | None) -> Kind | None:
     """Name the kind of a JPEG file that Pillow does not read; ``None`` for the usual kinds."""
     if header is None or header.components not in (1, 3, 4):
         return None
+    if header.other:
+        return Kind(f"{header.precision}-bit {header.other}", is_readable=header.other != "JPEG-LS")
     if not header.is_jpeg:
-        return Kind(f"{header.precision}-bit lossless JPEG") if header.is_lossless else None
+        return None
     return Kind(f"{header.precision}-bit JPEG") if header.precision != 8 else None
 
 

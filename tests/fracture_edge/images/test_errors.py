@@ -105,16 +105,26 @@ def test_broken(style: str, data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
-    [b"hello\n", encode("GIF"), encode("PPM"), b"\0", b"RIFF1234WAVE"],
-    ids=["text", "gif", "ppm", "nul", "wav"],
+    ("data", "kind"),
+    [
+        (b"hello\n", ""),
+        (encode("PPM"), ""),
+        (b"\0", ""),
+        (b"RIFF1234WAVE", ""),
+        (encode("GIF"), "GIF, "),
+        (encode("JPEG2000"), "JPEG 2000, "),
+        (encode("JPEG2000", no_jp2=True), "JPEG 2000, "),
+        (b"\0\0\0 ftypavif", "AVIF, "),
+        (b"%PDF-1.7", "PDF, "),
+    ],
+    ids=["text", "ppm", "nul", "wav", "gif", "jp2", "j2k", "avif", "pdf"],
 )
-def test_unsupported_format(data: bytes, tmp_path: Path) -> None:
+def test_unsupported_format(data: bytes, kind: str, tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(data)
     error = failure(path)
     assert (error.status, error.source) == (Status.UNSUPPORTED_FORMAT, str(path))
-    assert error.detail == "not a PNG, JPEG, TIFF, BMP, WebP, HEIC or DICOM image"
+    assert error.detail == f"{kind}not a PNG, JPEG, TIFF, BMP, WebP, HEIC or DICOM image"
 
 
 def test_empty_file(tmp_path: Path) -> None:

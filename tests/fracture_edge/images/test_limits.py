@@ -146,7 +146,7 @@ def test_codestream(data: bytes, expected: Codestream | None) -> None:
 def test_codestream_of_jpeg_ls() -> None:
     dataset = pydicom.dcmread(get_testdata_file("MR_small_jpeg_ls_lossless.dcm"))
     assert read_header(dataset.PixelData[dataset.PixelData.index(b"\xff\xd8") :]) == Codestream(
-        64, 64, 1, True, 16
+        64, 64, 1, True, 16, other="JPEG-LS"
     )
 
 

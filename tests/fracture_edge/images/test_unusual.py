@@ -82,6 +82,12 @@ def jpeg_of(precision: int, code: int) -> bytes:
     return bytes(data)
 
 
+def test_jpeg_ls_is_named() -> None:
+    with pytest.raises(ImageError, match="8-bit JPEG-LS is not supported") as caught:
+        load_image(jpeg_of(8, 0xF7))
+    assert caught.value.status is Status.UNSUPPORTED_FORMAT
+
+
 @pytest.mark.parametrize(
     ("precision", "code", "words"), [(12, 0xC1, "12-bit JPEG"), (16, 0xC3, "16-bit lossless JPEG")]
 )
