@@ -118,9 +118,9 @@ class FractureClassifier:
         """Classify one image. If its file holds several, the first is classified, and the reason says so.
 
         Args:
-            image: Path, bytes of a file, open binary file, or array [H, W], [H, W, 1], [H, W, 3] RGB or [H, W, 4]
-                RGBA of any real type, with bone bright. Values that are not 8-bit are scaled linearly from the
-                array's minimum and maximum to 0 to 255.
+            image: Path, bytes of a file (or bytearray, memoryview), open binary file, Pillow image, or array
+                [H, W], [H, W, 1], [H, W, 3] RGB or [H, W, 4] RGBA of any real type, with bone bright. Values that
+                are not 8-bit are scaled linearly from their range, without isolated extreme ones, to 0 to 255.
 
         Returns:
             Prediction for the image; for an image that cannot be used, its status instead of a decision.

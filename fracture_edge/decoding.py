@@ -10,7 +10,7 @@ from fracture_edge.errors import ImageError, ImageFormatError, Status
 from fracture_edge.images.image_file import ImageSource, source_name
 from fracture_edge.policy import Reason
 from fracture_edge.preprocess import Framed, Preprocessing
-from fracture_edge.suitability import Limits, measure
+from fracture_edge.suitability import Limits, check_aspect, measure
 
 
 class Wanted(NamedTuple):
@@ -125,4 +125,6 @@ class Decoder:
     def _find_problem(self, framed: Framed) -> Reason | None:
         if self.limits is None:
             return None
-        return self.limits.find_problem(measure(framed.content, side=framed.side, colour=framed.colour))
+        return check_aspect(framed.aspect) or self.limits.find_problem(
+            measure(framed.content, side=framed.side, colour=framed.colour)
+        )

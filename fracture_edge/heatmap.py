@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from fracture_edge.files import atomic_path
+from fracture_edge.images.aspect import true_size
 from fracture_edge.images.image_file import ImageFile
 from fracture_edge.images.limits import MAX_PIXELS
 from fracture_edge.preprocess import Preprocessing
@@ -38,7 +39,10 @@ _CAPTION = "where the model looked"
 
 
 def overlay(
-    grey: npt.NDArray[np.uint8], heatmap: npt.NDArray[np.floating], preprocessing: Preprocessing
+    grey: npt.NDArray[np.uint8],
+    heatmap: npt.NDArray[np.floating],
+    preprocessing: Preprocessing,
+    aspect: float = 1.0,
 ) -> Image.Image:
     """Overlay a heat map on its image, with a colour scale below.
 
@@ -46,13 +50,17 @@ def overlay(
         grey: Image, uint8 [H, W].
         heatmap: Heat map of the complete model input, [h, w], 0 to 1.
         preprocessing: Preprocessing of the model, to cut the letterbox bars off the map.
+        aspect: Height of a pixel of `grey` divided by its width.
 
     Returns:
-        RGB image with the aspect ratio of `grey`, at most `LONGEST_SIDE` pixels long, and a strip with the scale.
+        RGB image in true proportions, at most `LONGEST_SIDE` pixels long, and a strip with the scale.
     """
     image = Image.fromarray(grey)
+    size = true_size(image.width, image.height, aspect)
+    if size != image.size:
+        image = image.resize(_longest(size, min(LONGEST_SIDE, max(image.size))))
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    values = over_image(heatmap, preprocessing, image.size)
+    values = over_image(heatmap, preprocessing, image.size, turned=preprocessing.turns(*size))
     base = np.asarray(image, np.float32)[..., None]
     alpha = _OPACITY * values[..., None]
     blended = (1 - alpha) * base + alpha * _colour(values)
@@ -100,7 +108,7 @@ class OverlayWriter:
         frame = self._file.read(prediction.frame - 1)
         if prediction.frame == prediction.frames:
             self._file = None
-        picture = overlay(frame.pixels, prediction.heatmap, self._preprocessing)
+        picture = overlay(frame.pixels, prediction.heatmap, self._preprocessing, frame.aspect)
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._free_path(prediction)
         with atomic_path(path) as temporary:
@@ -120,20 +128,27 @@ class OverlayWriter:
 
 
 def over_image(
-    heatmap: npt.NDArray[np.floating], preprocessing: Preprocessing, size: tuple[int, int]
+    heatmap: npt.NDArray[np.floating],
+    preprocessing: Preprocessing,
+    size: tuple[int, int],
+    *,
+    turned: bool | None = None,
 ) -> npt.NDArray[np.float32]:
     """Resize a heat map to its image: cut off the letterbox bars, undo the rotation, interpolate bilinearly.
 
     Args:
         heatmap: Heat map of the complete model input, [h, w].
         preprocessing: Preprocessing of the model.
-        size: Size of the image or of a reduced copy, (width, height) in pixels.
+        size: Size of the image or of a reduced copy, (width, height) in square pixels.
+        turned: Whether the preprocessing turned the image; by `size` if ``None``, which of a reduced copy of a
+            nearly square image may not tell.
 
     Returns:
         Heat map over the image, float32 [height, width], 0 to 1.
     """
     rows, columns = heatmap.shape
-    turned = preprocessing.turns(*size)
+    if turned is None:
+        turned = preprocessing.turns(*size)
     upright = size[::-1] if turned else size
     left, top, width, height = preprocessing.frame(*upright)
     # Box in units of cells of the map; it may begin and end within a cell.
@@ -148,6 +163,12 @@ def over_image(
     if turned:
         spread = spread.transpose(Image.Transpose.ROTATE_270)
     return np.clip(np.asarray(spread, np.float32), 0, 1)
+
+
+def _longest(size: tuple[float, float], side: int) -> tuple[int, int]:
+    """Return a size in whole pixels of the same proportions, whose longer side is given."""
+    scale = side / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _colour(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

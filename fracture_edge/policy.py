@@ -28,13 +28,14 @@ class Decision(StrEnum):
 class ReasonCode(StrEnum):
     """Machine-readable reason for a decision. The sentence in `Prediction.reason` may change, the code does not.
 
-    With the codes from ``COLOURED`` on, the decision is ``uncertain`` whatever the probability; the limits are
+    With the codes from ``PIXEL_ASPECT`` on, the decision is ``uncertain`` whatever the probability; the limits are
     those of `fracture_edge.suitability.Limits`.
 
     Attributes:
         BELOW_THRESHOLD: The probability is below the threshold.
         ABOVE_THRESHOLD: The probability is at or above the threshold.
         WITHIN_BAND: The probability lies within the uncertain band.
+        PIXEL_ASPECT: The file states that pixels are much higher than wide, or wider than high.
         COLOURED: Too many pixels are coloured for a radiograph.
         NEARLY_CONSTANT: The image has almost no contrast.
         NOISE: Neighbouring pixels are not correlated.
@@ -50,6 +51,7 @@ class ReasonCode(StrEnum):
     ABOVE_THRESHOLD = "above_threshold"
     WITHIN_BAND = "within_band"
     # From here on the reason is the image itself: the decision is "uncertain", whatever the probability.
+    PIXEL_ASPECT = "pixel_aspect"
     COLOURED = "coloured"
     NEARLY_CONSTANT = "nearly_constant"
     NOISE = "noise"

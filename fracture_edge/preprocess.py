@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from fracture_edge.errors import ModelError
+from fracture_edge.images.aspect import true_size
 from fracture_edge.images.image_file import ImageFile, ImageSource, Picture
 from fracture_edge.images.limits import MAX_PIXELS
 
@@ -39,6 +40,7 @@ class Framed(NamedTuple):
         colour: Share of coloured pixels, 0 to 1.
         frame: Index of the frame or page in the file, from 0.
         frames: Number of frames or pages that the file states.
+        aspect: Height of a pixel of the image divided by its width, as the file states it.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -47,6 +49,7 @@ class Framed(NamedTuple):
     colour: float = 0.0
     frame: int = 0
     frames: int = 1
+    aspect: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Preprocessing:
             fill the input.
         filter: Resampling filter of Pillow: ``box``, ``bilinear``, ``bicubic`` or ``lanczos``. When shrinking, all
             of them weigh the complete area, and on 8-bit pixels they use integer arithmetic, so every machine
-            gives the same result.
+            gives the same result. The width is resized first, then the height.
         pad: Grey level of the letterbox bars, 0 to 255.
         orientation: Orientation mode: ``portrait`` rotates an image that is wider than high by 90 degrees
             anticlockwise, so that every image fills an upright input; ``as_is`` rotates none.
@@ -90,19 +93,22 @@ class Preprocessing:
         if not 0 <= self.pad <= 255:
             raise ModelError(f"preprocessing: pad {self.pad} is not between 0 and 255")
 
-    def __call__(self, grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def __call__(self, grey: npt.NDArray[np.uint8], aspect: float = 1.0) -> npt.NDArray[np.uint8]:
         """Resize and frame one image.
 
         Args:
             grey: Grey image of any size, uint8 [H, W].
+            aspect: Height of a pixel divided by its width. The image is framed in its true proportions, by one
+                resize; as if pixels were square if `fracture_edge.images.aspect.is_plausible` does not hold.
 
         Returns:
             Model input, uint8 [height, width, 1].
         """
         image = Image.fromarray(grey)
-        if self.turns(image.width, image.height):
-            image = image.transpose(Image.Transpose.ROTATE_90)
-        left, top, width, height = self.frame(image.width, image.height)
+        size = true_size(image.width, image.height, aspect)
+        if self.turns(*size):
+            image, size = image.transpose(Image.Transpose.ROTATE_90), size[::-1]
+        left, top, width, height = self.frame(*size)
         resized = np.asarray(self._resize(image, width, height))
         if (width, height) == (self.width, self.height):
             return resized[..., np.newaxis]
@@ -110,16 +116,16 @@ class Preprocessing:
         framed[top : top + height, left : left + width, 0] = resized
         return framed
 
-    def turns(self, width: int, height: int) -> bool:
+    def turns(self, width: float, height: float) -> bool:
         """Return whether an image of this size is rotated by 90 degrees anticlockwise before it is framed."""
         return self.orientation == "portrait" and width > height
 
-    def frame(self, width: int, height: int) -> tuple[int, int, int, int]:
+    def frame(self, width: float, height: float) -> tuple[int, int, int, int]:
         """Compute the part of the model input that shows an image.
 
         Args:
-            width: Width of the image after rotation, in pixels.
-            height: Height of the image after rotation, in pixels.
+            width: Width of the image after rotation, in any unit.
+            height: Height of the image after rotation, in the same unit.
 
         Returns:
             Rectangle in the model input as (left, top, width, height), in pixels.
@@ -132,9 +138,12 @@ class Preprocessing:
         return (self.width - across) // 2, (self.height - down) // 2, across, down
 
     def _resize(self, image: Image.Image, width: int, height: int) -> Image.Image:
-        if image.size == (width, height):
-            return image
-        return image.resize((width, height), _RESAMPLING[self.filter])
+        # Width and height in calls of their own: in one call Pillow 13 resizes the height first if the image is
+        # much higher than wide, earlier versions never do, and 8-bit rounding in between makes the pixels differ.
+        for size in ((width, image.height), (width, height)):
+            if image.size != size:
+                image = image.resize(size, _RESAMPLING[self.filter])
+        return image
 
     def load(self, source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
         """Decode and preprocess an image, the first one of its file.
@@ -163,18 +172,17 @@ class Preprocessing:
     def framed(self, picture: Picture) -> Framed:
         """Preprocess one decoded frame, and keep the properties that `Framed` lists."""
         height, width = picture.pixels.shape
-        side = min(height, width)
-        if self.turns(width, height):
-            height, width = width, height
-        left, top, across, down = self.frame(width, height)
-        pixels = self(picture.pixels)
+        size = true_size(width, height, picture.aspect)
+        left, top, across, down = self.frame(*(size[::-1] if self.turns(*size) else size))
+        pixels = self(picture.pixels, picture.aspect)
         return Framed(
             pixels=pixels,
             content=pixels[top : top + down, left : left + across, 0],
-            side=side,
+            side=min(height, width),
             colour=picture.colour,
             frame=picture.frame,
             frames=picture.frames,
+            aspect=picture.aspect,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Maximum number of threads by default: one image keeps few cores busy, and more threads only delay the start.
 MOST_THREADS = 4
+#: File identifier of TFLite files, from their fourth byte.
+_TFLITE = b"TFL3"
 
 
 class Opened(NamedTuple):
@@ -120,6 +122,10 @@ def open_session(name: str, data: bytes, threads: int | None) -> ort.InferenceSe
     Raises:
         ModelError: onnxruntime cannot load the model.
     """
+    if data[4:8] == _TFLITE or name.lower().endswith(".tflite"):
+        raise ModelError(
+            f"{name}: TFLite files run in LiteRT, not here; give the .onnx file that `fracture-edge export` makes"
+        )
     try:
         return ort.InferenceSession(data, session_options(threads), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a dozen unrelated types

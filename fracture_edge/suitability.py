@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fracture_edge.errors import ModelError
+from fracture_edge.images.aspect import is_plausible
 from fracture_edge.policy import Reason, ReasonCode
 
 
@@ -137,6 +138,22 @@ class Limits:
             if beyond:
                 return Reason(code, f"{problem}: {words}")
         return None
+
+
+def check_aspect(aspect: float) -> Reason | None:
+    """Check whether the shape of an image's pixels can be believed.
+
+    Args:
+        aspect: Height of a pixel divided by its width, as the file states it.
+
+    Returns:
+        Reason why the image cannot be relied on, or ``None`` if the ratio is plausible.
+    """
+    if is_plausible(aspect):
+        return None
+    higher = f"{aspect:.3g} times as high as wide" if aspect > 1 else f"{1 / aspect:.3g} times as wide as high"
+    text = f"{ImageProblem.LOW_QUALITY}: pixels {higher} by the header, so the true shape is not known"
+    return Reason(ReasonCode.PIXEL_ASPECT, text)
 
 
 def check_atypicality(distance: float, limit: float) -> Reason | None:

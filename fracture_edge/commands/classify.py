@@ -82,7 +82,8 @@ def classify(
 ) -> None:
     """Classify images: is a bone fractured, not_fractured, or is the decision uncertain?
 
-    Reads PNG, JPEG, TIFF, BMP and WebP, DICOM with the [dicom] extra, and HEIC with the [heic] extra.
+    Reads PNG, JPEG, TIFF, BMP and WebP, DICOM with the [dicom] extra, HEIC with the [heic] extra, and
+    rarer kinds of TIFF with the [tiff] extra.
     `probability` is P(fractured), 0 to 1. Records come in the order of the images. A file that cannot be used gets
     a record with its status, and the others are still classified. Each frame of a DICOM file gets its own record;
     of other files with several pictures, only the first is classified.

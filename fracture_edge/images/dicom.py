@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from fracture_edge.errors import ImageCorruptError, ImageError, ImageFormatError, ImageSizeError, Status
 from fracture_edge.images.dicom_frames import FrameReader, PixelData
-from fracture_edge.images.dicom_pixels import fill_defaults, to_grey
+from fracture_edge.images.dicom_header import PADDING, SPACINGS, clean
+from fracture_edge.images.dicom_pixels import NOT_SUPPORTED, dicom_aspect, is_supported, to_grey
 from fracture_edge.images.limits import MAX_FRAMES, check_size, max_bytes
 from fracture_edge.images.quiet import quiet
 
@@ -37,6 +38,8 @@ _WANTED = (
     "RescaleIntercept",
     "RescaleSlope",
     "ModalityLUTSequence",
+    *SPACINGS,
+    *PADDING,
     *(
         f"{prefix}{colour}PaletteColorLookupTable{part}"
         for colour in ("Red", "Green", "Blue")
@@ -90,9 +93,9 @@ class DicomFile:
                     stream, force=True, stop_before_pixels=True, specific_tags=list(_WANTED)
                 )
                 element = self._find_pixels(stream)
+                clean(self._header)
                 self._check_description(max_pixels)
                 self.frames = max(1, int(self._header.get("NumberOfFrames") or 1))
-                fill_defaults(self._header)
                 self._reader = FrameReader(name, self._header, data, element, self.frames, max_pixels)
         except (ImageError, MemoryError):
             raise
@@ -132,6 +135,14 @@ class DicomFile:
         except Exception as error:
             raise self._broken(error) from None
 
+    def pixel_aspect(self, frame: int) -> float:
+        """Return the height of a pixel of a frame divided by its width; 1 if the header states none."""
+        try:
+            with quiet():
+                return dicom_aspect(self._header, frame)
+        except Exception:
+            return 1.0
+
     def _broken(self, error: Exception) -> ImageCorruptError:
         # Not the message of the error, which may quote the header.
         return ImageCorruptError(self._name, f"the DICOM file is broken ({type(error).__name__})")
@@ -139,6 +150,8 @@ class DicomFile:
     def _check_description(self, max_pixels: int) -> None:
         if any(self._header.get(keyword) is None for keyword in _NEEDED):
             raise ImageCorruptError(self._name, "the DICOM file does not say how its pixels are stored")
+        if not is_supported(str(self._header.PhotometricInterpretation)):
+            raise ImageFormatError(self._name, NOT_SUPPORTED)
         check_size(self._name, int(self._header.Columns), int(self._header.Rows), max_pixels)
 
     def _find_pixels(self, stream: io.BytesIO) -> PixelData:

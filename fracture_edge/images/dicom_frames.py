@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fracture_edge.errors import ImageCorruptError, ImageFormatError, Status
-from fracture_edge.images.jpeg_header import read_header
+from fracture_edge.images.dicom_jpeg import describe_jpeg, grey_of_jpeg, is_colour_jpeg
+from fracture_edge.images.jpeg_header import complete_scan, read_header
 from fracture_edge.images.limits import check_memory
 
 #: Decoding plugins of pydicom that are used, in the order in which they are tried. Invalid files made GDCM abort
@@ -41,12 +42,18 @@ class StoredFrame(NamedTuple):
     Attributes:
         values: Values [H, W] or [H, W, samples], of the type that they are stored as.
         interpretation: Photometric interpretation of `values`, which the decoder may have converted.
-        unused_bits: Number of the highest bits of each value that have to be ignored.
+        above: Number of the highest bits of each value that have to be ignored.
+        unused: Number of bits of each value that have to be ignored, above and below the used ones.
     """
 
     values: npt.NDArray[np.generic]
     interpretation: str
-    unused_bits: int
+    above: int = 0
+    unused: int = 0
+
+    def used_bits(self, part: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """Return the used bits of some values; the sign is that of the highest used bit."""
+        return part << self.above >> self.unused if self.unused > 0 else part  # type: ignore[operator]
 
 
 class FrameReader:
@@ -80,20 +87,30 @@ class FrameReader:
             ImageSizeError: Decoding takes too much memory.
             Exception: Errors of pydicom and of the decoders, of any type.
         """
+        from pydicom import uid
         from pydicom.dataset import Dataset, FileMetaDataset
+        from pydicom.encaps import encapsulate
         from pydicom.pixels import get_decoder
 
         syntax = self._syntax()
         plugins = self._plugins(syntax) if syntax.is_compressed else ("",)
-        value, index = self._compressed(frame) if syntax.is_compressed else self._native(frame)
         picture = Dataset()
         picture.update({item.tag: item for item in self._header if item.tag.group == 0x0028})
+        if syntax.is_compressed:
+            data, index = self._compressed(frame), 0
+            if self._header.SamplesPerPixel == 1 and is_colour_jpeg(data):
+                # A grey picture that was stored as colours.
+                return StoredFrame(grey_of_jpeg(data), self._header.PhotometricInterpretation)
+            describe_jpeg(picture, data)
+            value = encapsulate([data], has_bot=False)
+        else:
+            value, index = self._native(frame)
         picture.file_meta = FileMetaDataset()
         picture.file_meta.TransferSyntaxUID = syntax
         picture.add_new(self._element.tag, self._element.representation, value)
         picture.NumberOfFrames = index + 1
-        # pydicom would copy a complete native frame to clear its unused bits.
-        clear_here = not syntax.is_compressed and self._header.SamplesPerPixel == 1
+        # pydicom would copy a complete frame to clear its unused bits, and does not heed the high bit.
+        clear_here = (not syntax.is_compressed or syntax == uid.RLELossless) and self._header.SamplesPerPixel == 1
         for plugin in plugins:
             try:
                 values, properties = get_decoder(syntax).as_array(
@@ -109,9 +126,12 @@ class FrameReader:
                     raise
             else:
                 break
-        unused = values.dtype.itemsize * 8 - int(self._header.BitsStored) if clear_here else 0
+        interpretation = str(properties["photometric_interpretation"])
+        if not clear_here or self._header.BitsAllocated == 1 or values.dtype.kind == "f":
+            return StoredFrame(values, interpretation)
+        bits = 8 * values.dtype.itemsize
         return StoredFrame(
-            values, str(properties["photometric_interpretation"]), unused if self._header.BitsAllocated > 1 else 0
+            values, interpretation, bits - int(self._header.HighBit) - 1, bits - int(self._header.BitsStored)
         )
 
     def _syntax(self) -> Any:
@@ -166,12 +186,12 @@ class FrameReader:
             raise ImageCorruptError(self._name, "the DICOM file has fewer pixels than its header states")
         return self._data[element.start + begin : element.start + end], frame - first
 
-    def _compressed(self, frame: int) -> tuple[bytes, int]:
-        """Return the encapsulated bytes of a compressed frame and its index, 0.
+    def _compressed(self, frame: int) -> bytes:
+        """Return the codestream of a compressed frame.
 
         The size in the codestream must be that of the DICOM header, for which the limits were checked.
         """
-        from pydicom.encaps import encapsulate, get_frame
+        from pydicom.encaps import get_frame
 
         header = self._header
         offsets = None
@@ -189,4 +209,4 @@ class FrameReader:
             )
         samples = int(header.Rows) * int(header.Columns) * int(header.SamplesPerPixel)
         check_memory(self._name, len(self._data) + 2 * len(data) + _DECODER_BYTES * samples, self._max_pixels)
-        return encapsulate([data], has_bot=False), 0
+        return complete_scan(data)

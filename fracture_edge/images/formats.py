@@ -19,6 +19,19 @@ _STARTS = (
     (b"II+\0", "TIFF"),
     (b"MM\0+", "TIFF"),
 )
+#: Other formats of pictures and documents, which are named where a file is refused.
+_OTHERS = (
+    (0, b"GIF8", "GIF"),
+    (4, b"jP  \r\n\x87\n", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (4, b"JXL \r\n\x87\n", "JPEG XL"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (4, b"ftypavif", "AVIF"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"%PDF", "PDF"),
+    (0, b"PK\x03\x04", "a ZIP archive"),
+    (344, b"n+1\0", "NIfTI"),
+)
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1")
 
 
@@ -42,7 +55,8 @@ def sniff(name: str, data: bytes) -> str:
         return "WEBP"
     if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
         return "HEIC"
-    raise ImageFormatError(name, "not a PNG, JPEG, TIFF, BMP, WebP, HEIC or DICOM image")
+    kind = next((f"{word}, " for at, start, word in _OTHERS if data.startswith(start, at)), "")
+    raise ImageFormatError(name, f"{kind}not a PNG, JPEG, TIFF, BMP, WebP, HEIC or DICOM image")
 
 
 def opener(name: str, format_name: str) -> Opener:

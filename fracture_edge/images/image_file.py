@@ -4,7 +4,8 @@ The format is detected from the content, not from the file's name. Dense materia
 the images that the models were trained on; DICOM files that store it inverted are converted.
 
 Grey values of more than 8 bits have no fixed meaning outside DICOM (12-bit data in 16-bit files is common), so
-they are scaled linearly from the minimum and maximum of the image to 0 to 255. 8-bit values are kept.
+they are scaled linearly from the range of the image to 0 to 255; see `fracture_edge.images.levels`. 8-bit values
+are kept.
 """
 
 from collections.abc import Iterator
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from fracture_edge.errors import ImageCorruptError, ImageFormatError, ImageSizeError
 from fracture_edge.images.colour import array_colour_share
 from fracture_edge.images.grey import array_to_grey, stretch
 from fracture_edge.images.limits import MAX_PIXELS, check_size, max_bytes
-from fracture_edge.images.pillow import decode
+from fracture_edge.images.pillow import convert, decode
 from fracture_edge.images.quiet import quiet
 from fracture_edge.images.sources import ImageSource, access_error, read_bytes, source_name
 
@@ -47,9 +49,12 @@ IMAGE_SUFFIXES = frozenset(
 _DICOM_MAGIC_AT = 128
 #: Number of bytes that `has_dicom_prefix` needs.
 DICOM_START = _DICOM_MAGIC_AT + 4
-#: First bytes of DICOM files without a preamble: an element of group 2 or group 8 in little-endian order.
-#: Big-endian files without a preamble cannot be distinguished from other files.
-_BARE_DICOM = (b"\x02\0\0\0", b"\x02\0\x02\0", b"\x08\0\0\0", b"\x08\0\x01\0", b"\x08\0\x05\0", b"\x08\0\x08\0")
+#: First groups of DICOM files without a preamble, in little-endian order; big-endian ones cannot be distinguished
+#: from other files. Then follow the number of the element, and its value representation or, in implicit files, the
+#: length of its value, which is short for the elements that such files begin with.
+_BARE_GROUPS = (b"\x02\0", b"\x08\0")
+_MOST_BARE_ELEMENT, _MOST_BARE_LENGTH = 0x0070, 256
+_REPRESENTATIONS = frozenset({b"AE", b"CS", b"DA", b"DT", b"LO", b"OB", b"PN", b"SH", b"ST", b"TM", b"UI", b"UL"})
 _NO_MEMORY = "not enough memory to decode it"
 
 
@@ -62,12 +67,14 @@ class Picture(NamedTuple):
         frames: Number of frames or pages that the file states.
         colour: Share of coloured pixels before the conversion to grey, 0 to 1; 0 for DICOM files, where it is not
             computed.
+        aspect: Height of a pixel divided by its width, from the header; 1 if it is square or not stated.
     """
 
     pixels: npt.NDArray[np.uint8]
     frame: int = 0
     frames: int = 1
     colour: float = 0.0
+    aspect: float = 1.0
 
 
 def load_image(
@@ -76,9 +83,9 @@ def load_image(
     """Read an image as grey; the first frame or page if the file holds several.
 
     Args:
-        source: Path, bytes of a file, open binary file, or array: [H, W] or [H, W, 1] grey, [H, W, 3] RGB or
-            [H, W, 4] RGBA, of any real type. Values that are not 8-bit are scaled linearly from the minimum and
-            maximum of the image to 0 to 255.
+        source: Path, bytes of a file, open binary file, Pillow image, or array: [H, W] or [H, W, 1] grey,
+            [H, W, 3] RGB or [H, W, 4] RGBA, of any real type. Values that are not 8-bit are scaled linearly from
+            the range of the image, without isolated extreme values, to 0 to 255.
         model_size: Size of the model input, (height, width) in pixels, at which much larger JPEG files are decoded
             at a reduced scale. Every pixel is decoded if ``None``.
         max_pixels: Maximum number of pixels of one frame. The file and its decoder together may take
@@ -151,8 +158,8 @@ class ImageFile:
         """
         self._model_size, self._max_pixels = model_size, max_pixels
         self._dicom: DicomFile | None = None
-        self._content: bytes | npt.NDArray[np.generic]
-        if isinstance(source, np.ndarray):
+        self._content: bytes | Image.Image | npt.NDArray[np.generic]
+        if isinstance(source, (np.ndarray, Image.Image)):
             self._name, self._content = source_name(source), source
         else:
             self._name, self._content = read_bytes(source, max_bytes(max_pixels))
@@ -181,14 +188,17 @@ class ImageFile:
             raise ImageCorruptError(self._name, f"has no frame {frame + 1}")
         try:
             if self._dicom is not None:
-                return Picture(self._dicom.grey(frame), frame, self.frames)
+                return Picture(self._dicom.grey(frame), frame, self.frames, aspect=self._dicom.pixel_aspect(frame))
             if isinstance(self._content, np.ndarray):
                 return _from_array(self._content, self._max_pixels)
             with quiet():
-                raster = decode(self._name, self._content, self._model_size, self._max_pixels)
+                if isinstance(self._content, Image.Image):
+                    raster = convert(self._name, self._content, self._max_pixels)
+                else:
+                    raster = decode(self._name, self._content, self._model_size, self._max_pixels)
         except MemoryError as error:
             raise ImageSizeError(self._name, _NO_MEMORY) from error
-        return Picture(raster.grey, 0, raster.pictures, raster.colour)
+        return Picture(raster.grey, 0, raster.pictures, raster.colour, raster.aspect)
 
     def _open_dicom(self, data: bytes) -> "DicomFile":
         from fracture_edge.images.dicom import DicomFile
@@ -205,7 +215,15 @@ def has_dicom_prefix(start: bytes) -> bool:
 
 
 def _is_dicom(data: bytes) -> bool:
-    return has_dicom_prefix(data) or data.startswith(_BARE_DICOM)
+    return has_dicom_prefix(data) or _is_bare_dicom(data)
+
+
+def _is_bare_dicom(data: bytes) -> bool:
+    if data[:2] not in _BARE_GROUPS or len(data) < DICOM_START:
+        return False
+    element, length = int.from_bytes(data[2:4], "little"), int.from_bytes(data[4:8], "little")
+    short = length <= _MOST_BARE_LENGTH and length % 2 == 0
+    return element <= _MOST_BARE_ELEMENT and (data[4:6] in _REPRESENTATIONS or short)
 
 
 def _from_array(values: npt.NDArray[np.generic], max_pixels: int) -> Picture:

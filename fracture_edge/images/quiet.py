@@ -16,7 +16,9 @@ from contextlib import ExitStack, contextmanager
 _LOCK = allocate_lock()
 _inside = 0
 _restore = ExitStack()
-_log_is_off = False
+#: Packages whose log is switched off, and those of them for which it is now.
+_LOGGING = ("pydicom", "tifffile")
+_silent: set[str] = set()
 #: Log level above `logging.CRITICAL`.
 _OFF = 100
 
@@ -28,15 +30,16 @@ def quiet() -> Iterator[None]:
     `warnings.catch_warnings` alone is not thread-safe: the first thread to leave would switch the warnings on
     again, and the last one would restore the filters that the first one had set.
     """
-    global _inside, _log_is_off  # noqa: PLW0603
+    global _inside  # noqa: PLW0603
     with _LOCK:
         if not _inside:
             _restore.enter_context(warnings.catch_warnings())
-            warnings.filterwarnings("ignore", module=r"(PIL|pydicom|fracture_edge)\b")
+            warnings.filterwarnings("ignore", module=r"(PIL|pydicom|tifffile|fracture_edge)\b")
         _inside += 1
-        if "pydicom" in sys.modules and not _log_is_off:
-            _switch_log_off()
-            _log_is_off = True
+        for package in _LOGGING:
+            if package in sys.modules and package not in _silent:
+                _switch_log_off(package)
+                _silent.add(package)
     try:
         yield
     finally:
@@ -44,13 +47,14 @@ def quiet() -> Iterator[None]:
             _inside -= 1
             if not _inside:
                 _restore.close()
-                _log_is_off = False
+                _silent.clear()
 
 
 def _reset_after_fork() -> None:
     """Reset the state in a forked child, where no other thread is inside the context."""
-    global _LOCK, _inside, _log_is_off
-    _LOCK, _inside, _log_is_off = allocate_lock(), 0, False
+    global _LOCK, _inside
+    _LOCK, _inside = allocate_lock(), 0
+    _silent.clear()
     _restore.close()
 
 
@@ -58,10 +62,10 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_reset_after_fork)
 
 
-def _switch_log_off() -> None:
+def _switch_log_off(package: str) -> None:
     import logging
 
-    # By the level, which the loggers of pydicom's modules inherit.
-    log = logging.getLogger("pydicom")
+    # By the level, which the loggers of its modules inherit.
+    log = logging.getLogger(package)
     _restore.callback(log.setLevel, log.level)
     log.setLevel(_OFF)

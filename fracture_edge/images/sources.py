@@ -8,10 +8,13 @@ from typing import BinaryIO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from fracture_edge.errors import ImageAccessError, ImageSizeError, Status
 
-ImageSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | npt.NDArray[np.generic]
+Content: TypeAlias = bytes | bytearray | memoryview
+FileSource: TypeAlias = str | os.PathLike[str] | Content | BinaryIO
+ImageSource: TypeAlias = FileSource | Image.Image | npt.NDArray[np.generic]
 
 _CHUNK = 1 << 20
 _KINDS = (
@@ -23,10 +26,13 @@ _KINDS = (
 
 
 def source_name(source: ImageSource) -> str:
-    """Return the name of an image source: its path, or ``<array>``, ``<bytes>`` or ``<file>``."""
+    """Return the name of an image source: its path, or ``<array>``, ``<image>``, ``<bytes>`` or ``<file>``."""
     if isinstance(source, np.ndarray):
         return "<array>"
-    if isinstance(source, bytes):
+    if isinstance(source, Image.Image):
+        path = getattr(source, "filename", "")
+        return path if isinstance(path, str) and path else "<image>"
+    if isinstance(source, (bytes, bytearray, memoryview)):
         return "<bytes>"
     if isinstance(source, (str, os.PathLike)):
         return os.fspath(source)
@@ -34,11 +40,11 @@ def source_name(source: ImageSource) -> str:
     return name if isinstance(name, str) else "<file>"
 
 
-def read_bytes(source: str | os.PathLike[str] | bytes | BinaryIO, limit: int) -> tuple[str, bytes]:
+def read_bytes(source: FileSource, limit: int) -> tuple[str, bytes]:
     """Read the complete content of an image source.
 
     Args:
-        source: Path, bytes of a file, or open binary file.
+        source: Path, bytes of a file (also as a bytearray or memoryview), or open binary file.
         limit: Maximum number of bytes.
 
     Returns:
@@ -50,8 +56,10 @@ def read_bytes(source: str | os.PathLike[str] | bytes | BinaryIO, limit: int) ->
     """
     name = source_name(source)
     try:
-        if isinstance(source, bytes):
-            data = source
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            if memoryview(source).nbytes > limit:
+                raise ImageSizeError(name, _too_large(limit))
+            data = bytes(source)
         elif isinstance(source, (str, os.PathLike)):
             with _open_regular(name, Path(source)) as stream:
                 data = _read_stream(name, stream, limit)
@@ -65,8 +73,12 @@ def read_bytes(source: str | os.PathLike[str] | bytes | BinaryIO, limit: int) ->
     if not data:
         raise ImageAccessError(name, "the file is empty", Status.EMPTY)
     if len(data) > limit:
-        raise ImageSizeError(name, f"over the limit of {limit / 1e6:,.0f} MB for a file")
+        raise ImageSizeError(name, _too_large(limit))
     return name, data
+
+
+def _too_large(limit: int) -> str:
+    return f"over the limit of {limit / 1e6:,.0f} MB for a file"
 
 
 def access_error(name: str, error: OSError) -> ImageAccessError:
@@ -82,7 +94,11 @@ def access_error(name: str, error: OSError) -> ImageAccessError:
 
 def _open_regular(name: str, path: Path) -> BinaryIO:
     """Open a regular file; opening a pipe would wait for its other end, and a device may react to being opened."""
-    _refuse_special(name, path.stat().st_mode)
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        # A folder that may not be read says so, and not that it is no image.
+        os.scandir(path).close()
+    _refuse_special(name, mode)
     # The file may be replaced in between: opening must not wait then, and the open file is checked again.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     stream = io.FileIO(descriptor)

@@ -343,3 +343,20 @@ def test_damaged_operating_point(
     embed_info(path, replace(tiny_info, operating_points={"screening": point}), path)
     with pytest.raises(ModelError, match="operating point 'screening'"):
         FractureClassifier(path, threads=1, policy="screening")
+
+
+@pytest.mark.parametrize(("name", "content"), [("x.tflite", b"any"), ("x.onnx", b"\x1c\0\0\0TFL3")])
+def test_tflite_file_says_what_to_do(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ModelError, match=r"TFLite files run in LiteRT, not here; give the \.onnx file"):
+        FractureClassifier(tmp_path / name)
+
+
+def test_every_kind_of_image_gets_the_same_prediction(tiny_model: Path) -> None:
+    picture = np.full((64, 64), 192, np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "PNG")
+    data = stream.getvalue()
+    classifier = FractureClassifier(tiny_model, threads=1)
+    sources = (data, bytearray(data), memoryview(data), picture, Image.fromarray(picture))
+    assert len({classifier.predict(source).probability for source in sources}) == 1

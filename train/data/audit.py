@@ -18,6 +18,8 @@ from train.data.scan import Scan
 from train.data.shortcuts import metadata_shortcuts, trivial_shortcuts
 
 AUDIT_SCHEMA = 1
+#: Statuses of files that are not damaged: another format, or a decoder that is not installed.
+_NOT_DAMAGED = (Status.UNSUPPORTED_FORMAT, Status.DECODER_NOT_INSTALLED, Status.DICOM_NOT_INSTALLED)
 #: Differences of file numbers over which labels are compared.
 _LAGS = (1, 2, 3, 5, 10)
 
@@ -48,6 +50,7 @@ def audit(table: ImageTable, scans: Sequence[Scan], *, seed: int = 0) -> dict[st
         "notes": list(table.notes),
         "left_out": list(table.left_out),
         "unreadable": _unreadable(table, scans),
+        "not_supported": _not_supported(table, scans),
         "identical": _identical(table, links),
         "near_identical_pairs": [[table.items[a].path, table.items[b].path] for a, b in links.near],
         "conflicting_labels": _conflicts(table, links),
@@ -64,7 +67,11 @@ def audit(table: ImageTable, scans: Sequence[Scan], *, seed: int = 0) -> dict[st
 
 
 def _unreadable(table: ImageTable, scans: Sequence[Scan]) -> dict[str, Any]:
-    bad = [(item, scan) for item, scan in zip(table, scans, strict=True) if not scan.ok]
+    bad = [
+        (item, scan)
+        for item, scan in zip(table, scans, strict=True)
+        if not scan.ok and scan.status not in _NOT_DAMAGED
+    ]
     truncated = [item for item, scan in bad if scan.status is Status.TRUNCATED]
     blocks = [flat_bottom(table.file(item).read_bytes()) for item in truncated]
     return {
@@ -73,6 +80,17 @@ def _unreadable(table: ImageTable, scans: Sequence[Scan]) -> dict[str, Any]:
         "fractured": sum(item.label for item, _ in bad),
         "not_fractured": sum(1 - item.label for item, _ in bad),
         "lenient_flat_bottom": {"median": median(blocks), "largest": max(blocks)} if blocks else None,
+    }
+
+
+def _not_supported(table: ImageTable, scans: Sequence[Scan]) -> dict[str, Any]:
+    """List the files that are valid, as far as is known, but are not read by this installation."""
+    files = [(item, scan) for item, scan in zip(table, scans, strict=True) if scan.status in _NOT_DAMAGED]
+    return {
+        "files": [{"path": item.path, "status": str(scan.status), "label": item.label} for item, scan in files],
+        "by_detail": dict(Counter(scan.detail for _, scan in files)),
+        "fractured": sum(item.label for item, _ in files),
+        "not_fractured": sum(1 - item.label for item, _ in files),
     }
 
 

@@ -30,11 +30,18 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _files(report: dict[str, Any]) -> Iterator[str]:
-    bad = report["unreadable"]
+    bad, other = report["unreadable"], report["not_supported"]
     yield ""
     yield "Files"
+    if other["files"]:
+        yield (
+            f"  {len(other['files'])} of a kind that is not read here: {other['fractured']} fractured, "
+            f"{other['not_fractured']} not; `data split` leaves them out"
+        )
+        for detail, count in list(other["by_detail"].items())[:_EXAMPLES]:
+            yield f"    {count}: {detail}"
     if not bad["files"]:
-        yield "  all can be read"
+        yield "  all others can be read" if other["files"] else "  all can be read"
         return
     kinds = ", ".join(f"{count} {status}" for status, count in bad["by_status"].items())
     yield f"  {kinds}: {bad['fractured']} fractured, {bad['not_fractured']} not; `data split` leaves them out"

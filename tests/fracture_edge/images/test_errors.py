@@ -93,7 +93,7 @@ def test_truncated_jpeg_that_is_decoded_at_reduced_scale() -> None:
         ("PNG", encode("PNG")[:60] + bytes(200) + encode("PNG")[260:]),
         ("JPEG", b"\xff\xd8\xff" + bytes(500)),
         ("BMP", b"BM" + bytes(12) + struct.pack("<I", 99) + bytes(500)),
-        ("TIFF", b"II*\0" + bytes(500)),
+        ("TIFF", b"II*\0\x08\0\0\0" + bytes(500)),
         ("WEBP", encode("WEBP", lossless=True)[:600]),
     ],
     ids=["png-header", "png-body", "jpeg", "bmp", "tiff", "webp"],
@@ -105,16 +105,26 @@ def test_broken(style: str, data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
-    [b"hello\n", encode("GIF"), encode("PPM"), b"\0", b"RIFF1234WAVE"],
-    ids=["text", "gif", "ppm", "nul", "wav"],
+    ("data", "kind"),
+    [
+        (b"hello\n", ""),
+        (encode("PPM"), ""),
+        (b"\0", ""),
+        (b"RIFF1234WAVE", ""),
+        (encode("GIF"), "GIF, "),
+        (encode("JPEG2000"), "JPEG 2000, "),
+        (encode("JPEG2000", no_jp2=True), "JPEG 2000, "),
+        (b"\0\0\0 ftypavif", "AVIF, "),
+        (b"%PDF-1.7", "PDF, "),
+    ],
+    ids=["text", "ppm", "nul", "wav", "gif", "jp2", "j2k", "avif", "pdf"],
 )
-def test_unsupported_format(data: bytes, tmp_path: Path) -> None:
+def test_unsupported_format(data: bytes, kind: str, tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(data)
     error = failure(path)
     assert (error.status, error.source) == (Status.UNSUPPORTED_FORMAT, str(path))
-    assert error.detail == "not a PNG, JPEG, TIFF, BMP, WebP, HEIC or DICOM image"
+    assert error.detail == f"{kind}not a PNG, JPEG, TIFF, BMP, WebP, HEIC or DICOM image"
 
 
 def test_empty_file(tmp_path: Path) -> None:
@@ -152,6 +162,17 @@ def test_no_permission(
     target.chmod(0)
     with as_nobody():
         error = failure(path)
+    assert (error.status, error.detail) == (Status.PERMISSION_DENIED, "no permission to read it")
+
+
+def test_folder_without_permission(
+    public_folder: Path, as_nobody: Callable[[], AbstractContextManager[None]]
+) -> None:
+    folder = public_folder / "folder"
+    folder.mkdir()
+    folder.chmod(0)
+    with as_nobody():
+        error = failure(folder)
     assert (error.status, error.detail) == (Status.PERMISSION_DENIED, "no permission to read it")
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from fracture_edge.errors import ImageFormatError, ImageSizeError, Status
+from fracture_edge.errors import ImageError, ImageFormatError, ImageSizeError, Status
 from fracture_edge.images.image_file import load_frames, load_image, load_picture, source_name, stretch
 
 Grey = npt.NDArray[np.uint8]
@@ -154,11 +154,68 @@ def test_every_source_gives_the_same_pixels(style: str, tmp_path: Path) -> None:
         (Path("a/b.png"), str(Path("a/b.png"))),
         (b"", "<bytes>"),
         (io.BytesIO(), "<file>"),
+        (bytearray(), "<bytes>"),
+        (memoryview(b""), "<bytes>"),
         (RAMP, "<array>"),
+        (Image.fromarray(RAMP), "<image>"),
     ],
 )
 def test_source_name(source: object, name: str) -> None:
     assert source_name(source) == name  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("kind", "lazily"), [("PNG", False), ("PNG", True), ("TIFF", True), ("JPEG", True)])
+def test_pillow_image(kind: str, lazily: bool, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    exif = Image.Exif()
+    # Pillow itself does not turn a TIFF file that it maps into memory.
+    exif[274] = 1 if kind == "TIFF" else 6
+    path.write_bytes(encode(BLOCKS, kind, exif=exif, dpi=(150, 100)))
+    with Image.open(path) as image:
+        if not lazily:
+            image.load()
+        assert source_name(image) == str(path)
+        found, expected = load_picture(image), load_picture(path)
+    np.testing.assert_array_equal(found.pixels, expected.pixels)
+    assert found.pixels.flags.c_contiguous
+    # TIFF files state their resolutions in a directory, which the image does not keep apart from its own.
+    assert found.aspect == (pytest.approx(2 / 3, rel=1e-3) if kind != "TIFF" else 1)
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (Image.fromarray(RAMP), RAMP),
+        (Image.fromarray(DEEP), RAMP),
+        (Image.fromarray(COLOURS), luma(COLOURS)),
+        (palette_image(), RED_RIGHT),
+        (with_alpha(FLAT, FLAT, FLAT, HALF_SEEN), SEEN_FLAT),
+        (Image.fromarray((RAMP / 255).astype(np.float32)), RAMP),
+    ],
+)
+def test_pillow_image_of_any_mode(image: Image.Image, expected: Grey) -> None:
+    np.testing.assert_array_equal(load_image(image), expected)
+
+
+def test_pillow_images_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(ImageSizeError, match=r"<image>: 31x40 pixels, under 32"):
+        load_image(Image.new("L", (31, 40)))
+    with pytest.raises(ImageSizeError, match="over the limit of 99"):
+        load_image(Image.new("L", (64, 64)), max_pixels=99)
+    path = tmp_path / "cut.png"
+    data = encode(RAMP, "PNG")
+    path.write_bytes(data[: len(data) // 2])
+    with Image.open(path) as image, pytest.raises(ImageError) as caught:
+        load_image(image)
+    assert (caught.value.status, caught.value.source) == (Status.TRUNCATED, str(path))
+
+
+def test_other_kinds_of_bytes() -> None:
+    data = encode(RAMP, "PNG")
+    for source in (bytearray(data), memoryview(data), memoryview(np.frombuffer(data, np.uint8))):
+        np.testing.assert_array_equal(load_image(source), RAMP)
+    with pytest.raises(ImageSizeError, match="over the limit of 0 MB"):
+        load_image(bytearray(data), max_pixels=9)
 
 
 def test_source_name_of_an_open_file(tmp_path: Path) -> None:
@@ -178,6 +235,8 @@ def test_source_name_of_an_open_file(tmp_path: Path) -> None:
         (np.array([7, 7, 7], np.uint16), [0, 0, 0]),
         (np.array([np.nan, np.inf]), [0, 0]),
         (np.array([-3e38, 0, 3e38], np.float32), [0, 128, 255]),
+        (np.array([-1e308, 0, 1, 2, 1e308]), [0, 0, 128, 255, 0]),
+        (np.array([0, 1e-310]), [0, 0]),
     ],
 )
 @pytest.mark.filterwarnings("error")

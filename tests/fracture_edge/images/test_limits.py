@@ -121,10 +121,16 @@ def scans_of_their_own(jpeg: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (encode(NOISE[:40], "JPEG"), Codestream(64, 40, 1, True)),
-        (encode(np.dstack([NOISE] * 3), "JPEG"), Codestream(64, 64, 3, True)),
-        (encode(np.dstack([NOISE] * 3), "JPEG", progressive=True), Codestream(64, 64, 3, False)),
-        (scans_of_their_own(encode(np.dstack([NOISE] * 3), "JPEG")), Codestream(64, 64, 3, False)),
+        (encode(NOISE[:40], "JPEG"), Codestream(64, 40, 1, True, 8, True)),
+        (encode(np.dstack([NOISE] * 3), "JPEG"), Codestream(64, 64, 3, True, 8, True, True)),
+        (
+            encode(np.dstack([NOISE] * 3), "JPEG", progressive=True),
+            Codestream(64, 64, 3, False, 8, True, True),
+        ),
+        (
+            scans_of_their_own(encode(np.dstack([NOISE] * 3), "JPEG")),
+            Codestream(64, 64, 3, False, 8, True, True),
+        ),
         (encode(NOISE[:40], "JPEG2000"), Codestream(64, 40, 1, False)),
         (encode(NOISE[:40], "JPEG2000", no_jp2=True), Codestream(64, 40, 1, False)),
         (encode(NOISE, "PNG"), None),
@@ -139,7 +145,9 @@ def test_codestream(data: bytes, expected: Codestream | None) -> None:
 
 def test_codestream_of_jpeg_ls() -> None:
     dataset = pydicom.dcmread(get_testdata_file("MR_small_jpeg_ls_lossless.dcm"))
-    assert read_header(dataset.PixelData[dataset.PixelData.index(b"\xff\xd8") :]) == Codestream(64, 64, 1, True)
+    assert read_header(dataset.PixelData[dataset.PixelData.index(b"\xff\xd8") :]) == Codestream(
+        64, 64, 1, True, 16, other="JPEG-LS"
+    )
 
 
 def directory(entries: list[tuple[int, int, int, int]], following: int = 0, *, big: bool = False) -> bytes:
@@ -154,21 +162,21 @@ def directory(entries: list[tuple[int, int, int, int]], following: int = 0, *, b
 @pytest.mark.parametrize("tag", [273, 324])
 def test_tiff_with_too_many_strips_or_tiles(tag: int, big: bool) -> None:
     parts = tiff.MAX_PARTS
-    assert tiff.count_pages("x", directory([(256, 3, 1, 64), (tag, 4, parts, 0)], big=big)) == 1
+    assert tiff.read_directories("x", directory([(256, 3, 1, 64), (tag, 4, parts, 0)], big=big)).pages == 1
     with pytest.raises(ImageSizeError, match=r"x: 100,001 strips or tiles, over the limit of 100,000"):
-        tiff.count_pages("x", directory([(256, 3, 1, 64), (tag, 4, parts + 1, 0)], big=big))
+        tiff.read_directories("x", directory([(256, 3, 1, 64), (tag, 4, parts + 1, 0)], big=big))
 
 
 def test_tiff_with_very_many_pages() -> None:
     page = struct.pack("<H", 0)
     pages = b"".join(page + struct.pack("<I", 8 + 6 * (number + 1)) for number in range(MAX_FRAMES + 99))
-    assert tiff.count_pages("x", b"II*\0" + struct.pack("<I", 8) + pages) == MAX_FRAMES + 1
+    assert tiff.read_directories("x", b"II*\0" + struct.pack("<I", 8) + pages).pages == MAX_FRAMES + 1
 
 
 @pytest.mark.parametrize("data", [b"II*\0", b"II*\0\xff\xff\xff\x7f", b"MM\0+" + bytes(4) + b"\xff" * 8])
 def test_tiff_without_directory(data: bytes) -> None:
     with pytest.raises(ImageCorruptError, match="x: the TIFF file has no directory"):
-        tiff.count_pages("x", data)
+        tiff.read_directories("x", data)
 
 
 def deflated_dicom(content: bytes) -> bytes:

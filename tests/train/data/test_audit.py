@@ -9,6 +9,8 @@ from PIL import Image, ImageFile
 
 from train.data.audit import audit, flat_bottom
 from train.data.audit_text import summary
+from train.data.dataset import read_table
+from train.data.scan import scan_files
 
 
 def _jpeg(pixels: np.ndarray, quality: int = 95) -> bytes:
@@ -299,3 +301,31 @@ def test_leak_between_validation_and_test(
     table, scans, _ = examine_dataset(make_dataset(tmp_path, files))
     # The threshold is chosen on validation: it must not be evaluated on the same images.
     assert audit(table, scans)["leaking"] is True
+
+
+def test_kinds_that_are_not_supported_are_no_damage(
+    tmp_path: Path, make_picture: Callable[..., np.ndarray]
+) -> None:
+    for number, label in enumerate(("fractured", "not_fractured")):
+        (tmp_path / label).mkdir()
+        for view in range(3):
+            (tmp_path / label / f"{view}.jpg").write_bytes(_jpeg(make_picture(3 * number + view)))
+    stream = io.BytesIO()
+    Image.fromarray(make_picture(9)).save(stream, "TIFF", tiffinfo={262: 1})
+    page = stream.getvalue()
+    # Raw sensor data by its photometric interpretation.
+    entry = page.index(b"\x06\x01\x03\0\x01\0\0\0") + 8
+    (tmp_path / "fractured" / "sensor.tif").write_bytes(page[:entry] + b"\x23\x80" + page[entry + 2 :])
+    (tmp_path / "fractured" / "broken.tif").write_bytes(page[:99])
+    table = read_table(tmp_path)
+    report = audit(table, scan_files([table.file(item) for item in table]))
+    assert [entry["path"] for entry in report["unreadable"]["files"]] == ["fractured/broken.tif"]
+    assert report["not_supported"] == {
+        "files": [{"path": "fractured/sensor.tif", "status": "unsupported_format", "label": 1}],
+        "by_detail": {"raw sensor data in TIFF is not supported": 1},
+        "fractured": 1,
+        "not_fractured": 0,
+    }
+    text = summary(report)
+    assert "  1 of a kind that is not read here: 1 fractured, 0 not" in text
+    assert "    1: raw sensor data in TIFF is not supported" in text
