@@ -83,7 +83,8 @@ def decode(name: str, data: bytes, model_size: tuple[int, int] | None, max_pixel
         Grey image, number of pictures and share of colour.
 
     Raises:
-        ImageFormatError: The file has none of these formats, or is HEIC and its reader is not installed.
+        ImageFormatError: The file has none of these formats, or is of a kind that is not supported, or its reader
+            is not installed.
         ImageCorruptError: The content is invalid or truncated.
         ImageSizeError: The image is too large or too small.
     """
