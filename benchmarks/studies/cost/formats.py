@@ -4,7 +4,6 @@ Reads size and metrics of the export gate from ``export.json``, times all files 
 ``benchmarks/results/formats/MODEL.json``; `benchmarks.studies.documents.fill` makes ``docs/formats.md`` from it.
 """
 
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -25,8 +24,6 @@ from train.json_records import WRITTEN_ALWAYS, from_plain, read_json, to_plain, 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 #: Bounds of version 1 of the gate for int8 and dynamic files, all on the validation images.
 _GATE_1 = {"same_decision": 0.97, "auroc_change": -0.01, "sensitivity_change": -0.02}
-#: Ladder of attempts at int8, data of `export`, which this package does not import.
-_LADDER = Path(__file__).resolve().parents[3] / "export" / "recipes.toml"
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "formats"
 
 
@@ -205,13 +202,6 @@ def table() -> str:
     """Render all models in ``benchmarks/results/formats`` as Markdown."""
     results = (from_plain(ModelFormats, read_json(path), str(path)) for path in sorted(RESULTS.glob("*.json")))
     return "\n".join(map(_one, results))
-
-
-def ladder() -> str:
-    """Render the ladder of attempts at int8 as Markdown."""
-    rungs = tomllib.loads(_LADDER.read_text(encoding="utf-8"))["ladder"]
-    rows = ((rung["runtime"], f"`{rung['name']}`", rung["why"]) for rung in rungs)
-    return markdown_table(("runtime", "rung", "why"), rows)
 
 
 def _one(result: ModelFormats) -> str:

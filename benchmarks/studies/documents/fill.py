@@ -18,7 +18,7 @@ from benchmarks.records.result import BenchmarkResult
 from benchmarks.report import prose, tables
 from benchmarks.report.markdown import summary_table
 from benchmarks.report.recommend import recommend
-from benchmarks.studies.cost import formats
+from benchmarks.studies.cost import formats, ladder
 from benchmarks.studies.documents import devices, edge_model, overview, policies
 from benchmarks.studies.documents.results import (
     EMBEDDED_ROW,
@@ -172,7 +172,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "reproduction": reproduction.table,
         "leak": reproduction.leak,
         "formats": formats.table,
-        "ladder": formats.ladder,
+        "ladder": ladder.ladder,
         "speed": devices.training_speed,
         "onednn": devices.onednn,
         "emulation": devices.emulation,

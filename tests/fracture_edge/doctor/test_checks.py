@@ -193,7 +193,7 @@ def test_requirements_are_those_of_the_project() -> None:
         "typer",
         "packaging",
     }
-    assert ("pydicom", ">=3.0", "dicom") in found
+    assert ("pydicom", ">=3.0.1", "dicom") in found
     assert requirements.supported_python() in ("<3.14,>=3.11", ">=3.11,<3.14")
 
 

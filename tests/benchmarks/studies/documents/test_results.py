@@ -37,7 +37,7 @@ KINDS: dict[str, Any] = {
 }
 FILES = {path: kind for pattern, kind in KINDS.items() for path in sorted(RESULTS.glob(pattern))}
 #: Fields that files of older versions lack.
-ADDED = {"variant", "deep_evidence", "onednn", "threads"}
+ADDED = {"variant", "deep_evidence", "onednn", "threads", "gate_version"}
 
 
 def _without_added(written: Any, stored: Any) -> Any:
