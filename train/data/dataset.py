@@ -192,10 +192,13 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
         # utf-8-sig: spreadsheets put a byte order mark before the first column's name. surrogateescape: file
         # names need not be UTF-8.
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
-            return list(csv.DictReader(stream))
+            reader = csv.DictReader(stream)
+            # Only file names may be in another encoding: this raises for a header that is not UTF-8.
+            ",".join(reader.fieldnames or ()).encode("utf-8")
+            return list(reader)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeError, csv.Error) as error:
         raise DataError(f"{path}: not a CSV file ({error})") from error
 
 

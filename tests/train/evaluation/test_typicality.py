@@ -136,7 +136,7 @@ def test_the_features_are_those_of_the_last_addition(
     network: keras.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = _pixels(0, 3)
-    added = keras.Model(network.input, network.get_layer("block14_add").output).predict_on_batch(images)
+    added = keras.Model(network.input, network.get_layer("block08_add").output).predict_on_batch(images)
     found = keras.Model(network.input, described_features(network, "edge")).predict_on_batch(images)
     np.testing.assert_allclose(found, added.mean(axis=(1, 2)), rtol=1e-4, atol=1e-6)
     # A network without additions is described by the end of its backbone.
