@@ -263,13 +263,12 @@ def _cells(file: str, entry: ExportedFile, float32_bytes: int | None) -> tuple[s
 def _followed(fidelity: Fidelity | None) -> str:
     if fidelity is None:
         return ""
-    return (
-        f"{fidelity.same_decision:.3f}, {fidelity.net_flips:+.3f}, {fidelity.noise:.3f} ({fidelity.images} images)"
-    )
+    figures = f"{fidelity.same_decision:.3f}, {fidelity.net_flips:+.3f}, {fidelity.noise:.3f}"
+    return f"{figures} ({fidelity.images} images)"
 
 
 def _before(entry: ExportedFile) -> str:
-    """Return the verdict of version 1 of the gate, on the validation images alone, where it differed."""
+    """Return the verdict of version 1 of the gate, which asked of the validation images alone."""
     if entry.gate_version == 1 or entry.fidelity is None:
         return ""
     broken = [name for name, least in _GATE_1.items() if not getattr(entry.gate, name) >= least]
@@ -278,10 +277,8 @@ def _before(entry: ExportedFile) -> str:
 
 def _verdict(entry: ExportedFile) -> str:
     words = [f"rejected: {'; '.join(entry.broken)}" if entry.broken else "accepted"]
-    if entry.rung:
-        words.append(f"by `{entry.rung}`")
-    if entry.calibration:
-        words.append(f"calibration {entry.calibration.method}")
+    words += [f"by `{entry.rung}`"] if entry.rung else []
+    words += [f"calibration {entry.calibration.method}"] if entry.calibration else []
     if entry.float_layers:
         words.append(f"{len(entry.float_layers)} layers in float32")
     if entry.heatmap:

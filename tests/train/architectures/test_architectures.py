@@ -204,5 +204,5 @@ def test_unknown_names() -> None:
         match="no architecture 'vgg'; must be one of: resnet50, vgg16, custom_cnn, edge, densenet121, eff",
     ):
         build("vgg", 64, 64)
-    with pytest.raises(FractureEdgeError, match=r"architecture 'edge': .*'depth'"):
-        build("edge", 64, 64, depth=3)
+    with pytest.raises(FractureEdgeError, match=r"architecture 'edge': .*'layers'"):
+        build("edge", 64, 64, layers=3)
