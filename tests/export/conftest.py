@@ -146,7 +146,7 @@ def oracle(tmp_path_factory: pytest.TempPathFactory, bone: Callable[..., Any]) -
             uncertain_share=0.1,
         ),
         recipe_name="oracle",
-        recipe={"preprocessing": preprocessing.to_dict(), "phases": [{"epochs": 1}]},
+        recipe={"preprocessing": preprocessing.to_dict(), "phases": [{"epochs": 1, "learning_rate": 1e-3}]},
         seed=0,
         epochs=1,
         best_epoch=1,
