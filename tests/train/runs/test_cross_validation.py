@@ -25,6 +25,9 @@ from train.runs.cross_validation import cross_validate
 from train.runs.options import RunOptions
 from train.trainer.callbacks import Commit
 
+#: Whole runs of several models: a minute.
+pytestmark = pytest.mark.slow
+
 Cli = Callable[..., tuple[int, str, str]]
 
 RECIPE = """

@@ -28,6 +28,9 @@ from train.runs.run_folder import unfinished
 from train.runs.train_all import Outcomes, train_all, weights_of
 from train.trainer.callbacks import State
 
+#: Whole runs of several models: a minute.
+pytestmark = pytest.mark.slow
+
 Cli = Callable[..., tuple[int, str, str]]
 
 MODELS = ("custom_cnn", "edge")

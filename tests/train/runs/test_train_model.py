@@ -182,7 +182,8 @@ def test_history(trained: Path) -> None:
         assert all(0 <= float(row[name]) <= 1 for row in rows), name
 
 
-@pytest.mark.parametrize("mirrored", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mirrored", [True, False])
 def test_a_probed_run_starts_from_the_training_images(
     mirrored: bool, train_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

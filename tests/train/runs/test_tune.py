@@ -20,6 +20,9 @@ from train.runs import tune as module
 from train.runs.options import RunOptions
 from train.runs.tune import tune
 
+#: Whole runs of several models: a minute.
+pytestmark = pytest.mark.slow
+
 Cli = Callable[..., tuple[int, str, str]]
 
 RECIPE = """
