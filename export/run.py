@@ -100,14 +100,19 @@ def _finished(folder: Path, stem: str, formats: Sequence[Format], options: Expor
 
 
 def _same_settings(entry: ExportEntry, chosen: Format, options: ExportOptions) -> bool:
-    bounds = options.budgets[entry.budget]
     return (
         entry.gate_version == GATE_VERSION
         and entry.heatmap == has_heatmap(chosen, options)
         and entry.compression == options.compression
         and (entry.calibration is None or entry.calibration.seed == options.seed)
-        and entry.broken == bounds.broken(entry.gate, entry.fidelity)
+        and (not entry.rung or entry.rung in {rung.name for rung in options.ladder})
+        and (entry.retrained is None or entry.retrained == _retraining(options))
+        and entry.broken == options.budgets[entry.budget].broken(entry.gate, entry.fidelity)
     )
+
+
+def _retraining(options: ExportOptions) -> Retraining:
+    return Retraining(options.tune_epochs, options.seed, options.tune_rate)
 
 
 def tune_rate(options: ExportOptions, record: TrainingRecord) -> float:
@@ -264,9 +269,7 @@ class ModelExport:
             broken=bounds.broken(compared.gate, compared.fidelity),
             versions=self.versions,
             compression=options.compression,
-            retrained=Retraining(options.tune_epochs, options.seed, options.tune_rate)
-            if chosen.retrained
-            else None,
+            retrained=_retraining(options) if chosen.retrained else None,
             calibration=replace(self.prepared.calibration, method=rung.calibration) if rung else None,
             rung=rung.name if rung else "",
             float_layers=tuple(float_layers),
