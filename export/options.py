@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from export.recipes import LADDER, Budget, Rung, load_budgets
-from train.export_record import Compression, ExportEntry
+from export.recipes import LADDER, Budget, Format, Rung, load_budgets
+from train.artifacts import TrainingRecord
+from train.export_record import Compression, ExportEntry, Retraining
 
 #: Number of training images sampled for the ranges of the activations.
 CALIBRATION_IMAGES = 256
@@ -62,3 +63,18 @@ class Outcome:
     path: Path | None
     reason: str = ""
     entry: ExportEntry | None = field(default=None, compare=False)
+
+
+def has_heatmap(chosen: Format, options: ExportOptions) -> bool:
+    """Return whether a format gets a heat map: int8 TFLite has none."""
+    return options.heatmap and not (chosen.runtime == "tflite" and chosen.precision == "int8")
+
+
+def retraining(options: ExportOptions) -> Retraining:
+    """Return what `options` ask of quantisation-aware training."""
+    return Retraining(options.tune_epochs, options.seed, options.tune_rate)
+
+
+def tune_rate(options: ExportOptions, record: TrainingRecord) -> float:
+    """Return the learning rate of fine-tuning: that of the options, or of the last phase of the model's recipe."""
+    return options.tune_rate or float(record.recipe["phases"][-1]["learning_rate"])

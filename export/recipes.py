@@ -174,6 +174,21 @@ LADDER = _ladder()
 TARGETS = tuple(entry.target for entry in FORMATS.values() if entry.target)
 
 
+def rungs_of(chosen: Format, ladder: Sequence[Rung] = LADDER) -> list[Rung]:
+    """Return the rungs of a ladder that an int8 format can be made by.
+
+    Args:
+        chosen: Format of the file.
+        ladder: Ladder of attempts.
+    """
+    # The answer of a file with an integer interface is 8 bits, and so is the layer that it comes from.
+    return [
+        rung
+        for rung in ladder
+        if rung.runtime == chosen.runtime and not (rung.float_tail and chosen.interface == "integer")
+    ]
+
+
 def load_budgets(path: Path | None = None) -> dict[str, Budget]:
     """Read the budgets of all precisions, and that of compressed models.
 

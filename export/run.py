@@ -11,14 +11,15 @@ from export.gate import FIDELITY_IMAGES, GATE_VERSION
 from export.jobs import StepError, run_step, working_folder
 from export.manifest import REJECTED, delete_file, gzip_bytes, put, stale_reason, summary
 from export.metadata import model_info
-from export.options import ExportOptions, Outcome
-from export.recipes import Format, Rung
+from export.options import ExportOptions, Outcome, has_heatmap, retraining, tune_rate
+from export.recipes import Format, Rung, rungs_of
 from export.results import Compared, Converted, Float32Onnx, Prepared, SensitiveLayers
+from export.resume import finished
 from fracture_edge._version import __version__, installed
 from fracture_edge.console import say
 from fracture_edge.files import refuse_overwrite
 from train.artifacts import TrainingRecord, read_record, sha256
-from train.export_record import ExportEntry, PeakMemory, Retraining, read_manifest
+from train.export_record import ExportEntry, PeakMemory, read_manifest
 from train.json_records import to_plain
 from train.lock import exclusive_lock
 
@@ -49,7 +50,7 @@ def export_model(
     record = read_record(folder)
     compression = options.compression
     stem = "-".join([name, *(compression.words if compression else ())])
-    done = _finished(folder, stem, formats, options) if options.resume else {}
+    done = finished(folder, stem, formats, options, record) if options.resume else {}
     if not options.force:
         for chosen in formats:
             if chosen.name not in done:
@@ -80,49 +81,6 @@ def export_model(
             say(f"{name}: only {prepared.calibration.images} images to calibrate int8 with")
         export = ModelExport(folder, work, stem, record, prepared, options)
         return [done.get(chosen.name) or export.produce(chosen) for chosen in formats]
-
-
-def _finished(folder: Path, stem: str, formats: Sequence[Format], options: ExportOptions) -> dict[str, Outcome]:
-    """Return the outcomes of formats that an export with the same options has finished, by name of the format.
-
-    A file is made again if the model, the gate or its settings have changed since, or if it was touched.
-    """
-    files = read_manifest(folder).files
-    found = {}
-    for chosen in formats:
-        name = chosen.file_name(stem)
-        for file in (name, f"{REJECTED}/{name}"):
-            entry = files.get(file)
-            if entry and not stale_reason(folder, file, entry) and _same_settings(entry, chosen, options):
-                say(f"{name}: {'rejected' if entry.broken else 'accepted'} before, kept")
-                found[chosen.name] = Outcome(name, folder / file, "; ".join(entry.broken), entry)
-    return found
-
-
-def _same_settings(entry: ExportEntry, chosen: Format, options: ExportOptions) -> bool:
-    return (
-        entry.gate_version == GATE_VERSION
-        and entry.heatmap == has_heatmap(chosen, options)
-        and entry.compression == options.compression
-        and (entry.calibration is None or entry.calibration.seed == options.seed)
-        and (not entry.rung or entry.rung in {rung.name for rung in options.ladder})
-        and (entry.retrained is None or entry.retrained == _retraining(options))
-        and entry.broken == options.budgets[entry.budget].broken(entry.gate, entry.fidelity)
-    )
-
-
-def _retraining(options: ExportOptions) -> Retraining:
-    return Retraining(options.tune_epochs, options.seed, options.tune_rate)
-
-
-def tune_rate(options: ExportOptions, record: TrainingRecord) -> float:
-    """Return the learning rate of fine-tuning: that of the options, or of the last phase of the model's recipe."""
-    return options.tune_rate or float(record.recipe["phases"][-1]["learning_rate"])
-
-
-def has_heatmap(chosen: Format, options: ExportOptions) -> bool:
-    """Return whether a format gets a heat map: int8 TFLite has none."""
-    return options.heatmap and not (chosen.runtime == "tflite" and chosen.precision == "int8")
 
 
 @dataclass
@@ -192,15 +150,12 @@ class ModelExport:
 
     def _best(self, chosen: Format, path: Path) -> ExportEntry:
         """Convert and compare with Keras; for int8 make several attempts and keep the best."""
-        ladder = [rung for rung in self.options.ladder if rung.runtime == chosen.runtime]
-        if chosen.interface == "integer":
-            # The last layer is 8 bits by its nature.
-            ladder = [rung for rung in ladder if not rung.float_tail]
         if not chosen.calibrated:
             return self._attempt(chosen, path, None, ())
+        ladder = rungs_of(chosen, self.options.ladder)
         attempts = Attempts(path, lambda rung, layers: self._attempt(chosen, path, rung, layers))
         climb(attempts, ladder, self._sensitive_layers)
-        return attempts.finish()
+        return replace(attempts.finish(), ladder=tuple(rung.name for rung in ladder))
 
     def _sensitive_layers(self, file: Path) -> Sequence[Sequence[str]]:
         found, _ = run_step("sensitive", {"work": str(self.work), "file": str(file)}, SensitiveLayers)
@@ -269,10 +224,12 @@ class ModelExport:
             broken=bounds.broken(compared.gate, compared.fidelity),
             versions=self.versions,
             compression=options.compression,
-            retrained=_retraining(options) if chosen.retrained else None,
+            retrained=retraining(options) if chosen.retrained else None,
             calibration=replace(self.prepared.calibration, method=rung.calibration) if rung else None,
             rung=rung.name if rung else "",
             float_layers=tuple(float_layers),
+            licence=options.licence,
+            version=options.version,
             # Set once the best attempt is known.
             seconds=0.0,
             created="",

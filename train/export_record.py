@@ -183,8 +183,10 @@ class ExportEntry:
         rung: Name of the attempt in ``recipes.toml`` that the file comes from; empty if there was but one way.
         fidelity: Metrics of the gate on many images; ``None`` before version 2 of the gate.
         milliseconds: Median time of one image with one thread, measured after the gate; for orientation,
-        comparisons
-            are made by the benchmark. ``None`` in files of before.
+            comparisons are made by the benchmark. ``None`` in files of before.
+        ladder: Names of the attempts that there were for its runtime; for a rejected file all of them were made.
+        licence: Licence of the weights as written into the file; empty if none was given.
+        version: Version of the weights as written into the file; empty if none was given.
         gate_version: Version of the gate that judged it, see `export.gate.GATE_VERSION`.
     """
 
@@ -211,6 +213,9 @@ class ExportEntry:
     rung: str = ""
     fidelity: Fidelity | None = None
     milliseconds: float | None = None
+    ladder: tuple[str, ...] = ()
+    licence: str = ""
+    version: str = ""
     gate_version: int = field(default=1, metadata=WRITTEN_ALWAYS)
 
 
