@@ -256,7 +256,7 @@ def leak() -> str:
 def _cells(run: Run, result: Reproduced) -> tuple[str, ...]:
     return (
         run.model,
-        run.what,
+        run.described(result.recipe_name),
         f"{result.images} ({result.fractured}; {result.groups})",
         *(interval(result.figures[name]) for name in METRICS),
         f"{result.epochs} of {result.most_epochs} (kept: {result.best_epoch})",

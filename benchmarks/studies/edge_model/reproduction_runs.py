@@ -15,11 +15,23 @@ class Run:
         model: Name of the architecture.
         what: Recipe, data and split, in words.
         command: Command that trains the model.
+        recipe: Name of the recipe that `what` begins with; empty if it begins otherwise.
     """
 
     model: str
     what: str
     command: str
+    recipe: str = ""
+
+    def described(self, recipe: str) -> str:
+        """Return `what` of a run that was trained by another recipe, such as one that starts at random.
+
+        Args:
+            recipe: Name of the recipe.
+        """
+        if not self.recipe or recipe == self.recipe:
+            return self.what
+        return self.what.replace(f"`{self.recipe}`", f"`{recipe}`, not `{self.recipe}`,", 1)
 
 
 #: Run that shows the effect of the split: trained for as many epochs as on the data set's own split.
@@ -30,7 +42,7 @@ def _runs() -> dict[str, Run]:
     runs = {}
     for model in ("vgg16", "resnet50", "custom_cnn"):
         runs[f"{model}-notebook-own"] = Run(
-            model, "`notebook` on notebook_set, its own leaking split", _NOTEBOOK.format(model=model)
+            model, "`notebook` on notebook_set, its own leaking split", _NOTEBOOK.format(model=model), "notebook"
         )
         runs[f"{model}-notebook-grouped"] = Run(
             model,
@@ -38,6 +50,7 @@ def _runs() -> dict[str, Run]:
             "fracture-edge data split notebook_set --out grouped.csv && "
             + _NOTEBOOK.format(model=model)
             + " --splits grouped.csv",
+            "notebook",
         )
         if model == "custom_cnn":
             runs[LONG] = Run(
@@ -46,7 +59,7 @@ def _runs() -> dict[str, Run]:
                 _NOTEBOOK.format(model=model) + " --splits grouped.csv --set patience=0 --set keep=last",
             )
         runs[f"{model}-corrected"] = Run(
-            model, "`corrected` on FracAtlas, grouped split", _CORRECTED.format(model=model)
+            model, "`corrected` on FracAtlas, grouped split", _CORRECTED.format(model=model), "corrected"
         )
     return runs
 

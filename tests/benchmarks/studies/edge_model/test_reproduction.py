@@ -241,7 +241,8 @@ def test_tables_without_any_run(results: Path) -> None:
 def test_the_table_has_the_metrics_of_a_run(
     results: Path, tmp_path: Path, write_artifact: Callable[..., Path]
 ) -> None:
-    result = collect("custom_cnn-corrected", write_artifact(tmp_path / "custom_cnn"), results)
+    folder = write_artifact(tmp_path / "custom_cnn", recipe_name="corrected")
+    result = collect("custom_cnn-corrected", folder, results)
     lines = table().splitlines()
     run = RUNS["custom_cnn-corrected"]
     (line,) = [line for line in lines if line.startswith(f"| custom_cnn | {run.what} |")]
@@ -253,6 +254,14 @@ def test_the_table_has_the_metrics_of_a_run(
     )
     assert not any(run.command in line and run.what in line for line in lines[lines.index("") :])
     assert sum("not run" in line for line in lines) == len(RUNS) - 1
+
+
+def test_the_table_says_which_other_recipe_was_used(
+    results: Path, tmp_path: Path, write_artifact: Callable[..., Path]
+) -> None:
+    folder = write_artifact(tmp_path / "resnet50", model="resnet50", recipe_name="scratch")
+    collect("resnet50-corrected", folder, results)
+    assert "| resnet50 | `scratch`, not `corrected`, on FracAtlas, grouped split | 7 (3; 5) |" in table()
 
 
 def test_the_table_with_all_runs(results: Path, tmp_path: Path, write_artifact: Callable[..., Path]) -> None:
