@@ -15,6 +15,8 @@ Runtime = Literal["onnx", "tflite"]
 Precision = Literal["float32", "float16", "dynamic", "int8"]
 #: Calibration methods of int8 ONNX for the ranges of the activations.
 METHODS = ("minmax", "percentile", "entropy")
+#: Calibration methods of int8 TFLite.
+TFLITE_METHODS = ("minmax", "mse")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export.recipes import FORMATS, Rung
+from export.recipes import FORMATS, Format, Rung
 from export.results import Converted, Float32Onnx
 from train.json_records import from_plain
 
 FLOAT32_ONNX = "float32.onnx"
 #: Name of the file written by training, see `train.evaluation.typicality`; models of earlier versions have none.
 TYPICALITY_FILE = "typicality.npz"
+#: Log-odds that decide nothing.
+_TINY = 1e-6
 
 
 def to_float32_onnx(work: str, architecture: str, heatmap: bool) -> Float32Onnx:
@@ -86,17 +88,18 @@ def convert(
             images["pixels"], images["labels"].tolist(), epochs=epochs, learning_rate=learning_rate, seed=seed
         )
         path.write_bytes(quantisation_aware(_load_model(work, heatmap=False)[0], tuning))
+    elif way is not None and chosen.runtime == "tflite":
+        _to_int8_tflite(work, chosen, way, path, info, threshold)
     elif chosen.runtime == "tflite":
         from export.conversion.recentre import shift_keras_bias
         from export.conversion.to_tflite import to_tflite
 
-        (model, _), images = _load_model(work, heatmap=heatmap), np.load(Path(work) / "calibration.npy")
-        tail, front = (way.float_tail, way.float_front) if way else (False, 0)
-        to_tflite(model, path, chosen, images, float_tail=tail, float_front=front)
-        if chosen.precision in ("int8", "dynamic"):
+        model, _ = _load_model(work, heatmap=heatmap)
+        to_tflite(model, path, chosen)
+        if chosen.precision == "dynamic":
             embed_info(path, ModelInfo.from_json(info), path)
             shift_keras_bias(model, _shift(path, work, threshold))
-            to_tflite(model, path, chosen, images, float_tail=tail, float_front=front)
+            to_tflite(model, path, chosen)
     elif chosen.precision == "float32":
         path.write_bytes(float32.read_bytes())
     elif chosen.precision == "float16":
@@ -125,6 +128,31 @@ def convert(
         about = replace(about, typicality={**about.typicality, "threshold": _typicality_threshold(path, work)})
     embed_info(path, about, path)
     return described
+
+
+def _to_int8_tflite(work: str, chosen: Format, way: Rung, path: Path, info: str, threshold: float) -> None:
+    """Write an int8 TFLite file; all of them start from the same calibrated models in the working folder."""
+    from export.conversion.quantise_tflite import calibrate, least_error_ranges, quantise, shift_bias
+    from export.conversion.recentre import shift_keras_bias
+    from export.conversion.to_tflite import one_image
+    from fracture_edge.modelfile import ModelInfo, embed_info
+
+    images = np.load(Path(work) / "calibration.npy")
+    calibrated, narrowed = Path(work) / "calibrated.bin", Path(work) / f"calibrated-{way.calibration}.bin"
+    if not calibrated.is_file():
+        model, _ = _load_model(work, heatmap=False)
+        # The converter leaves out a bias of exactly 0, and there would be nothing to shift.
+        shift_keras_bias(model, -_TINY)
+        calibrated.write_bytes(calibrate(one_image(model, quantised=True), images))
+    if way.calibration == "mse":
+        if not narrowed.is_file():
+            narrowed.write_bytes(least_error_ranges(calibrated.read_bytes(), images))
+        calibrated = narrowed
+    content = calibrated.read_bytes()
+    path.write_bytes(quantise(content, chosen, float_tail=way.float_tail, float_front=way.float_front))
+    embed_info(path, ModelInfo.from_json(info), path)
+    content = shift_bias(content, _shift(path, work, threshold))
+    path.write_bytes(quantise(content, chosen, float_tail=way.float_tail, float_front=way.float_front))
 
 
 def _shift(path: Path, work: str, threshold: float) -> float:

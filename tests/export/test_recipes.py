@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from export.recipes import FORMATS, LADDER, METHODS, Budget, load_budgets, select
+from export.recipes import FORMATS, LADDER, METHODS, TFLITE_METHODS, Budget, load_budgets, select
 from fracture_edge.errors import FractureEdgeError
 
 
@@ -49,15 +49,15 @@ def test_what_does_not_exist_is_named_with_what_does() -> None:
 
 
 def test_the_ladder_starts_with_what_is_always_tried() -> None:
-    for runtime in ("onnx", "tflite"):
+    for runtime, methods in (("onnx", METHODS), ("tflite", TFLITE_METHODS)):
         rungs = [rung for rung in LADDER if rung.runtime == runtime]
         names = [rung.name for rung in rungs]
         assert len(set(names)) == len(names)
         always = [rung.always for rung in rungs]
         assert always == sorted(always, reverse=True)
         # It needs no file before it.
-        assert rungs[0].calibration in METHODS
-        assert all(rung.calibration in ("", *METHODS) for rung in rungs)
+        assert rungs[0].calibration in methods
+        assert all(rung.calibration in ("", *methods) for rung in rungs)
         assert all(rung.why.endswith(".") for rung in rungs)
     assert [rung.float_layers for rung in LADDER if rung.float_layers] == [1, 2, 4, 8, 16]
 

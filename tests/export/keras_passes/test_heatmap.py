@@ -179,7 +179,7 @@ def test_litert_gives_the_same_map(tmp_path: Path) -> None:
 
     model = _network("custom_cnn")
     pixels = _pixels(model)[:1]
-    to_tflite(with_heatmap(model), tmp_path / "map.tflite", FORMATS["tflite_float32"], pixels)
+    to_tflite(with_heatmap(model), tmp_path / "map.tflite", FORMATS["tflite_float32"])
     interpreter = Interpreter(model_path=str(tmp_path / "map.tflite"))
     interpreter.allocate_tensors()
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], pixels)
