@@ -180,7 +180,8 @@ def shift_bias(content: bytes, shift: float) -> bytes:
         return codes[makers[index].opcodeIndex] if index in makers else None
 
     for output in graph.outputs:
-        if kind(output) != BuiltinOperator.LOGISTIC:
+        # Further outputs have several values.
+        if kind(output) != BuiltinOperator.LOGISTIC or math.prod(graph.tensors[output].shape) > 1:
             continue
         odds = makers[output].inputs[0]
         if kind(odds) != BuiltinOperator.FULLY_CONNECTED or makers[odds].inputs[2] < 0:

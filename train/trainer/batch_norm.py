@@ -85,7 +85,8 @@ def _fits(layer: keras.layers.Layer) -> bool:
         and layer.axis in (-1, 3)
         and layer.center
         and layer.scale
-        and not layer.renorm
+        # Keras 3.11 and 3.12 have none.
+        and not getattr(layer, "renorm", False)
         and layer.compute_dtype in ("float32", "bfloat16")
     )
 
