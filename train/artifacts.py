@@ -74,11 +74,11 @@ class OutOfFoldMetrics(ValidationMetrics):
     Attributes:
         folds: Number of folds.
         kept_epochs: Epoch of each phase whose weights were kept, counted from 1 within the phase,
-            [folds][phases].
+            [folds][phases]; empty if they are not known.
     """
 
     folds: int
-    kept_epochs: list[list[int]]
+    kept_epochs: list[list[int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,6 +128,12 @@ def _with_margin(
             steps[name] += 1
 
 
+def raised(rule: Rule, point: OperatingPoint) -> Rule:
+    """Return a rule whose target is raised by the margins of a point that was settled by it."""
+    margins = point.sensitivity_margin, point.specificity_margin
+    return replace(rule, aim=Aim(rule.aim.sensitivity + margins[0], rule.aim.specificity + margins[1]))
+
+
 def nested_decisions(
     rule: Rule, labels: npt.NDArray[np.int_], probabilities: Floats, folds: npt.NDArray[np.int_]
 ) -> npt.NDArray[np.int_]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import keras
 import numpy as np
@@ -122,6 +123,27 @@ def operating_point(labels: Sequence[int], probabilities: Floats, *, chosen: boo
 def default_policy(points: Mapping[str, OperatingPoint]) -> Policy:
     """Return the policy of the default operating point; 0.5 without a band if there are no points."""
     return points[DEFAULT].policy if points else Policy.at(0.5)
+
+
+def out_of_fold_metrics(
+    labels: Sequence[int],
+    probabilities: Floats,
+    point: Policy,
+    *,
+    folds: int,
+    kept_epochs: Sequence[Sequence[int]] = (),
+) -> OutOfFoldMetrics:
+    """Compute metrics of out-of-fold predictions (hardly optimistic: only calibration and threshold were fitted).
+
+    Args:
+        labels: Labels, 0 or 1, [N].
+        probabilities: Calibrated P(fractured), [N].
+        point: Default operating point.
+        folds: Number of folds.
+        kept_epochs: Epochs that were kept, see `train.artifacts.OutOfFoldMetrics`.
+    """
+    found = validation_metrics(labels, probabilities, point)
+    return OutOfFoldMetrics(**asdict(found), folds=folds, kept_epochs=[list(each) for each in kept_epochs])
 
 
 def validation_metrics(labels: Sequence[int], probabilities: Floats, point: Policy) -> ValidationMetrics:
