@@ -10,7 +10,7 @@ from fracture_edge.policy import Policy
 from train.artifacts import DecidedMetrics
 from train.evaluation import bootstrap
 from train.evaluation.bootstrap import Floats
-from train.evaluation.metrics import percentile
+from train.evaluation.metrics import percentile, wilson
 
 Ints = npt.NDArray[np.int_]
 _NAMES = ("sensitivity", "specificity", "uncertain_share")
@@ -43,9 +43,11 @@ def decided_metrics(
     Returns:
         The metrics; sensitivity or specificity is 0 where no image of the class is decided. Intervals are 95 %
         percentile intervals; samples without a decided image of the class are left out of theirs, and where that
-        leaves none the interval is ``None``.
+        leaves none the interval is ``None``. Where all or none of the decided images are right every sample is
+        alike, and the interval is Wilson's for the number of their groups.
     """
     truth = np.asarray(labels) == 1
+    right = {"sensitivity": truth, "specificity": ~truth}
 
     def statistics(weights: Floats) -> Mapping[str, Floats]:
         return {
@@ -68,6 +70,9 @@ def decided_metrics(
     for name in _NAMES:
         defined = samples[name][np.isfinite(samples[name])]
         estimate = percentile(values[name], defined) if len(defined) else None
+        if estimate and name in right and values[name] in (0, 1):
+            count = len({groups[row] for row in np.flatnonzero(right[name] & (decided != 0))})
+            estimate = wilson(round(values[name]) * count, count)
         intervals[name] = (estimate.low, estimate.high) if estimate else None
     return replace(
         plain,

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from fracture_edge.policy import Policy
 from train.evaluation.decided import decided_metrics, decisions
+from train.evaluation.metrics import wilson
 
 NAMES = {1: "fractured", 0: "uncertain", -1: "not_fractured"}
 
@@ -37,3 +38,12 @@ def test_a_class_that_is_never_decided() -> None:
     low, high = found.specificity_interval or (1, 0)
     assert (low, high) == (0.0, 1.0)
     assert found.uncertain_share == 0.4
+
+
+def test_all_right_is_no_certainty() -> None:
+    # Eight images in four groups, all found: every bootstrap sample says 1.
+    labels, decided = [1] * 8 + [0, 0], np.array([1] * 8 + [-1, 1])
+    found = decided_metrics(labels, decided, [*"aabbccdd", "e", "f"])
+    expected = wilson(4, 4)
+    assert found.sensitivity_interval == (expected.low, expected.high)
+    assert expected.low == pytest.approx(4 / (4 + 1.96**2), abs=1e-4)
