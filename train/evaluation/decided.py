@@ -71,7 +71,8 @@ def decided_metrics(
         defined = samples[name][np.isfinite(samples[name])]
         estimate = percentile(values[name], defined) if len(defined) else None
         if estimate and name in right and values[name] in (0, 1):
-            count = len({groups[row] for row in np.flatnonzero(right[name] & (decided != 0))})
+            shown = right[name] & (decided != 0)
+            count = len({group for group, each in zip(groups, shown, strict=True) if each})
             estimate = wilson(round(values[name]) * count, count)
         intervals[name] = (estimate.low, estimate.high) if estimate else None
     return replace(

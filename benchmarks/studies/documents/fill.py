@@ -101,14 +101,17 @@ def _splits() -> str:
 
 def _training() -> str:
     info = FractureClassifier(threads=1).info
-    validation, training = info.metrics["validation"], info.training
+    validation, training = info.metrics.get("validation"), info.training
     kept = "last" if training["best_epoch"] == training["epochs"] else f"{training['best_epoch']}th"
+    # A model of `train --final` has no validation split: all of it was settled out of fold.
+    name, found = ("Validation", validation) if validation else ("Out-of-fold", info.metrics["out_of_fold"])
     return (
         f"{training['epochs']} epochs, the weights of the {kept} kept; TensorFlow {info.versions['tensorflow']}.\n"
-        f"Validation AUROC in float32 {validation['auroc']:.3f} ({validation['images']} images, "
-        f"{validation['fractured']} fractured).\n"
-        f"Settled on validation: log-odds divided by {info.calibration['temperature']:.2f} and shifted by "
-        f"{info.calibration['intercept']:.2f}.\n{embedded_policies.settled(info)}"
+        f"{name} AUROC in float32 {found['auroc']:.3f} ({found['images']} images, "
+        f"{found['fractured']} fractured).\n"
+        f"Settled {'on validation' if validation else 'out of fold'}: log-odds divided by "
+        f"{info.calibration['temperature']:.2f} and shifted by {info.calibration['intercept']:.2f}.\n"
+        f"{embedded_policies.settled(info)}"
     )
 
 
