@@ -17,6 +17,7 @@ from pathlib import Path
 import onnx
 
 from benchmarks.quality import compare_with_source, quality
+from benchmarks.records.measured_row import MeasuredRow
 from benchmarks.records.result import Run
 from benchmarks.run_files import read_run, write_run
 from export.embed import write_checks
@@ -73,6 +74,28 @@ def write_settled(model: Path, info: ModelInfo) -> None:
             raise FractureEdgeError(f"{model}: the graph changed while the metadata was written")
 
 
+def rows_of_file(run: Run, digest: str) -> list[MeasuredRow]:
+    """Return the rows of a run that measured a file.
+
+    Args:
+        run: Run to search.
+        digest: SHA-256 of the file.
+
+    Raises:
+        FractureEdgeError: There are none, or the model that they belong to has rows of other files, which keep
+            their threshold.
+    """
+    names = {row.model for row in run.result.rows if row.sha256 == digest}
+    rows = [row for row in run.result.rows if row.model in names]
+    if not rows:
+        raise FractureEdgeError(f"did not measure the file as it is (SHA-256 {digest[:12]})")
+    if {row.sha256 for row in rows} != {digest}:
+        raise FractureEdgeError(
+            f"measured other files of {', '.join(sorted(names))} too, which have one threshold"
+        )
+    return rows
+
+
 def decide_again(run: Run, old: str, model: Path, info: ModelInfo) -> Run:
     """Bring a benchmark run up to date with a file whose metadata has changed.
 
@@ -85,13 +108,10 @@ def decide_again(run: Run, old: str, model: Path, info: ModelInfo) -> Run:
         info: Its metadata.
 
     Raises:
-        FractureEdgeError: The run did not measure the file, or the file's model has rows of other files too.
+        FractureEdgeError: See `rows_of_file`.
     """
-    names = {row.model for row in run.result.rows if row.sha256 == old}
-    rows = [row for row in run.result.rows if row.model in names]
-    if not rows or {row.sha256 for row in rows} != {old}:
-        raise FractureEdgeError(f"the run of {run.result.created} did not measure {model} as it was, and no other")
-    policy = info.policy
+    rows, policy = rows_of_file(run, old), info.policy
+    names = {row.model for row in rows}
     new = {
         row.id: replace(
             row,
@@ -141,8 +161,10 @@ def settle(
     measured = [(path, read_run(path)) for path in runs]
     old = sha256(model)
     for path, run in measured:
-        if old not in {row.sha256 for row in run.result.rows}:
-            raise FractureEdgeError(f"{path}: did not measure {model} as it is")
+        try:
+            rows_of_file(run, old)
+        except FractureEdgeError as error:
+            raise FractureEdgeError(f"{path}: {error}") from error
     info = settled(FractureClassifier(model, threads=1).info, folded, version=version)
     write_settled(model, info)
     if model.resolve() == EMBEDDED_FILE.resolve():

@@ -11,9 +11,9 @@ import onnx
 import pytest
 
 from benchmarks.run_files import read_run, write_run
-from benchmarks.studies.documents.results import EMBEDDED_ELSEWHERE, EMBEDDED_ROW, RESULTS
+from benchmarks.studies.documents.results import EMBEDDED_ELSEWHERE, EMBEDDED_ROW, EMBEDDED_RUN, RESULTS
 from export import settle as settling
-from export.settle import decide_again, settle
+from export.settle import decide_again, rows_of_file, settle
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import ModelInfo, embed_info
@@ -108,6 +108,12 @@ def test_the_same_predictions_give_the_same_file(model: Path, tmp_path: Path) ->
         ({"tiny": ["nan"] * 200}, "tiny", "a value of 'tiny' is not between 0 and 1"),
         ({"fold": [1] * 200}, "tiny", "needs images of both classes in at least two folds"),
         ({"label": [0] * 200}, "tiny", "needs images of both classes in at least two folds"),
+        # Where the one fold with fractures is left out, nothing could be fitted.
+        (
+            {"label": [int(row % 5 == 3) for row in range(200)]},
+            "tiny",
+            "needs images of both classes in at least two folds",
+        ),
     ],
 )
 def test_predictions_that_cannot_be_used(
@@ -155,9 +161,18 @@ def test_a_run_of_another_file_is_refused_before_anything_is_written(model: Path
     _table(tmp_path / "folds.csv")
     write_run(read_run(RESULTS / EMBEDDED_ELSEWHERE), tmp_path / "run.json", force=False)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(FractureEdgeError, match=r"run\.json: did not measure .*tiny\.onnx as it is$"):
+    with pytest.raises(
+        FractureEdgeError, match=r"run\.json: did not measure the file as it is \(SHA-256 \w{12}\)$"
+    ):
         settle(model, tmp_path / "folds.csv", network="tiny", runs=[tmp_path / "run.json"])
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_model_with_several_files_keeps_one_threshold() -> None:
+    run = read_run(RESULTS / EMBEDDED_RUN)
+    row = next(row for row in run.result.rows if row.id == "edge/onnx int8")
+    with pytest.raises(FractureEdgeError, match="measured other files of edge too"):
+        rows_of_file(run, row.sha256)
 
 
 def test_the_command(

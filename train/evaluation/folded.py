@@ -37,8 +37,8 @@ def read_folded(path: Path, column: str = "probability") -> FoldedPredictions:
         column: Column of P(fractured).
 
     Raises:
-        FractureEdgeError: The file cannot be read, lacks a column, has a value that is no probability, or fewer
-            than two folds or classes.
+        FractureEdgeError: The file cannot be read, lacks a column, has a value that is no probability, or a class
+            in fewer than two folds.
     """
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
@@ -60,6 +60,7 @@ def read_folded(path: Path, column: str = "probability") -> FoldedPredictions:
         raise FractureEdgeError(f"{path}: {error}") from error
     if not ((found.probabilities >= 0) & (found.probabilities <= 1)).all():
         raise FractureEdgeError(f"{path}: a value of '{column}' is not between 0 and 1")
-    if set(found.labels) != {0, 1} or len(set(found.folds)) < 2:
+    pairs = set(zip(found.labels, found.folds, strict=True))
+    if any(sum(label == wanted for label, _ in pairs) < 2 for wanted in (0, 1)) or set(found.labels) != {0, 1}:
         raise FractureEdgeError(f"{path}: needs images of both classes in at least two folds")
     return found

@@ -13,7 +13,13 @@ from benchmarks.studies.documents.results import (
     read_run,
     read_stored,
 )
-from benchmarks.studies.edge_model.out_of_fold_result import OutOfFold, decided, describe_scale, table_of_parts
+from benchmarks.studies.edge_model.out_of_fold_result import (
+    OutOfFold,
+    decided,
+    describe_scale,
+    table_of_costs,
+    table_of_parts,
+)
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.modelfile import ModelInfo
 from train.artifacts import DecidedMetrics, OperatingPoint
@@ -111,6 +117,11 @@ def share() -> str:
 def parts() -> str:
     """Render the decisions by body part as a table."""
     return table_of_parts(read_stored(OutOfFold, _STUDY))
+
+
+def costs() -> str:
+    """Render how many images a wanted sensitivity and specificity leaves uncertain as a table."""
+    return table_of_costs(read_stored(OutOfFold, _STUDY))
 
 
 def scale() -> str:

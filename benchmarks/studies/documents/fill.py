@@ -163,6 +163,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "policies": embedded_policies.test_split,
         "share": embedded_policies.share,
         "parts": embedded_policies.parts,
+        "costs": embedded_policies.costs,
         "scale": embedded_policies.scale,
         "example": embedded_policies.example,
         "before": _before,

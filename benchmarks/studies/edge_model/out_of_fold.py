@@ -11,6 +11,7 @@ its own. Three questions about that, none of which looks at the test split:
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,11 +26,13 @@ from benchmarks.studies.edge_model.out_of_fold_result import (
     PartRow,
     Scale,
     describe_scale,
+    table_of_costs,
     table_of_parts,
 )
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.policy import Policy
+from train.artifacts import DecidedMetrics
 from train.cli.options import DataOption, SplitsOption
 from train.data.batches import load_pixels
 from train.data.dataset import ImageTable, read_splits
@@ -38,13 +41,15 @@ from train.evaluation.bootstrap import Floats, Roc
 from train.evaluation.decided import decided_metrics, decisions
 from train.evaluation.folded import FoldedPredictions, read_folded
 from train.evaluation.metrics import Estimate, auroc, basic, percentile
-from train.evaluation.operating_points import DEFAULT, RULES, fit_operating_points, nested_decisions, raised
+from train.evaluation.operating_points import DEFAULT, RULES, Aim, fit_operating_points, nested_decisions, raised
 from train.json_records import write_record
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 #: Body parts of FracAtlas; an image may show several.
 PARTS = ("hand", "leg", "hip", "shoulder")
 SEVERAL = "several"
+#: Figures whose cost in uncertain images is measured.
+WANTED = (0.80, 0.85, 0.90, 0.95)
 _RESAMPLES = 2000
 #: The predictions have six decimals.
 _CLIP = 1e-6
@@ -119,6 +124,28 @@ def decide_parts(folded: FoldedPredictions, parts: list[str]) -> dict[str, PartR
                 decided=decided_metrics(labels, decided[members], groups if both else None),
             )
     return rows
+
+
+def cost_of_aims(folded: FoldedPredictions) -> dict[str, DecidedMetrics]:
+    """Decide by bands that want the same sensitivity and specificity, each fold by a band of the others.
+
+    Args:
+        folded: Out-of-fold predictions.
+
+    Returns:
+        Metrics of the decisions by what was wanted, without margins.
+    """
+    labels, folds = np.array(folded.labels), np.array(folded.folds)
+    return {
+        f"{wanted:.2f}": decided_metrics(
+            labels,
+            nested_decisions(
+                replace(RULES[DEFAULT], aim=Aim(wanted, wanted)), labels, folded.probabilities, folds
+            ),
+            folded.groups,
+        )
+        for wanted in WANTED
+    }
 
 
 def calibrate_parts(folded: FoldedPredictions, parts: list[str]) -> tuple[float, dict[str, Estimate]]:
@@ -206,6 +233,7 @@ def measure(table: ImageTable, folded: FoldedPredictions, network: str, model: F
             model.policy,
         ),
         parts=decide_parts(folded, parts),
+        costs=cost_of_aims(folded),
         log_loss=log_loss,
         log_loss_changes=changes,
     )
@@ -232,4 +260,4 @@ def out_of_fold(
     )
     if output is not None:
         write_record(output, result)
-    print(describe_scale(result), table_of_parts(result), sep="\n", end="")
+    print(describe_scale(result), table_of_parts(result), table_of_costs(result), sep="\n", end="")

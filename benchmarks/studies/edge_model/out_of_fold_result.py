@@ -72,6 +72,7 @@ class OutOfFold:
         network: Column of the predictions.
         scale: Comparison of both on the validation images.
         parts: Decisions by body part.
+        costs: Nested decisions by a band that wants the same sensitivity and specificity, by that figure.
         log_loss: Mean log loss with one calibration for all images.
         log_loss_changes: Change by calibrations that know the body part, by what each fits.
     """
@@ -81,6 +82,7 @@ class OutOfFold:
     network: str
     scale: Scale
     parts: dict[str, PartRow]
+    costs: dict[str, DecidedMetrics]
     log_loss: float
     log_loss_changes: dict[str, Estimate]
 
@@ -133,4 +135,12 @@ def table_of_parts(result: OutOfFold) -> str:
         "the other folds; 95 % intervals of a bootstrap over groups. A calibration that knows the body part, "
         f"fitted to all folds but one and judged on that one, changes the log loss of {result.log_loss:.4f} by: "
         f"{changes}.\n"
+    )
+
+
+def table_of_costs(result: OutOfFold) -> str:
+    """Render how many images each wanted figure leaves uncertain, as a table."""
+    return markdown_table(
+        ("sensitivity and specificity wanted", *DECIDED),
+        ((wanted, *(decided(row, metric) for metric in DECIDED.values())) for wanted, row in result.costs.items()),
     )

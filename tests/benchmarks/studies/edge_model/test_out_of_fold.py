@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
-from benchmarks.studies.edge_model.out_of_fold import calibrate_parts, compare_scale, decide_parts
-from benchmarks.studies.edge_model.out_of_fold_result import OutOfFold, describe_scale, table_of_parts
+from benchmarks.studies.edge_model.out_of_fold import calibrate_parts, compare_scale, cost_of_aims, decide_parts
+from benchmarks.studies.edge_model.out_of_fold_result import (
+    OutOfFold,
+    describe_scale,
+    table_of_costs,
+    table_of_parts,
+)
 from fracture_edge.policy import Policy
 from train.evaluation.decided import decided_metrics, decisions
 from train.evaluation.folded import FoldedPredictions
@@ -61,6 +66,18 @@ def test_parts_are_decided_by_the_other_folds() -> None:
     assert rows["leg"].decided.uncertain_share == expected.uncertain_share
 
 
+def test_a_higher_figure_costs_more_answers() -> None:
+    folded, _ = _folded(4)
+    costs = cost_of_aims(folded)
+    shares = [row.uncertain_share for row in costs.values()]
+    assert list(costs) == ["0.80", "0.85", "0.90", "0.95"]
+    assert shares == sorted(shares)
+    assert shares[0] < shares[-1]
+    # What the other folds were fitted to is met here up to chance: 95 % of some 200 decided images of a class.
+    assert costs["0.90"].sensitivity == pytest.approx(0.90, abs=0.06)
+    assert costs["0.90"].specificity == pytest.approx(0.90, abs=0.06)
+
+
 def test_scale_by_hand() -> None:
     folded, parts = _folded(3)
     labels = np.array(folded.labels) == 1
@@ -76,10 +93,11 @@ def test_scale_by_hand() -> None:
     assert scale.decided.uncertain_share == np.mean(decisions(model, policy) == 0)
     result = OutOfFold(
         model="m", model_sha256="", network="n", scale=scale, parts=decide_parts(folded, parts),
-        log_loss=0.5, log_loss_changes={"what": scale.shift},
+        costs=cost_of_aims(folded), log_loss=0.5, log_loss_changes={"what": scale.shift},
     )  # fmt: skip
     assert "on average; their standard deviation is 0.500 [0.500, 0.500]" in describe_scale(result)
     table = table_of_parts(result)
     assert table.splitlines()[0].startswith("| body part | images (fractured) | AUROC | uncertain |")
     assert f"| leg | 200 ({result.parts['leg'].fractured}) |" in table
+    assert table_of_costs(result).splitlines()[2].startswith("| 0.80 | 0.")
     assert "changes the log loss of 0.5000 by: what 0.400 [" in table
