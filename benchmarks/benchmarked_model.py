@@ -36,6 +36,7 @@ class BenchmarkedModel:
         training: Summary of the training run.
         parameters: Number of parameters; ``None`` if unknown.
         history: Metrics of each epoch by name; empty if unknown.
+        has_validation: Whether the validation split was kept back from the training.
     """
 
     name: str
@@ -47,6 +48,7 @@ class BenchmarkedModel:
     training: TrainingSummary
     parameters: int | None = None
     history: tuple[Mapping[str, float], ...] = ()
+    has_validation: bool = True
 
     @property
     def source(self) -> str | None:
@@ -113,6 +115,7 @@ def _trained(rows: tuple[BenchmarkRow, ...], folder: Path) -> BenchmarkedModel:
         ),
         parameters=record.parameters,
         history=_history(folder / "history.csv"),
+        has_validation=record.validation is not None,
     )
 
 
@@ -127,6 +130,8 @@ def _exported(rows: tuple[BenchmarkRow, ...], info: ModelInfo) -> BenchmarkedMod
         fingerprint=info.training.get("fingerprint", ""),
         architecture=info.architecture,
         training=_summary(training),
+        # Older files name no metrics, and none of them was trained on its validation split.
+        has_validation="validation" in info.metrics or "out_of_fold" not in info.metrics,
     )
 
 

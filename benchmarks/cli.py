@@ -67,7 +67,7 @@ def benchmark(
     """Compare accuracy, precision, recall, F1 and latency of MODELS in every format.
 
     Keras, ONNX and TFLite files get the same images with the same preprocessing and are evaluated at the threshold
-    frozen on validation; every metric has a 95 % interval. Each file runs in a separate process, and the processes
+    frozen before; every metric has a 95 % interval. Each file runs in a separate process, and the processes
     take turns. The report recommends a file for each kind of device. With --output the results are written after
     each model, and --resume continues from there.
 

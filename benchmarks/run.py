@@ -74,6 +74,8 @@ def benchmark(
         model_of(rows_of(name, options.artifacts, openvino=options.openvino, rejected=options.rejected))
         for name in names
     ]
+    if options.split == "val" and (seen := [each.name for each in selected if not each.has_validation]):
+        raise FractureEdgeError(f"{seen[0]} was trained on its validation images too: use --split test")
     root, split_file = data_of(selected, options.data, options.splits)
     table = read_splits(root, split_file)
     part = table.where(options.split)

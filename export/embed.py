@@ -59,12 +59,21 @@ def embed(source: Path, folder: Path) -> Path:
     with atomic_path(target) as temporary:
         onnx.save(model, temporary)
         embed_info(temporary, info, temporary)
+    write_checks(target)
+    return target
+
+
+def write_checks(target: Path) -> None:
+    """Write checksum and known answers of an embedded model file beside it.
+
+    Args:
+        target: Path of the file.
+    """
     data = target.read_bytes()
     checksum = {"file": target.name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     atomic_write_text(target.with_suffix(".json"), json.dumps(checksum, indent=2) + "\n")
     known = known_answers.predictions(FractureClassifier(target))
-    atomic_write_text(folder / "known-answers.json", json.dumps(known, indent=2) + "\n")
-    return target
+    atomic_write_text(target.with_name("known-answers.json"), json.dumps(known, indent=2) + "\n")
 
 
 def main() -> None:

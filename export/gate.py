@@ -5,7 +5,8 @@ Two questions are asked of two sets of images:
 - Does the file follow its source? `fidelity` on the validation images and many training images outside the
   calibration. With the 59 fractured validation images alone, the sensitivity of a faithful file is a matter of
   luck: a single one of them is 1.7 %.
-- Is it as good? `compare` on the validation images, which the network has not seen.
+- Is it as good? `compare` on the validation images, which the network has not seen (unless it was trained with
+  ``--final``, on all images: then both questions are about fidelity).
 """
 
 from collections.abc import Sequence

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from fracture_edge.modelfile import ModelInfo
 from train.artifacts import TrainingRecord
@@ -40,7 +41,7 @@ def model_info(
         policy=record.policy,
         typicality=dict(typicality),
         suitability=record.suitability,
-        operating_points=record.operating_points,
+        operating_points=to_plain(record.operating_points),
         calibration={"temperature": record.temperature, "intercept": record.intercept},
         training={
             "layout": data.layout,
@@ -52,9 +53,15 @@ def model_info(
             "best_epoch": record.best_epoch,
             "initial_weights": record.initial_weights,
         },
-        metrics={"validation": to_plain(record.validation)},
+        metrics=_metrics(record),
         versions=versions | record.versions,
         licence=licence or (FRACATLAS_ATTRIBUTION if data.layout == "fracatlas" else ""),
         created=record.created,
         version=version,
     )
+
+
+def _metrics(record: TrainingRecord) -> dict[str, Any]:
+    """Collect the metrics of the images that the settings were chosen by."""
+    found = {"validation": record.validation, "out_of_fold": record.out_of_fold}
+    return {name: to_plain(metrics) for name, metrics in found.items() if metrics is not None}

@@ -22,6 +22,8 @@ METADATA_KEY = "fracture_edge"
 _TFLITE_ENTRY = "fracture_edge.json"
 POSITIVE_CLASS = "fractured"
 INPUT_NAME, OUTPUT_NAME = "image", "probability"
+#: Names of the operating points that training settles, the default first. Older files lack ``certain``.
+OPERATING_POINTS = ("balanced", "certain", "screening", "specific")
 #: Optional outputs of a graph: class-activation map, and distance of the image from the training images.
 HEATMAP_NAME, ATYPICALITY_NAME = "heatmap", "atypicality"
 
@@ -37,9 +39,10 @@ class ModelInfo:
             ``int8``.
         preprocessing: Preprocessing from a grey image to the input of the graph.
         policy: Default operating point: threshold and uncertain band.
-        operating_points: Operating points by name (``balanced``, ``screening``, ``specific``). Each has the fields
-            of a `Policy` and its metrics on the validation images, 0 to 1: ``sensitivity`` and ``specificity`` of
-            the decided images, and ``uncertain_share``.
+        operating_points: Operating points by name (``balanced``, ``certain``, ``screening``, ``specific``). Each
+            has the fields of a `Policy`, its metrics, 0 to 1, on the images that it was fitted to
+            (``sensitivity`` and ``specificity`` of the decided images, ``uncertain_share``) and, in newer files,
+            the further fields of ``train.artifacts.OperatingPoint``.
         typicality: Limit of the output ``atypicality``: its ``threshold`` (a squared distance), above which an
             image counts as unlike the training images, and the share of ``false_alarms`` on the validation images
             that it was fitted for. Empty if the graph has no such output.
@@ -47,7 +50,7 @@ class ModelInfo:
         calibration: Temperature and intercept of the calibration, for information: the graph contains them
             already.
         training: Dataset, its fingerprint, recipe, random seed and epochs.
-        metrics: Metrics on the validation split at the end of training.
+        metrics: Metrics at the end of training by the images they are of: ``validation`` or ``out_of_fold``.
         versions: Versions of the packages that made the file.
         licence: Licence of the weights and attribution of the data.
         created: Time of creation, ISO 8601, UTC.
@@ -61,7 +64,7 @@ class ModelInfo:
     precision: str
     preprocessing: Preprocessing
     policy: Policy
-    operating_points: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    operating_points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     typicality: Mapping[str, float] = field(default_factory=dict)
     suitability: Mapping[str, float] = field(default_factory=dict)
     calibration: Mapping[str, float] = field(default_factory=dict)
@@ -96,8 +99,9 @@ class ModelInfo:
             return self.policy
         point = self.operating_points.get(name)
         if point is None:
-            there = ", ".join(self.operating_points) or "none; train and export the model again"
-            raise ModelError(f"{self.name} has no operating point '{name}'; it has: {there}")
+            there = ", ".join(self.operating_points) or "none"
+            again = "; train and export the model again to have it" if name in OPERATING_POINTS else ""
+            raise ModelError(f"{self.name} has no operating point '{name}'; it has: {there}{again}")
         try:
             return Policy(*(float(point[entry.name]) for entry in fields(Policy)))
         except (KeyError, TypeError, ValueError) as error:

@@ -82,7 +82,7 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Operating point of a model: decision threshold and uncertain band, chosen on the validation images.
+    """Operating point of a model: decision threshold and uncertain band, chosen on validation or out of fold.
 
     The decision is ``uncertain`` for ``uncertain_low <= probability < uncertain_high``. An empty band, with both
     ends equal to the threshold, never gives ``uncertain``.

@@ -22,7 +22,7 @@ class Prediction:
         status: Status of the image. If it is not ``ok``, the image could not be used, and `decision`,
             `probability` and `threshold` are ``None``.
         decision: ``fractured``, ``not_fractured`` or ``uncertain``.
-        probability: P(fractured), 0 to 1, calibrated on the validation images.
+        probability: P(fractured), 0 to 1, calibrated on validation images or out of fold.
         threshold: Decision threshold that the probability was compared with, 0 to 1.
         reason: Reason for the decision or for the failure, as a sentence.
         model: Name of the model, followed by its version if it has one, for example ``edge-int8 0.3``.

@@ -9,6 +9,7 @@ import pytest
 
 from fracture_edge.modelfile import SCHEMA_VERSION, ModelInfo
 from fracture_edge.preprocess import Preprocessing
+from train.artifacts import OperatingPoint
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "fracture_edge/models/README.md"])
@@ -65,6 +66,6 @@ def test_the_format_of_model_files_names_every_key() -> None:
         for cell in re.findall(r"^\| (`.*?) \|", text, flags=re.MULTILINE)
         for key in re.findall(r"`(\w+)`", cell)
     }
-    keys = {entry.name for kind in (ModelInfo, Preprocessing) for entry in fields(kind)}
+    keys = {entry.name for kind in (ModelInfo, Preprocessing, OperatingPoint) for entry in fields(kind)}
     assert keys <= rows
     assert f"schema version {SCHEMA_VERSION}" in text

@@ -16,6 +16,9 @@ from train.json_records import from_plain, read_versioned
 
 TRAINING_SCHEMA = 1
 TRAINING_FILE = "training.json"
+#: Images that threshold, bands and operating points were settled on: the validation split, or all images of
+#: training and validation, each predicted by a cross-validated model that was not trained on it.
+VALIDATION, OUT_OF_FOLD = "validation", "out-of-fold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,71 @@ class ValidationMetrics:
     uncertain_share: float
 
 
+@dataclass(frozen=True, slots=True)
+class OutOfFoldMetrics(ValidationMetrics):
+    """Metrics of out-of-fold predictions (hardly optimistic: only calibration and threshold were fitted to them).
+
+    Attributes:
+        folds: Number of folds.
+        kept_epochs: Epoch of each phase whose weights were kept, counted from 1 within the phase,
+            [folds][phases]; empty if they are not known.
+    """
+
+    folds: int
+    kept_epochs: list[list[int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecidedMetrics:
+    """Metrics of the decisions with an uncertain band, with 95 % intervals of a bootstrap over groups.
+
+    Attributes:
+        sensitivity: Sensitivity on the images outside the band.
+        specificity: Specificity on the images outside the band.
+        uncertain_share: Share of images inside the band, 0 to 1.
+        sensitivity_interval: Lower and upper end of its interval; ``None`` if it was not computed.
+        specificity_interval: Lower and upper end of its interval.
+        uncertain_share_interval: Lower and upper end of its interval.
+    """
+
+    sensitivity: float
+    specificity: float
+    uncertain_share: float
+    sensitivity_interval: tuple[float, float] | None = None
+    specificity_interval: tuple[float, float] | None = None
+    uncertain_share_interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatingPoint(DecidedMetrics):
+    """Threshold and uncertain band on P(fractured), with metrics of the images that they were fitted to.
+
+    Attributes:
+        threshold: Decision threshold where no band is used; at or above it an image is predicted fractured.
+        uncertain_low: Lower edge of the band; below it an image is predicted not fractured.
+        uncertain_high: Upper edge of the band; at or above it an image is predicted fractured. uncertain_low <=
+            threshold <= uncertain_high.
+        images: Images that the point was fitted to, `VALIDATION` or `OUT_OF_FOLD`; empty in older files.
+        sensitivity_margin: Amount by which the fit exceeds the target sensitivity, so that `nested` reaches it.
+        specificity_margin: Amount by which the fit exceeds the target specificity, for the same reason.
+        nested: The same metrics where each fold is decided by a point that was fitted to the other folds; ``None``
+            without folds.
+    """
+
+    threshold: float
+    uncertain_low: float
+    uncertain_high: float
+    images: str = ""
+    sensitivity_margin: float = 0.0
+    specificity_margin: float = 0.0
+    nested: DecidedMetrics | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """Threshold and band, without the metrics."""
+        return Policy(self.threshold, self.uncertain_low, self.uncertain_high)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRecord:
     """Record of a training run, ``training.json``, for later stages and for readers.
@@ -75,12 +143,14 @@ class TrainingRecord:
         parameters: Number of parameters.
         temperature: Temperature of the calibration, folded into the model.
         intercept: Intercept of the calibration, folded into the model.
-        threshold: Decision threshold on P(fractured), chosen on validation.
+        threshold: Decision threshold on P(fractured), chosen on validation or out of fold.
         uncertain_low: Lower edge of the uncertain band.
         uncertain_high: Upper edge of the uncertain band.
         suitability: Fields of `fracture_edge.suitability.Limits`, fitted to the training images.
-        operating_points: Fields of `train.evaluation.operating_points.OperatingPoint` by name of the point.
-        validation: Metrics of the validation images.
+        operating_points: Operating points by name.
+        validation: Metrics of the validation images; ``None`` if the model was trained on them too.
+        out_of_fold: Metrics of the out-of-fold predictions that the settings were chosen by; ``None`` if they were
+            chosen on validation.
         recipe_name: Name of the recipe, or path of its file.
         recipe: Recipe as it was trained, with what was overridden.
         seed: Random seed of initialisation, order and augmentation.
@@ -107,7 +177,7 @@ class TrainingRecord:
     threshold: float
     uncertain_low: float
     uncertain_high: float
-    validation: ValidationMetrics
+    validation: ValidationMetrics | None
     recipe_name: str
     recipe: Mapping[str, Any]
     seed: int
@@ -122,7 +192,8 @@ class TrainingRecord:
     versions: dict[str, str]
     created: str
     suitability: dict[str, float] = field(default_factory=dict)
-    operating_points: dict[str, dict[str, float]] = field(default_factory=dict)
+    operating_points: dict[str, OperatingPoint] = field(default_factory=dict)
+    out_of_fold: OutOfFoldMetrics | None = None
     teachers_auroc: float | None = None
 
     @property

@@ -65,7 +65,7 @@ def plot_tradeoff(name: str, result: BenchmarkResult) -> str:
 
 
 def plot_training(name: str, model: str, details: ModelDescription) -> str:
-    """Plot loss and AUROC (or accuracy) of training and validation images over the epochs.
+    """Plot loss and AUROC (or accuracy) of training and, if there were any, validation images over the epochs.
 
     Args:
         name: Prefix of the ids, see `benchmarks.report.svg.inline`.
@@ -74,14 +74,15 @@ def plot_training(name: str, model: str, details: ModelDescription) -> str:
     """
     history = details.history
     epochs = [row["epoch"] for row in history]
-    names = [each for each in ("loss", "auroc", "accuracy") if each in history[0] and f"val_{each}" in history[0]][
-        :2
-    ]
+    validated = "val_loss" in history[0]
+    known = [each for each in history[0] if not validated or f"val_{each}" in history[0]]
+    names = [each for each in ("loss", "auroc", "accuracy") if each in known][:2]
+    curves = [("", SERIES[0], "training"), ("val_", SERIES[1], "validation")][: 2 if validated else 1]
 
     def plot(figure: Any) -> None:
         panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
         for axes, each in zip(panels, names, strict=True):
-            for prefix, colour, label in (("", SERIES[0], "training"), ("val_", SERIES[1], "validation")):
+            for prefix, colour, label in curves:
                 axes.plot(epochs, [row[prefix + each] for row in history], ".-", color=colour, label=label)
             if details.training:
                 kept = details.training.best_epoch

@@ -10,8 +10,8 @@ NOT_A_DEVICE = "For research and education. Not a medical device."
 POSITIVE = "Fractured is the positive class; every probability is P(fractured)."
 INTERVALS = (
     "95 % intervals in brackets: Wilson for proportions, bootstrap over groups (images of one patient or series "
-    "are not independent) for the others. Every model is judged at the threshold that was frozen on its "
-    "validation images, in every format at the same one."
+    "are not independent) for the others. Every model is judged at the threshold that was frozen before (on "
+    "validation images or out of fold), in every format at the same one."
 )
 FRONT = (
     "On the front are the files that no other file beats in size, speed and AUROC together; failed rows, rows "

@@ -37,6 +37,10 @@ STUDIES: Mapping[str, Command] = MappingProxyType(
         "learning-curve": Command(
             "benchmarks.studies.edge_model.learning_curve", "Train on shares of the training images."
         ),
+        "out-of-fold": Command(
+            "benchmarks.studies.edge_model.out_of_fold",
+            "Check what operating points from out-of-fold predictions rest on.",
+        ),
         "pair": Command("benchmarks.studies.cost.pair", "Time two model files in turns on one thread."),
         "reproduction": Command(
             "benchmarks.studies.edge_model.reproduction", "Compare the metrics of a run with the reference."

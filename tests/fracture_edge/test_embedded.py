@@ -68,7 +68,8 @@ def test_commands_use_it_by_default(
     code, out, err = cli("classify", tmp_path / "x.png", "--json")
     (row,) = json.loads(out)
     assert (code, err) == (0, "")
-    assert (row["model"], row["model_sha256"]) == ("edge-int8", classifier.sha256)
+    assert (row["model"], row["model_sha256"]) == (classifier.info.full_name, classifier.sha256)
+    assert classifier.info.full_name.split()[0] == "edge-int8"
     assert row["probability"] == classifier.predict(tmp_path / "x.png").probability
     code, out, err = cli("info")
     assert (code, err, json.loads(out)["sha256"]) == (0, "", classifier.sha256)

@@ -11,6 +11,7 @@ from fracture_edge.policy import Policy
 from fracture_edge.preprocess import Preprocessing
 from train.artifacts import (
     ClassCounts,
+    OperatingPoint,
     TrainingData,
     TrainingRecord,
     ValidationMetrics,
@@ -114,7 +115,17 @@ def test_a_record_of_the_version_before_is_read(tmp_path: Path) -> None:
         uncertain_low=0.2,
         uncertain_high=0.45,
         suitability={"least_side": 96.0, "most_colour": 0.1},
-        operating_points=written["operating_points"],
+        operating_points={
+            name: OperatingPoint(
+                threshold=threshold,
+                uncertain_low=0.2,
+                uncertain_high=0.45,
+                sensitivity=0.95,
+                specificity=0.96,
+                uncertain_share=0.25,
+            )
+            for name, threshold in (("balanced", 0.3), ("screening", 0.1))
+        },
         validation=ValidationMetrics(
             images=342,
             fractured=59,

@@ -69,6 +69,15 @@ def train(
             "and write artifacts/MODEL-folds. The test images of --splits are not used.",
         ),
     ] = None,
+    final: Annotated[
+        bool,
+        typer.Option(
+            "--final",
+            help="With --folds: afterwards train the model to ship, artifacts/MODEL, on all images of training "
+            "and validation. Number of epochs, calibration, threshold and bands are settled by the predictions of "
+            "the folds. --resume goes on with it, or takes the folds of a finished cross-validation.",
+        ),
+    ] = False,
     seed: SeedOption = 0,
     precision: PrecisionOption = "auto",
     distribute: DistributeOption = False,
@@ -80,15 +89,21 @@ def train(
 ) -> None:
     """Train MODEL and write artifacts/MODEL: model.keras, training.json, history.csv, plots and more.
 
-    Calibration, threshold and uncertain band are chosen on the validation split; the test split is not used.
+    Calibration, threshold and uncertain band are chosen on the validation split, or out of fold with --folds
+    --final; the test split is not used.
     The folder appears when everything in it is complete. A GPU is used where there is one. The environment
     variable KERAS_BACKEND chooses tensorflow, jax or torch.
 
     Example: fracture-edge train edge --data fracatlas --splits splits.csv --weights lite0.npz
 
+    Example, cross-validated and then trained on all images but the test images: fracture-edge train edge --folds 5
+    --final --data fracatlas --splits splits.csv
+
     Example, adapting the embedded model to your own images: fracture-edge train edge --weights embedded --data
     my_folder
     """
+    if final and folds is None:
+        raise typer.BadParameter("--final needs the folds of a cross-validation: give --folds 5 too")
     quiet_tensorflow()
     from train.recipes.recipe import default_recipe, load_recipe, override
     from train.runs.options import RunOptions
@@ -115,7 +130,12 @@ def train(
         resume=resume,
         force=force,
     )
-    if folds is None:
+    if final and folds is not None:
+        from train.runs.final_model import train_final
+
+        print(train_final(chosen, options, folds=folds))
+        say(f"next: fracture-edge export {model}; fracture-edge evaluate {model}, the last look at the test split")
+    elif folds is None:
         from train.runs.train_model import train_model
 
         print(train_model(chosen, options))

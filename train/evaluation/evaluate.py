@@ -11,7 +11,7 @@ from sklearn.metrics import brier_score_loss, classification_report, log_loss
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
 from fracture_edge.modelfile import POSITIVE_CLASS
-from train.artifacts import TrainingRecord, read_record
+from train.artifacts import OUT_OF_FOLD, TrainingRecord, read_record
 from train.data.batches import fingerprint, load_pixels
 from train.data.dataset import ImageTable
 from train.evaluation.baseline import trivial_baseline
@@ -53,6 +53,11 @@ def evaluate_model(folder: Path, split: str, *, data: Path | None = None) -> Eva
     from train.evaluation.predict import predict
 
     record = read_record(folder)
+    if split == "val" and record.validation is None:
+        raise FractureEdgeError(
+            f"{folder}: was trained on its validation images too; {evaluation_file(folder, OUT_OF_FOLD).name} has "
+            "figures of images that a model had not seen, --split test is for the last look"
+        )
     table = read_splits(data or Path(record.data.root), folder / "splits.csv")
     part = table.where(split)
     if set(part.labels) != {0, 1}:
@@ -79,8 +84,35 @@ def evaluate_predictions(
     Returns:
         Contents of ``evaluation-SPLIT.json``.
     """
+    return _write(folder, split, table, table.where(split), predictions, trivial_baseline(table, split))
+
+
+def evaluate_out_of_fold(
+    folder: Path, table: ImageTable, part: ImageTable, predictions: Predictions
+) -> EvaluationRecord:
+    """Write ``evaluation-out-of-fold.json``, ``out-of-fold-report.txt`` and the plots of out-of-fold predictions.
+
+    Args:
+        folder: Folder of the model, with ``training.json``, whose threshold is used.
+        table: All images with their splits.
+        part: Images of the predictions.
+        predictions: Predictions for them, in their order.
+
+    Returns:
+        Contents of ``evaluation-out-of-fold.json``.
+    """
+    return _write(folder, OUT_OF_FOLD, table, part, predictions, None)
+
+
+def _write(
+    folder: Path,
+    split: str,
+    table: ImageTable,
+    part: ImageTable,
+    predictions: Predictions,
+    baseline: Estimate | None,
+) -> EvaluationRecord:
     record = read_record(folder)
-    part = table.where(split)
     threshold = record.threshold
     predicted = (predictions.calibrated >= threshold).astype(int)
     found = metrics_of(part, predictions, threshold)
@@ -102,7 +134,7 @@ def evaluate_predictions(
         confusion=found.confusion,
         auroc_without_hardware=found.auroc_without_hardware,
         calibration=found.calibration,
-        trivial_baseline=trivial_baseline(table, split),
+        trivial_baseline=baseline,
     )
     report = classification_report(part.labels, predicted, target_names=CLASSES, digits=3, zero_division=0)
     title = f"{record.model} on {split}: {len(part)} images, {sum(part.labels)} fractured (the positive class)"

@@ -1,7 +1,7 @@
 """Evaluations as typed records: ``evaluation-SPLIT.json`` of a model, ``folds.json`` of a cross-validation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +91,8 @@ class EvaluationRecord(SplitMetrics):
         schema_version: Version of this format.
         model: Name of the architecture.
         positive_class: Always ``fractured``.
-        split: ``val`` or ``test``.
-        threshold: Threshold on P(fractured), chosen on validation.
+        split: ``val``, ``test`` or ``out-of-fold``.
+        threshold: Threshold on P(fractured), chosen on validation or out of fold.
         data: Images of the split.
         training: Training run of the model.
         trivial_baseline: AUROC of size, brightness and contrast alone; ``None`` where it cannot be learnt.
@@ -119,6 +119,7 @@ class FoldMetrics(SplitMetrics):
         threshold: Threshold on P(fractured), chosen on the round's validation images.
         epochs: Number of epochs trained.
         seconds: Duration of the training.
+        kept: Epoch of each phase whose weights were kept, counted from 1 within the phase; empty in older files.
     """
 
     fold: int
@@ -127,6 +128,7 @@ class FoldMetrics(SplitMetrics):
     threshold: float
     epochs: int
     seconds: float
+    kept: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +156,7 @@ class CrossValidationRecord:
         data_fingerprint: SHA-256 of the data, see `train.data.batches.fingerprint`.
         folds: Metrics of each round.
         pooled: Metrics over all rounds.
+        weights: Initial weights as they were asked for, without folders; empty in older files.
     """
 
     schema_version: int
@@ -168,6 +171,7 @@ class CrossValidationRecord:
     data_fingerprint: str
     folds: list[FoldMetrics]
     pooled: PooledMetrics
+    weights: str = ""
 
 
 def evaluation_file(folder: Path, split: str) -> Path:

@@ -36,12 +36,12 @@ from train.runs.options import RunOptions, tensorboard
 from train.runs.run_folder import check_target, open_folder, publish
 from train.runs.train_model import run_settings
 from train.runs.training_record import operating_point
-from train.trainer.callbacks import FOLD_FILE, clear_state
+from train.trainer.callbacks import FOLD_FILE, clear_state, kept_epochs
 from train.trainer.train_once import train_once
 
 _HEADER = ("path", "label", "group", "fold", "threshold", "raw", "probability")
 #: Fields of a finished round in its ``fold.json``, beside the predictions.
-_KEPT = ("threshold", "epochs", "seconds", "initial_weights")
+_KEPT = ("threshold", "epochs", "seconds", "initial_weights", "kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ class Fold:
         epochs: Number of epochs trained.
         seconds: Duration of the training.
         initial_weights: Initial weights, in words.
+        kept: Epoch that each phase kept, counted from 1 within the phase; empty if an earlier version trained it.
     """
 
     number: int
@@ -65,9 +66,10 @@ class Fold:
     epochs: int
     seconds: float
     initial_weights: str
+    kept: list[int]
 
 
-def cross_validate(recipe: Recipe, options: RunOptions, *, folds: int) -> Path:
+def cross_validate(recipe: Recipe, options: RunOptions, *, folds: int, pool: ImageTable | None = None) -> Path:
     """Cross-validate a recipe.
 
     Round k tests on fold k, chooses epoch, calibration and threshold on fold k + 1, and trains on the rest. An
@@ -77,6 +79,7 @@ def cross_validate(recipe: Recipe, options: RunOptions, *, folds: int) -> Path:
         recipe: Recipe to train.
         options: Options of the run. The test images of a split file are not used.
         folds: Number of folds, at least 3.
+        pool: Images to use; those of `train.data.splits.cross_validation_table` when ``None``.
 
     Returns:
         Path of ``artifacts/<model>-folds``, with ``folds.json``, ``predictions.csv`` and ``folds.png``.
@@ -89,7 +92,8 @@ def cross_validate(recipe: Recipe, options: RunOptions, *, folds: int) -> Path:
     check_target(target, resume=options.resume, force=options.force)
     with exclusive_lock(target):
         device = prepare(options.precision, distribute=options.distribute)
-        pool = cross_validation_table(options.data, options.splits)
+        if pool is None:
+            pool = cross_validation_table(options.data, options.splits)
         numbers = fold_numbers(pool, folds, seed=options.seed)
         for fold in range(folds):
             if set(_part(pool, numbers, {fold}).labels) != {0, 1}:
@@ -111,7 +115,7 @@ def cross_validate(recipe: Recipe, options: RunOptions, *, folds: int) -> Path:
                 _round(recipe, options, store, pool, numbers, number, folder=folder, weights=weights)
                 for number in range(1, folds + 1)
             ]
-            result = _result(recipe, options, rounds, settings["data"], device)
+            result = _result(recipe, options, rounds, settings, device)
             _write(folder, rounds, result)
         publish(target)
     say(f"wrote {target}: pooled AUROC {interval(result.pooled.metrics['auroc'])}")
@@ -137,7 +141,7 @@ def _round(
     if done.is_file():
         left = json.loads(done.read_text(encoding="utf-8"))
         predictions = Predictions(np.array(left["raw"]), np.array(left["calibrated"]))
-        kept = {name: left[name] for name in _KEPT}
+        kept = {"kept": []} | {name: left[name] for name in _KEPT if name in left}
         return Fold(number=number, part=test_part, predictions=predictions, **kept)
     place.mkdir(exist_ok=True)
     val_part = _part(pool, numbers, {number % folds})
@@ -163,6 +167,7 @@ def _round(
         len(outcome.history.rows),
         outcome.seconds,
         outcome.initial_weights,
+        kept_epochs(outcome.history.rows, recipe),
     )
     left = {
         "raw": fold.predictions.raw.tolist(),
@@ -180,7 +185,7 @@ def _part(pool: ImageTable, numbers: Sequence[int], wanted: set[int]) -> ImageTa
 
 
 def _result(
-    recipe: Recipe, options: RunOptions, rounds: Sequence[Fold], data_fingerprint: str, device: Device
+    recipe: Recipe, options: RunOptions, rounds: Sequence[Fold], settings: Mapping[str, Any], device: Device
 ) -> CrossValidationRecord:
     items = tuple(item for fold in rounds for item in fold.part)
     pooled = Predictions(
@@ -199,7 +204,8 @@ def _result(
         seed=options.seed,
         device=device.name,
         precision=device.precision,
-        data_fingerprint=data_fingerprint,
+        data_fingerprint=settings["data"],
+        weights=Path(settings["weights"]).name,
         folds=[
             FoldMetrics(
                 fold=fold.number,
@@ -208,6 +214,7 @@ def _result(
                 threshold=fold.threshold,
                 epochs=fold.epochs,
                 seconds=fold.seconds,
+                kept=fold.kept,
                 **_fields(metrics_of(fold.part, fold.predictions, fold.threshold)),
             )
             for fold in rounds

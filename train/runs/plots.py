@@ -31,7 +31,7 @@ def plot_training(
 
 
 def plot_history(rows: Sequence[EpochRow], path: Path, *, title: str) -> None:
-    """Plot loss, accuracy and AUROC of training and validation over the epochs of all phases.
+    """Plot loss, accuracy and AUROC of training and validation, if there is one, over the epochs of all phases.
 
     The training loss is measured with augmentation and dropout, so it may lie above the validation loss. Accuracy
     is that of the sigmoid at 0.5, before threshold and calibration are chosen.
@@ -41,7 +41,9 @@ def plot_history(rows: Sequence[EpochRow], path: Path, *, title: str) -> None:
     with saved_figure(path, width=12, height=3.8, title=title) as figure:
         for axes, (name, label) in zip(figure.subplots(1, len(_CURVES)), _CURVES.items(), strict=True):
             axes.plot(epochs, [row[name] for row in rows], ".-", color=COLOURS[0], label="training")
-            axes.plot(epochs, [row[f"val_{name}"] for row in rows], ".-", color=COLOURS[1], label="validation")
+            if all(f"val_{name}" in row for row in rows):
+                found = [row[f"val_{name}"] for row in rows]
+                axes.plot(epochs, found, ".-", color=COLOURS[1], label="validation")
             for number, start in enumerate(starts, start=2):
                 axes.axvline(start - 0.5, color="grey", linestyle=":", label=f"phase {number} begins")
             axes.set(xlabel="epoch", ylabel=label)

@@ -15,7 +15,8 @@ from train.data.splits import read_table_with_splits, write_split_file
 from train.device import Device, prepare
 from train.evaluation.evaluate import evaluate_predictions
 from train.evaluation.formatting import interval
-from train.evaluation.predictions import write_predictions
+from train.evaluation.operating_points import fit_operating_points
+from train.evaluation.predictions import groups_of, write_predictions
 from train.evaluation.suitability import fit_limits
 from train.evaluation.typicality import FILE, measure_typicality
 from train.json_records import write_record
@@ -24,7 +25,7 @@ from train.recipes.recipe import Recipe
 from train.runs.options import RunOptions, tensorboard
 from train.runs.plots import plot_training
 from train.runs.run_folder import check_target, open_folder, publish
-from train.runs.training_record import training_record
+from train.runs.training_record import default_policy, training_record, validation_metrics
 from train.trainer.train_once import Outcome, train_once
 
 
@@ -99,7 +100,9 @@ def _record(
     data_fingerprint: str,
     device: Device,
 ) -> TrainingRecord:
-    history = outcome.history
+    history, part = outcome.history, table.where("val")
+    labels, probabilities = part.labels, outcome.validation.calibrated
+    points = fit_operating_points(labels, probabilities, groups_of(part)) if recipe.calibrate else {}
     return training_record(
         recipe=recipe,
         recipe_name=options.recipe_name,
@@ -113,8 +116,8 @@ def _record(
         seconds=outcome.seconds,
         teachers_auroc=outcome.teaching.auroc if outcome.teaching else None,
         calibration=outcome.calibration,
-        labels=table.where("val").labels,
-        probabilities=outcome.validation.calibrated,
+        points=points,
+        validation=validation_metrics(labels, probabilities, default_policy(points)),
         device=device,
         suitability=asdict(fit_limits(table.where("train"), recipe.preprocessing)),
         version=__version__,

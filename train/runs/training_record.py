@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import keras
 import numpy as np
@@ -10,11 +11,19 @@ from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 from fracture_edge._version import installed
 from fracture_edge.modelfile import POSITIVE_CLASS
 from fracture_edge.policy import Policy
-from train.artifacts import TRAINING_SCHEMA, ClassCounts, TrainingData, TrainingRecord, ValidationMetrics
+from train.artifacts import (
+    TRAINING_SCHEMA,
+    ClassCounts,
+    OperatingPoint,
+    OutOfFoldMetrics,
+    TrainingData,
+    TrainingRecord,
+    ValidationMetrics,
+)
 from train.data.dataset import SPLITS, ImageTable
 from train.device import Device
 from train.evaluation.calibration import Calibration, Floats
-from train.evaluation.operating_points import AIMS, DEFAULT, choose_threshold, fit_band, fit_operating_points
+from train.evaluation.operating_points import AIMS, DEFAULT, choose_threshold, fit_band
 from train.recipes.recipe import Recipe
 
 _PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "scikit-learn")
@@ -34,8 +43,9 @@ def training_record(
     seconds: float,
     teachers_auroc: float | None,
     calibration: Calibration,
-    labels: Sequence[int],
-    probabilities: Floats,
+    points: Mapping[str, OperatingPoint],
+    validation: ValidationMetrics | None = None,
+    out_of_fold: OutOfFoldMetrics | None = None,
     device: Device,
     suitability: Mapping[str, float],
     version: str,
@@ -48,7 +58,7 @@ def training_record(
         recipe_name: Name of the recipe, or path of its file.
         seed: Random seed of the run.
         initial_weights: Initial weights, in words.
-        table: All images with their splits.
+        table: All images with the splits that the model was trained by.
         data_fingerprint: SHA-256 of the data, see `train.data.batches.fingerprint`.
         parameters: Number of parameters of the network.
         kept_epoch: Epoch whose weights were kept, counted from 1.
@@ -57,15 +67,16 @@ def training_record(
         teachers_auroc: AUROC of the teacher models on training images held out from them; ``None`` without
             teachers.
         calibration: Calibration, already folded into the model.
-        labels: Labels of the validation images.
-        probabilities: Calibrated P(fractured) of the validation images.
+        points: Operating points by name; empty for a threshold of 0.5 without a band.
+        validation: Metrics of the validation images; ``None`` if the model was trained on them.
+        out_of_fold: Metrics of the out-of-fold predictions; ``None`` without.
         device: Device and precision of the training.
         suitability: Fields of `fracture_edge.suitability.Limits`, fitted to the training images.
         version: Version of fracture-edge.
         created: Time of completion, ISO 8601, UTC.
     """
     counts = Counter((item.split, item.label) for item in table)
-    point = operating_point(labels, probabilities, chosen=recipe.calibrate)
+    point = default_policy(points)
     return TrainingRecord(
         schema_version=TRAINING_SCHEMA,
         model=recipe.architecture,
@@ -77,8 +88,9 @@ def training_record(
         uncertain_low=point.uncertain_low,
         uncertain_high=point.uncertain_high,
         suitability=dict(suitability),
-        operating_points=fit_operating_points(labels, probabilities) if recipe.calibrate else {},
-        validation=validation_metrics(labels, probabilities, point),
+        operating_points=dict(points),
+        validation=validation,
+        out_of_fold=out_of_fold,
         recipe_name=recipe_name,
         recipe=recipe.to_dict(),
         seed=seed,
@@ -105,8 +117,33 @@ def operating_point(labels: Sequence[int], probabilities: Floats, *, chosen: boo
     """Choose threshold and uncertain band on validation images; 0.5 without a band if `chosen` is false."""
     if not chosen:
         return Policy.at(0.5)
-    point = fit_band(labels, probabilities, choose_threshold(labels, probabilities), AIMS[DEFAULT])
-    return Policy(point.threshold, point.uncertain_low, point.uncertain_high)
+    return fit_band(labels, probabilities, choose_threshold(labels, probabilities), AIMS[DEFAULT]).policy
+
+
+def default_policy(points: Mapping[str, OperatingPoint]) -> Policy:
+    """Return the policy of the default operating point; 0.5 without a band if there are no points."""
+    return points[DEFAULT].policy if points else Policy.at(0.5)
+
+
+def out_of_fold_metrics(
+    labels: Sequence[int],
+    probabilities: Floats,
+    point: Policy,
+    *,
+    folds: int,
+    kept_epochs: Sequence[Sequence[int]] = (),
+) -> OutOfFoldMetrics:
+    """Compute metrics of out-of-fold predictions (hardly optimistic: only calibration and threshold were fitted).
+
+    Args:
+        labels: Labels, 0 or 1, [N].
+        probabilities: Calibrated P(fractured), [N].
+        point: Default operating point.
+        folds: Number of folds.
+        kept_epochs: Epochs that were kept, see `train.artifacts.OutOfFoldMetrics`.
+    """
+    found = validation_metrics(labels, probabilities, point)
+    return OutOfFoldMetrics(**asdict(found), folds=folds, kept_epochs=[list(each) for each in kept_epochs])
 
 
 def validation_metrics(labels: Sequence[int], probabilities: Floats, point: Policy) -> ValidationMetrics:

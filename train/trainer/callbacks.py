@@ -91,11 +91,33 @@ def rows_of(rows: Sequence[EpochRow], phase: int) -> list[EpochRow]:
 def best_of(rows: Sequence[EpochRow], monitor: str) -> EpochRow | None:
     """Find the row with the greatest ``val_auroc`` or smallest ``val_loss``, the earliest if several are equal.
 
-    Rows whose validation loss is NaN or infinite are skipped (AUROC is finite even then); ``None`` if all are.
+    Rows whose validation loss is missing, NaN or infinite are skipped (AUROC is finite even then); ``None`` if all
+    are.
     """
     sign = 1.0 if monitor == "val_auroc" else -1.0
-    sound = (row for row in rows if math.isfinite(row["val_loss"]))
+    sound = (row for row in rows if math.isfinite(row.get("val_loss", math.nan)))
     return max(sound, key=lambda row: sign * row[monitor], default=None)
+
+
+def may_be_kept(row: EpochRow) -> bool:
+    """Return whether the loss of an epoch is finite: on validation, or on training images without validation."""
+    return math.isfinite(row.get("val_loss", row["loss"]))
+
+
+def kept_epochs(rows: Sequence[EpochRow], recipe: Recipe) -> list[int]:
+    """List the epoch that each phase kept, counted from 1 within the phase.
+
+    Args:
+        rows: Complete history of all phases, each with an epoch that may be kept.
+        recipe: Recipe that was trained.
+    """
+    kept = []
+    for number in range(len(recipe.phases)):
+        of_phase = rows_of(rows, number)
+        sound = [row for row in of_phase if may_be_kept(row)]
+        row = sound[-1] if recipe.keep == "last" else best_of(sound, recipe.monitor)
+        kept.append(of_phase.index(row) + 1 if row else len(of_phase))
+    return kept
 
 
 def stalled(rows: Sequence[EpochRow], recipe: Recipe) -> bool:
@@ -182,9 +204,11 @@ class Progress(keras.callbacks.Callback):
         rows = self.history.rows
         row = rows[-1]
         left = (self.epochs - len(rows)) * sum(entry["seconds"] for entry in rows) / len(rows)
+        validation = (
+            f"val_loss {row['val_loss']:.4f}  val_auroc {row['val_auroc']:.4f}  " if "val_loss" in row else ""
+        )
         print(
-            f"epoch {row['epoch']}/{self.epochs}  loss {row['loss']:.4f}  auroc {row['auroc']:.4f}  "
-            f"val_loss {row['val_loss']:.4f}  val_auroc {row['val_auroc']:.4f}  "
+            f"epoch {row['epoch']}/{self.epochs}  loss {row['loss']:.4f}  auroc {row['auroc']:.4f}  {validation}"
             f"lr {row['learning_rate']:.1e}  {row['seconds']:.0f} s"
             + (f"  (at most {_duration(left)} to go)" if len(rows) < self.epochs else ""),
             file=sys.stderr,
@@ -222,7 +246,7 @@ class Commit(keras.callbacks.Callback):
         """Keep weights, commit the epoch and stop early, in this order."""
         history, rows = self.history, self.history.of_phase()
         best = best_of(rows, self.recipe.monitor)
-        if best is rows[-1] or (self.recipe.keep == "last" and math.isfinite(rows[-1]["val_loss"])):
+        if best is rows[-1] or (self.recipe.keep == "last" and may_be_kept(rows[-1])):
             history.kept = int(rows[-1]["epoch"])
             save_weights(self.network, self.folder / kept_file(history.kept))
         State(history.phase, history.rows, history.kept).write(self.folder)

@@ -31,11 +31,12 @@ def fit(
     model: keras.Model,
     recipe: Recipe,
     training: Batches,
-    validation: Batches,
+    validation: Batches | None,
     *,
     folder: Path,
     seed: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    epochs: Sequence[int] | None = None,
 ) -> History:
     """Train `model` in place through all phases of `recipe` and load the weights that the recipe keeps.
 
@@ -45,21 +46,25 @@ def fit(
         model: Network built by `train.architectures`; its weights are changed.
         recipe: Recipe to train.
         training: Shuffled batches of training images.
-        validation: Batches of validation images, in order.
+        validation: Batches of validation images, in order; ``None`` for a recipe that keeps the last epoch and
+            does not stop early.
         folder: Folder for ``history.csv``, the checkpoint and the state of the run.
         seed: Random seed of the augmentation.
         callbacks: Further callbacks, called before an epoch is committed.
+        epochs: Number of epochs after which each phase ends; those of the recipe if ``None``. Schedules of the
+            learning rate are those of the recipe's epochs in either case.
 
     Returns:
         The history of all epochs.
 
     Raises:
-        FractureEdgeError: The validation loss was NaN or infinite in all epochs of a phase.
+        FractureEdgeError: The validation loss (training loss without validation) was NaN or infinite in all epochs
+            of a phase.
     """
     state = State.read(folder)
     history = History(folder / "history.csv", state)
     trainer = with_augmentation(model, recipe, seed, masks=training.has_masks)
-    total = sum(phase.epochs for phase in recipe.phases)
+    last = [phase.epochs for phase in recipe.phases] if epochs is None else list(epochs)
     with fused_batch_norms(model):
         for number, phase in enumerate(recipe.phases):
             if state and number < state.phase:
@@ -73,7 +78,7 @@ def fit(
                 # A phase that diverges must not pass on the weights of the one before.
                 history.phase, history.kept = number, 0
             done = history.of_phase()
-            if len(done) < phase.epochs and not (done and stalled(done, recipe)):
+            if len(done) < last[number] and not (done and stalled(done, recipe)):
                 # Averaged weights are swapped in after the state is saved, which needs both sets of weights, and
                 # before the commit, which keeps the averaged ones.
                 average = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if recipe.ema_momentum else []
@@ -81,13 +86,13 @@ def fit(
                     training,
                     validation_data=validation,
                     initial_epoch=len(done),
-                    epochs=phase.epochs,
+                    epochs=last[number],
                     # Batches shuffle themselves, by their own seed.
                     shuffle=False,
                     callbacks=[
                         Seeds(history, training, seed),
                         history,
-                        Progress(history, total),
+                        Progress(history, sum(last)),
                         SaveState(history, folder),
                         *average,
                         *([RefitBatchNorms(model, training)] if recipe.refit_norms else []),

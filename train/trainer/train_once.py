@@ -1,7 +1,7 @@
 """Training of one network: teacher models, initial weights, head, epochs, calibration."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -30,6 +30,19 @@ from train.weights.embedded import refit_batch_norms
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """What a training without validation images needs to know.
+
+    Attributes:
+        epochs: Number of epochs of each phase; the weights after the last one are kept.
+        calibration: Calibration to fold into the model.
+    """
+
+    epochs: tuple[int, ...]
+    calibration: Calibration
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """Trained network with its history and validation predictions.
 
@@ -38,7 +51,7 @@ class Outcome:
         history: History of all epochs.
         initial_weights: Initial weights, in words.
         calibration: Calibration, already folded into the model.
-        validation: Predictions for the validation images, before and after calibration.
+        validation: Predictions for the validation images, before and after calibration; empty without any.
         teaching: Predictions of its teacher models; ``None`` without teachers.
     """
 
@@ -60,25 +73,31 @@ def train_once(
     recipe: Recipe,
     store: PixelStore,
     train_part: ImageTable,
-    val_part: ImageTable,
+    val_part: ImageTable | None,
     *,
     folder: Path,
     weights: str,
     seed: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    settled: Settled | None = None,
 ) -> Outcome:
     """Train a network, keep the recipe's choice of weights, and fit the calibration on validation images.
+
+    Without validation images everything that they would choose is given as `settled`.
 
     Args:
         recipe: Recipe to train.
         store: Decoded images of both parts.
         train_part: Training images.
-        val_part: Validation images.
+        val_part: Validation images; ``None`` for none, which needs `settled` and goes without teacher models.
         folder: Folder for history, checkpoint and state of the run, and for its teacher models.
         weights: Initial weights, see `train.weights.initialise`.
         seed: Random seed of initialisation, order and augmentation.
         callbacks: Further callbacks for `train.trainer.loop.fit`.
+        settled: Epochs and calibration that were chosen before.
     """
+    if settled:
+        recipe = replace(recipe, keep="last", patience=0)
 
     def teacher(
         its: Recipe, rest: ImageTable, held: ImageTable, place: Path
@@ -115,7 +134,7 @@ def train_once(
     wants_masks = recipe.localisation > 0 and any(layer.name == "cells" for layer in model.layers)
     masks = fracture_masks(train_part, size) if wants_masks else None
     # Validation images get an empty mask channel: the loss ignores it, the network's input has it.
-    val_masks = None if masks is None else np.zeros((len(val_part), *masks.shape[1:]), np.uint8)
+    val_masks = None if masks is None or not val_part else np.zeros((len(val_part), *masks.shape[1:]), np.uint8)
     training = Batches(
         pixels,
         train_part.labels,
@@ -128,17 +147,32 @@ def train_once(
         mixing=Mixing.of(recipe.augmentation, seed),
         multiple=batch_multiple(recipe.batch_size, len(pixels), sharing),
     )
-    val_pixels = store.of(val_part)
-    validation = Batches(
-        val_pixels,
-        val_part.labels,
-        batch_size=2 * recipe.batch_size,
-        masks=val_masks,
-        weights=balance,
-        multiple=sharing,
+    val_pixels = store.of(val_part) if val_part else None
+    validation = None
+    if val_part and val_pixels is not None:
+        validation = Batches(
+            val_pixels,
+            val_part.labels,
+            batch_size=2 * recipe.batch_size,
+            masks=val_masks,
+            weights=balance,
+            multiple=sharing,
+        )
+    history = loop.fit(
+        model,
+        recipe,
+        training,
+        validation,
+        folder=folder,
+        seed=seed,
+        callbacks=callbacks,
+        epochs=settled.epochs if settled else None,
     )
-    history = loop.fit(model, recipe, training, validation, folder=folder, seed=seed, callbacks=callbacks)
     model = _in_float32(model, recipe)
+    if val_part is None or val_pixels is None:
+        calibration = settled.calibration if settled else UNCALIBRATED
+        calibration.fold_into(model.get_layer("probability"))
+        return Outcome(model, history, initial, calibration, Predictions(np.empty(0), np.empty(0)), teaching)
     raw = predict(model, val_pixels)
     calibration = fit_calibration(val_part.labels, raw) if recipe.calibrate else UNCALIBRATED
     calibration.fold_into(model.get_layer("probability"))

@@ -19,14 +19,13 @@ from benchmarks.report import prose, tables
 from benchmarks.report.markdown import summary_table
 from benchmarks.report.recommend import recommend
 from benchmarks.studies.cost import formats, ladder
-from benchmarks.studies.documents import devices, edge_model, overview, policies
+from benchmarks.studies.documents import devices, edge_model, embedded_policies, overview
 from benchmarks.studies.documents.results import (
     EMBEDDED_ROW,
     EMBEDDED_RUN,
     RESULTS,
     ROOT,
     RUN,
-    quality_of,
     read_predictions,
     read_run,
     read_stored,
@@ -53,6 +52,7 @@ DOCUMENTS = (
     ROOT / "docs" / "benchmarks.md",
     ROOT / "docs" / "lab-notes.md",
     ROOT / "docs" / "results.md",
+    ROOT / "docs" / "model-file.md",
 )
 
 
@@ -101,27 +101,18 @@ def _splits() -> str:
 
 def _training() -> str:
     info = FractureClassifier(threads=1).info
-    validation, policy, training = info.metrics["validation"], info.policy, info.training
-    share = quality_of(read_run(EMBEDDED_RUN), EMBEDDED_ROW).uncertain.share
+    validation, training = info.metrics.get("validation"), info.training
     kept = "last" if training["best_epoch"] == training["epochs"] else f"{training['best_epoch']}th"
+    # A model of `train --final` has no validation split: all of it was settled out of fold.
+    name, found = ("Validation", validation) if validation else ("Out-of-fold", info.metrics["out_of_fold"])
     return (
         f"{training['epochs']} epochs, the weights of the {kept} kept; TensorFlow {info.versions['tensorflow']}.\n"
-        f"Validation AUROC in float32 {validation['auroc']:.3f} ({validation['images']} images, "
-        f"{validation['fractured']} fractured).\n"
-        f"Settled on validation: log-odds divided by {info.calibration['temperature']:.2f} and shifted by "
-        f"{info.calibration['intercept']:.2f}; threshold {policy.threshold:.3f};\n"
-        f"uncertain from {policy.uncertain_low:.3f} to {policy.uncertain_high:.3f}, the narrowest band outside of "
-        f"which at least 95 % of the fractured images lie above and 95 % of the others below, or the closest.\n"
-        f"On the test split {share:.0%} of the images fall into this band.\n"
+        f"{name} AUROC in float32 {found['auroc']:.3f} ({found['images']} images, "
+        f"{found['fractured']} fractured).\n"
+        f"Settled {'on validation' if validation else 'out of fold'}: log-odds divided by "
+        f"{info.calibration['temperature']:.2f} and shifted by {info.calibration['intercept']:.2f}.\n"
+        f"{embedded_policies.settled(info)}"
     )
-
-
-def _policies() -> str:
-    """Render the operating points of the embedded model on the test split as a table."""
-    info = FractureClassifier(threads=1).info
-    rows = read_predictions(read_run(EMBEDDED_RUN))
-    predictions = [(int(row["label"]), float(row[EMBEDDED_ROW])) for row in rows]
-    return policies.table_of({name: info.policy_named(name) for name in info.operating_points}, predictions)
 
 
 def _before() -> str:
@@ -167,7 +158,14 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "device": devices.device,
         "splits": _splits,
         "training": _training,
-        "policies": _policies,
+        "wanted": embedded_policies.wanted,
+        "points": embedded_policies.points,
+        "policies": embedded_policies.test_split,
+        "share": embedded_policies.share,
+        "parts": embedded_policies.parts,
+        "costs": embedded_policies.costs,
+        "scale": embedded_policies.scale,
+        "example": embedded_policies.example,
         "before": _before,
         "reproduction": reproduction.table,
         "leak": reproduction.leak,

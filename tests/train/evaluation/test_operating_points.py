@@ -3,10 +3,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fracture_edge.modelfile import OPERATING_POINTS
 from fracture_edge.policy import Policy
-from train.evaluation.operating_points import AIMS, Aim, choose_threshold, fit_band, fit_operating_points
+from train.evaluation.operating_points import (
+    AIMS,
+    DEFAULT,
+    RULES,
+    Aim,
+    choose_threshold,
+    fit_band,
+    fit_operating_points,
+    nested_decisions,
+)
 
-BALANCED = AIMS["balanced"]
+CERTAIN = AIMS["certain"]
 
 
 def _simulate(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -69,7 +79,7 @@ def test_no_band_decides_more_images_as_well(seed: int, count: int, decimals: in
     labels, scores = _simulate(seed, count)
     scores = scores.round(decimals)
     threshold = choose_threshold(labels, scores)
-    point = fit_band(labels, scores, threshold, BALANCED)
+    point = fit_band(labels, scores, threshold, CERTAIN)
     assert point.uncertain_low <= threshold <= point.uncertain_high
     figures = _decided(labels, scores, point.uncertain_low, point.uncertain_high)
     assert figures == pytest.approx((point.sensitivity, point.specificity, point.uncertain_share), abs=1e-12)
@@ -107,31 +117,113 @@ def test_band_by_hand() -> None:
 def test_no_band_where_the_threshold_suffices() -> None:
     labels = np.repeat([0, 1], 50)
     scores = np.concatenate([np.linspace(0.01, 0.3, 50), np.linspace(0.7, 0.99, 50)])
-    point = fit_band(labels, scores, 0.5, BALANCED)
+    point = fit_band(labels, scores, 0.5, CERTAIN)
     assert (point.uncertain_low, point.uncertain_high, point.uncertain_share) == (0.5, 0.5, 0.0)
 
 
-def test_three_points_for_three_purposes() -> None:
-    random = np.random.default_rng(3)
+def _two_normals(seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """400 images that are not fractured and 100 that are; their log-odds are normal with d' = 3 / 1.3."""
+    random = np.random.default_rng(seed)
     labels = np.repeat([0, 1], [400, 100])
-    scores = 1 / (1 + np.exp(-random.normal(3 * labels - 1.5, 1.3)))
+    return labels, 1 / (1 + np.exp(-random.normal(3 * labels - 1.5, 1.3)))
+
+
+def test_four_points_for_four_purposes() -> None:
+    labels, scores = _two_normals()
     points = fit_operating_points(labels.tolist(), scores)
-    assert list(points) == ["balanced", "screening", "specific"]
+    assert (tuple(points), DEFAULT) == (OPERATING_POINTS, OPERATING_POINTS[0])
+    assert {name: (aim.sensitivity, aim.specificity) for name, aim in AIMS.items()} == {
+        "balanced": (0.90, 0.90),
+        "certain": (0.95, 0.95),
+        "screening": (0.95, 0.80),
+        "specific": (0.80, 0.95),
+    }
     for name, aim in AIMS.items():
-        assert points[name]["sensitivity"] >= aim.sensitivity
-        assert points[name]["specificity"] >= aim.specificity
-    predicted = {name: scores >= point["threshold"] for name, point in points.items()}
+        point = points[name]
+        assert (point.images, point.nested) == ("validation", None)
+        assert (point.sensitivity_margin, point.specificity_margin) == (0, 0)
+        figures = _decided(labels, scores, point.uncertain_low, point.uncertain_high)
+        assert figures == pytest.approx((point.sensitivity, point.specificity, point.uncertain_share), abs=1e-12)
+        assert point.sensitivity >= aim.sensitivity
+        assert point.specificity >= aim.specificity
+    assert points["certain"].uncertain_share > points["balanced"].uncertain_share
+    predicted = {name: scores >= point.threshold for name, point in points.items()}
     # Without a band: 95 of the 100 fractured, and 380 of the 400 others; more of the latter only where it costs
     # none of the former.
     assert predicted["screening"][labels == 1].sum() == 95
     assert (~predicted["specific"])[labels == 0].sum() >= 380
     alarms_allowed = np.sort(scores[labels == 0])[-21]
     assert predicted["specific"][labels == 1].sum() == (scores[labels == 1] > alarms_allowed).sum()
-    assert points["screening"]["threshold"] <= points["balanced"]["threshold"] < points["specific"]["threshold"]
+    assert points["screening"].threshold <= points["balanced"].threshold < points["specific"].threshold
+    assert points["balanced"].threshold == points["certain"].threshold
+
+
+def test_intervals_hold_the_values_and_follow_the_groups() -> None:
+    random = np.random.default_rng(2)
+    labels = np.repeat([0, 1], [350, 150])
+    scores = 1 / (1 + np.exp(-random.normal(2 * labels - 1, 1.5)))
+    alone = fit_operating_points(labels.tolist(), scores)["balanced"]
+    # Every image four times, all copies in one group: no more is known, and the intervals stay as wide.
+    copies = [name for name in map(str, range(len(labels))) for _ in range(4)]
+    four = fit_operating_points(np.repeat(labels, 4).tolist(), np.repeat(scores, 4), copies)["balanced"]
+    for name in ("sensitivity", "specificity", "uncertain_share"):
+        low, high = getattr(alone, f"{name}_interval")
+        assert low <= getattr(alone, name) <= high
+        assert getattr(four, f"{name}_interval") == pytest.approx((low, high), abs=1e-9)
+    # By the normal approximation, 2 x 1.96 standard errors of a share of 500 independent images.
+    low, high = alone.uncertain_share_interval
+    share = alone.uncertain_share
+    assert high - low == pytest.approx(3.92 * np.sqrt(share * (1 - share) / 500), rel=0.1)
+
+
+def test_each_fold_is_decided_by_the_others() -> None:
+    labels, scores = _two_normals(5)
+    folds = np.arange(500) % 5
+    rule = RULES["balanced"]
+    decided = nested_decisions(rule, labels, scores, folds)
+    for fold in range(5):
+        others = folds != fold
+        threshold = choose_threshold(labels[others], scores[others])
+        band = fit_band(labels[others], scores[others], threshold, rule.aim)
+        expected = [
+            Policy(threshold, band.uncertain_low, band.uncertain_high).decide(s)[0] for s in scores[~others]
+        ]
+        names = {1: "fractured", 0: "uncertain", -1: "not_fractured"}
+        assert [names[value] for value in decided[folds == fold].tolist()] == expected
+    # What a fold's own labels are makes no difference to its decisions.
+    changed = np.where(folds == 2, 1 - labels, labels)
+    assert (nested_decisions(rule, changed, scores, folds)[folds == 2] == decided[folds == 2]).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_margin_is_added_until_the_other_folds_meet_the_aim(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    labels = np.repeat([0, 1], [800, 200])
+    folds = np.tile(np.arange(5), 200)
+    # Each fold has a model of its own, whose scores are shifted: a point of the others fits it badly.
+    shift = np.array([-0.8, 0.5, 0.0, 0.6, -0.3])[folds]
+    scores = 1 / (1 + np.exp(-random.normal(2.4 * labels - 1.5 + shift, 1.3)))
+    points = fit_operating_points(labels.tolist(), scores, folds=folds.tolist())
+    raised = 0
+    for name, point in points.items():
+        aim, nested = AIMS[name], point.nested
+        assert point.images == "out-of-fold"
+        assert nested is not None
+        margins = (point.sensitivity_margin, point.specificity_margin)
+        # Whole steps of 0.005, none above 0.04; the fit reaches the raised aim, or is the closest.
+        assert all(0 <= margin <= 0.04 and round(margin / 0.005, 6).is_integer() for margin in margins)
+        assert point.sensitivity >= min(0.99, aim.sensitivity + margins[0]) - 1e-9
+        assert point.specificity >= min(0.99, aim.specificity + margins[1]) - 1e-9
+        for value, wanted, margin in zip(
+            (nested.sensitivity, nested.specificity), (aim.sensitivity, aim.specificity), margins, strict=True
+        ):
+            assert value >= wanted or margin == pytest.approx(0.04)
+        raised += max(margins) > 0
+    assert raised > 0
 
 
 def test_many_scores_take_no_more_memory() -> None:
     labels, scores = _simulate(1, 40_000)
-    point = fit_band(labels, scores, choose_threshold(labels, scores), BALANCED)
+    point = fit_band(labels, scores, choose_threshold(labels, scores), CERTAIN)
     # 500 edges on each side of 40,000 images: each stands for some 40 of them.
     assert (point.sensitivity, point.specificity) == (pytest.approx(0.95, abs=2e-3), pytest.approx(0.95, abs=2e-3))

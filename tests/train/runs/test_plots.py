@@ -83,6 +83,12 @@ def test_curves_of_one_phase(rows: list[Row], tmp_path: Path, figures: list[Any]
     assert [len(axes.get_lines()) for axes in figures[0].axes] == [2, 2, 2]
 
 
+def test_curves_without_validation_are_of_training_alone(tmp_path: Path, figures: list[Any]) -> None:
+    rows = [{name: value for name, value in row.items() if not name.startswith("val_")} for row in _rows(1, 1, 1)]
+    training_plots.plot_history(rows, tmp_path / "curves.png", title="")
+    assert [[line.get_label() for line in axes.get_lines()] for axes in figures[0].axes] == [["training"]] * 3
+
+
 @pytest.fixture
 def data(tmp_path: Path, write_bones: Callable[..., Path]) -> ImageTable:
     return read_table(write_bones(tmp_path / "data", 5, splits=("train", "val"), height=48, width=40))

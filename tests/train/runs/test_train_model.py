@@ -110,6 +110,8 @@ def test_operating_point_is_that_of_the_validation_images(trained: Path, train_d
     )
     assert record["operating_points"]["balanced"]["uncertain_low"] == record["uncertain_low"]
     assert list(record["operating_points"]) == list(AIMS)
+    assert {point["images"] for point in record["operating_points"].values()} == {"validation"}
+    assert "out_of_fold" not in record
     found = record["validation"]
     assert (found["images"], found["fractured"]) == (12, 4)
     assert found["auroc"] == pytest.approx(roc_auc_score(labels, probabilities), abs=1e-9)

@@ -13,6 +13,7 @@ from benchmarks.studies.documents.results import EMBEDDED_RUN, RESULTS, read_run
 from benchmarks.studies.edge_model.cross_validated import Network
 from benchmarks.studies.edge_model.frozen_features import FrozenFeatures
 from benchmarks.studies.edge_model.learning_curve import Curve
+from benchmarks.studies.edge_model.out_of_fold_result import OutOfFold
 from benchmarks.studies.edge_model.reproduction import Reproduced
 from benchmarks.studies.edge_model.run_log import LoggedRun
 from benchmarks.studies.processors.comparison import Emulation
@@ -28,6 +29,7 @@ KINDS: dict[str, Any] = {
     "device-cost.json": DeviceCost,
     "frozen-features*.json": FrozenFeatures,
     "learning-curve*.json": Curve,
+    "out-of-fold.json": OutOfFold,
     "stress-*.json": Stress,
     "training-speed*.json": TrainingSpeed,
     "emulation/*.json": Emulation,
