@@ -74,7 +74,7 @@ def classify(
             metavar="DIR",
             help="Folder for the results as DICOM objects, which a PACS shows beside the image: for each DICOM "
             "image a Secondary Capture (heat map, decision) and a Structured Report (TID 1500) in the image's own "
-            "study. They carry patient and study of the image. A repetition replaces them. Needs the [pacs] extra.",
+            "study, with its patient. A repetition replaces them. Needs the [pacs] extra.",
         ),
     ] = None,
     output: Annotated[
