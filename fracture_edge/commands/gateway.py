@@ -58,7 +58,7 @@ def gateway(
         list[str],
         typer.Option(
             metavar="AET[@ADDRESS]",
-            help="Sender that may connect, by AE title and by IP address or network (CR1@10.0.0.7, *@10.0.0.0/24); "
+            help="Sender that may connect, by AE title and IP address or network (CR1@10.0.0.7, *@10.0.0.0/24); "
             "several may be given. Default: all.",
         ),
     ] = [],  # noqa: B006
@@ -103,8 +103,8 @@ def gateway(
     """Receive DICOM images over the network, and send the results to a PACS, until Ctrl-C or SIGTERM.
 
     Takes CR, DX, RF and secondary captures, single- and multi-frame, in every transfer syntax (C-STORE), and
-    answers C-ECHO. For each image a Secondary Capture (heat map, decision) and a Structured Report (TID 1500) go to
-    every target. Needs the [pacs] extra.
+    answers C-ECHO. For each image a Secondary Capture (heat map, decision) and a Structured Report (TID 1500) go
+    to every target. Needs the [pacs] extra.
 
     An image is acknowledged only when it is safely on the disk. A restart goes on where the last run ended, even
     after kill -9, and a repetition replaces results instead of adding any. Results wait in the spool until their

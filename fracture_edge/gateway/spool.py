@@ -1,10 +1,10 @@
 """Spool of the gateway: folders on one file system that hold everything that has been taken and is not yet done.
 
-The files are the queue. What has been acknowledged is a complete file in ``in``; it is taken away only when all its
-results are complete files in ``out``; these are taken away only when their target has acknowledged them. Every step
-writes to ``tmp``, flushes to the disk and renames, so that whatever ends the process, the next one goes on; a step
-that is repeated makes objects with the same UIDs. The journal of `watch` would not fit: it records an answer before
-the results are safe, and its records would outlive the images, while ``--keep 0`` promises that nothing does.
+The files are the queue. What has been acknowledged is a complete file in ``in``; it is taken away only when all
+its results are complete files in ``out``; these are taken away only when their target has acknowledged them. Every
+step writes to ``tmp``, flushes to the disk and renames, so that whatever ends the process, the next one goes on; a
+step that is repeated makes objects with the same UIDs. The journal of `watch` would not fit: it records an answer
+before the results are safe, and its records would outlive the images, while ``--keep 0`` promises that nothing does.
 
 No name contains anything from a header but SOP Instance UIDs of results, which are derived: images are named by a
 digest of their SOP Instance UID, with the AE title and address that they came from.
