@@ -1,5 +1,6 @@
 """Receiving side of the gateway: C-ECHO and C-STORE."""
 
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -34,6 +35,8 @@ _VERIFICATION = "1.2.840.10008.1.1"
 SUCCESS, OUT_OF_RESOURCES, MISMATCH, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xA900, 0xC000
 #: Association rejected, permanently, by the service user: calling AE title not recognised (PS3.8, section 9.3.4).
 _UNKNOWN_CALLER = (0x01, 0x01, 0x03)
+#: Association rejected for now, by the service provider: local limit exceeded.
+_LIMIT_EXCEEDED = (0x02, 0x03, 0x02)
 #: Seconds within which an association has to be asked for.
 _REQUEST_SECONDS = 5.0
 
@@ -63,10 +66,11 @@ class Receiver:
         self._options, self._spool, self._counts, self._arrived = options, spool, counts, arrived
         self._stopping = False
         # pynetdicom opens its temporary files in this folder.
-        tempfile.tempdir = str(spool.incoming)
+        self._temporary_before, tempfile.tempdir = tempfile.tempdir, str(spool.incoming)
         entity = AE(options.ae_title)
         entity.require_called_aet = True
-        entity.maximum_associations = options.max_associations
+        # pynetdicom counts every connection, also silent ones that are being closed; `_on_request` does not.
+        entity.maximum_associations = sys.maxsize
         entity.maximum_pdu_size = MAX_PDU
         entity.acse_timeout = min(_REQUEST_SECONDS, options.timeout)
         entity.network_timeout = entity.dimse_timeout = options.timeout
@@ -102,14 +106,15 @@ class Receiver:
 
     def busy(self) -> bool:
         """Return whether a sender is still connected."""
-        return bool(self._server.busy())
+        return bool(self._server.established())
 
     def close(self) -> None:
         """Close the connections that are left."""
         self._server.close_all()
+        tempfile.tempdir = self._temporary_before
 
     def _on_request(self, event: Any) -> None:
-        """Refuse an association that no allowed peer asks for."""
+        """Refuse an association that no allowed peer asks for, and one too many."""
         association = event.assoc
         title = str(association.requestor.primitive.calling_ae_title)
         address = str(association.requestor.address)
@@ -118,14 +123,18 @@ class Receiver:
             self._counts.add("rejected", "calling AE title")
             association.acse.send_reject(*_UNKNOWN_CALLER)
             association.kill()
+        elif self._server.established() >= self._options.max_associations:
+            self._counts.add("rejected", "too many associations")
+            association.acse.send_reject(*_LIMIT_EXCEEDED)
+            association.kill()
 
     def _on_rejected(self, event: Any) -> None:
-        self._counts.add("rejected", "called AE title, or too many associations")
+        self._counts.add("rejected", "called AE title")
 
     def _on_close(self, event: Any) -> None:
         held = event.assoc.dul.socket
         if isinstance(held, GuardedSocket) and held.too_large:
-            self._counts.add("refused", "too large")
+            self._counts.add("refused", "too much data")
 
     def _on_echo(self, event: Any) -> int:
         event.assoc.dul.socket.received = 0

@@ -47,13 +47,13 @@ def run(
         OSError: The port or the spool cannot be used.
     """
     require_pacs("pydicom", "highdicom", "pynetdicom")
-    _silence_libraries(note)
+    counts = Counts()
+    _silence_libraries(counts)
     # Late, because pynetdicom is imported there.
     from fracture_edge.gateway.answering import Answering
     from fracture_edge.gateway.receiver import Receiver
     from fracture_edge.gateway.sending import Sending
 
-    counts = Counts()
     # Before the port is open: the first answer must not wait for imports.
     maker = ResultMaker(classifier, max_pixels=max_pixels)
     spool = Spool(options.spool, keep_days=options.keep_days)
@@ -156,7 +156,7 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _silence_libraries(note: Callable[[str], None]) -> None:
+def _silence_libraries(counts: Counts) -> None:
     """Keep the libraries from printing: what they log, warn about and raise may quote the header."""
     for name in _SILENCED:
         library = logging.getLogger(name)
@@ -164,7 +164,8 @@ def _silence_libraries(note: Callable[[str], None]) -> None:
         library.propagate = False
     warnings.simplefilter("ignore")
 
-    def report(failed: threading.ExceptHookArgs) -> None:
-        note(f"a thread ended ({failed.exc_type.__name__}); the connection that it served is lost")
+    def count(failed: threading.ExceptHookArgs) -> None:
+        # Threads of pynetdicom end like this when a peer breaks the protocol, and so do their connections.
+        counts.add("rejected", "broken message")
 
-    threading.excepthook = report
+    threading.excepthook = count

@@ -115,6 +115,10 @@ class Sending:
 
     def _dispatch(self) -> None:
         """Start an attempt for every target that results wait for and whose delay is over."""
+        for target, delivery in self._deliveries.items():
+            if delivery.running is not None and delivery.running.done():
+                self._settle(target, delivery, succeeded=delivery.running.result())
+                delivery.running = None
         waiting = self._spool.targets()
         for target in self._deliveries.keys() - waiting - set(self._options.targets):
             # Senders that results were returned to; there may be any number.
@@ -122,12 +126,7 @@ class Sending:
                 del self._deliveries[target]
         for target in waiting:
             delivery = self._deliveries.setdefault(target, _Delivery())
-            if delivery.running is not None:
-                if not delivery.running.done():
-                    continue
-                self._settle(target, delivery, succeeded=delivery.running.result())
-                delivery.running = None
-            if self._clock() >= delivery.due:
+            if delivery.running is None and self._clock() >= delivery.due:
                 delivery.running = self._pool.submit(self._attempt, target)
                 delivery.running.add_done_callback(lambda _: self._wake.set())
 

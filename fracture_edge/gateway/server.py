@@ -8,6 +8,7 @@ nothing.
 """
 
 import contextlib
+import copy
 import socket
 import ssl
 import threading
@@ -24,6 +25,8 @@ from fracture_edge.gateway.peers import AllowedPeer
 
 # Data sets go to files as they arrive, and never lie in memory as a whole.
 _config.STORE_RECV_CHUNKED_DATASET = True
+# Its handlers format every message for a log that is switched off.
+_config.LOG_HANDLER_LEVEL = "none"
 #: Maximum number of connections that have not asked for an association yet.
 _MOST_WAITING = 16
 #: Maximum length of one PDU in bytes. Data PDUs are shorter (`MAX_PDU`); requests list what the sender offers.
@@ -111,6 +114,7 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         self._connections: dict[socket.socket, Any] = {}
         self._guard = threading.Lock()
         super().__init__(*arguments, request_handler=GuardedHandler, **more)
+        self.contexts: list[Any] = _SharedContexts(self.contexts)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Refuse connections from addresses that no allowed peer has."""
@@ -129,8 +133,11 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
             # Dictionaries keep the order in which the connections came.
             for held in waiting[: max(excess, len(waiting) + 1 - _MOST_WAITING, 0)]:
                 self.counts.add("rejected", "silent")
-                del self._connections[held]
+                association = self._connections.pop(held)
                 _shut(held)
+                if association is not None:
+                    # Or its thread would wait for a request until the time is over.
+                    association.dul.to_user_queue.put(None)
             self._connections[request] = None
         super().process_request(request, client_address)
 
@@ -162,11 +169,11 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         """Count a connection that failed; socketserver would print a traceback."""
         self.counts.add("rejected", "connection lost")
 
-    def busy(self) -> bool:
-        """Return whether an association is in progress."""
+    def established(self) -> int:
+        """Return the number of associations in progress."""
         with self._guard:
             self._forget_closed()
-            return any(_speaks(association) for association in self._connections.values())
+            return sum(_speaks(association) for association in self._connections.values())
 
     def close_all(self) -> None:
         """Close all connections."""
@@ -183,6 +190,13 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         ]
         for held in ended:
             del self._connections[held]
+
+
+class _SharedContexts(list[Any]):
+    """Presentation contexts whose transfer syntaxes, hundreds of them, are not copied for every connection."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> list[Any]:
+        return [copy.copy(context) for context in self]
 
 
 def _speaks(association: Any) -> bool:

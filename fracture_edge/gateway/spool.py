@@ -4,7 +4,7 @@ The files are the queue. What has been acknowledged is a complete file in ``in``
 its results are complete files in ``out``; these are taken away only when their target has acknowledged them. Every
 step writes to ``tmp``, flushes to the disk and renames, so that whatever ends the process, the next one goes on; a
 step that is repeated makes objects with the same UIDs. The journal of `watch` would not fit: it records an answer
-before the results are safe, and its records would outlive the images, while ``--keep 0`` promises that nothing does.
+before the results are safe, and its records outlive the images, while ``--keep 0`` promises that nothing does.
 
 No name contains anything from a header but SOP Instance UIDs of results, which are derived: images are named by a
 digest of their SOP Instance UID, with the AE title and address that they came from.

@@ -106,7 +106,9 @@ def _write_radiograph(
             delattr(dataset, keyword)
         else:
             setattr(dataset, keyword, value)
-    dataset.PixelData = frames.tobytes() + b"\0" * (frames.size % 2)
+    data = frames.tobytes() + b"\0" * (frames.size % 2)
+    # Bytes of 8-bit pixels lie in words.
+    dataset.PixelData = np.frombuffer(data, np.uint16).byteswap().tobytes() if syntax == BIG_ENDIAN else data
     dataset["PixelData"].VR = "OW"
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = syntax
@@ -122,6 +124,7 @@ def _write_radiograph(
     return path
 
 
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
 #: Compressed transfer syntaxes that pydicom writes without a further package: RLE Lossless.
 COMPRESSED = ("1.2.840.10008.1.2.5",)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from random import Random
 
@@ -189,14 +190,15 @@ def _call_wrongly(port: int, number: int) -> int:
 def _send_mutants(conversation: bytes, port: int, number: int, random: Random) -> None:
     """Repeat a recorded conversation with mutations: in the request first, in what follows in the second half."""
     border = _PDU_HEADER + int.from_bytes(conversation[2:6], "big")
-    pairs = []
+    requests, rest = [], []
     for index in range(number):
         request, data = bytearray(conversation[:border]), bytearray(conversation[border:])
         mutate = random.choice(MUTATIONS)
         mutate(request if index < number // 2 else data, random)
-        pairs.append((bytes(request), bytes(data)))
+        requests.append(bytes(request))
+        rest.append(bytes(data))
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        list(pool.map(lambda pair: _converse(*pair, port), pairs))
+        list(pool.map(_converse, requests, rest, repeat(port)))
 
 
 def _converse(request: bytes, data: bytes, port: int) -> None:

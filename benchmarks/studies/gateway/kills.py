@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from benchmarks.studies.gateway.images import PROPOSALS, SentImage, write_images
 from benchmarks.studies.gateway.processes import GatewayProcess, Orthanc, dcmtk, free_port, wait_for_port
@@ -220,12 +221,12 @@ def _count(
     )
 
 
-def source_of(result: object) -> str:
+def source_of(result: Any) -> str:
     """Return the SOP Instance UID of the image that a result is of."""
-    sources = getattr(result, "SourceImageSequence", None)
+    sources = result.get("SourceImageSequence")
     if sources:
         return str(sources[0].ReferencedSOPInstanceUID)
-    evidence = getattr(result, "CurrentRequestedProcedureEvidenceSequence")[0]
+    evidence = result.CurrentRequestedProcedureEvidenceSequence[0]
     return str(evidence.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
 
 

@@ -48,7 +48,7 @@ def orthanc_program() -> str | None:
 
 
 def in_namespace(arguments: Sequence[str], **options: Any) -> "subprocess.CompletedProcess[bytes]":
-    """Run Python in a network namespace of its own, where Orthanc may listen on every address: there is only one."""
+    """Run Python in a network namespace of its own, where "every address", which Orthanc listens on, is loopback."""
     environment = {**os.environ, _INSIDE: "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = ["unshare", "--net", sys.executable, "-c", _LOOPBACK_UP, *arguments]
     return subprocess.run(command, env=environment, check=False, **options)  # noqa: S603
@@ -191,15 +191,13 @@ class Orthanc:
 
     def get(self, path: str) -> bytes:
         """Return the answer to a GET request."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._http}{path}", timeout=60) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._http}{path}", timeout=60) as answer:
             data: bytes = answer.read()
             return data
 
     def post(self, path: str, body: str) -> bytes:
         """Return the answer to a POST request."""
-        request = urllib.request.Request(  # noqa: S310
-            f"http://127.0.0.1:{self._http}{path}", data=body.encode(), method="POST"
-        )
+        request = urllib.request.Request(f"http://127.0.0.1:{self._http}{path}", data=body.encode(), method="POST")
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             data: bytes = answer.read()
             return data
