@@ -21,7 +21,8 @@ from fracture_edge.errors import FractureEdgeError
 SENDERS = 4
 #: Range of the seconds from a start of the gateway to its kill; it needs some of them to start.
 _KILL_AFTER = (0.5, 9.0)
-_SECONDS = 300.0
+#: Seconds to wait for such a moment, and for the end.
+_LONGEST_WAIT, _SECONDS = 20.0, 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,9 @@ def run_kills(
     archive.start()
     try:
         gateway.start()
-        senders = _Senders(sent, port, folder)
+        # As long as the kills go on.
+        pause = kills * sum(_KILL_AFTER) / 2 * SENDERS / images
+        senders = _Senders(sent, port, folder, pause, random)
         senders.start()
         at_work = _kill_repeatedly(gateway, kills, random)
         _outage(archive, outage)
@@ -99,8 +102,9 @@ def run_kills(
 class _Senders:
     """Four senders, each of which repeats an image until it is acknowledged, as modalities do."""
 
-    def __init__(self, images: Sequence[SentImage], port: int, folder: Path) -> None:
+    def __init__(self, images: Sequence[SentImage], port: int, folder: Path, pause: float, random: Random) -> None:
         self._port, self._log = port, folder / "storescu.log"
+        self._pause, self._random = pause, random
         shares = [images[first::SENDERS] for first in range(SENDERS)]
         self._threads = [threading.Thread(target=self._send, args=(share,)) for share in shares]
 
@@ -114,6 +118,7 @@ class _Senders:
 
     def _send(self, images: Sequence[SentImage]) -> None:
         for image in images:
+            time.sleep(self._random.uniform(0, 2 * self._pause))
             while not send(image, self._port, self._log):
                 time.sleep(0.3)
 
@@ -131,14 +136,22 @@ def send(image: SentImage, port: int, log: Path) -> bool:
 def _kill_repeatedly(gateway: GatewayProcess, kills: int, random: Random) -> int:
     """Kill and restart the gateway, and return how many times it had work."""
     at_work = 0
-    for _ in range(kills):
+    for number in range(kills):
         time.sleep(random.uniform(*_KILL_AFTER))
+        end = time.monotonic() + _LONGEST_WAIT
+        # Every other kill comes at a moment when there is something to lose.
+        while number % 2 == 0 and not _has_work(gateway) and time.monotonic() < end:
+            time.sleep(0.01)
         gateway.kill()
-        folders = [gateway.spool / name for name in ("in", "work", "out")]
-        at_work += any(path.is_file() for folder in folders for path in folder.rglob("*"))
+        at_work += _has_work(gateway)
         gateway.start(wait=False)
     wait_for_port(gateway.port, gateway.process)
     return at_work
+
+
+def _has_work(gateway: GatewayProcess) -> bool:
+    folders = (gateway.spool / name for name in ("in", "work", "out"))
+    return any(path.is_file() for folder in folders for path in folder.rglob("*"))
 
 
 def _outage(archive: Orthanc, seconds: float) -> None:
@@ -150,7 +163,7 @@ def _outage(archive: Orthanc, seconds: float) -> None:
 
 def _wait_until_sent(gateway: GatewayProcess) -> None:
     end = time.monotonic() + _SECONDS
-    while any(path.is_file() for name in ("in", "work", "out") for path in (gateway.spool / name).rglob("*")):
+    while _has_work(gateway):
         if time.monotonic() > end or gateway.process.poll() is not None:
             raise FractureEdgeError(f"the gateway does not come to an end; see {gateway.log}")
         time.sleep(0.2)

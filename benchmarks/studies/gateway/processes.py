@@ -48,7 +48,7 @@ def orthanc_program() -> str | None:
 
 
 def in_namespace(arguments: Sequence[str], **options: Any) -> "subprocess.CompletedProcess[bytes]":
-    """Run Python in a network namespace of its own, where "every address", which Orthanc listens on, is loopback."""
+    """Run Python in a network namespace of its own; Orthanc listens on every address, and there it has one."""
     environment = {**os.environ, _INSIDE: "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = ["unshare", "--net", sys.executable, "-c", _LOOPBACK_UP, *arguments]
     return subprocess.run(command, env=environment, check=False, **options)  # noqa: S603

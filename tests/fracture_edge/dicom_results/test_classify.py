@@ -1,6 +1,8 @@
 """`classify --dicom-results` writes results beside the records, and patient and study appear nowhere else."""
 
 import json
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,3 +113,16 @@ def test_a_full_disk_loses_no_record(
     code, text, err = cli("classify", study, "--dicom-results", tmp_path / "out", "--jsonl")
     assert (code, len(text.splitlines())) == (0, 2)
     assert err.count("no DICOM results: No space left on device") == 2
+
+
+@pytest.mark.skipif(shutil.which("dsr2html") is None, reason="needs dcmtk")
+def test_another_program_shows_the_report(study: Path, cli: Cli, tmp_path: Path) -> None:
+    _, text, _ = cli("classify", study / "1.dcm", "--dicom-results", tmp_path / "out", "--json")
+    (record,) = json.loads(text)
+    (report,) = (tmp_path / "out").glob("SR-*.dcm")
+    page = tmp_path / "page.html"
+    subprocess.run(["dsr2html", report, page], check=True, capture_output=True)
+    shown = page.read_text(encoding="latin-1")
+    assert "Imaging Measurement Report" in shown
+    assert f"P(fractured) = {record['probability']:.3f}" in shown
+    assert f"model SHA-256 {record['model_sha256']}" in shown

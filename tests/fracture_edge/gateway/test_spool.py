@@ -169,7 +169,7 @@ def test_a_second_gateway_is_refused(
     tmp_path: Path, run_python: Callable[..., "subprocess.CompletedProcess[bytes]"]
 ) -> None:
     spool = Spool(tmp_path / "spool")
-    script = "import sys\nfrom pathlib import Path\nfrom fracture_edge.gateway.spool import Spool\nSpool(Path(sys.argv[1]))"
+    script = "import sys, pathlib\nfrom fracture_edge.gateway.spool import Spool\nSpool(pathlib.Path(sys.argv[1]))"
     done = run_python("-c", script, spool.folder)
     assert b"is being written by another fracture-edge process" in done.stderr
     spool.close()

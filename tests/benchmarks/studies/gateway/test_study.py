@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.studies.gateway.processes import dcmtk, missing_programs
+from benchmarks.studies.gateway.processes import missing_programs
 
 if sys.platform != "linux" or missing_programs():
     pytest.skip(
@@ -43,7 +43,7 @@ def assert_nothing_lost(found: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 def test_kills_lose_and_double_nothing(run_python: Run, tmp_path: Path) -> None:
-    options = ("--images", 12, "--kills", 3, "--outage", 5)
+    options = ("--images", 8, "--kills", 2, "--outage", 3)
     assert_nothing_lost(study(run_python, tmp_path / "kills.json", "kills", *options))
 
 
@@ -54,7 +54,7 @@ def test_many_kills_lose_and_double_nothing(run_python: Run, tmp_path: Path) -> 
 
 
 def assert_answers(found: dict[str, Any]) -> None:
-    # What the gateway promises, and no measure of speed: pynetdicom alone needs 30 seconds to notice a silent peer.
+    # A promise of the gateway, and no measure of its speed: pynetdicom alone would wait 30 seconds for silent peers.
     for moment in ("after_silent", "after_wrong_titles", "after_mutated"):
         assert found[moment] < 10, found
     assert (found["answered"], found["exit_status"]) == (10, 0), found
@@ -74,18 +74,3 @@ def test_much_abuse_keeps_no_sender_out(run_python: Run, tmp_path: Path) -> None
     found = study(run_python, tmp_path / "abuse.json", "abuse")
     assert found["wrong_titles"] == 200
     assert_answers(found)
-
-
-@pytest.mark.slow
-def test_reports_are_shown_by_other_programs(
-    run_python: Run, tmp_path: Path, bone: Callable[..., Any], write_radiograph: Callable[..., Path]
-) -> None:
-    film = write_radiograph(tmp_path / "x.dcm", bone(3, True))
-    done = run_python("-m", "fracture_edge", "classify", film, "--json", "--dicom-results", tmp_path / "out")
-    (record,) = json.loads(done.stdout)
-    (report,) = (tmp_path / "out").glob("SR-*.dcm")
-    page = tmp_path / "page.html"
-    subprocess.run([dcmtk("dsr2html") or "dsr2html", report, page], check=True, capture_output=True)
-    text = page.read_text()
-    for shown in ("Imaging Measurement Report", f"P(fractured) = {record['probability']:.3f}", record["model_sha256"]):
-        assert shown in text
