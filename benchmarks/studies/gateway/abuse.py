@@ -13,6 +13,7 @@ from itertools import repeat
 from pathlib import Path
 from random import Random
 
+from benchmarks.records.environment import Environment
 from benchmarks.studies.fuzzing.mutants import MUTATIONS
 from benchmarks.studies.gateway.images import SentImage, write_images
 from benchmarks.studies.gateway.kills import send
@@ -41,6 +42,8 @@ class AbuseResult:
         threads_before: Number of threads before.
         threads_after: Number of threads after, when all connections are closed.
         exit_status: Exit status after SIGTERM.
+        seed: Seed of images and mutations.
+        environment: Machine and package versions.
     """
 
     silent: int
@@ -55,6 +58,8 @@ class AbuseResult:
     threads_before: int
     threads_after: int
     exit_status: int
+    seed: int
+    environment: Environment
 
 
 def run_abuse(folder: Path, *, silent: int, wrong_titles: int, mutated: int, seed: int) -> AbuseResult:
@@ -102,6 +107,8 @@ def run_abuse(folder: Path, *, silent: int, wrong_titles: int, mutated: int, see
                 threads_before=threads,
                 threads_after=_threads(gateway),
                 exit_status=gateway.stop(),
+                seed=seed,
+                environment=Environment.here(),
             )
         finally:
             if gateway.process.poll() is None:

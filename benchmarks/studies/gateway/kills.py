@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
+from benchmarks.records.environment import Environment
 from benchmarks.studies.gateway.images import PROPOSALS, SentImage, write_images
 from benchmarks.studies.gateway.processes import GatewayProcess, Orthanc, dcmtk, free_port, wait_for_port
 from fracture_edge.errors import FractureEdgeError
@@ -31,7 +32,9 @@ class KillResult:
 
     Attributes:
         images: Number of images that were sent and acknowledged.
-        kills: Number of kills, and how many of them found images or results in the spool.
+        seed: Seed of images and moments.
+        outage_seconds: Seconds during which the archive was down.
+        kills: Number of kills.
         kills_at_work: Number of kills that found images or results in the spool.
         captures: Number of Secondary Captures in the archive.
         reports: Number of Structured Reports.
@@ -43,9 +46,12 @@ class KillResult:
         came_back: Results that the archive sent to the gateway, which it recognised.
         secrets_in_messages: Number of names and IDs of patients that a message or a file name contains.
         exit_status: Exit status of the gateway after SIGTERM.
+        environment: Machine and package versions.
     """
 
     images: int
+    seed: int
+    outage_seconds: float
     kills: int
     kills_at_work: int
     captures: int
@@ -58,6 +64,7 @@ class KillResult:
     came_back: int
     secrets_in_messages: int
     exit_status: int
+    environment: Environment
 
 
 def run_kills(
@@ -92,7 +99,25 @@ def run_kills(
         _wait_until_sent(gateway)
         came_back = _send_back(archive, gateway)
         exit_status = gateway.stop()
-        return _count(folder, sent, archive, gateway, kills, at_work, came_back, exit_status)
+        found = _count(folder, sent, archive, gateway)
+        return KillResult(
+            images=images,
+            seed=seed,
+            outage_seconds=outage,
+            kills=kills,
+            kills_at_work=at_work,
+            captures=found.modalities["OT"],
+            reports=found.modalities["SR"],
+            other=found.modalities.total() - found.modalities["OT"] - found.modalities["SR"],
+            reports_found=_reports_found(archive, sent),
+            misfiled=found.misfiled,
+            wrong=found.wrong,
+            left_in_spool=found.left_in_spool,
+            came_back=came_back,
+            secrets_in_messages=found.secrets_in_messages,
+            exit_status=exit_status,
+            environment=Environment.here(),
+        )
     finally:
         if gateway.process.poll() is None:
             gateway.kill()
@@ -191,16 +216,25 @@ def tags(archive: Orthanc, instance: str) -> dict[str, str]:
     return found
 
 
-def _count(
-    folder: Path,
-    sent: Sequence[SentImage],
-    archive: Orthanc,
-    gateway: GatewayProcess,
-    kills: int,
-    at_work: int,
-    came_back: int,
-    exit_status: int,
-) -> KillResult:
+class _Count(NamedTuple):
+    """What the archive holds, and what is left elsewhere.
+
+    Attributes:
+        modalities: Number of objects in the archive by modality.
+        misfiled: Number of results that are not in the study of their source.
+        wrong: Number of reports with another probability.
+        left_in_spool: Files that are left in the spool.
+        secrets_in_messages: Number of secrets in messages.
+    """
+
+    modalities: Counter[str]
+    misfiled: int
+    wrong: int
+    left_in_spool: tuple[str, ...]
+    secrets_in_messages: int
+
+
+def _count(folder: Path, sent: Sequence[SentImage], archive: Orthanc, gateway: GatewayProcess) -> _Count:
     import pydicom
 
     expected = probabilities(folder / "images")
@@ -217,20 +251,12 @@ def _count(
     messages = b"".join(path.read_bytes() for path in (gateway.log, archive.log, folder / "storescu.log"))
     messages += (gateway.spool / "status.json").read_bytes()
     left = [str(path.relative_to(gateway.spool)) for path in gateway.spool.rglob("*") if path.is_file()]
-    return KillResult(
-        images=len(sent),
-        kills=kills,
-        kills_at_work=at_work,
-        captures=modalities["OT"],
-        reports=modalities["SR"],
-        other=modalities.total() - modalities["OT"] - modalities["SR"],
-        reports_found=_reports_found(archive, sent),
-        misfiled=misfiled,
-        wrong=wrong,
-        left_in_spool=tuple(sorted(set(left) - {"lock", "status.json"})),
-        came_back=came_back,
-        secrets_in_messages=sum(secret.encode() in messages for image in sent for secret in image.secrets),
-        exit_status=exit_status,
+    return _Count(
+        modalities,
+        misfiled,
+        wrong,
+        tuple(sorted(set(left) - {"lock", "status.json"})),
+        sum(secret.encode() in messages for image in sent for secret in image.secrets),
     )
 
 

@@ -1,5 +1,6 @@
 """Many images, one after the other: memory, throughput, and the share of the time that is not inference."""
 
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from random import Random
 
 import numpy as np
 
+from benchmarks.records.environment import Environment
 from benchmarks.studies.gateway.images import new_uid, write_images
 from benchmarks.studies.gateway.processes import GatewayProcess, dcmtk, free_port, wait_for_port
 from fracture_edge.errors import FractureEdgeError
@@ -33,6 +35,9 @@ class LoadResult:
         inference_ms: Median time of one inference in a process of its own, in ms, measured after the run.
         share_not_inference: Share of `seconds` that is not inference, 0 to 1.
         memory_mb: Resident memory after each tenth of the images, in MB (10^6 bytes).
+        load_average: Average number of processes that wanted to run in the 15 minutes before the end, this
+            study's own among them.
+        environment: Machine and package versions.
     """
 
     images: int
@@ -42,6 +47,8 @@ class LoadResult:
     inference_ms: float
     share_not_inference: float
     memory_mb: tuple[float, ...]
+    load_average: float
+    environment: Environment
 
 
 def run_load(folder: Path, *, images: int, size: tuple[int, int], seed: int) -> LoadResult:
@@ -80,6 +87,8 @@ def run_load(folder: Path, *, images: int, size: tuple[int, int], seed: int) -> 
         inference_ms=1000 * inference,
         share_not_inference=1 - images * inference / seconds,
         memory_mb=tuple(memory),
+        load_average=os.getloadavg()[2],
+        environment=Environment.here(),
     )
 
 

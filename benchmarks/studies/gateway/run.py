@@ -7,7 +7,6 @@ root, and the packages orthanc, dcmtk and dicom3tools.
 import json
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -17,7 +16,7 @@ import typer
 from benchmarks.studies.gateway.processes import in_namespace, is_inside, missing_programs
 from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
-from fracture_edge.machine import describe
+from train.json_records import to_plain, write_record
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 OutputOption = Annotated[
@@ -46,7 +45,7 @@ def kills(
     say(f"seed {seed}")
     with TemporaryDirectory(prefix="fracture-edge-study-") as folder:
         result = run_kills(Path(folder), images=images, kills=kills, outage=outage, seed=seed)
-    _write({"study": "kills", "seed": seed, "outage_seconds": outage, **asdict(result)}, output)
+    _write(result, output)
 
 
 @app.command()
@@ -65,7 +64,7 @@ def abuse(
     say(f"seed {seed}")
     with TemporaryDirectory(prefix="fracture-edge-study-") as folder:
         result = run_abuse(Path(folder), silent=silent, wrong_titles=wrong_titles, mutated=mutated, seed=seed)
-    _write({"study": "abuse", "seed": seed, **asdict(result)}, output)
+    _write(result, output)
 
 
 @app.command()
@@ -81,7 +80,7 @@ def load(
 
     with TemporaryDirectory(prefix="fracture-edge-study-") as folder:
         result = run_load(Path(folder), images=images, size=(height, width), seed=1)
-    _write({"study": "load", **asdict(result)}, output)
+    _write(result, output)
 
 
 def _enter_namespace() -> None:
@@ -97,13 +96,11 @@ def _enter_namespace() -> None:
     raise typer.Exit(in_namespace(["-m", "benchmarks.studies", *sys.argv[1:]]).returncode)
 
 
-def _write(values: dict[str, object], output: Path | None) -> None:
-    text = json.dumps({**values, "machine": describe("pynetdicom", "highdicom", "pydicom")}, indent=2)
+def _write(result: object, output: Path | None) -> None:
     if output is None:
-        print(text)
+        print(json.dumps(to_plain(result), indent=2))
     else:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text + "\n")
+        write_record(output, result)
 
 
 if __name__ == "__main__":

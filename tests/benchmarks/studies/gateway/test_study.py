@@ -54,7 +54,7 @@ def test_many_kills_lose_and_double_nothing(run_python: Run, tmp_path: Path) -> 
 
 
 def assert_answers(found: dict[str, Any]) -> None:
-    # A promise of the gateway, and no measure of its speed: pynetdicom alone would wait 30 seconds for silent peers.
+    # A promise, and no measure of speed: pynetdicom alone would wait 30 seconds for silent peers.
     for moment in ("after_silent", "after_wrong_titles", "after_mutated"):
         assert found[moment] < 10, found
     assert (found["answered"], found["exit_status"]) == (10, 0), found
