@@ -1,8 +1,10 @@
 """`classify --dicom-results` writes results beside the records, and patient and study appear nowhere else."""
 
 import json
+import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,3 +128,26 @@ def test_another_program_shows_the_report(study: Path, cli: Cli, tmp_path: Path)
     assert "Imaging Measurement Report" in shown
     assert f"P(fractured) = {record['probability']:.3f}" in shown
     assert f"model SHA-256 {record['model_sha256']}" in shown
+
+
+def test_the_entry_point_of_the_documents_makes_a_module(
+    study: Path, tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (repository / "docs/pacs.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)
+    script = script.replace("/tmp/records", f"{tmp_path}/records")
+    script = script.replace("fracture-edge classify", f"{sys.executable} -m fracture_edge classify")
+    # A router's own file lies beside the images.
+    (study / "task.json").write_text("{}")
+    (study / "broken.dcm").write_bytes((study / "1.dcm").read_bytes()[:600])
+    out = tmp_path / "out"
+    out.mkdir()
+    monkeypatch.setenv("MERCURE_IN_DIR", str(study))
+    monkeypatch.setenv("MERCURE_OUT_DIR", str(out))
+    monkeypatch.setenv("PYTHONPATH", str(repository))
+    subprocess.run(["sh", "-e", "-c", script], check=True, capture_output=True)
+    records = json.loads((out / "result.json").read_text())["fracture_edge"]
+    assert [record["status"] for record in records] == ["ok", "ok", records[2]["status"]]
+    assert records[2]["status"] != "ok"
+    assert sorted(path.name[:2] for path in out.iterdir()) == ["SC", "SC", "SR", "SR", "re"]
+    assert NAME.split(b"^")[0] not in (out / "result.json").read_bytes()
