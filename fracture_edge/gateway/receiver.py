@@ -155,6 +155,9 @@ class Receiver:
             # The disk is full, say: the sender keeps the image and may try again.
             self._counts.add("refused", "disk error")
             return OUT_OF_RESOURCES
+        finally:
+            # A disk that takes its time is no silence of the sender, whose association would be aborted for it.
+            event.assoc.dul._idle_timer.restart()
         return SUCCESS
 
     def _store(self, event: Any) -> None:

@@ -33,6 +33,7 @@ class LoadResult:
         seconds: Seconds from the first byte of the first image to the acknowledgement of the last result.
         images_per_second: Throughput.
         inference_ms: Median time of one inference in a process of its own, in ms, measured after the run.
+        repeated: Number of images that had to be sent again because their association was lost.
         share_not_inference: Share of `seconds` that is not inference, 0 to 1.
         memory_mb: Resident memory after each tenth of the images, in MB (10^6 bytes).
         load_average: Average number of processes that wanted to run in the 15 minutes before the end, this
@@ -45,6 +46,7 @@ class LoadResult:
     seconds: float
     images_per_second: float
     inference_ms: float
+    repeated: int
     share_not_inference: float
     memory_mb: tuple[float, ...]
     load_average: float
@@ -62,6 +64,7 @@ def run_load(folder: Path, *, images: int, size: tuple[int, int], seed: int) -> 
     """
     (image,) = write_images(folder / "images", 1, Random(seed), size=size, syntaxes=[_SYNTAX])  # noqa: S311
     memory = []
+    repeated = 0
     with _forgetful_archive() as target:
         gateway = GatewayProcess(folder, free_port(), [target], "--min-free", 100)
         gateway.start()
@@ -69,12 +72,12 @@ def run_load(folder: Path, *, images: int, size: tuple[int, int], seed: int) -> 
             started = time.perf_counter()
             for tenth in range(10):
                 share = images * (tenth + 1) // 10 - images * tenth // 10
-                _send(image.path, share, gateway)
+                repeated += _send(image.path, share, gateway)
                 memory.append(round(gateway.memory_mb(), 1))
             _wait_until(gateway, 0)
             seconds = time.perf_counter() - started
-            if gateway.stop() or f"{2 * images} sent".encode() not in gateway.log.read_bytes():
-                raise FractureEdgeError(f"not every result was sent; see {gateway.log}")
+            if gateway.stop() or gateway.status()["counts"]["sent"] < 2 * images:
+                raise FractureEdgeError(f"not every result was sent: {gateway.log.read_text()}")
         finally:
             if gateway.process.poll() is None:
                 gateway.kill()
@@ -85,6 +88,7 @@ def run_load(folder: Path, *, images: int, size: tuple[int, int], seed: int) -> 
         seconds=seconds,
         images_per_second=images / seconds,
         inference_ms=1000 * inference,
+        repeated=repeated,
         share_not_inference=1 - images * inference / seconds,
         memory_mb=tuple(memory),
         load_average=os.getloadavg()[2],
@@ -105,25 +109,30 @@ def _forgetful_archive() -> Iterator[str]:
         process.wait()
 
 
-def _send(path: Path, number: int, gateway: GatewayProcess) -> None:
-    """Send copies of an image with new UIDs; pause when the gateway has enough to do."""
+def _send(path: Path, number: int, gateway: GatewayProcess) -> int:
+    """Send copies of an image with new UIDs, with pauses for the gateway; return how many were repeated."""
     import pydicom
     from pynetdicom import AE
 
     dataset = pydicom.dcmread(path)
     entity = AE("LOAD")
     entity.add_requested_context(dataset.SOPClassUID, _SYNTAX)
-    for first in range(0, number, _PER_ASSOCIATION):
+    sent = repeated = 0
+    while sent < number:
         _wait_until(gateway, _MOST_WAITING)
         association = entity.associate("127.0.0.1", gateway.port, ae_title="FRACTURE")
-        if not association.is_established:
-            raise FractureEdgeError("the gateway gives no association")
-        for _ in range(min(_PER_ASSOCIATION, number - first)):
+        for _ in range(min(_PER_ASSOCIATION, number - sent)):
             dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = new_uid()
             dataset.StudyInstanceUID, dataset.SeriesInstanceUID = new_uid(), new_uid()
-            if association.send_c_store(dataset).Status != 0:
-                raise FractureEdgeError("the gateway refused an image")
-        association.release()
+            if not association.is_established or association.send_c_store(dataset).get("Status") != 0:
+                repeated += 1
+                if repeated > number:
+                    raise FractureEdgeError(f"the gateway takes no images; see {gateway.log}")
+                break
+            sent += 1
+        if association.is_established:
+            association.release()
+    return repeated
 
 
 def _wait_until(gateway: GatewayProcess, most: int) -> None:

@@ -3,7 +3,7 @@
 from benchmarks.report import prose
 from benchmarks.studies.documents.results import read_stored
 from benchmarks.studies.gateway.abuse import AbuseResult
-from benchmarks.studies.gateway.kills import KillResult
+from benchmarks.studies.gateway.kills import SENDERS, KillResult
 from benchmarks.studies.gateway.load import LoadResult
 from train.evaluation.formatting import markdown_table
 
@@ -15,7 +15,7 @@ def gateway() -> str:
     load = read_stored(LoadResult, "gateway/load.json")
     objects = f"{kills.captures} captures and {kills.reports} reports ({kills.reports_found} found by findscu)"
     lost = (
-        (f"images, from {_SENDERS} processes of storescu", kills.images),
+        (f"images, from {SENDERS} processes of storescu", kills.images),
         ("kills by SIGKILL; of these, with work in the spool", f"{kills.kills}; {kills.kills_at_work}"),
         ("seconds during which Orthanc was stopped", f"{kills.outage_seconds:.0f}"),
         ("in Orthanc at the end", objects),
@@ -35,13 +35,10 @@ def gateway() -> str:
         f"{markdown_table(('one run', 'result'), lost)}\n"
         f"{markdown_table(('after', 'the next sender has its image acknowledged after'), held)}\n"
         f"One run each. Threads before and after all of it: {abuse.threads_before} and {abuse.threads_after}.\n\n"
-        f"{load.images} images of {load.megapixels:.1f} megapixels and 16 bits, uncompressed, one sender and one "
-        f"target, one run: {load.images_per_second:.2f} images a second. {load.share_not_inference:.0%} of the "
-        f"time was not inference (median of one: {load.inference_ms:.1f} ms).\nResident memory after each tenth: "
-        f"{memory} MB. The machine was shared with other work (load average over 15 minutes "
-        f"{load.load_average:.1f}\non {load.environment.cores} cores), so that figures of speed are lower bounds. "
-        f"{prose.describe_machine(load.environment)}.\n"
+        f"{load.images} images of {load.megapixels:.2f} megapixels and 16 bits, uncompressed, one sender and one "
+        f"target, one run: {load.images_per_second:.2f} images a second, {load.repeated} sent again.\n"
+        f"{load.share_not_inference:.0%} of the time was not inference (median of one: {load.inference_ms:.1f} "
+        f"ms). Resident memory after each tenth: {memory} MB.\n"
+        f"The machine was shared with other work (load average over 15 minutes {load.load_average:.1f} on "
+        f"{load.environment.cores} cores), so that figures of speed are lower bounds.\n{prose.describe_machine(load.environment)}.\n"
     )
-
-
-_SENDERS = 4

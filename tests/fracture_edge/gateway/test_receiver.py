@@ -136,6 +136,22 @@ def test_an_error_of_the_disk_refuses(
     assert list(running.spool.incoming.iterdir()) == []
 
 
+def test_a_slow_disk_is_no_silence_of_the_sender(
+    receive: Callable[..., Running], radiograph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pydicom
+    from pynetdicom import AE
+
+    monkeypatch.setattr("fracture_edge.gateway.spool.flush_to_disk", lambda path: time.sleep(1.5))
+    running = receive(timeout=1)
+    dataset = pydicom.dcmread(radiograph)
+    entity = AE("CR1")
+    entity.add_requested_context(dataset.SOPClassUID, "1.2.840.10008.1.2.1")
+    association = entity.associate("127.0.0.1", running.port, ae_title="FRACTURE")
+    assert [association.send_c_store(dataset).get("Status") for _ in range(2)] == [0, 0]
+    association.release()
+
+
 def test_a_result_that_comes_back_is_acknowledged_and_dropped(
     receive: Callable[..., Running], send: Send, tmp_path: Path, radiograph: Path, tiny_model: Path
 ) -> None:
