@@ -1,13 +1,14 @@
 """Answering of spooled images: classify, make the results, put them into the outboxes."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.decoding import Wanted
 from fracture_edge.dicom_results.results import ResultMaker, ResultObject
 from fracture_edge.dicom_results.source import NoResultError
-from fracture_edge.errors import FractureEdgeError, ImageError
+from fracture_edge.errors import FractureEdgeError, ImageError, Status
 from fracture_edge.gateway.counts import Counts
 from fracture_edge.gateway.options import GatewayOptions
 from fracture_edge.gateway.peers import Target, check_ae_title
@@ -18,7 +19,7 @@ from fracture_edge.threads import default_jobs
 #: Maximum number of images that are claimed at a time; they are decoded ahead of the session.
 _BATCH = 16
 #: Seconds to wait after the disk has refused a result.
-_PAUSE_SECONDS = 5.0
+_PAUSE_SECONDS, _NAP_SECONDS = 5.0, 0.1
 #: Every so many images without an answer for the same reason there is a message.
 _SAY_EVERY = 100
 
@@ -55,7 +56,7 @@ class Answering:
         self._options, self._spool, self._classifier, self._maker = options, spool, classifier, maker
         self._counts, self._note, self._made = counts, note, made
         self._wake = threading.Event()
-        self._finishing = self._stopping = False
+        self._finishing = self._stopping = self._disk_fails = False
         self.error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="answering", daemon=True)
 
@@ -96,15 +97,19 @@ class Answering:
             for image, frames in zip(images, predictions, strict=True):
                 self._answer_one(image, list(frames))
                 left.remove(image)
+                self._disk_fails = False
         except OSError as error:
-            self._note(
-                f"results cannot be written ({error.strerror or error}); make room on the disk of the spool; "
-                f"trying again every {_PAUSE_SECONDS:.0f} seconds"
-            )
+            if not self._disk_fails:
+                self._note(
+                    f"results cannot be written ({error.strerror or error}); make room on the disk of the spool; "
+                    f"trying again every {_PAUSE_SECONDS:.0f} seconds"
+                )
+            self._disk_fails = True
             for image in left:
                 self._spool.give_back(image)
+            self._pause()
+            # The next start finds what is left.
             self._stopping = self._finishing
-            self._wake.wait(_PAUSE_SECONDS)
 
     def _answer_one(self, image: SpooledImage, predictions: Sequence[Prediction]) -> None:
         results: list[ResultObject] = []
@@ -116,6 +121,8 @@ class Answering:
             self._count_unanswered(str(status or "no_result"), reason)
         except ImageError as error:
             self._count_unanswered(str(error.status), error.detail)
+        except MemoryError:
+            self._count_unanswered(str(Status.TOO_LARGE), "not enough memory for its results")
         for target in self._targets(image):
             for result in results:
                 self._spool.put(result, target)
@@ -140,6 +147,11 @@ class Answering:
             return targets
         encrypted = self._options.tls.certificate is not None and self._options.tls.authorities is not None
         return [*targets, Target(title, image.address, self._options.return_port, encrypted)]
+
+    def _pause(self) -> None:
+        end = time.monotonic() + _PAUSE_SECONDS
+        while time.monotonic() < end and not self._finishing:
+            time.sleep(_NAP_SECONDS)
 
     def _jobs(self, images: int) -> int:
         return (self._options.jobs or default_jobs()) if images > 1 else 1

@@ -145,18 +145,17 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         """Do the TLS handshake, if any, and start the association."""
         request.settimeout(self.options.timeout)
         if self._tls is not None:
-            plain = request
+            with self._guard:
+                known = self._connections.pop(request, self) is None
+                request = self._tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+                if known:
+                    self._connections[request] = None
             try:
-                request = self._tls.wrap_socket(plain, server_side=True)
+                request.do_handshake()
             except (OSError, ValueError):
                 self.counts.add("rejected", "TLS")
-                with self._guard:
-                    self._connections.pop(plain, None)
-                self.shutdown_request(plain)
+                self.shutdown_request(request)
                 return
-            with self._guard:
-                self._connections.pop(plain, None)
-                self._connections[request] = None
         super().process_request_thread(request, client_address)
 
     def introduce(self, request: Any, association: Any) -> None:

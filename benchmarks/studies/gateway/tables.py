@@ -40,5 +40,6 @@ def gateway() -> str:
         f"{load.share_not_inference:.0%} of the time was not inference (median of one: {load.inference_ms:.1f} "
         f"ms). Resident memory after each tenth: {memory} MB.\n"
         f"The machine was shared with other work (load average over 15 minutes {load.load_average:.1f} on "
-        f"{load.environment.cores} cores), so that figures of speed are lower bounds.\n{prose.describe_machine(load.environment)}.\n"
+        f"{load.environment.cores} cores), so that figures of speed are lower bounds.\n"
+        f"{prose.describe_machine(load.environment)}.\n"
     )

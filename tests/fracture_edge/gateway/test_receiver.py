@@ -403,10 +403,12 @@ def test_encrypted_connections(
 ) -> None:
     running = receive(tls=certificates, timeout=300)
     # Peers that do not even begin the handshake keep nobody out.
-    silent = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(5)]
+    before = threading.active_count()
+    silent = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(80)]
     context = certificates.client_context()
     assert send(running.port, radiograph, tls_args=(context, "peer")) == 0
-    # Without a certificate of one's own, and unencrypted.
+    assert threading.active_count() - before <= 2 * 16 + 10
+    # Without a certificate of one's own.
     assert (
         send(
             running.port,
@@ -418,6 +420,7 @@ def test_encrypted_connections(
     for one in silent:
         one.close()
     wait(lambda: running.counts.rejected["TLS"] >= 1)
+    wait(lambda: running.counts.rejected["silent"] >= 80 - 16)
     assert running.waiting == 1
 
 
