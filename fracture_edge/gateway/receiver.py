@@ -1,5 +1,6 @@
 """Receiving side of the gateway: C-ECHO and C-STORE."""
 
+import ssl
 import sys
 import tempfile
 import threading
@@ -49,7 +50,13 @@ class Receiver:
     """
 
     def __init__(
-        self, options: GatewayOptions, spool: Spool, counts: Counts, *, arrived: Callable[[], None]
+        self,
+        options: GatewayOptions,
+        spool: Spool,
+        counts: Counts,
+        tls: ssl.SSLContext | None,
+        *,
+        arrived: Callable[[], None],
     ) -> None:
         """Bind the port and start to listen.
 
@@ -57,11 +64,11 @@ class Receiver:
             options: Options of the gateway.
             spool: Spool for the images.
             counts: Counts to add to.
+            tls: Context of encrypted connections; they are not encrypted if ``None``.
             arrived: Function that is called when an image is in the spool.
 
         Raises:
             OSError: The port cannot be used.
-            FractureEdgeError: A file for TLS cannot be used.
         """
         self._options, self._spool, self._counts, self._arrived = options, spool, counts, arrived
         self._stopping = False
@@ -91,7 +98,7 @@ class Receiver:
             server_class=GuardedServer,
             options=options,
             counts=counts,
-            tls=options.tls.server_context(),
+            tls=tls,
         )
         # Its `shutdown` removes it from this list.
         entity._servers.append(self._server)

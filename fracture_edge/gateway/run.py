@@ -54,14 +54,16 @@ def run(
     from fracture_edge.gateway.receiver import Receiver
     from fracture_edge.gateway.sending import Sending
 
+    # Whatever cannot be used is found before the spool is touched.
+    client, server = options.tls.client_context(), options.tls.server_context()
     # Before the port is open: the first answer must not wait for imports.
     maker = ResultMaker(classifier, max_pixels=max_pixels)
     spool = Spool(options.spool, keep_days=options.keep_days)
     try:
-        sending = Sending(options, spool, counts, options.tls.client_context(), note=note)
+        sending = Sending(options, spool, counts, client, note=note)
         answering = Answering(options, spool, classifier, maker, counts, note=note, made=sending.wake)
         try:
-            receiver = Receiver(options, spool, counts, arrived=answering.wake)
+            receiver = Receiver(options, spool, counts, server, arrived=answering.wake)
         except OSError as error:
             where = f"{options.host or 'all addresses'}, port {options.port}"
             raise FractureEdgeError(f"{where}: {error.strerror}; choose another --host or --port") from error

@@ -39,9 +39,8 @@ class Running:
     def __init__(self, folder: Path, **options: Any) -> None:
         given = {"ae_title": "FRACTURE", "host": "127.0.0.1", "port": 0, "targets": [TARGET], "min_free_bytes": 0}
         self.spool, self.counts = Spool(folder), Counts()
-        self._receiver = Receiver(
-            GatewayOptions(spool=folder, **(given | options)), self.spool, self.counts, arrived=lambda: None
-        )
+        made = GatewayOptions(spool=folder, **(given | options))
+        self._receiver = Receiver(made, self.spool, self.counts, made.tls.server_context(), arrived=lambda: None)
         self.port = self._receiver.port
         self.stop = self._receiver.stop
 
