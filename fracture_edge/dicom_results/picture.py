@@ -60,20 +60,21 @@ def _panel(width: int, prediction: Prediction, policy: Policy) -> Image.Image:
     margin, line = size, round(1.5 * size)
     probability = prediction.probability or 0.0
     decision = _WORDS[prediction.decision or Decision.UNCERTAIN]
-    frame = (
-        f"frame {prediction.frame} of {prediction.frames}, highest probability; " if prediction.frames > 1 else ""
-    )
     band = f"uncertain from {policy.uncertain_low:.3f} to {policy.uncertain_high:.3f}"
     if policy.uncertain_low == policy.uncertain_high:
         band = "no uncertain band"
-    lines = [
-        f"{frame}threshold {policy.threshold:.3f}, {band}",
-        *_wrapped(prediction.reason, small, width - 2 * margin),
-        *_wrapped(f"{prediction.model}, SHA-256 {prediction.model_sha256[:12]}", small, width - 2 * margin),
+    texts = [
+        f"threshold {policy.threshold:.3f}, {band}",
+        prediction.reason,
+        f"{prediction.model}, SHA-256 {prediction.model_sha256[:12]}",
+        DISCLAIMER,
     ]
+    if prediction.frames > 1:
+        texts.insert(0, f"frame {prediction.frame} of {prediction.frames}, the one with the highest probability")
+    lines = [line for text in texts for line in _wrapped(text, small, width - 2 * margin)]
     scale_top = margin + 2 * line
     text_top = scale_top + 2 * line
-    height = text_top + line * (len(lines) + 1) + margin
+    height = text_top + line * len(lines) + margin
     panel = Image.new("RGB", (width, height), _BACKGROUND)
     draw = ImageDraw.Draw(panel)
     draw.text((margin, margin), decision, fill=_FOREGROUND, font=large)
@@ -83,7 +84,6 @@ def _panel(width: int, prediction: Prediction, policy: Policy) -> Image.Image:
     _draw_scale(draw, (margin, scale_top, width - margin, scale_top + line // 2), probability, policy)
     for number, text in enumerate(lines):
         draw.text((margin, text_top + number * line), text, fill=_FOREGROUND, font=small)
-    draw.text((margin, text_top + len(lines) * line), DISCLAIMER, fill=_FOREGROUND, font=small)
     return panel
 
 

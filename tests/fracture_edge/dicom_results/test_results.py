@@ -1,5 +1,6 @@
 """Result objects say what was predicted, in the patient's own study, and nothing else about the patient."""
 
+import dataclasses
 import io
 import re
 import shutil
@@ -151,6 +152,22 @@ def test_picture_takes_no_words_from_the_header(classifier: FractureClassifier, 
     # `Picture` has pixels, frame numbers, colour and aspect: there is nothing else to be written.
     assert Picture._fields == ("pixels", "frame", "frames", "colour", "aspect")
     assert true_picture(grey, 0.5)[0].size == (2 * grey.shape[1] * 3 // 4, grey.shape[0] * 3 // 4)
+
+
+def test_text_stays_within_the_picture(classifier: FractureClassifier) -> None:
+    long = dataclasses.replace(
+        classifier.predict(np.zeros((64, 64), np.uint8)),
+        frame=123,
+        frames=1000,
+        reason="a reason with many words " * 8,
+        model="a model with a long name, from somewhere, of some version, for a body part",
+    )
+    found = result_picture(
+        Picture(np.zeros((64, 64), np.uint8)), long, classifier.info.preprocessing, classifier.policy
+    )
+    # A margin of 14 pixels, one of which the edge of a letter may take; so does the triangle at P = 0.
+    assert not found[-200:, -13:].any()
+    assert found[-200:].any()
 
 
 def test_of_several_frames_the_report_has_each_and_the_capture_the_highest(
