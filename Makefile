@@ -36,7 +36,7 @@ test-slow: $(VENV)/ready
 test-all: test test-slow
 
 # What the suite tries a few times, many times: 50 kills, 4,000 predictions from 8 threads, 100 files whose writers stall for
-# 9 seconds, 200,000 broken files.
+# 9 seconds, 200,000 broken files, the DICOM gateway between Orthanc and dcmtk (where they are installed).
 endurance: $(VENV)/ready
 	$(VENV)/bin/python -m pytest -m endurance
 	$(VENV)/bin/python -m benchmarks.studies fuzzing --count 200000

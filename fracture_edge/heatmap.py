@@ -55,16 +55,30 @@ def overlay(
     Returns:
         RGB image in true proportions, at most `LONGEST_SIDE` pixels long, and a strip with the scale.
     """
-    image = Image.fromarray(grey)
-    size = true_size(image.width, image.height, aspect)
-    if size != image.size:
-        image = image.resize(_longest(size, min(LONGEST_SIDE, max(image.size))))
-    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    image, size = true_picture(grey, aspect)
     values = over_image(heatmap, preprocessing, image.size, turned=preprocessing.turns(*size))
     base = np.asarray(image, np.float32)[..., None]
     alpha = _OPACITY * values[..., None]
     blended = (1 - alpha) * base + alpha * _colour(values)
     return _with_scale(Image.fromarray(np.rint(blended).astype(np.uint8)))
+
+
+def true_picture(grey: npt.NDArray[np.uint8], aspect: float = 1.0) -> tuple[Image.Image, tuple[float, float]]:
+    """Show an image in true proportions, at most `LONGEST_SIDE` pixels long.
+
+    Args:
+        grey: Image, uint8 [H, W].
+        aspect: Height of a pixel of `grey` divided by its width.
+
+    Returns:
+        Grey image, and the size of the original in square pixels, (width, height).
+    """
+    image = Image.fromarray(grey)
+    size = true_size(image.width, image.height, aspect)
+    if size != image.size:
+        image = image.resize(_longest(size, min(LONGEST_SIDE, max(image.size))))
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    return image, size
 
 
 class OverlayWriter:

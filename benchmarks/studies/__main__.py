@@ -34,6 +34,10 @@ STUDIES: Mapping[str, Command] = MappingProxyType(
         "fuzzing": Command(
             "benchmarks.studies.fuzzing.run", "Read broken files and check that each gets a status."
         ),
+        "gateway": Command(
+            "benchmarks.studies.gateway.run",
+            "Run the DICOM gateway between Orthanc and dcmtk: kills, abuse, load.",
+        ),
         "learning-curve": Command(
             "benchmarks.studies.edge_model.learning_curve", "Train on shares of the training images."
         ),

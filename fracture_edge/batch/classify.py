@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fracture_edge.batch.inputs import expand
 from fracture_edge.batch.records import Format, render
@@ -16,6 +17,9 @@ from fracture_edge.decoding import Wanted
 from fracture_edge.errors import EXIT_FAILED, EXIT_SOME_FAILED, FractureEdgeError, ImageError
 from fracture_edge.images.limits import MAX_PIXELS
 from fracture_edge.prediction import Prediction
+
+if TYPE_CHECKING:
+    from fracture_edge.dicom_results.folder import ResultFolder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,7 @@ class ClassifyOptions:
         jobs: Number of images that are decoded at a time; `fracture_edge.threads.default_jobs` if ``None``.
         style: Format of the records: ``text``, ``json``, ``jsonl`` or ``csv``.
         heatmap: Folder for overlays; none are written if ``None``.
+        dicom_results: Folder for the results of DICOM images as DICOM objects; none are written if ``None``.
         output: Path of the file for the records; stdout if ``None``.
         resume: Whether to keep the records in `output` and classify the missing images; for ``jsonl`` and ``csv``.
         force: Whether `output` may be replaced.
@@ -48,6 +53,7 @@ class ClassifyOptions:
     jobs: int | None = None
     style: Format = "text"
     heatmap: Path | None = None
+    dicom_results: Path | None = None
     output: Path | None = None
     resume: bool = False
     force: bool = False
@@ -95,6 +101,11 @@ def classify(paths: Sequence[Path], options: ClassifyOptions) -> int:
     overlays, missing = None, list[str]()
     if options.heatmap is not None:
         overlays, missing = _overlays(classifier, options.heatmap, options.max_pixels)
+    results = None
+    if options.dicom_results is not None:
+        from fracture_edge.dicom_results.folder import ResultFolder
+
+        results = ResultFolder(classifier, options.dicom_results, max_pixels=options.max_pixels, note=_note)
     bar = sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())
     classified = 0
     summary = None
@@ -111,6 +122,9 @@ def classify(paths: Sequence[Path], options: ClassifyOptions) -> int:
                 complete &= prediction.ok
                 if summary is not None:
                     summary.add(prediction)
+                if results is not None:
+                    # Before the record, so that whatever has one has its results.
+                    results.add(prediction)
                 yield prediction
             classified += complete
 
@@ -131,13 +145,25 @@ def classify(paths: Sequence[Path], options: ClassifyOptions) -> int:
         _write(predictions(list(map(Wanted, files))), style, output, overlays, force=options.force)
     else:
         _print(predictions(list(map(Wanted, files))), style, overlays)
-    if missing:
-        say(f"fracture-edge: {len(missing)} heat maps are missing in {options.heatmap}, first: {missing[0]}")
+    _say_what_was_written(options, missing, results)
     if summary is not None and summary.images:
         say(summary.text())
     if classified == len(files):
         return 0
     return EXIT_SOME_FAILED if classified else EXIT_FAILED
+
+
+def _say_what_was_written(
+    options: ClassifyOptions, missing: Sequence[str], results: "ResultFolder | None"
+) -> None:
+    if missing:
+        say(f"fracture-edge: {len(missing)} heat maps are missing in {options.heatmap}, first: {missing[0]}")
+    if results is not None:
+        say(f"fracture-edge: {results.summary()}")
+
+
+def _note(text: str) -> None:
+    say(f"fracture-edge: {text}")
 
 
 def _predict(

@@ -44,7 +44,7 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._stream = path.open("a+b", buffering=0)
         try:
-            _lock(self._stream, path)
+            lock(self._stream, path)
             end = 0 if fresh else self._read(style, seen)
             self._stream.truncate(end)
             self.empty = end == 0
@@ -125,8 +125,12 @@ def _complete_records(stream: BinaryIO, style: Format) -> Iterator[bytes]:
             return
 
 
-def _lock(stream: BinaryIO, path: Path) -> None:
-    """Lock the file against a second process; the system releases the lock however this process ends."""
+def lock(stream: BinaryIO, path: Path) -> None:
+    """Lock the file against a second process; the system releases the lock however this process ends.
+
+    Raises:
+        FractureEdgeError: Another process holds the lock.
+    """
     try:
         import fcntl
     except ImportError:

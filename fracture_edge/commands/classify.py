@@ -67,6 +67,16 @@ def classify(
             "evidence, not where a fracture is. Needs a model that was exported with --heatmap.",
         ),
     ] = None,
+    dicom_results: Annotated[
+        Path | None,
+        typer.Option(
+            "--dicom-results",
+            metavar="DIR",
+            help="Folder for the results as DICOM objects, which a PACS shows beside the image: for each DICOM "
+            "image a Secondary Capture (heat map, decision) and a Structured Report (TID 1500) in the image's own "
+            "study, with its patient. A repetition replaces them. Needs the [pacs] extra.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write the records to, instead of stdout.")
     ] = None,
@@ -97,6 +107,7 @@ def classify(
     One image:              fracture-edge classify image.png
     A folder, for a table:  fracture-edge classify -r xrays/ --csv -o answers.csv
     After an interruption:  fracture-edge classify -r xrays/ --csv -o answers.csv --resume
+    Results for a PACS:     fracture-edge classify -r study/ --dicom-results out/
     A list of paths:        find xrays -name '*.dcm' | fracture-edge classify - --jsonl
 
     With --jsonl or --csv, --output appends each record to OUTPUT.partial, which is renamed to OUTPUT at the end.
@@ -123,6 +134,7 @@ def classify(
         jobs=jobs,
         style=style,
         heatmap=heatmap,
+        dicom_results=dicom_results,
         output=output,
         resume=resume,
         force=force,

@@ -32,6 +32,9 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "classify": Command("fracture_edge.commands.classify", "Classify images: is a bone fractured?"),
         "watch": Command("fracture_edge.commands.watch", "Classify images as they appear in a folder."),
+        "gateway": Command(
+            "fracture_edge.commands.gateway", "Receive images over DICOM, send results to a PACS.", extra="pacs"
+        ),
         "info": Command("fracture_edge.commands.info", "Print the metadata of a model file as JSON."),
         "doctor": Command(
             "fracture_edge.commands.doctor", "Check the installation, measure the speed of this device."
@@ -60,6 +63,9 @@ _PACKAGES = ("train", "benchmarks", "export")
 #: Top-level modules that only extras install: if one is missing, so is the extra of the command.
 MODULES_OF_EXTRAS = frozenset(
     {
+        "pydicom",
+        "highdicom",
+        "pynetdicom",
         "tensorflow",
         "keras",
         "sklearn",

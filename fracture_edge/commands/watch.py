@@ -92,7 +92,7 @@ def watch(
     from fracture_edge.classifier import FractureClassifier
     from fracture_edge.prediction import Prediction
 
-    stopped = _Stop()
+    stopped = Stop()
 
     def note(text: str) -> None:
         say(f"fracture-edge: {text}")
@@ -112,8 +112,8 @@ def watch(
             watcher.close()
 
 
-class _Stop:
-    """Flag that SIGINT or SIGTERM sets; the second signal ends the process at once."""
+class Stop:
+    """Flag that SIGINT or SIGTERM sets from now on; the second signal ends the process at once."""
 
     def __init__(self) -> None:
         self._asked = False
@@ -121,6 +121,7 @@ class _Stop:
             signal.signal(number, self._ask)
 
     def __call__(self) -> bool:
+        """Return whether a signal has come."""
         return self._asked
 
     def _ask(self, number: int, frame: FrameType | None) -> None:

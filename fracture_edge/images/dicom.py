@@ -55,7 +55,7 @@ _NEEDED = ("Rows", "Columns", "BitsAllocated")
 _PIXEL_DATA = (0x7FE00010, 0x7FE00008, 0x7FE00009)
 _REPRESENTATIONS = (b"OB", b"OW", b"OF", b"OD", b"UN")
 _UNDEFINED_LENGTH = 0xFFFFFFFF
-_DEFLATED, _NOT_DEFLATED = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1\0\0\0"
+DEFLATED, _NOT_DEFLATED = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1\0\0\0"
 
 
 class DicomFile:
@@ -87,7 +87,7 @@ class DicomFile:
         self._name = name
         try:
             with quiet():
-                data = _inflated(name, data, max_bytes(max_pixels))
+                data = inflated(name, data, max_bytes(max_pixels))
                 stream = io.BytesIO(data[:_MAX_HEADER])
                 self._header = pydicom.dcmread(
                     stream, force=True, stop_before_pixels=True, specific_tags=list(_WANTED)
@@ -171,7 +171,7 @@ class DicomFile:
         return PixelData(tag, start[4:6].decode("ascii"), stream.tell(), length)
 
 
-def _inflated(name: str, data: bytes, limit: int) -> bytes:
+def inflated(name: str, data: bytes, limit: int) -> bytes:
     """Inflate a file with a deflated transfer syntax; return any other file unchanged.
 
     Raises:
@@ -181,11 +181,11 @@ def _inflated(name: str, data: bytes, limit: int) -> bytes:
     if data[132:138] != b"\x02\0\0\0UL":
         return data
     end = 144 + struct.unpack_from("<I", data, 140)[0]
-    if _DEFLATED not in data[144:end]:
+    if DEFLATED not in data[144:end]:
         return data
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
     # The content is in memory twice while it is joined to the header.
     body = unpacker.decompress(data[end:], limit // 2)
     if unpacker.unconsumed_tail or len(data) + 2 * len(body) > limit:
         raise ImageSizeError(name, f"the DICOM file unpacks to over {limit / 2e6:,.0f} MB")
-    return data[:end].replace(_DEFLATED, _NOT_DEFLATED) + body
+    return data[:end].replace(DEFLATED, _NOT_DEFLATED) + body

@@ -34,6 +34,7 @@ __all__ = [
     "Picture",
     "access_error",
     "has_dicom_prefix",
+    "is_dicom",
     "load_frames",
     "load_image",
     "load_picture",
@@ -163,7 +164,7 @@ class ImageFile:
             self._name, self._content = source_name(source), source
         else:
             self._name, self._content = read_bytes(source, max_bytes(max_pixels))
-            if _is_dicom(self._content):
+            if is_dicom(self._content):
                 self._dicom = self._open_dicom(self._content)
         self.frames = 1 if self._dicom is None else self._dicom.frames
 
@@ -214,7 +215,8 @@ def has_dicom_prefix(start: bytes) -> bool:
     return start.startswith(b"DICM", _DICOM_MAGIC_AT)
 
 
-def _is_dicom(data: bytes) -> bool:
+def is_dicom(data: bytes) -> bool:
+    """Return whether a file that begins with these at least `DICOM_START` bytes is read as DICOM."""
     return has_dicom_prefix(data) or _is_bare_dicom(data)
 
 

@@ -23,6 +23,8 @@ MODULES_OF_EXTRAS = (
     "scipy",
     "tqdm",
     "pydicom",
+    "highdicom",
+    "pynetdicom",
 )
 
 BLOCK = f"""

@@ -46,6 +46,12 @@ _TRAINING_TESTS = (
     "tests/train/trainer/test_loop.py",
     "tests/train/trainer/test_weights_file.py",
 )
+_PACS_TESTS = (
+    "tests/fracture_edge/dicom_results/test_results.py",
+    "tests/fracture_edge/gateway/test_answering.py",
+    "tests/fracture_edge/gateway/test_receiver.py",
+    "tests/fracture_edge/gateway/test_sending.py",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,8 @@ PARTS = {
     # HEIC asks for a newer Pillow than the others: without it the lowest bound of Pillow is tried.
     "device": Part(("dicom", "dicom-gpl"), _DEVICE_TESTS, without_conftest=True),
     "heic": Part(("dicom", "dicom-gpl", "heic"), _DEVICE_TESTS, without_conftest=True),
-    "training": Part(("dicom", "train", "tune"), _TRAINING_TESTS, without_conftest=False),
+    # The tests of DICOM results and gateway need the conftest, and so the training code.
+    "training": Part(("pacs", "train", "tune"), (*_TRAINING_TESTS, *_PACS_TESTS), without_conftest=False),
 }
 
 

@@ -32,6 +32,7 @@ from benchmarks.studies.documents.results import (
     with_rows,
 )
 from benchmarks.studies.edge_model import reproduction
+from benchmarks.studies.gateway.tables import gateway as tables_of_gateway
 from benchmarks.studies.robustness.stress_result import Stress, tables_of, worst
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
@@ -53,6 +54,7 @@ DOCUMENTS = (
     ROOT / "docs" / "lab-notes.md",
     ROOT / "docs" / "results.md",
     ROOT / "docs" / "model-file.md",
+    ROOT / "docs" / "pacs.md",
 )
 
 
@@ -190,6 +192,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "learning_corrected": partial(edge_model.learning_curve, "learning-curve-corrected.json"),
         "stress": _stress,
         "robust": edge_model.robust,
+        "gateway": tables_of_gateway,
     }
 )
 

@@ -1,0 +1,107 @@
+"""`python -m benchmarks.studies gateway kills|abuse|load`: the gateway between Orthanc and dcmtk.
+
+Everything runs in a network namespace of its own, because Orthanc 1.10 listens on every address. It needs Linux,
+root, and the packages orthanc, dcmtk and dicom3tools.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from benchmarks.studies.gateway.processes import in_namespace, is_inside, missing_programs
+from fracture_edge.console import say
+from fracture_edge.errors import FractureEdgeError
+from train.json_records import to_plain, write_record
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", help="JSON file for the result. Default: stdout.")
+]
+
+
+def main(*arguments: str) -> None:
+    """Run this module's commands in the namespace; for tests."""
+    app(list(arguments))
+
+
+@app.command()
+def kills(
+    images: Annotated[int, typer.Option(min=1)] = 50,
+    kills: Annotated[int, typer.Option(min=0)] = 10,
+    outage: Annotated[float, typer.Option(min=0, help="Seconds during which the archive is down.")] = 30.0,
+    seed: Annotated[int | None, typer.Option(help="Seed; from the clock by default.")] = None,
+    output: OutputOption = None,
+) -> None:
+    """Kill the gateway at random moments while four processes send, and count what the archive holds."""
+    _enter_namespace()
+    from benchmarks.studies.gateway.kills import run_kills
+
+    seed = int(time.time()) if seed is None else seed
+    say(f"seed {seed}")
+    with TemporaryDirectory(prefix="fracture-edge-study-") as folder:
+        result = run_kills(Path(folder), images=images, kills=kills, outage=outage, seed=seed)
+    _write(result, output)
+
+
+@app.command()
+def abuse(
+    silent: Annotated[int, typer.Option(min=0)] = 600,
+    wrong_titles: Annotated[int, typer.Option(min=0)] = 200,
+    mutated: Annotated[int, typer.Option(min=0)] = 1000,
+    seed: Annotated[int | None, typer.Option(help="Seed; from the clock by default.")] = None,
+    output: OutputOption = None,
+) -> None:
+    """Hold silent connections, call by wrong titles, send broken messages, and time the next normal sender."""
+    _enter_namespace()
+    from benchmarks.studies.gateway.abuse import run_abuse
+
+    seed = int(time.time()) if seed is None else seed
+    say(f"seed {seed}")
+    with TemporaryDirectory(prefix="fracture-edge-study-") as folder:
+        result = run_abuse(Path(folder), silent=silent, wrong_titles=wrong_titles, mutated=mutated, seed=seed)
+    _write(result, output)
+
+
+@app.command()
+def load(
+    images: Annotated[int, typer.Option(min=10)] = 1000,
+    height: Annotated[int, typer.Option(min=32)] = 2000,
+    width: Annotated[int, typer.Option(min=32)] = 1500,
+    output: OutputOption = None,
+) -> None:
+    """Send many images, and measure memory and throughput."""
+    _enter_namespace()
+    from benchmarks.studies.gateway.load import run_load
+
+    with TemporaryDirectory(prefix="fracture-edge-study-") as folder:
+        result = run_load(Path(folder), images=images, size=(height, width), seed=1)
+    _write(result, output)
+
+
+def _enter_namespace() -> None:
+    """Run the same command in a namespace, unless this process is in one.
+
+    Raises:
+        FractureEdgeError: A program is missing.
+    """
+    if is_inside():
+        return
+    if missing := missing_programs():
+        raise FractureEdgeError(f"missing: {', '.join(missing)}; apt-get install orthanc dcmtk dicom3tools")
+    raise typer.Exit(in_namespace(["-m", "benchmarks.studies", *sys.argv[1:]]).returncode)
+
+
+def _write(result: object, output: Path | None) -> None:
+    if output is None:
+        print(json.dumps(to_plain(result), indent=2))
+    else:
+        write_record(output, result)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

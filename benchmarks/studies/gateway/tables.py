@@ -1,0 +1,45 @@
+"""Block of the documents with the results of the study."""
+
+from benchmarks.report import prose
+from benchmarks.studies.documents.results import read_stored
+from benchmarks.studies.gateway.abuse import AbuseResult
+from benchmarks.studies.gateway.kills import SENDERS, KillResult
+from benchmarks.studies.gateway.load import LoadResult
+from train.evaluation.formatting import markdown_table
+
+
+def gateway() -> str:
+    """Describe what the gateway withstood, and its throughput, as tables."""
+    kills = read_stored(KillResult, "gateway/kills.json")
+    abuse = read_stored(AbuseResult, "gateway/abuse.json")
+    load = read_stored(LoadResult, "gateway/load.json")
+    objects = f"{kills.captures} captures and {kills.reports} reports ({kills.reports_found} found by findscu)"
+    lost = (
+        (f"images, from {SENDERS} processes of storescu", kills.images),
+        ("kills by SIGKILL; of these, with work in the spool", f"{kills.kills}; {kills.kills_at_work}"),
+        ("seconds during which Orthanc was stopped", f"{kills.outage_seconds:.0f}"),
+        ("in Orthanc at the end", objects),
+        ("results in another study than their image", kills.misfiled),
+        ("reports with another probability than `classify` gives", kills.wrong),
+        ("new objects after a capture and a report were sent back", kills.other),
+        ("names and IDs of patients in messages and logs", kills.secrets_in_messages),
+        ("files left in the spool, exit status after SIGTERM", f"{len(kills.left_in_spool)}, {kills.exit_status}"),
+    )
+    held = (
+        (f"{abuse.silent} connections that say nothing, all open", f"{abuse.after_silent:.1f} s"),
+        (f"{abuse.wrong_titles} associations with a wrong called AE title", f"{abuse.after_wrong_titles:.1f} s"),
+        (f"{abuse.mutated} broken requests and data sets", f"{abuse.after_mutated:.1f} s"),
+    )
+    memory = ", ".join(f"{value:.0f}" for value in load.memory_mb)
+    return (
+        f"{markdown_table(('one run', 'result'), lost)}\n"
+        f"{markdown_table(('after', 'the next sender has its image acknowledged after'), held)}\n"
+        f"One run each. Threads before and after all of it: {abuse.threads_before} and {abuse.threads_after}.\n\n"
+        f"{load.images} images of {load.megapixels:.2f} megapixels and 16 bits, uncompressed, one sender and one "
+        f"target, one run: {load.images_per_second:.2f} images a second, {load.repeated} sent again.\n"
+        f"{load.share_not_inference:.0%} of the time was not inference (median of one: {load.inference_ms:.1f} "
+        f"ms). Resident memory after each tenth: {memory} MB.\n"
+        f"The machine was shared with other work (load average over 15 minutes {load.load_average:.1f} on "
+        f"{load.environment.cores} cores), so that figures of speed are lower bounds.\n"
+        f"{prose.describe_machine(load.environment)}.\n"
+    )

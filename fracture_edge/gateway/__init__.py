@@ -1,0 +1,1 @@
+"""DICOM gateway: receives images, classifies them, and sends the results to archives (extra `[pacs]`)."""
