@@ -37,6 +37,12 @@ STUDIES: Mapping[str, Command] = MappingProxyType(
         "learning-curve": Command(
             "benchmarks.studies.edge_model.learning_curve", "Train on shares of the training images."
         ),
+        "page-browsers": Command(
+            "benchmarks.studies.page.browsers", "Compare the page in browsers with the program, on drawn pictures."
+        ),
+        "page-golden": Command(
+            "benchmarks.studies.page.golden", "Write the answers that the page's JavaScript is tested against."
+        ),
         "pair": Command("benchmarks.studies.cost.pair", "Time two model files in turns on one thread."),
         "reproduction": Command(
             "benchmarks.studies.edge_model.reproduction", "Compare the metrics of a run with the reference."
