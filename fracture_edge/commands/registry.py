@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "classify": Command("fracture_edge.commands.classify", "Classify images: is a bone fractured?"),
         "watch": Command("fracture_edge.commands.watch", "Classify images as they appear in a folder."),
+        "page": Command("fracture_edge.commands.page", "Write the classifier as one HTML file for browsers."),
         "info": Command("fracture_edge.commands.info", "Print the metadata of a model file as JSON."),
         "doctor": Command(
             "fracture_edge.commands.doctor", "Check the installation, measure the speed of this device."

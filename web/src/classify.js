@@ -2,14 +2,12 @@
  * From the content of a file to its records; `fracture_edge/decoding.py` and `classifier.py`.
  */
 import { Refusal, refusal } from "./errors.js";
-import { floatText, format } from "./format.js";
 import { openImage } from "./picture.js";
-import { decide } from "./policy.js";
 import { framed } from "./preprocess.js";
 import { checkAspect, checkAtypicality, findProblem, measure } from "./suitability.js";
 
 /**
- * Classify every frame of a file. What depends on the policy is left to `recordOf`.
+ * Classify every frame of a file. What depends on the policy is left to `recordOf` of records.js.
  * @param {object} context `rules`, the contract with the program; `model`, its record; `run`, a function that takes
  *   the model input and returns `{probability, atypicality, heatmap}`.
  * @param {string} path Path or name of the file.
@@ -70,52 +68,4 @@ async function answer({ rules, model, run }, place, picture, started) {
 function failure(place, error, started) {
   if (!(error instanceof Refusal)) throw error;
   return { ...place, status: error.status, reason: error.detail, probability: null, elapsed: performance.now() - started };
-}
-
-/**
- * Make the record of an outcome under a policy, with the fields of the program's.
- * @param {object} rules Contract with the program.
- * @param {object} model Record of the model.
- * @param {object} policy One of `model.policies`.
- * @param {object} outcome Outcome of a frame, from `classify`.
- */
-export function recordOf(rules, model, policy, outcome) {
-  const { path, frame, frames, status, probability } = outcome;
-  const record = { path, frame, frames, status, decision: null, probability: null, threshold: null, reason: outcome.reason };
-  let code = null;
-  if (probability !== null) {
-    const decided = decide(rules, policy, probability, outcome.problem);
-    code = decided.code;
-    record.decision = decided.decision;
-    record.probability = probability;
-    record.threshold = policy.threshold;
-    record.reason = decided.text + (outcome.pictures > 1 ? format(rules.first_of, { pictures: outcome.pictures }) : "");
-  }
-  return {
-    ...record,
-    model: model.name,
-    model_sha256: model.sha256,
-    elapsed_ms: Math.round(outcome.elapsed * 1000) / 1000,
-    reason_code: code,
-  };
-}
-
-const FLOATS = new Set(["probability", "threshold", "elapsed_ms"]);
-const QUOTED = /[,;"\t\r\n]/;
-
-/**
- * Write records as CSV, as `fracture-edge classify --csv` does; no spreadsheet evaluates a cell as a formula.
- * @param {object} rules Contract with the program.
- * @param {object[]} records Records, from `recordOf`.
- */
-export function csv(rules, records) {
-  const { columns, formula_starts: starts } = rules.csv;
-  const cell = (value, name) => {
-    if (value === null) return "";
-    if (typeof value === "number") return FLOATS.has(name) ? floatText(value) : String(value);
-    const text = [...starts, "'"].some((start) => value.startsWith(start)) ? `'${value}` : value;
-    return QUOTED.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-  };
-  const lines = records.map((record) => columns.map((name) => cell(record[name], name)).join(","));
-  return [columns.join(","), ...lines, ""].join("\n");
 }

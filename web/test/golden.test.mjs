@@ -4,12 +4,13 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { classify, csv, recordOf } from "../src/classify.js";
+import { classify } from "../src/classify.js";
 import { overImage } from "../src/heatmap.js";
 import { openImage } from "../src/picture.js";
 import { decide } from "../src/policy.js";
 import { framed } from "../src/preprocess.js";
 import { measure } from "../src/suitability.js";
+import { csv, recordOf } from "../src/records.js";
 import { openSession } from "../src/session.js";
 import { prepareWebp } from "../src/webp.js";
 
