@@ -7,5 +7,7 @@ BUILT = Path(__file__).resolve().parents[1] / "fracture_edge" / "web" / "built"
 
 for path in sorted(BUILT.iterdir()):
     if path.suffix != ".xz":
-        path.with_name(f"{path.name}.xz").write_bytes(lzma.compress(path.read_bytes(), preset=9 | lzma.PRESET_EXTREME))
+        path.with_name(f"{path.name}.xz").write_bytes(
+            lzma.compress(path.read_bytes(), preset=9 | lzma.PRESET_EXTREME)
+        )
         path.unlink()

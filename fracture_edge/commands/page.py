@@ -12,7 +12,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def page(
-    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path("fracture-edge.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path(
+        "fracture-edge.html"
+    ),
     model: ModelOption = None,
     force: Annotated[bool, typer.Option(help="Replace the file that --output names.")] = False,
 ) -> None:

@@ -18,8 +18,8 @@ from fracture_edge.web.operators import operator_domains
 #: Folder of the parts that `make web` builds, each compressed with xz.
 BUILT = Path(__file__).resolve().parent / "built"
 _PARTS = ("page.html", "page.css", "page.js", "worker.js", "ort.wasm", "webp.wasm", "licences.txt")
-#: Domains of the operators that onnxruntime's WASM build has. A model that onnxruntime has laid out for the vectors of
-#: one processor has operators of others.
+#: Domains of the operators in the WASM build of onnxruntime. Models laid out for the vectors of one processor
+#: have operators of others.
 _DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 #: Maximum size of a model in bytes: as text in a page, larger ones exceed what browsers hold in one string.
 _MAX_MODEL = 256_000_000
@@ -48,11 +48,13 @@ def assemble(model: str | os.PathLike[str] | None = None) -> str:
     info = read_info(name, open_session(name, data, 1))
     if foreign := operator_domains(data) - _DOMAINS:
         raise ModelError(
-            f"{name}: operators of {', '.join(sorted(foreign))} do not run in browsers; make a page of the file that "
-            "`fracture-edge export` writes"
+            f"{name}: operators of {', '.join(sorted(foreign))} do not run in browsers; make a page of the file "
+            "that `fracture-edge export` writes"
         )
     if len(data) > _MAX_MODEL:
-        raise ModelError(f"{name}: {len(data) / 1e6:,.0f} MB, over the limit of {_MAX_MODEL / 1e6:,.0f} MB for a page")
+        raise ModelError(
+            f"{name}: {len(data) / 1e6:,.0f} MB, over the limit of {_MAX_MODEL / 1e6:,.0f} MB for a page"
+        )
     script, style = parts["page.js"].decode("ascii"), parts["page.css"].decode("ascii")
     inside = {
         "worker": parts["worker.js"],

@@ -58,7 +58,7 @@ export class Answer {
     mark.setAttribute("fill", "currentColor");
     byId("mark").append(mark);
     const isAnswered = record.probability !== null;
-    for (const id of ["scale", "scale-numbers", "probability"]) byId(id).hidden = !isAnswered;
+    for (const id of ["scale", "scale-numbers", "band-text", "probability"]) byId(id).hidden = !isAnswered;
     const reason = isAnswered ? inWords(record.reason) : { kind: TEXTS.statuses[record.status] ?? record.status, text: record.reason };
     byId("reason-title").textContent = reason.kind;
     byId("reason").textContent = reason.text;
@@ -77,7 +77,7 @@ export class Answer {
     band.hidden = low >= high;
     band.style.left = `${100 * low}%`;
     band.style.width = `${100 * (high - low)}%`;
-    band.title = TEXTS.band;
+    byId("band-text").textContent = TEXTS.band(policy);
     const mark = byId("scale-threshold");
     mark.style.left = `${100 * threshold}%`;
     mark.dataset.words = `${TEXTS.threshold} ${threshold.toFixed(3)}`;

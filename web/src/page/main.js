@@ -49,6 +49,7 @@ function select(index) {
 }
 
 function showTable() {
+  document.body.classList.toggle("answered", results.length > 0);
   byId("many").hidden = results.length === 0;
   byId("table-box").hidden = results.length < 2;
   byId("counts").textContent = countsOf(results.map((_, index) => recordAt(index)));

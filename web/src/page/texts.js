@@ -28,11 +28,10 @@ export const TEXTS = {
   probability: "P(fractured)",
   scale: (p, policy) =>
     `P(fractured) ${p.toFixed(3)} on a scale from 0 to 1. Threshold ${policy.threshold.toFixed(3)}. ` +
-    (policy.uncertain_low < policy.uncertain_high
-      ? `Uncertain from ${policy.uncertain_low.toFixed(3)} to ${policy.uncertain_high.toFixed(3)}.`
-      : "No uncertain band."),
+    `${TEXTS.band(policy)}.`,
   threshold: "threshold",
-  band: "uncertain",
+  band: ({ uncertain_low: low, uncertain_high: high }) =>
+    low < high ? `Uncertain from ${low.toFixed(3)} to ${high.toFixed(3)}` : "No uncertain band",
   frame: (frame, frames) => (frames > 1 ? `frame ${frame} of ${frames}` : ""),
   time: (ms) => `${Math.round(ms)} ms`,
   picture: (name, hasMap) => (hasMap ? `${name} with the heat map over it` : name),
