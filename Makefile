@@ -19,7 +19,7 @@ MODEL_VERSION ?= 0.4
 LICENCE := "Apache-2.0; trained on FracAtlas (CC BY 4.0, Abedeen et al. 2023)"
 FIND_RADIOGRAPH := from pydicom.data import get_testdata_file as f; print(f("RG3_UNCR.dcm"))
 
-.PHONY: demo web web-packages test-web docs test test-slow test-all endurance lint bounds bench embedded folds reproduce curve clean
+.PHONY: demo web web-packages test-web test-web-quick test-web-node docs test test-slow test-all endurance lint bounds bench embedded folds reproduce curve clean
 
 demo: $(DEMO)/ready
 	$(DEMO)/bin/fracture-edge classify "$$($(DEMO)/bin/python -c '$(FIND_RADIOGRAPH)')"
@@ -54,11 +54,12 @@ $(WEB_BUILT): $(WEB_PACKAGES) web/build.mjs web/pack.py web/libwebp-licence.txt 
 	$(PYTHON) web/pack.py
 
 # The page against the program: in node on stored pictures, in Chromium and Firefox, whichever is there, on drawn ones.
-PAGE_PICTURES ?= 200
-PAGE_OPTIONS ?= --custom-cnn
-test-web: $(WEB_BUILT) $(VENV)/ready
+test-web: test-web-node
+	$(VENV)/bin/python -m benchmarks.studies page-browsers --count 200 --custom-cnn
+test-web-quick: test-web-node
+	$(VENV)/bin/python -m benchmarks.studies page-browsers --count 24
+test-web-node: $(WEB_BUILT) $(VENV)/ready
 	cd web && node --test test/golden.test.mjs
-	$(VENV)/bin/python -m benchmarks.studies page-browsers --count $(PAGE_PICTURES) $(PAGE_OPTIONS)
 
 # Pages of the Python interface, in build/docs.
 API := classifier prediction policy errors modelfile preprocess suitability

@@ -31,6 +31,6 @@ const packages = ["@jsquash/webp", "dicom-parser"].map((name) => {
   return `${name} ${version}\n\n${readFileSync(at(`node_modules/${name}/LICENSE`), "utf8")}`;
 });
 const libwebp = readFileSync(at("libwebp-licence.txt"), "utf8");
-writeFileSync(`${out}licences.txt`, [...packages, libwebp].join(`\n${"-".repeat(72)}\n\n`));
 const { version } = JSON.parse(readFileSync(at("node_modules/onnxruntime-web/package.json")));
-writeFileSync(`${out}onnxruntime-web.version`, `${version}\n`);
+const runtime = `onnxruntime-web ${version}, licence below\n`;
+writeFileSync(`${out}licences.txt`, [...packages, libwebp, runtime].join(`\n${"-".repeat(72)}\n\n`));

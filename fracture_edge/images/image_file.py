@@ -55,7 +55,7 @@ DICOM_START = _DICOM_MAGIC_AT + 4
 _BARE_GROUPS = (b"\x02\0", b"\x08\0")
 _MOST_BARE_ELEMENT, _MOST_BARE_LENGTH = 0x0070, 256
 _REPRESENTATIONS = frozenset({b"AE", b"CS", b"DA", b"DT", b"LO", b"OB", b"PN", b"SH", b"ST", b"TM", b"UI", b"UL"})
-_NO_MEMORY = "not enough memory to decode it"
+NO_MEMORY = "not enough memory to decode it"
 
 
 class Picture(NamedTuple):
@@ -197,7 +197,7 @@ class ImageFile:
                 else:
                     raster = decode(self._name, self._content, self._model_size, self._max_pixels)
         except MemoryError as error:
-            raise ImageSizeError(self._name, _NO_MEMORY) from error
+            raise ImageSizeError(self._name, NO_MEMORY) from error
         return Picture(raster.grey, 0, raster.pictures, raster.colour, raster.aspect)
 
     def _open_dicom(self, data: bytes) -> "DicomFile":
@@ -206,7 +206,7 @@ class ImageFile:
         try:
             return DicomFile(self._name, data, self._max_pixels)
         except MemoryError as error:
-            raise ImageSizeError(self._name, _NO_MEMORY) from error
+            raise ImageSizeError(self._name, NO_MEMORY) from error
 
 
 def has_dicom_prefix(start: bytes) -> bool:

@@ -12,6 +12,7 @@ from fracture_edge.errors import Status
 from fracture_edge.heatmap import CAPTION, COLOURS, LONGEST_SIDE, OPACITY
 from fracture_edge.images import aspect, colour, dicom, dicom_frames, dicom_pixels, formats, levels, limits, pillow
 from fracture_edge.images import sources as files
+from fracture_edge.images.image_file import NO_MEMORY
 from fracture_edge.images.jpeg_header import FRAMES, LOSSLESS, PROGRESSIVE, TRANSFORMED
 from fracture_edge.modelfile import ATYPICALITY_NAME, HEATMAP_NAME, INPUT_NAME, OUTPUT_NAME, ModelInfo
 from fracture_edge.policy import FIRST_OF, SENTENCES, Decision, Policy, ReasonCode
@@ -44,6 +45,7 @@ def contract() -> dict[str, Any]:
             "too_many_pixels": limits.TOO_MANY_PIXELS,
             "too_few_pixels": limits.TOO_FEW_PIXELS,
             "too_much_memory": limits.TOO_MUCH_MEMORY,
+            "no_memory": NO_MEMORY,
             "too_many_frames": limits.TOO_MANY_FRAMES,
             "no_image": formats.NO_IMAGE,
             "truncated": pillow.TRUNCATED,

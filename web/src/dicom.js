@@ -42,8 +42,8 @@ function parse(rules, bytes) {
   } catch (error) {
     const partial = error?.dataSet;
     if (partial && PIXELS.some((tag) => partial.elements[tag])) return { file, set: partial };
-    const known = String(error?.exception ?? error?.error ?? error);
-    if (/deflated/.test(known)) throw notOnThePage(rules, COMPRESSIONS["1.2.840.10008.1.2.1.99"]);
+    if (/inflat|deflat/.test(String(error?.exception ?? error?.error ?? error))) throw notOnThePage(rules, COMPRESSIONS["1.2.840.10008.1.2.1.99"]);
+    if (partial && !PIXELS.some((tag) => partial.elements[tag])) throw refusal(rules, "UNSUPPORTED_FORMAT", "no_pixels");
     throw broken(rules, "DICOM", "its elements cannot be read");
   }
 }
@@ -51,12 +51,12 @@ function parse(rules, bytes) {
 /** Open a DICOM file: the number of frames, and a function that reads one of them. */
 export function openDicom(rules, bytes) {
   const { file, set } = parse(rules, bytes);
+  const element = PIXELS.map((tag) => set.elements[tag]).find(Boolean);
+  if (!element) throw refusal(rules, "UNSUPPORTED_FORMAT", "no_pixels");
   const header = describe(rules, set);
   const { rows, columns, samples, allocated, interpretation } = header;
   const syntax = text(set, "x00020010").replace(/\0/g, "");
   const kind = syntax === "" ? "explicit" : rules.dicom.native[syntax];
-  const element = PIXELS.map((tag) => set.elements[tag]).find(Boolean);
-  if (!element) throw refusal(rules, "UNSUPPORTED_FORMAT", "no_pixels");
   if (!isSupported(interpretation)) throw refusal(rules, "UNSUPPORTED_FORMAT", "unknown_interpretation");
   checkSize(rules, columns, rows);
   if (!kind || element.encapsulatedPixelData) {

@@ -61,9 +61,12 @@ function guarded(rules, format, read) {
   }
 }
 
-/** Any other error means that the content is invalid in a way that no check foresaw. */
+/** Any other error means that memory is short, or that the content is invalid in a way that no check foresaw. */
 function asRefusal(rules, format, error) {
-  return error instanceof Refusal ? error : broken(rules, format, error?.name ?? "error");
+  if (error instanceof Refusal) return error;
+  // "Array buffer allocation failed", "invalid array length" and the like; reading outside of a file is another matter.
+  if (error instanceof RangeError && /alloc|array length|memory/i.test(error.message)) return refusal(rules, "TOO_LARGE", "no_memory");
+  return broken(rules, format, error?.name ?? "error");
 }
 
 function decode(rules, format, bytes, modelSize) {

@@ -51,16 +51,14 @@ async function visit() {
     const start = performance.now();
     await (i % 2 ? drop(page, files) : choose(page, files));
     await finish(page);
+    // Before anything is saved: the download panel of Firefox takes the keys.
+    if (job.looks && i === 0) await keyboard(page);
     result.answers.push({ ...(await seen(page)), seconds: (performance.now() - start) / 1000 });
     await look(page, job.names[i]);
     if (i + 1 < job.batches.length) await page.click("#clear");
   }
   if (job.policies) result.policies = await policies(page);
   if (job.looks) await variants(page);
-  await page.$eval("#files", () => {
-    const drops = document.querySelector("#clear");
-    drops.click();
-  });
 }
 
 async function choose(page, files) {
@@ -149,7 +147,6 @@ async function variants(page) {
   // The protocol of Firefox has no switch for this either.
   const isDark = await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: "dark" }]).then(() => true, () => false);
   if (isDark) await look(page, "dark");
-  await keyboard(page);
 }
 
 /** Reach everything by the Tab key, and choose another answer by the Enter key. */

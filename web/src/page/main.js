@@ -74,7 +74,7 @@ function next() {
   const total = finished + queue.length + 1;
   if (total > 1) say(TEXTS.working(finished, total));
   byId("bar").value = finished / total;
-  worker.postMessage({ type: "classify", id: finished, path: current.path, file: current.file, wantsView: true });
+  worker.postMessage({ type: "classify", id: finished, path: current.path, file: current.file, wantsView: results.length === asked });
 }
 
 function add(files) {
