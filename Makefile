@@ -2,6 +2,7 @@
 # environment of its own.
 #   make demo   installs the device package and classifies a real radiograph
 #   make test   installs everything and runs the quick tests; make test-all the slow ones too
+#   make web    builds the parts of the page for browsers (needs node and npm); make test-web tests it in browsers
 #   make bench  measures the embedded model and makes the tables of the documents anew
 #   make embedded DATA=fracatlas WEIGHTS=weights.npz   cross-validates, trains a model to embed on all images but the
 #                                                      test images, and puts it into the package
@@ -19,7 +20,7 @@ MODEL_VERSION ?= 0.5
 LICENCE := "Apache-2.0; trained on FracAtlas (CC BY 4.0, Abedeen et al. 2023)"
 FIND_RADIOGRAPH := from pydicom.data import get_testdata_file as f; print(f("RG3_UNCR.dcm"))
 
-.PHONY: demo docs test test-slow test-all endurance lint bounds bench embedded folds reproduce curve clean
+.PHONY: demo web web-packages test-web test-web-quick test-web-node docs test test-slow test-all endurance lint bounds bench embedded folds reproduce curve clean
 
 demo: $(DEMO)/ready
 	$(DEMO)/bin/fracture-edge classify "$$($(DEMO)/bin/python -c '$(FIND_RADIOGRAPH)')"
@@ -40,6 +41,26 @@ test-all: test test-slow
 endurance: $(VENV)/ready
 	$(VENV)/bin/python -m pytest -m endurance
 	$(VENV)/bin/python -m benchmarks.studies fuzzing --count 200000
+
+# Parts of the page that the wheel carries: in fracture_edge/web/built, never committed. Without them the package lacks
+# only `fracture-edge page`.
+WEB_PACKAGES := web/node_modules/.package-lock.json
+WEB_BUILT := fracture_edge/web/built/page.js.xz
+web: $(WEB_BUILT)
+web-packages: $(WEB_PACKAGES)
+$(WEB_PACKAGES): web/package.json web/package-lock.json
+	cd web && npm ci --no-progress && touch node_modules/.package-lock.json
+$(WEB_BUILT): $(WEB_PACKAGES) web/build.mjs web/pack.py web/libwebp-licence.txt $(shell find web/src -type f)
+	cd web && node build.mjs
+	$(PYTHON) web/pack.py
+
+# The page against the program: in node on stored pictures, in Chromium and Firefox, whichever is there, on drawn ones.
+test-web: test-web-node
+	$(VENV)/bin/python -m benchmarks.studies page-browsers --count 200 --custom-cnn
+test-web-quick: test-web-node
+	$(VENV)/bin/python -m benchmarks.studies page-browsers --count 24
+test-web-node: $(WEB_BUILT) $(VENV)/ready
+	cd web && node --test test/golden.test.mjs
 
 # Pages of the Python interface, in build/docs.
 API := classifier prediction policy errors modelfile preprocess suitability

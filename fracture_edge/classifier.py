@@ -18,7 +18,7 @@ from fracture_edge.errors import FractureEdgeError, ModelError, Status
 from fracture_edge.images.image_file import ImageSource
 from fracture_edge.images.limits import MAX_PIXELS
 from fracture_edge.modelfile import ATYPICALITY_NAME, HEATMAP_NAME, INPUT_NAME, OUTPUT_NAME
-from fracture_edge.policy import Decision, Policy, ReasonCode
+from fracture_edge.policy import FIRST_OF, Decision, Policy, ReasonCode
 from fracture_edge.prediction import Prediction
 from fracture_edge.session import open_model, read_info
 from fracture_edge.suitability import Limits, check_atypicality
@@ -245,7 +245,7 @@ class FractureClassifier:
             if problem is not None:
                 decision, (code, reason) = Decision.UNCERTAIN, problem
             if decoded.pictures > 1:
-                reason += f"; the first of {decoded.pictures} frames in the file"
+                reason += FIRST_OF.format(pictures=decoded.pictures)
         return Prediction(
             path=decoded.name,
             frame=decoded.frame,

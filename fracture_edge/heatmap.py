@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LONGEST_SIDE = 1024
 #: RGB colours of the cividis colour map at equal steps from 0 to 1, from Matplotlib. It looks alike with and
 #: without colour vision deficiency (Nunez, Anderton and Renslow, PLoS ONE 13(7), 2018).
-_COLOURS = np.array(
+COLOURS = np.array(
     [
         (0, 34, 78), (8, 51, 112), (53, 69, 108), (79, 87, 108), (102, 105, 112),
         (125, 124, 120), (148, 142, 119), (174, 163, 113), (200, 184, 102), (229, 207, 82), (254, 232, 56),
@@ -33,9 +33,9 @@ _COLOURS = np.array(
     np.float32,
 )  # fmt: skip
 #: Opacity at the largest evidence. It is 0 without evidence, so that the bone stays visible.
-_OPACITY = 0.6
+OPACITY = 0.6
 _BAR, _MARGIN = 14, 8
-_CAPTION = "where the model looked"
+CAPTION = "where the model looked"
 
 
 def overlay(
@@ -58,7 +58,7 @@ def overlay(
     image, size = true_picture(grey, aspect)
     values = over_image(heatmap, preprocessing, image.size, turned=preprocessing.turns(*size))
     base = np.asarray(image, np.float32)[..., None]
-    alpha = _OPACITY * values[..., None]
+    alpha = OPACITY * values[..., None]
     blended = (1 - alpha) * base + alpha * _colour(values)
     return _with_scale(Image.fromarray(np.rint(blended).astype(np.uint8)))
 
@@ -187,14 +187,14 @@ def _longest(size: tuple[float, float], side: int) -> tuple[int, int]:
 
 def _colour(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Map values from 0 to 1 to RGB colours from 0 to 255."""
-    anchors = np.linspace(0, 1, len(_COLOURS))
-    channels = [np.interp(values, anchors, channel) for channel in _COLOURS.T]
+    anchors = np.linspace(0, 1, len(COLOURS))
+    channels = [np.interp(values, anchors, channel) for channel in COLOURS.T]
     return np.stack(channels, axis=-1).astype(np.float32)
 
 
 def _with_scale(picture: Image.Image) -> Image.Image:
     font = ImageFont.load_default()
-    line = int(font.getbbox(_CAPTION)[3]) + 2
+    line = int(font.getbbox(CAPTION)[3]) + 2
     strip = 2 * _MARGIN + _BAR + 2 * line
     framed = Image.new("RGB", (picture.width, picture.height + strip), "black")
     framed.paste(picture, (0, 0))
@@ -205,5 +205,5 @@ def _with_scale(picture: Image.Image) -> Image.Image:
     below = picture.height + _MARGIN + _BAR
     draw.text((_MARGIN, below), "none", fill="white", font=font)
     draw.text((picture.width - _MARGIN, below), "most", fill="white", font=font, anchor="ra")
-    draw.text((_MARGIN, below + line), _CAPTION, fill="white", font=font)
+    draw.text((_MARGIN, below + line), CAPTION, fill="white", font=font)
     return framed

@@ -68,6 +68,16 @@ class ReasonCode(StrEnum):
         return self not in (ReasonCode.BELOW_THRESHOLD, ReasonCode.ABOVE_THRESHOLD, ReasonCode.WITHIN_BAND)
 
 
+#: Sentences of the decisions that the probability makes, with the fields of `Policy`.
+SENTENCES = {
+    ReasonCode.BELOW_THRESHOLD: "probability below the threshold",
+    ReasonCode.ABOVE_THRESHOLD: "probability at or above the threshold",
+    ReasonCode.WITHIN_BAND: "probability within the uncertain band {uncertain_low:.3f} to {uncertain_high:.3f}",
+}
+#: What follows the sentence if only the first of several pictures was classified.
+FIRST_OF = "; the first of {pictures} frames in the file"
+
+
 class Reason(NamedTuple):
     """Reason for a decision.
 
@@ -142,10 +152,9 @@ class Policy:
             Decision and its reason.
         """
         if self.uncertain_low <= probability < self.uncertain_high:
-            band = f"{self.uncertain_low:.3f} to {self.uncertain_high:.3f}"
-            text = f"probability within the uncertain band {band}"
-            return Decision.UNCERTAIN, Reason(ReasonCode.WITHIN_BAND, text)
-        if probability >= self.threshold:
-            text = "probability at or above the threshold"
-            return Decision.FRACTURED, Reason(ReasonCode.ABOVE_THRESHOLD, text)
-        return Decision.NOT_FRACTURED, Reason(ReasonCode.BELOW_THRESHOLD, "probability below the threshold")
+            decision, code = Decision.UNCERTAIN, ReasonCode.WITHIN_BAND
+        elif probability >= self.threshold:
+            decision, code = Decision.FRACTURED, ReasonCode.ABOVE_THRESHOLD
+        else:
+            decision, code = Decision.NOT_FRACTURED, ReasonCode.BELOW_THRESHOLD
+        return decision, Reason(code, SENTENCES[code].format(**asdict(self)))

@@ -24,6 +24,26 @@ class ImageProblem(StrEnum):
     LOW_QUALITY = "low_image_quality"
 
 
+_UNLIKE, _POOR = ImageProblem.NOT_LIKE_TRAINING, ImageProblem.LOW_QUALITY
+#: Sentences of the limits of `Limits`, with the fields of `Measures`.
+SENTENCES = {
+    ReasonCode.COLOURED: f"{_UNLIKE}: {{colour:.0%}} of it is coloured",
+    ReasonCode.NEARLY_CONSTANT: f"{_UNLIKE}: nearly constant",
+    ReasonCode.NOISE: f"{_UNLIKE}: neighbouring pixels differ as in noise",
+    ReasonCode.MOSTLY_BRIGHT: f"{_UNLIKE}: mostly bright, as a page or an inverted radiograph is",
+    ReasonCode.LOW_RESOLUTION: f"{_POOR}: {{side:.0f}} pixels on the shorter side",
+    ReasonCode.TOO_DARK: f"{_POOR}: too dark, 99 % of it at most {{bright:.0f}} of 255",
+    ReasonCode.CLIPPED: f"{_POOR}: clipped, {{clipped:.0%}} of it white",
+    ReasonCode.BLURRED: f"{_POOR}: blurred",
+}
+HIGH_PIXELS = f"{_POOR}: pixels {{ratio:.3g}} times as high as wide by the header, so the true shape is not known"
+WIDE_PIXELS = f"{_POOR}: pixels {{ratio:.3g}} times as wide as high by the header, so the true shape is not known"
+UNLIKE_FEATURES = (
+    f"{_UNLIKE}: the network's features lie far from those of the training images "
+    "(squared distance {distance:.3g}, usual is up to {limit:.3g})"
+)
+
+
 class Measures(NamedTuple):
     """Statistics of one image without its white borders; grey levels are those of the model's input, 0 to 255.
 
@@ -102,41 +122,18 @@ class Limits:
         Returns:
             Reason why the image cannot be relied on, or ``None`` if it is within all limits.
         """
-        unlike, poor = ImageProblem.NOT_LIKE_TRAINING, ImageProblem.LOW_QUALITY
-        bright = "mostly bright, as a page or an inverted radiograph is"
-        dark = f"too dark, 99 % of it at most {found.bright:.0f} of 255"
-        for beyond, code, problem, words in (
-            (
-                found.colour > self.most_colour,
-                ReasonCode.COLOURED,
-                unlike,
-                f"{found.colour:.0%} of it is coloured",
-            ),
-            (found.contrast < self.least_contrast, ReasonCode.NEARLY_CONSTANT, unlike, "nearly constant"),
-            (
-                found.correlation < self.least_correlation,
-                ReasonCode.NOISE,
-                unlike,
-                "neighbouring pixels differ as in noise",
-            ),
-            (found.median > self.most_median, ReasonCode.MOSTLY_BRIGHT, unlike, bright),
-            (
-                found.side < self.least_side,
-                ReasonCode.LOW_RESOLUTION,
-                poor,
-                f"{found.side:.0f} pixels on the shorter side",
-            ),
-            (found.bright < self.least_bright, ReasonCode.TOO_DARK, poor, dark),
-            (
-                found.clipped > self.most_clipped,
-                ReasonCode.CLIPPED,
-                poor,
-                f"clipped, {found.clipped:.0%} of it white",
-            ),
-            (found.sharpness < self.least_sharpness, ReasonCode.BLURRED, poor, "blurred"),
+        for beyond, code in (
+            (found.colour > self.most_colour, ReasonCode.COLOURED),
+            (found.contrast < self.least_contrast, ReasonCode.NEARLY_CONSTANT),
+            (found.correlation < self.least_correlation, ReasonCode.NOISE),
+            (found.median > self.most_median, ReasonCode.MOSTLY_BRIGHT),
+            (found.side < self.least_side, ReasonCode.LOW_RESOLUTION),
+            (found.bright < self.least_bright, ReasonCode.TOO_DARK),
+            (found.clipped > self.most_clipped, ReasonCode.CLIPPED),
+            (found.sharpness < self.least_sharpness, ReasonCode.BLURRED),
         ):
             if beyond:
-                return Reason(code, f"{problem}: {words}")
+                return Reason(code, SENTENCES[code].format(**found._asdict()))
         return None
 
 
@@ -151,8 +148,7 @@ def check_aspect(aspect: float) -> Reason | None:
     """
     if is_plausible(aspect):
         return None
-    higher = f"{aspect:.3g} times as high as wide" if aspect > 1 else f"{1 / aspect:.3g} times as wide as high"
-    text = f"{ImageProblem.LOW_QUALITY}: pixels {higher} by the header, so the true shape is not known"
+    text = HIGH_PIXELS.format(ratio=aspect) if aspect > 1 else WIDE_PIXELS.format(ratio=1 / aspect)
     return Reason(ReasonCode.PIXEL_ASPECT, text)
 
 
@@ -168,18 +164,14 @@ def check_atypicality(distance: float, limit: float) -> Reason | None:
     """
     if distance <= limit:
         return None
-    return Reason(
-        ReasonCode.UNLIKE_FEATURES,
-        f"{ImageProblem.NOT_LIKE_TRAINING}: the network's features lie far from those of the training images "
-        f"(squared distance {distance:.3g}, usual is up to {limit:.3g})",
-    )
+    return Reason(ReasonCode.UNLIKE_FEATURES, UNLIKE_FEATURES.format(distance=distance, limit=limit))
 
 
 #: A row or column belongs to a white border if this share of its pixels has at least this grey level: the parts of
 #: a film that a collimator left unexposed do, apart from letters and scratches.
-_WHITE_SHARE, _WHITE = 0.9, 250
+WHITE_SHARE, WHITE = 0.9, 250
 #: Distance in pixels of the wider difference in `Measures.sharpness`.
-_APART = 8
+APART = 8
 
 
 def measure(content: npt.NDArray[np.uint8], *, side: int, colour: float) -> Measures:
@@ -200,7 +192,7 @@ def measure(content: npt.NDArray[np.uint8], *, side: int, colour: float) -> Meas
     shares = np.cumsum(levels)
     signed = content.astype(np.int16)
     near = (signed[:, 1:] - signed[:, :-1], signed[1:] - signed[:-1])
-    far = (signed[:, _APART:] - signed[:, :-_APART], signed[_APART:] - signed[:-_APART])
+    far = (signed[:, APART:] - signed[:, :-APART], signed[APART:] - signed[:-APART])
     squares = [float(np.square(part, dtype=np.int32).mean()) for part in near if part.size]
     wide = _mean_size(far)
     return Measures(
@@ -228,9 +220,9 @@ def without_white_borders(content: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint
     """
     inner = content
     while True:
-        white = inner >= _WHITE
-        rows = np.flatnonzero(white.mean(axis=1) < _WHITE_SHARE)
-        columns = np.flatnonzero(white.mean(axis=0) < _WHITE_SHARE)
+        white = inner >= WHITE
+        rows = np.flatnonzero(white.mean(axis=1) < WHITE_SHARE)
+        columns = np.flatnonzero(white.mean(axis=0) < WHITE_SHARE)
         if not (rows.size and columns.size):
             return content
         smaller = inner[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

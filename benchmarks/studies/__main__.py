@@ -45,6 +45,12 @@ STUDIES: Mapping[str, Command] = MappingProxyType(
             "benchmarks.studies.edge_model.out_of_fold",
             "Check what operating points from out-of-fold predictions rest on.",
         ),
+        "page-browsers": Command(
+            "benchmarks.studies.page.browsers", "Compare the page in browsers with the program, on drawn pictures."
+        ),
+        "page-golden": Command(
+            "benchmarks.studies.page.golden", "Write the answers that the page's JavaScript is tested against."
+        ),
         "pair": Command("benchmarks.studies.cost.pair", "Time two model files in turns on one thread."),
         "reproduction": Command(
             "benchmarks.studies.edge_model.reproduction", "Compare the metrics of a run with the reference."

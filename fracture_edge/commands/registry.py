@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "gateway": Command(
             "fracture_edge.commands.gateway", "Receive images over DICOM, send results to a PACS.", extra="pacs"
         ),
+        "page": Command("fracture_edge.commands.page", "Write the classifier as one HTML file for browsers."),
         "info": Command("fracture_edge.commands.info", "Print the metadata of a model file as JSON."),
         "doctor": Command(
             "fracture_edge.commands.doctor", "Check the installation, measure the speed of this device."

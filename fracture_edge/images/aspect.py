@@ -4,7 +4,7 @@ import math
 
 #: Difference from 1 up to which an aspect ratio counts as square: resolutions that are rounded to whole dots per
 #: inch differ by up to 0.7 % at 72 dpi.
-_ROUNDING = 0.01
+ROUNDING = 0.01
 #: Largest ratio of the sides of a pixel, either way, that is believed. Modalities and scanners stay below 2; what
 #: states more is more likely wrong than right.
 MAX_ASPECT = 3.0
@@ -26,7 +26,7 @@ def pixel_aspect(height: object, width: object) -> float:
         ratio = high / wide
     except (TypeError, ValueError, ArithmeticError):
         return 1.0
-    if not (high > 0 and wide > 0 and 0 < ratio < math.inf) or abs(ratio - 1) <= _ROUNDING:
+    if not (high > 0 and wide > 0 and 0 < ratio < math.inf) or abs(ratio - 1) <= ROUNDING:
         return 1.0
     return ratio
 

@@ -15,9 +15,12 @@ from fracture_edge.errors import ImageCorruptError, ImageError, ImageFormatError
 from fracture_edge.images.dicom_frames import FrameReader, PixelData
 from fracture_edge.images.dicom_header import PADDING, SPACINGS, clean
 from fracture_edge.images.dicom_pixels import NOT_SUPPORTED, dicom_aspect, is_supported, to_grey
-from fracture_edge.images.limits import MAX_FRAMES, check_size, max_bytes
+from fracture_edge.images.limits import MAX_FRAMES, TOO_MANY_FRAMES, check_size, max_bytes
+from fracture_edge.images.pillow import BROKEN
 from fracture_edge.images.quiet import quiet
 
+NO_PIXELS = "the DICOM file contains no pixel data"
+NOT_DESCRIBED = "the DICOM file does not say how its pixels are stored"
 #: Maximum number of bytes before the pixels; overlays and per-frame descriptions are the largest elements there.
 _MAX_HEADER = 16_000_000
 _WANTED = (
@@ -109,7 +112,7 @@ class DicomFile:
             ImageSizeError: The file has more than `MAX_FRAMES` frames.
         """
         if self.frames > MAX_FRAMES:
-            raise ImageSizeError(self._name, f"{self.frames:,} frames, over the limit of {MAX_FRAMES:,}")
+            raise ImageSizeError(self._name, TOO_MANY_FRAMES.format(frames=self.frames, limit=MAX_FRAMES))
         return self.frames
 
     def grey(self, frame: int) -> npt.NDArray[np.uint8]:
@@ -145,11 +148,11 @@ class DicomFile:
 
     def _broken(self, error: Exception) -> ImageCorruptError:
         # Not the message of the error, which may quote the header.
-        return ImageCorruptError(self._name, f"the DICOM file is broken ({type(error).__name__})")
+        return ImageCorruptError(self._name, BROKEN.format(format="DICOM", error=type(error).__name__))
 
     def _check_description(self, max_pixels: int) -> None:
         if any(self._header.get(keyword) is None for keyword in _NEEDED):
-            raise ImageCorruptError(self._name, "the DICOM file does not say how its pixels are stored")
+            raise ImageCorruptError(self._name, NOT_DESCRIBED)
         if not is_supported(str(self._header.PhotometricInterpretation)):
             raise ImageFormatError(self._name, NOT_SUPPORTED)
         check_size(self._name, int(self._header.Columns), int(self._header.Rows), max_pixels)
@@ -161,7 +164,7 @@ class DicomFile:
         group, number = struct.unpack_from(f"{order}HH", start) if len(start) == 12 else (0, 0)
         tag = group << 16 | number
         if tag not in _PIXEL_DATA:
-            raise ImageFormatError(self._name, "the DICOM file contains no pixel data")
+            raise ImageFormatError(self._name, NO_PIXELS)
         # Decided by the bytes and not by the transfer syntax: some compressed files are implicit, against the
         # standard.
         if start[4:6] not in _REPRESENTATIONS:

@@ -11,6 +11,10 @@ from fracture_edge.errors import ImageCorruptError, ImageFormatError, Status
 from fracture_edge.images.dicom_jpeg import describe_jpeg, grey_of_jpeg, is_colour_jpeg
 from fracture_edge.images.jpeg_header import complete_scan, read_header
 from fracture_edge.images.limits import check_memory
+from fracture_edge.images.pillow import TRUNCATED
+
+TOO_FEW_STORED = "the DICOM file has fewer pixels than its header states"
+UNKNOWN_SYNTAX = "this DICOM transfer syntax is not supported"
 
 #: Decoding plugins of pydicom that are used, in the order in which they are tried. Invalid files made GDCM abort
 #: the process, pyjpegls run forever and pylibjpeg-rle panic, but did no harm to these and to pydicom's own
@@ -144,7 +148,7 @@ class FrameReader:
             try:
                 return get_decoder(stated).UID
             except NotImplementedError:
-                raise ImageFormatError(self._name, "this DICOM transfer syntax is not supported") from None
+                raise ImageFormatError(self._name, UNKNOWN_SYNTAX) from None
         implicit, little_endian = self._header.original_encoding
         if implicit:
             return uid.ImplicitVRLittleEndian
@@ -181,9 +185,9 @@ class FrameReader:
         begin, end = first * bits // 8, -(-(frame + 1) * bits // 8)
         check_memory(self._name, len(self._data) + end - begin + pixels, self._max_pixels)
         if element.start + end > len(self._data) < element.start + element.length:
-            raise ImageCorruptError(self._name, "the DICOM file is truncated", Status.TRUNCATED)
+            raise ImageCorruptError(self._name, TRUNCATED.format(format="DICOM"), Status.TRUNCATED)
         if end > element.length:
-            raise ImageCorruptError(self._name, "the DICOM file has fewer pixels than its header states")
+            raise ImageCorruptError(self._name, TOO_FEW_STORED)
         return self._data[element.start + begin : element.start + end], frame - first
 
     def _compressed(self, frame: int) -> bytes:

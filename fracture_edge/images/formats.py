@@ -9,7 +9,7 @@ from fracture_edge.errors import ImageFormatError, Status
 
 Opener: TypeAlias = Callable[[BinaryIO], Image.Image]
 
-_STARTS = (
+STARTS = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
     (b"BM", "BMP"),
@@ -20,7 +20,7 @@ _STARTS = (
     (b"MM\0+", "TIFF"),
 )
 #: Other formats of pictures and documents, which are named where a file is refused.
-_OTHERS = (
+OTHERS = (
     (0, b"GIF8", "GIF"),
     (4, b"jP  \r\n\x87\n", "JPEG 2000"),
     (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
@@ -32,7 +32,8 @@ _OTHERS = (
     (0, b"PK\x03\x04", "a ZIP archive"),
     (344, b"n+1\0", "NIfTI"),
 )
-_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1")
+NO_IMAGE = "{kind}not a PNG, JPEG, TIFF, BMP, WebP, HEIC or DICOM image"
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"mif1")
 
 
 def sniff(name: str, data: bytes) -> str:
@@ -48,15 +49,15 @@ def sniff(name: str, data: bytes) -> str:
     Raises:
         ImageFormatError: The file has none of these formats.
     """
-    for start, format_name in _STARTS:
+    for start, format_name in STARTS:
         if data.startswith(start):
             return format_name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
+    if data[4:8] == b"ftyp" and data[8:12] in HEIC_BRANDS:
         return "HEIC"
-    kind = next((f"{word}, " for at, start, word in _OTHERS if data.startswith(start, at)), "")
-    raise ImageFormatError(name, f"{kind}not a PNG, JPEG, TIFF, BMP, WebP, HEIC or DICOM image")
+    kind = next((f"{word}, " for at, start, word in OTHERS if data.startswith(start, at)), "")
+    raise ImageFormatError(name, NO_IMAGE.format(kind=kind))
 
 
 def opener(name: str, format_name: str) -> Opener:

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN, _JPEG_LS_FRAME = 0xD8, 0xD9, 0xDA, 0xF7
 #: SOF0 to SOF15 without the three codes in between that have another meaning (ITU-T T.81, table B.1).
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {_JPEG_LS_FRAME}
-_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {_JPEG_LS_FRAME}
+PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 #: Sequential frames, and all that are coded by a discrete cosine transformation with Huffman codes.
-_SEQUENTIAL, _TRANSFORMED = frozenset({0xC0, 0xC1}), frozenset({0xC0, 0xC1, 0xC2})
-_LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
+_SEQUENTIAL, TRANSFORMED = frozenset({0xC0, 0xC1}), frozenset({0xC0, 0xC1, 0xC2})
+LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 _JFIF = 0xE0
 #: Markers without a length: restart markers, TEM and SOI.
 _ALONE = frozenset({0x01, _START_OF_IMAGE, *range(0xD0, 0xD8)})
@@ -75,7 +75,7 @@ def complete_scan(data: bytes) -> bytes:
     """
     sequential = False
     for code, body, _ in _segments(data) if data[:2] == b"\xff\xd8" else ():
-        if code in _FRAMES:
+        if code in FRAMES:
             sequential = code in _SEQUENTIAL
         if code == _START_OF_SCAN and sequential and body < len(data):
             end = body + 2 + 2 * data[body]
@@ -105,7 +105,7 @@ def _jpeg(data: bytes) -> Codestream | None:
     for code, body, _ in _segments(data):
         if code == _JFIF:
             is_jfif |= data[body : body + 5] == b"JFIF\0"
-        if code in _FRAMES and body + 6 <= len(data):
+        if code in FRAMES and body + 6 <= len(data):
             precision, height, width, components = struct.unpack_from(">BHHB", data, body)
             # Identifier, sampling factors and quantisation table of each component.
             described = [data[at + 1 : at + 3] for at in range(body + 6, body + 6 + 3 * components, 3)]
@@ -113,11 +113,11 @@ def _jpeg(data: bytes) -> Codestream | None:
                 width,
                 height,
                 components,
-                code not in _PROGRESSIVE,
+                code not in PROGRESSIVE,
                 precision,
-                code in _TRANSFORMED,
+                code in TRANSFORMED,
                 components == 3 and (is_jfif or len(set(described)) > 1),
-                "JPEG-LS" if code == _JPEG_LS_FRAME else "lossless JPEG" if code in _LOSSLESS else "",
+                "JPEG-LS" if code == _JPEG_LS_FRAME else "lossless JPEG" if code in LOSSLESS else "",
             )
         if code == _START_OF_SCAN and frame and body < len(data) and data[body] < frame.components:
             # Each component has a scan of its own.

@@ -8,6 +8,12 @@ MAX_PIXELS = 50_000_000
 MIN_SIDE = 32
 #: Maximum number of frames of a file; a cine loop of one minute at 15 frames per second has 900.
 MAX_FRAMES = 1000
+#: Sentences of the refusals of this module.
+TOO_MANY_PIXELS = "{width}x{height} pixels, over the limit of {limit:,}"
+TOO_FEW_PIXELS = "{width}x{height} pixels, under {least} on a side"
+TOO_MUCH_MEMORY = "takes {needed:,.0f} MB to decode, over the limit of {limit:,.0f} MB"
+TOO_MANY_FRAMES = "{frames:,} frames, over the limit of {limit:,}"
+TOO_LARGE_FILE = "over the limit of {limit:,.0f} MB for a file"
 #: Bytes of memory that reading a file may take for each pixel that is allowed: file, decoder and grey result. An
 #: 8-bit colour image takes 5 in addition to its file; 50 megapixels then take 250 MB.
 BYTES_PER_PIXEL = 5
@@ -26,9 +32,10 @@ def check_size(name: str, width: int, height: int, max_pixels: int = MAX_PIXELS)
         ImageSizeError: The image has more than `max_pixels` pixels, or a side under `MIN_SIDE`.
     """
     if width * height > max_pixels:
-        raise ImageSizeError(name, f"{width}x{height} pixels, over the limit of {max_pixels:,}")
+        raise ImageSizeError(name, TOO_MANY_PIXELS.format(width=width, height=height, limit=max_pixels))
     if min(width, height) < MIN_SIDE:
-        raise ImageSizeError(name, f"{width}x{height} pixels, under {MIN_SIDE} on a side", Status.TOO_SMALL)
+        text = TOO_FEW_PIXELS.format(width=width, height=height, least=MIN_SIDE)
+        raise ImageSizeError(name, text, Status.TOO_SMALL)
 
 
 def max_bytes(max_pixels: int) -> int:
@@ -49,6 +56,4 @@ def check_memory(name: str, needed: int, max_pixels: int) -> None:
     """
     allowed = max_bytes(max_pixels)
     if needed > allowed:
-        raise ImageSizeError(
-            name, f"takes {needed / 1e6:,.0f} MB to decode, over the limit of {allowed / 1e6:,.0f} MB"
-        )
+        raise ImageSizeError(name, TOO_MUCH_MEMORY.format(needed=needed / 1e6, limit=allowed / 1e6))

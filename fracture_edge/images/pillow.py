@@ -22,15 +22,17 @@ if TYPE_CHECKING:
 
 Grey = npt.NDArray[np.uint8]
 
+TRUNCATED = "the {format} file is truncated"
+BROKEN = "the {format} file is broken ({error})"
 #: Minimum ratio between the side of a JPEG decoded at 1/2, 1/4 or 1/8 and that of the image in the model input.
 DRAFT_OVERSAMPLING = 2
 
 _EXIF_ORIENTATION = 0x0112
 _TIFF_PHOTOMETRIC = 262
 #: Bytes per pixel of Pillow's images; modes with several channels or more than 16 bits take 4.
-_PILLOW_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
+PILLOW_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}
 #: Bytes per pixel of libwebp, which keeps two canvases of four bytes and returns a third.
-_WEBP_BYTES = 12
+WEBP_BYTES = 12
 #: Bytes per pixel of libheif, which keeps its planes beside the interleaved copy that Pillow takes over.
 _HEIC_BYTES = 8
 
@@ -219,8 +221,8 @@ def _decoding_error(name: str, format_name: str, error: Exception) -> ImageError
     if isinstance(error, Image.DecompressionBombError):
         return ImageSizeError(name, f"the {format_name} file states too many pixels")
     if "truncated" in str(error).lower():
-        return ImageCorruptError(name, f"the {format_name} file is truncated", Status.TRUNCATED)
-    return ImageCorruptError(name, f"the {format_name} file is broken ({error})")
+        return ImageCorruptError(name, TRUNCATED.format(format=format_name), Status.TRUNCATED)
+    return ImageCorruptError(name, BROKEN.format(format=format_name, error=error))
 
 
 def _read_directories(name: str, data: bytes) -> "TiffFile":
@@ -241,13 +243,13 @@ def _coefficients(image: Any, data: bytes) -> int:
 
 def _bytes_to_decode(image: Image.Image, format_name: str) -> int:
     """Compute the bytes that Pillow, its libraries and the grey result take while decoding."""
-    per_pixel = _PILLOW_BYTES.get(image.mode, 4)
+    per_pixel = PILLOW_BYTES.get(image.mode, 4)
     held = per_pixel + 1
     if format_name == "TIFF":
         # Compressed strips are unpacked into a buffer, and rotating a page makes a copy of it.
         compressed = image.info.get("compression") != "raw"
         held += per_pixel * (compressed + (_orientation(image) != 1))
-    held += {"WEBP": _WEBP_BYTES, "HEIC": _HEIC_BYTES}.get(format_name, 0)
+    held += {"WEBP": WEBP_BYTES, "HEIC": _HEIC_BYTES}.get(format_name, 0)
     return image.width * image.height * held
 
 

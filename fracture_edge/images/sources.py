@@ -11,11 +11,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from fracture_edge.errors import ImageAccessError, ImageSizeError, Status
+from fracture_edge.images.limits import TOO_LARGE_FILE
 
 Content: TypeAlias = bytes | bytearray | memoryview
 FileSource: TypeAlias = str | os.PathLike[str] | Content | BinaryIO
 ImageSource: TypeAlias = FileSource | Image.Image | npt.NDArray[np.generic]
 
+EMPTY = "the file is empty"
 _CHUNK = 1 << 20
 _KINDS = (
     (stat.S_ISFIFO, "a pipe"),
@@ -71,14 +73,14 @@ def read_bytes(source: FileSource, limit: int) -> tuple[str, bytes]:
         # A path with a NUL character, which no file system allows, or a file object that is already closed.
         raise ImageAccessError(name, str(error)) from error
     if not data:
-        raise ImageAccessError(name, "the file is empty", Status.EMPTY)
+        raise ImageAccessError(name, EMPTY, Status.EMPTY)
     if len(data) > limit:
         raise ImageSizeError(name, _too_large(limit))
     return name, data
 
 
 def _too_large(limit: int) -> str:
-    return f"over the limit of {limit / 1e6:,.0f} MB for a file"
+    return TOO_LARGE_FILE.format(limit=limit / 1e6)
 
 
 def access_error(name: str, error: OSError) -> ImageAccessError:

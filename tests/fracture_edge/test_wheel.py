@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -17,6 +18,9 @@ from PIL import Image
 
 pytestmark = pytest.mark.slow
 
+BUILT = "fracture_edge/web/built"
+#: Maximum size of the wheel with the page inside, in bytes.
+MOST_BYTES = 7_500_000
 #: Neither these nor what a fresh environment has anyway; the versions are pip's choice.
 TOO_HEAVY = {"tensorflow", "keras", "onnx", "scipy", "scikit-learn", "matplotlib", "pandas", "pydicom", "pydantic"}
 
@@ -40,6 +44,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
         if (repository / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((repository / name).read_bytes())
+    # What `make web` has built is not in git, and belongs into the wheel.
+    built = repository / BUILT
+    if built.is_dir():
+        shutil.copytree(built, source / BUILT)
     run(sys.executable, "-m", "build", "--wheel", "--outdir", folder, source, cwd=folder)
     (path,) = folder.glob("*.whl")
     return path
@@ -65,6 +73,14 @@ def test_wheel_has_the_packages_and_their_data(wheel: Path) -> None:
         "fracture_edge/models/README.md",
     } <= names
     assert any(name.startswith("train/recipes/") and name.endswith(".toml") for name in names)
+
+
+def test_wheel_carries_the_page_where_it_is_built(wheel: Path, repository: Path) -> None:
+    assert wheel.stat().st_size <= MOST_BYTES
+    with zipfile.ZipFile(wheel) as archive:
+        carried = {name for name in archive.namelist() if name.startswith(BUILT)}
+    there = (repository / BUILT).glob("*.xz")
+    assert carried == {f"{BUILT}/{path.name}" for path in there}
 
 
 def test_environment_has_only_the_dependencies(python: Path) -> None:

@@ -1,0 +1,1 @@
+"""Comparison of the page in a browser with the program."""

@@ -1,0 +1,267 @@
+"""Study `page-browsers`: the page in browsers, offline, against the program, on pictures drawn anew each time."""
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import typer
+
+from benchmarks.studies.page.comparison import REFUSED, compare_records, largest_difference, read_records
+from benchmarks.studies.page.golden import tolerant_copy
+from benchmarks.studies.page.pictures import KINDS, Drawn, draw, spoilt
+from benchmarks.studies.page.reference_model import custom_cnn_files
+from fracture_edge.classifier import FractureClassifier
+from fracture_edge.console import say
+from fracture_edge.errors import FractureEdgeError
+from fracture_edge.files import atomic_write_text, write_json
+from fracture_edge.prediction import Prediction
+from fracture_edge.web.assemble import assemble
+
+WEB = Path(__file__).resolve().parents[3] / "web"
+#: Names of the programs of each browser, by their names in puppeteer.
+BROWSERS = {"chrome": ("chromium", "chromium-browser", "google-chrome"), "firefox": ("firefox-esr", "firefox")}
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+class Visit(NamedTuple):
+    """What a browser showed.
+
+    Attributes:
+        name: Name and version of the browser.
+        found: Result of `web/test/browsers.mjs`.
+    """
+
+    name: str
+    found: dict[str, Any]
+
+
+@app.command()
+def browsers(
+    count: Annotated[int, typer.Option(min=1, help="Number of drawn pictures.")] = 200,
+    seed: Annotated[int | None, typer.Option(help="Random seed. Default: the clock.")] = None,
+    models: Annotated[
+        list[Path] | None, typer.Option("--model", help="Further model to make a page of; may be repeated.")
+    ] = None,
+    custom_cnn: Annotated[
+        bool,
+        typer.Option("--custom-cnn", help="Train and export a small custom CNN, and make pages of its files too."),
+    ] = False,
+    screenshots: Annotated[Path | None, typer.Option(help="Folder for pictures of the page.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file for the figures.")] = None,
+) -> None:
+    """Open the page in Chromium and Firefox, offline, and compare every answer with the program's.
+
+    Pictures of all kinds that the page reads are drawn from a seed, uploaded and dropped; files that cannot be
+    used are among them. Also: no request, another answer from a changed weight, every policy, axe-core. The page
+    has to be built (`make web`).
+
+    Exit status: 0 all is equal, or there is no browser (it says so); 1 something differs.
+    """
+    installed = {kind: path for kind, names in BROWSERS.items() if (path := _which(names))}
+    if not installed or not (WEB / "node_modules").is_dir():
+        say("page-browsers: skipped, " + ("run `make web` first" if installed else "no Chromium or Firefox here"))
+        return
+    seed = int(time.time()) if seed is None else seed
+    say(f"page-browsers: seed {seed}, {count} pictures, {' and '.join(installed)}")
+    with TemporaryDirectory(prefix="fracture-edge-page-") as folder:
+        further = [*(models or []), *(custom_cnn_files(Path(folder) / "custom_cnn") if custom_cnn else [])]
+        summary = _compare(Path(folder), installed, seed, count, further, screenshots)
+    if output is not None:
+        write_json(output, {"seed": seed, "pictures": count, "browsers": summary})
+    for line in summary:
+        say(json.dumps(line))
+    if any(line["problems"] for line in summary):
+        raise typer.Exit(1)
+
+
+def _which(names: Sequence[str]) -> str | None:
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
+def _compare(
+    folder: Path,
+    installed: dict[str, str],
+    seed: int,
+    count: int,
+    models: Sequence[Path],
+    screenshots: Path | None,
+) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(seed)
+    kinds = list(KINDS)
+    drawn = [draw(kinds[i % len(kinds)], seed + i, int(rng.integers(120, 640))) for i in range(count)]
+    bad = spoilt(seed, 300)
+    usual, changed = tolerant_copy(folder), folder / "changed.onnx"
+    change_weight(usual, changed, drawn[0])
+    names = ["good", "bad", "again"]
+    # The last batch shows that the page is alive after the bad files.
+    batches = [drawn, bad, drawn[:2]]
+    tried = [(usual, batches, names), *((model, [drawn[:12]], ["good"]) for model in (changed, *models))]
+    if screenshots is not None:
+        screenshots.mkdir(parents=True, exist_ok=True)
+    summary = []
+    answers: dict[str, list[Prediction]] = {}
+    for number, (model, some, labels) in enumerate(tried):
+        page = folder / f"page-{number}.html"
+        atomic_write_text(page, assemble(model))
+        wanted = [_predicted(model, batch) for batch in some]
+        answers[str(number)] = wanted[0]
+        for kind, executable in installed.items():
+            is_first = number == 0
+            visit = _visit(folder, kind, executable, page, some, labels, looks=is_first, screenshots=screenshots)
+            problems = [*_problems(visit, page), *_differences(visit, wanted)]
+            if is_first:
+                problems += _policy_differences(visit, model, some[-1])
+            summary.append(_line(visit, model.stem, page, wanted, problems))
+    before, after = answers["0"][:12], answers["1"][:12]
+    if all(one.probability == other.probability for one, other in zip(before, after, strict=True)):
+        summary.append({"page": "changed", "problems": ["a changed weight changes no answer"]})
+    return summary
+
+
+def change_weight(source: Path, target: Path, file: Drawn) -> None:
+    """Write a copy of a model in which one byte of a weight is another one, and the answer for a file too.
+
+    Args:
+        source: Path of the model.
+        target: Path of the copy.
+        file: Picture whose probability has to change by 0.01: rounding to 8 bits hides most single weights.
+
+    Raises:
+        FractureEdgeError: No byte that was tried changes the answer.
+    """
+    import onnx
+
+    (before,) = _predicted(source, [file])
+    for index in range(len(onnx.load(source).graph.initializer)):
+        model = onnx.load(source)
+        tensor = model.graph.initializer[-1 - index]
+        raw = bytearray(tensor.raw_data)
+        if tensor.data_type != onnx.TensorProto.FLOAT or not raw:
+            continue
+        # The highest byte of a little-endian number: its sign and most of its exponent.
+        raw[3] ^= 0x80
+        tensor.raw_data = bytes(raw)
+        onnx.save(model, target)
+        (after,) = _predicted(target, [file])
+        if abs((after.probability or 0) - (before.probability or 0)) > 0.01:
+            return
+    raise FractureEdgeError("no changed byte changes the answer")
+
+
+def _predicted(model: Path, files: Sequence[Drawn], policy: str | None = None) -> list[Prediction]:
+    with FractureClassifier(model, policy=policy) as classifier:
+        return [
+            replace(prediction, path=file.name)
+            for file in files
+            for prediction in classifier.predict_frames(file.data)
+        ]
+
+
+def _visit(
+    folder: Path,
+    kind: str,
+    executable: str,
+    page: Path,
+    batches: Sequence[Sequence[Drawn]],
+    names: Sequence[str],
+    *,
+    looks: bool,
+    screenshots: Path | None,
+) -> Visit:
+    """Let a browser classify the batches, and return what it showed."""
+    paths = []
+    for number, batch in enumerate(batches):
+        target = folder / f"batch-{number}"
+        target.mkdir(exist_ok=True)
+        for file in batch:
+            (target / file.name).write_bytes(file.data)
+        paths.append([str(target / file.name) for file in batch])
+    job = folder / "job.json"
+    write_json(
+        job,
+        {
+            "browser": kind,
+            "executable": executable,
+            "page": page.as_uri(),
+            "batches": paths,
+            "names": list(names),
+            "looks": looks,
+            "policies": looks,
+            "screenshots": str(screenshots.resolve()) if screenshots else None,
+        },
+    )
+    done = subprocess.run(  # noqa: S603
+        ["node", str(WEB / "test" / "browsers.mjs"), str(job)],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise FractureEdgeError(f"{kind}: {done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return Visit(f"{found['version']}", found)
+
+
+def _problems(visit: Visit, page: Path) -> Iterator[str]:
+    """Yield what is wrong whatever the answers are: requests, errors, barriers."""
+    found = visit.found
+    # The page itself, and what it holds already.
+    foreign = [url for url in found["requests"] if url != page.as_uri() and not url.startswith(("blob:", "data:"))]
+    yield from (f"request: {url}" for url in foreign)
+    yield from (f"error: {text}" for text in found["errors"])
+    yield from (f"barrier: {text}" for text in found["violations"])
+    if not found["answers"]:
+        yield f"no answers: {found['state']}"
+
+
+def _differences(visit: Visit, wanted: Sequence[Sequence[Prediction]]) -> Iterator[str]:
+    for answer, predictions in zip(visit.found["answers"], wanted, strict=True):
+        yield from compare_records(answer["csv"], predictions)
+        shown = [row[1] for row in answer["rows"]]
+        words = {
+            None: "No answer",
+            "fractured": "Fractured",
+            "not_fractured": "Not fractured",
+            "uncertain": "Uncertain",
+        }
+        expected = [None if one.path in REFUSED else one.decision for one in predictions]
+        if shown != [words[decision] for decision in expected]:
+            yield "the table shows other decisions"
+
+
+def _policy_differences(visit: Visit, model: Path, files: Sequence[Drawn]) -> Iterator[str]:
+    names = list(FractureClassifier(model, threads=1).info.operating_points)
+    if len(visit.found["policies"]) < len(names):
+        yield "not every operating point can be chosen"
+    for number, name in enumerate(names):
+        for text in compare_records(visit.found["policies"][str(number)], _predicted(model, files, name)):
+            yield f"{name}: {text}"
+
+
+def _line(
+    visit: Visit, model: str, page: Path, wanted: Sequence[Sequence[Prediction]], problems: list[str]
+) -> dict[str, Any]:
+    """Return the figures of one visit."""
+    answers = visit.found["answers"]
+    records = [read_records(answer["csv"]) for answer in answers]
+    times = [float(record["elapsed_ms"]) for some in records for record in some if record["probability"]]
+    return {
+        "browser": visit.name,
+        "model": model,
+        "page_bytes": page.stat().st_size,
+        "ready_ms": round(visit.found["readyMs"]),
+        "answers": len(times),
+        "largest_difference": max(map(largest_difference, records, wanted), default=0.0),
+        "median_ms": round(float(np.median(times or [0.0]))),
+        "longest_pause_ms": round(visit.found.get("longestPauseMs", 0)),
+        "requests": len([url for url in visit.found["requests"] if not url.startswith(("blob:", "data:"))]),
+        "axe_checks": visit.found.get("checks", 0),
+        "problems": problems,
+    }

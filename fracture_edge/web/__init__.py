@@ -1,0 +1,1 @@
+"""The page: the classifier in a browser, as one HTML file that works offline."""
