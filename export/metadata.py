@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from fracture_edge.modelfile import ModelInfo
 from train.artifacts import TrainingRecord
@@ -19,6 +20,7 @@ def model_info(
     licence: str = "",
     version: str = "",
     typicality: Mapping[str, float] = MappingProxyType({}),
+    attributes: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> ModelInfo:
     """Build the metadata of an exported file from the training record, without paths of the training machine.
 
@@ -28,6 +30,7 @@ def model_info(
         precision: Precision of the file.
         versions: Versions of the export tools.
         typicality: Threshold and share of false alarms of the output ``atypicality``; empty if the file has none.
+        attributes: Labels and thresholds of the outputs ``body_part`` and ``view``; empty if the file has none.
         licence: Licence of the weights; FracAtlas's attribution if empty and the model was trained on FracAtlas.
         version: Version of the weights.
     """
@@ -39,6 +42,7 @@ def model_info(
         preprocessing=record.preprocessing,
         policy=record.policy,
         typicality=dict(typicality),
+        attributes=dict(attributes),
         suitability=record.suitability,
         operating_points=record.operating_points,
         calibration={"temperature": record.temperature, "intercept": record.intercept},

@@ -121,8 +121,8 @@ def tune_rate(options: ExportOptions, record: TrainingRecord) -> float:
 
 
 def has_heatmap(chosen: Format, options: ExportOptions) -> bool:
-    """Return whether a format gets a heat map: int8 TFLite has none."""
-    return options.heatmap and not (chosen.runtime == "tflite" and chosen.precision == "int8")
+    """Return whether a format gets a heat map."""
+    return options.heatmap and chosen.has_further_outputs
 
 
 @dataclass
@@ -207,8 +207,7 @@ class ModelExport:
         return found.nodes
 
     def _attempt(self, chosen: Format, path: Path, rung: Rung | None, float_layers: Sequence[str]) -> ExportEntry:
-        options = self.options
-        heatmap = has_heatmap(chosen, options)
+        options, heatmap = self.options, has_heatmap(chosen, self.options)
         info = model_info(
             self.record,
             name=path.stem,
@@ -217,6 +216,7 @@ class ModelExport:
             licence=options.licence,
             version=options.version,
             typicality=self._float32().typicality if chosen.runtime == "onnx" else {},
+            attributes=self.prepared.attributes if chosen.has_further_outputs else {},
         )
         converted, conversion_mb = run_step(
             "convert",

@@ -17,8 +17,10 @@ from export.results import Converted, Float32Onnx
 from train.json_records import from_plain
 
 FLOAT32_ONNX = "float32.onnx"
-#: Name of the file written by training, see `train.evaluation.typicality`; models of earlier versions have none.
-TYPICALITY_FILE = "typicality.npz"
+#: Names of the files written by training from which outputs are made, see `train.evaluation.typicality` and
+#: `train.evaluation.attributes`; not all models have them.
+TYPICALITY_FILE, ATTRIBUTES_FILE = "typicality.npz", "attributes.npz"
+OUTPUT_FILES = (TYPICALITY_FILE, ATTRIBUTES_FILE)
 
 
 def to_float32_onnx(work: str, architecture: str, heatmap: bool) -> Float32Onnx:
@@ -31,7 +33,7 @@ def to_float32_onnx(work: str, architecture: str, heatmap: bool) -> Float32Onnx:
     """
     from export.conversion.to_onnx import to_onnx
 
-    model, scales = _load_model(work, heatmap=heatmap)
+    model, scales = _load_model(work, heatmap=heatmap, attributes=architecture)
     described: dict[str, float] = {}
     file = Path(work) / TYPICALITY_FILE
     if file.is_file():
@@ -77,6 +79,7 @@ def convert(
 
     chosen, float32, path = FORMATS[format_name], Path(work) / FLOAT32_ONNX, Path(target)
     way = from_plain(Rung, rung, "rung") if rung else None
+    about = ModelInfo.from_json(info)
     if chosen.retrained:
         from export.compression.prune_and_cluster import FineTuning
         from export.compression.qat import quantisation_aware
@@ -90,11 +93,13 @@ def convert(
         from export.conversion.recentre import shift_keras_bias
         from export.conversion.to_tflite import to_tflite
 
-        (model, _), images = _load_model(work, heatmap=heatmap), np.load(Path(work) / "calibration.npy")
+        attributes = about.architecture if about.attributes else None
+        model, _ = _load_model(work, heatmap=heatmap, attributes=attributes)
+        images = np.load(Path(work) / "calibration.npy")
         tail, front = (way.float_tail, way.float_front) if way else (False, 0)
         to_tflite(model, path, chosen, images, float_tail=tail, float_front=front)
         if chosen.precision in ("int8", "dynamic"):
-            embed_info(path, ModelInfo.from_json(info), path)
+            embed_info(path, about, path)
             shift_keras_bias(model, _shift(path, work, threshold))
             to_tflite(model, path, chosen, images, float_tail=tail, float_front=front)
     elif chosen.precision == "float32":
@@ -118,9 +123,9 @@ def convert(
             keep_float=keep_float,
             ranges=Path(work) / f"ranges-{way.calibration}{'-dense' * way.dynamic_dense}.json",
         )
-        embed_info(path, ModelInfo.from_json(info), path)
+        embed_info(path, about, path)
         shift_onnx_bias(path, _shift(path, work, threshold))
-    described, about = operators(path), ModelInfo.from_json(info)
+    described = operators(path)
     if about.typicality:
         about = replace(about, typicality={**about.typicality, "threshold": _typicality_threshold(path, work)})
     embed_info(path, about, path)
@@ -162,8 +167,16 @@ def use_tensorflow() -> None:
     quiet_tensorflow()
 
 
-def _load_model(work: str, *, heatmap: bool) -> tuple[Any, Mapping[str, npt.NDArray[np.floating[Any]]]]:
-    """Load the model to convert, rewrite what converters cannot, and add a heat map if requested.
+def _load_model(
+    work: str, *, heatmap: bool, attributes: str | None = None
+) -> tuple[Any, Mapping[str, npt.NDArray[np.floating[Any]]]]:
+    """Load the model to convert, rewrite what converters cannot, and add further outputs.
+
+    Args:
+        work: Working folder.
+        heatmap: Whether to add a heat map.
+        attributes: Name of the architecture, to add body part and view if the model has them; ``None`` to leave
+            them out.
 
     Returns:
         The model, and the factors by which outputs of its layers have been multiplied, by name.
@@ -178,4 +191,9 @@ def _load_model(work: str, *, heatmap: bool) -> tuple[Any, Mapping[str, npt.NDAr
     model = keras.saving.load_model(Path(work) / "model.keras", compile=False)
     scales = output_scales(model)
     model = merge_equal_channels(fold_batch_norms(model))
-    return (with_heatmap(model) if heatmap else model), scales
+    model = with_heatmap(model) if heatmap else model
+    if attributes is not None and (Path(work) / ATTRIBUTES_FILE).is_file():
+        from train.evaluation.attributes import load_heads, with_attributes
+
+        model = with_attributes(model, attributes, load_heads(Path(work) / ATTRIBUTES_FILE), scales)
+    return model, scales
