@@ -192,6 +192,9 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "learning_corrected": partial(edge_model.learning_curve, "learning-curve-corrected.json"),
         "stress": _stress,
         "robust": edge_model.robust,
+        "body_part": edge_model.body_part,
+        "by_body_part": edge_model.by_body_part,
+        "body_part_val": edge_model.body_part_val,
     }
 )
 

@@ -15,6 +15,7 @@ from fracture_edge.preprocess import Preprocessing
 from train.architectures import build, edge
 from train.data.batches import class_weights, fingerprint
 from train.data.dataset import read_splits
+from train.evaluation.attributes import load_heads
 from train.evaluation.operating_points import AIMS, choose_threshold, fit_band
 from train.recipes.recipe import load_recipe, override
 from train.runs import train_model as run
@@ -24,7 +25,7 @@ from train.trainer import train_once as once
 
 FILES = {
     "model.keras", "training.json",
-    "typicality.npz", "history.csv", "predictions-val.csv", "splits.csv",
+    "typicality.npz", "attributes.npz", "history.csv", "predictions-val.csv", "splits.csv",
     "curves.png", "classes.png", "samples.png",
     "evaluation-val.json", "val-report.txt", "val-confusion.png", "val-roc-pr.png", "val-reliability.png",
 }  # fmt: skip
@@ -84,6 +85,12 @@ def test_files(trained: Path, train_data: Path) -> None:
     # Left out of the record, as everything that has its default.
     assert "teachers_auroc" not in json.loads((trained / "training.json").read_text())
     assert sorted(_rows(trained / "splits.csv"), key=str) == sorted(_rows(train_data / "splits.csv"), key=str)
+
+
+def test_heads_are_stored_for_the_labels_that_the_data_has(trained: Path) -> None:
+    (head,) = load_heads(trained / "attributes.npz").items()
+    # The data set has no views.
+    assert (head[0], head[1].labels) == ("body_part", ("hand", "leg", "hip", "shoulder"))
 
 
 def test_saved_model_gives_the_recorded_predictions(trained: Path, train_data: Path) -> None:
