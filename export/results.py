@@ -17,6 +17,7 @@ class Prepared:
         fidelity_labels: Labels of the training images outside the calibration that the gate looks at.
         attributes: Metadata of the outputs for body part and view, see
             `fracture_edge.modelfile.ModelInfo.attributes`; empty if the model was trained without.
+        classes: Names of the classes of the output ``classes``; empty if the model was trained without.
     """
 
     labels: list[int]
@@ -24,6 +25,7 @@ class Prepared:
     calibration: CalibrationImages
     fidelity_labels: list[int] = field(default_factory=list)
     attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

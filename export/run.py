@@ -176,8 +176,7 @@ class ModelExport:
         if not entry.broken:
             delete_file(self.folder, f"{REJECTED}/{target.name}")
         say(summary(target.name, entry))
-        reason = "; ".join(entry.broken)
-        if reason:
+        if reason := "; ".join(entry.broken):
             say(f"{target.name}: REJECTED, {reason}; moved to {target.parent}")
         return Outcome(target.name, target, reason, entry)
 
@@ -217,6 +216,7 @@ class ModelExport:
             version=options.version,
             typicality=self._float32().typicality if chosen.runtime == "onnx" else {},
             attributes=self.prepared.attributes if chosen.has_further_outputs else {},
+            classes=self.prepared.classes if chosen.has_further_outputs else [],
         )
         converted, conversion_mb = run_step(
             "convert",

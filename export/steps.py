@@ -108,7 +108,8 @@ def prepare(
         groups=source.groups,
         calibration=CalibrationImages(images=len(calibration), seed=seed, fingerprint=fingerprint),
         fidelity_labels=labels_of_further,
-        attributes={name: head.metadata for name, head in heads.items()},
+        attributes={name: head.metadata for name, head in heads.items() if not head.exclusive},
+        classes=[name for head in heads.values() if head.exclusive for name in head.labels],
     )
 
 

@@ -1,4 +1,4 @@
-"""Body part and view of an image, from further outputs of a model.
+"""Body part, view and classes of an image, from further outputs of a model.
 
 They do not change the decision: `Prediction.reason` tells of a body part that the model does not recognise, and of
 a contradiction with the DICOM header. A header is a weak witness: of the body parts in the headers of one hospital
@@ -20,6 +20,8 @@ from fracture_edge.errors import ModelError
 #: Names of the outputs, and of the fields of `Prediction` that name the likeliest label.
 BODY_PART_NAME, VIEW_NAME = "body_part", "view"
 OUTPUTS = (BODY_PART_NAME, VIEW_NAME)
+#: Name of the output with the probabilities of classes that exclude each other.
+CLASSES_NAME = "classes"
 _ENDINGS = {BODY_PART_NAME: ("", "_probability", "_code"), VIEW_NAME: ("", "_probability")}
 
 _HAND, _LEG, _HIP, _SHOULDER = (frozenset({part}) for part in ("hand", "leg", "hip", "shoulder"))
@@ -51,7 +53,7 @@ class BodyPartCode(StrEnum):
 
 
 class Description(NamedTuple):
-    """Body part and view of one image.
+    """What the further outputs say about one image.
 
     Attributes:
         columns: Values of the fields of `Prediction` with these names.
@@ -111,21 +113,29 @@ class Attributes:
     """Further outputs of a model.
 
     Attributes:
-        by_name: Labels of each output by its name.
+        by_name: Labels of each of `OUTPUTS` that the model has, by its name.
+        classes: Names of the classes; none if the model has no such output.
         remarks: Whether to remark on the body part.
     """
 
     by_name: Mapping[str, Attribute]
+    classes: tuple[str, ...] = ()
     remarks: bool = True
 
     @classmethod
     def of_model(
-        cls, metadata: Mapping[str, Mapping[str, Any]], outputs: Sequence[str], *, remarks: bool
+        cls,
+        metadata: Mapping[str, Mapping[str, Any]],
+        classes: Sequence[str],
+        outputs: Sequence[str],
+        *,
+        remarks: bool,
     ) -> "Attributes":
         """Return the attributes that both the metadata and the graph of a model have.
 
         Args:
             metadata: Value of `fracture_edge.modelfile.ModelInfo.attributes`.
+            classes: Value of `fracture_edge.modelfile.ModelInfo.classes`.
             outputs: Names of the outputs of the graph.
             remarks: Whether to remark on the body part.
 
@@ -133,12 +143,18 @@ class Attributes:
             ModelError: The metadata of an attribute is invalid.
         """
         found = [name for name in OUTPUTS if name in metadata and name in outputs]
-        return cls({name: Attribute.from_dict(metadata[name]) for name in found}, remarks)
+        named = tuple(map(str, classes)) if CLASSES_NAME in outputs else ()
+        return cls({name: Attribute.from_dict(metadata[name]) for name in found}, named, remarks)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs that `describe` needs."""
+        return (*self.by_name, *((CLASSES_NAME,) if self.classes else ()))
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the fields that `describe` gives."""
-        return tuple(f"{name}{ending}" for name in self.by_name for ending in _ENDINGS[name])
+        return tuple(f"{name}{ending}" for name in self.outputs for ending in _ENDINGS.get(name, ("",)))
 
     def describe(self, outputs: Mapping[str, npt.NDArray[np.float32]], header: str) -> Description:
         """Describe an image by the outputs of the model.
@@ -157,6 +173,8 @@ class Attributes:
                 stated = header_parts(header) & set(attribute.labels)
                 code, remark = _remark(seen, stated) if self.remarks else (None, "")
                 columns[f"{name}_code"] = code
+        if self.classes:
+            columns[CLASSES_NAME] = dict(zip(self.classes, map(float, outputs[CLASSES_NAME][0]), strict=True))
         return Description(columns, remark)
 
 

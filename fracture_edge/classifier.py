@@ -45,7 +45,7 @@ class FractureClassifier:
         info: Metadata of the model, a `ModelInfo`.
         policy: Decision threshold and uncertain band in use.
         sha256: SHA-256 of the model file, hexadecimal.
-        attributes: Further outputs of the model: body part and view.
+        attributes: Further outputs of the model: body part, view and classes.
     """
 
     def __init__(
@@ -84,9 +84,10 @@ class FractureClassifier:
         self.info = read_info(self._file, session)
         self.policy = self.info.policy_named(policy) if threshold is None else Policy.at(threshold)
         available = [output.name for output in session.get_outputs()]
-        self.attributes = Attributes.of_model(self.info.attributes, available, remarks=check_images)
+        info = self.info
+        self.attributes = Attributes.of_model(info.attributes, info.classes, available, remarks=check_images)
         wanted = (OUTPUT_NAME, HEATMAP_NAME, *((ATYPICALITY_NAME,) if check_images else ()))
-        self._outputs = [*(name for name in wanted if name in available), *self.attributes.by_name]
+        self._outputs = [*(name for name in wanted if name in available), *self.attributes.outputs]
         limits = Limits.from_dict(self.info.suitability) if check_images else None
         self._decoder = Decoder(self.info.preprocessing, max_pixels, limits)
         self._max_atypicality = float(self.info.typicality.get("threshold", math.inf))

@@ -1,5 +1,6 @@
 """`Prediction`: the result for one image."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +58,8 @@ class Prediction:
             recognised, or it contradicts the DICOM header. The decision does not depend on it.
         view: View, for example ``frontal``, like `body_part`.
         view_probability: Probability of the likeliest view, 0 to 1.
+        classes: Probabilities of classes that exclude each other, by name; they add up to 1. ``None`` if the model
+            has no such output or there is no decision. The decision does not depend on them.
         further: Names of the fields that the record has after those of `COLUMNS`, because the model has outputs
             for them. It is not part of the record.
     """
@@ -79,6 +82,7 @@ class Prediction:
     body_part_code: BodyPartCode | None = None
     view: str | None = None
     view_probability: float | None = None
+    classes: Mapping[str, float] | None = None
     further: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     @property

@@ -93,7 +93,7 @@ def convert(
         from export.conversion.recentre import shift_keras_bias
         from export.conversion.to_tflite import to_tflite
 
-        attributes = about.architecture if about.attributes else None
+        attributes = about.architecture if about.attributes or about.classes else None
         model, _ = _load_model(work, heatmap=heatmap, attributes=attributes)
         images = np.load(Path(work) / "calibration.npy")
         tail, front = (way.float_tail, way.float_front) if way else (False, 0)

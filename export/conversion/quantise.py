@@ -29,6 +29,7 @@ from export.onnx_passes.graph import shapes_of
 from export.onnx_passes.input_normalisation import dequantise_input, normalisation_nodes
 from export.onnx_passes.storage import as_float_biases, as_uint8_weights
 from export.recipes import METHODS, Format
+from fracture_edge.attributes import CLASSES_NAME
 from fracture_edge.attributes import OUTPUTS as ATTRIBUTE_OUTPUTS
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import ATYPICALITY_NAME, INPUT_NAME
@@ -122,7 +123,7 @@ def _always_float(model: onnx.ModelProto) -> list[str]:
 
 
 def further_nodes(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the nodes used only for ``atypicality`` and the attributes.
+    """Return the names of the nodes used only for ``atypicality``, attributes and classes.
 
     A distance and the log-odds of labels are too fine for 8 bits, and cost next to nothing in float32.
     """
@@ -138,7 +139,7 @@ def further_nodes(model: onnx.ModelProto) -> list[str]:
                 ahead += node.input
         return found
 
-    further = (ATYPICALITY_NAME, *ATTRIBUTE_OUTPUTS)
+    further = (ATYPICALITY_NAME, *ATTRIBUTE_OUTPUTS, CLASSES_NAME)
     others = [entry.name for entry in model.graph.output if entry.name not in further]
     return sorted(ancestors(further) - ancestors(others))
 

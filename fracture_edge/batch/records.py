@@ -7,7 +7,7 @@ that removing one restores the text. Numbers are left unchanged.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from fracture_edge.errors import FractureEdgeError
@@ -146,6 +146,8 @@ def _cell(value: object) -> str:
     text = str(value)
     if isinstance(value, (int, float)):
         return text
+    if isinstance(value, Mapping):
+        text = json.dumps(value)
     if text.startswith((*FORMULA_STARTS, "'")):
         text = "'" + text
     return '"' + text.replace('"', '""') + '"' if _QUOTED.intersection(text) else text

@@ -32,7 +32,8 @@ from train.evaluation.onnx_features import described_tensor, file_features
 pytestmark = pytest.mark.slow
 
 FILES = ("edge-float32.onnx", "edge-int8.onnx")
-BEFORE = ("probability", "heatmap", "atypicality")
+HEADS = (*OUTPUTS, "classes")
+BEFORE = ("probability", "heatmap", "atypicality", "classes")
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,8 @@ def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleN
     for name, labels in (("body_part", ("hand", "leg", "hip", "shoulder")), ("view", ("frontal", "lateral"))):
         kernel = random.normal(size=(len(spread), len(labels))) / spread[:, None]
         heads[name] = Head(labels, kernel, -features.mean(axis=0) @ kernel, 0.6)
+    kernel = random.normal(size=(len(spread), 3)) / spread[:, None]
+    heads["classes"] = Head(("x", "y", "z"), kernel, -features.mean(axis=0) @ kernel, 0.5, exclusive=True)
     save_heads(heads, folder / "attributes.npz")
     options = ExportOptions(
         budgets={**load_budgets(), "int8": Budget()},
@@ -77,26 +80,27 @@ def test_exported_files_have_them(exported: SimpleNamespace, file: str) -> None:
     # The int8 file computes other features than Keras, and its heads read those.
     if file == FILES[0]:
         np.testing.assert_allclose(features, exported.features, rtol=1e-3, atol=1e-4)
-    for (name, head), found in zip(exported.heads.items(), _run(model, exported.pixels, OUTPUTS), strict=True):
+    for (name, head), found in zip(exported.heads.items(), _run(model, exported.pixels, HEADS), strict=True):
         assert found.shape == (len(exported.pixels), len(head.labels))
         # Log-odds of hundreds of terms in float32.
         np.testing.assert_allclose(found, head.probabilities(features), atol=1e-3, err_msg=name)
         assert np.ptp(found) > 0.2
     info = FractureClassifier(exported.folder / file).info
-    assert info.attributes == {name: head.metadata for name, head in exported.heads.items()}
+    assert info.attributes == {name: exported.heads[name].metadata for name in OUTPUTS}
+    assert info.classes == ["x", "y", "z"]
 
 
 def test_the_heads_of_an_int8_file_are_float32(exported: SimpleNamespace) -> None:
     graph = onnx.load(exported.folder / "edge-int8.onnx").graph
     makers = {name: node for node in graph.node for name in node.output}
-    for name in OUTPUTS:
+    for name in HEADS:
         behind, pending = set[str](), [name]
         while pending:
             node = makers.get(pending.pop())
             if node is not None and described_tensor(graph) not in node.output:
                 behind.add(node.op_type)
                 pending += node.input
-        assert behind <= {"Sigmoid", "Gemm", "MatMul", "Add"}
+        assert behind <= {"Sigmoid", "Softmax", "Gemm", "MatMul", "Add"}
 
 
 def test_tflite(exported: SimpleNamespace) -> None:
@@ -126,15 +130,16 @@ def test_attaching_leaves_all_else_as_it_is(exported: SimpleNamespace, file: str
     drop_outputs(model.graph, OUTPUTS)
     assert [entry.name for entry in model.graph.output if entry.name in OUTPUTS] == []
     bare = model.SerializeToString()
-    attach(model, exported.heads)
+    heads = {name: exported.heads[name] for name in OUTPUTS}
+    attach(model, heads)
     onnx.checker.check_model(model, full_check=True)
     after = _run(model, exported.pixels, (*BEFORE, *OUTPUTS))
-    for old, new in zip(before[:3], after[:3], strict=True):
+    for old, new in zip(before[:4], after[:4], strict=True):
         np.testing.assert_array_equal(old, new)
-    for old, new in zip(before[3:], after[3:], strict=True):
+    for old, new in zip(before[4:], after[4:], strict=True):
         np.testing.assert_allclose(old, new, atol=1e-5)
     once = model.SerializeToString()
-    attach(model, exported.heads)
+    attach(model, heads)
     assert model.SerializeToString() == once
     drop_outputs(model.graph, OUTPUTS)
     assert model.SerializeToString() == bare
@@ -153,8 +158,8 @@ def test_study_of_a_file(exported: SimpleNamespace) -> None:
                 label: str(int(p >= 0.6)) for label, p in zip(exported.heads[name].labels, values, strict=True)
             }
             items[row] = replace(items[row], metadata={**items[row].metadata, **flags})
-    result = measure(model, replace(table, items=tuple(items)), "val")
-    assert (result.split, result.images) == ("val", 16)
+    (result,) = measure(model, replace(table, items=tuple(items)), ["val"]).splits.values()
+    assert result.images == 16
     for each in result.attributes:
         assert (each.threshold, each.macro.value, each.exact.value) == (0.6, 1.0, 1.0)
         assert [label.label for label in each.labels] == list(exported.heads[each.name].labels)

@@ -113,9 +113,9 @@ def test_metadata_that_is_incomplete(values: dict[str, Any]) -> None:
 
 
 def test_an_attribute_needs_metadata_and_output() -> None:
-    found = Attributes.of_model(METADATA, ["probability", "view"], remarks=True)
+    found = Attributes.of_model(METADATA, [], ["probability", "view"], remarks=True)
     assert (list(found.by_name), found.columns) == (["view"], ("view", "view_probability"))
-    assert Attributes.of_model({}, ["probability", "body_part", "view"], remarks=True).columns == ()
+    assert Attributes.of_model({}, ["a", "b"], ["probability", "body_part", "view"], remarks=True).columns == ()
 
 
 def test_prediction(model: Path) -> None:
@@ -175,6 +175,41 @@ def test_no_remarks_without_image_checks(model: Path, tmp_path: Path) -> None:
     assert (unknown.body_part_probability, unknown.body_part_code) == (pytest.approx(0.5), None)
     assert (contradicted.body_part, contradicted.body_part_code) == ("hand", None)
     assert contradicted.reason == "probability at or above the threshold"
+
+
+@pytest.fixture(scope="module")
+def with_classes(model: Path, tiny_info: ModelInfo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model with a softmax of log-odds 0, x and 2 x at a mean grey of 32 x."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    path, graph = tmp_path_factory.mktemp("classes") / "tiny.onnx", onnx.load(model)
+    slopes = np.array([[0, 1, 2]], np.float32) / 32
+    graph.graph.initializer.append(numpy_helper.from_array(slopes, "class_slopes"))
+    graph.graph.node.append(helper.make_node("MatMul", ["mean", "class_slopes"], ["class_odds"]))
+    graph.graph.node.append(helper.make_node("Softmax", ["class_odds"], ["classes"], axis=1))
+    graph.graph.output.append(helper.make_tensor_value_info("classes", TensorProto.FLOAT, ["N", 3]))
+    onnx.save(graph, path)
+    embed_info(path, replace(tiny_info, attributes=METADATA, classes=["a", "b", "c"]), path)
+    return path
+
+
+def test_classes(with_classes: Path, model: Path, films: Path, cli: Run) -> None:
+    prediction = FractureClassifier(with_classes).predict(plain(32))
+    assert prediction.classes is not None
+    expected = np.exp([0, 1, 2]) / np.exp([0, 1, 2]).sum()
+    assert list(prediction.classes) == ["a", "b", "c"]
+    assert list(prediction.classes.values()) == pytest.approx(expected, abs=1e-6)
+    without = FractureClassifier(model).predict(plain(32))
+    assert without.classes is None
+    assert (prediction.decision, prediction.probability) == (without.decision, without.probability)
+    _, out, _ = cli("classify", films, "--model", with_classes, "--jsonl")
+    good, bad = map(json.loads, out.splitlines())
+    assert tuple(good) == tuple(bad) == (*COLUMNS, *FURTHER, "classes")
+    assert (good["classes"].keys(), bad["classes"]) == ({"a", "b", "c"}, None)
+    _, out, _ = cli("classify", films, "--model", with_classes, "--csv")
+    cells, empty = (row[-1] for row in list(csv.reader(io.StringIO(out)))[1:])
+    assert (json.loads(cells), empty) == (good["classes"], "")
 
 
 @pytest.fixture

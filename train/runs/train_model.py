@@ -14,7 +14,7 @@ from train.data.pixel_store import PixelStore
 from train.data.splits import read_table_with_splits, write_split_file
 from train.device import Device, prepare
 from train.evaluation.attributes import FILE as ATTRIBUTES_FILE
-from train.evaluation.attributes import measure_attributes, save_heads
+from train.evaluation.attributes import measure_attributes, require_classes, save_heads
 from train.evaluation.evaluate import evaluate_predictions
 from train.evaluation.formatting import interval
 from train.evaluation.predictions import write_predictions
@@ -53,6 +53,7 @@ def train_model(recipe: Recipe, options: RunOptions) -> Path:
         settings = run_settings(recipe, seed=seed, weights=weights, precision=device.precision, data=data)
         with open_folder(target, settings, resume=options.resume) as folder:
             train_part, val_part = table.where("train"), table.where("val")
+            require_classes(train_part, val_part, recipe.classes)
             say(
                 f"{len(train_part)} training, {len(val_part)} validation images; {device.name}, {device.precision}"
             )
@@ -78,6 +79,7 @@ def train_model(recipe: Recipe, options: RunOptions) -> Path:
                 store.of(train_part),
                 val_part,
                 store.of(val_part),
+                recipe.classes,
             )
             if heads:
                 save_heads(heads, folder / ATTRIBUTES_FILE)

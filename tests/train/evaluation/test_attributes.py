@@ -12,11 +12,13 @@ from train.data.dataset import ImageTable, Item
 from train.evaluation.attributes import (
     THRESHOLDS,
     Head,
+    class_truth,
     fit_head,
     fit_heads,
     labelled,
     load_heads,
     measure_attributes,
+    require_classes,
     save_heads,
     truth_of,
     with_attributes,
@@ -94,6 +96,7 @@ def _heads(width: int) -> dict[str, Head]:
     return {
         "body_part": Head(("hand", "leg", "hip", "shoulder"), random.normal(size=(width, 4)), np.zeros(4), 0.6),
         "view": Head(("frontal", "lateral", "oblique"), random.normal(size=(width, 3)), np.arange(3.0), 0.45),
+        "classes": Head(("x", "y"), random.normal(size=(width, 2)), np.zeros(2), 0.5, exclusive=True),
     }
 
 
@@ -104,11 +107,56 @@ def test_written_and_read(tmp_path: Path) -> None:
     assert list(again) == list(heads)
     for name, head in heads.items():
         assert again[name].metadata == head.metadata
+        assert again[name].exclusive is (name == "classes")
         np.testing.assert_array_equal(again[name].kernel, head.kernel)
         np.testing.assert_array_equal(again[name].bias, head.bias)
     path.write_bytes(b"none")
     with pytest.raises(FractureEdgeError, match=r"attributes\.npz: cannot be read"):
         load_heads(path)
+
+
+def _classes(count: int, seed: int, names: tuple[str, ...]) -> tuple[ImageTable, np.ndarray]:
+    """Images in folders of classes, and features of which each of the first ones tells a class."""
+    random = np.random.default_rng(seed)
+    numbers = random.integers(0, len(names), count)
+    features = random.normal(size=(count, 12))
+    features[np.arange(count), numbers] += 4
+    paths = [f"{'normal' if n == 0 else 'fractured'}/{names[n]}/{row}.png" for row, n in enumerate(numbers)]
+    return ImageTable(Path(), "class_folders", tuple(Item(path, 0, path) for path in paths)), features
+
+
+@pytest.mark.parametrize("names", [("sound", "spiral", "oblique"), ("sound", "broken")])
+def test_classes_have_a_softmax(names: tuple[str, ...]) -> None:
+    (training, features), (validation, held_out), (unseen, values) = (
+        _classes(400, seed, names) for seed in range(3)
+    )
+    (head,) = fit_heads(training, features, validation, held_out, names).values()
+    assert (head.labels, head.exclusive) == (names, True)
+    found = head.probabilities(values)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-12)
+    # Each class is told from one other with Phi(4 / sqrt 2) = 0.9977, from two with at least 0.995.
+    assert (found.argmax(axis=1) == class_truth(unseen, names).argmax(axis=1)).mean() > 0.98
+
+
+def test_the_class_of_an_image_is_its_innermost_folder() -> None:
+    paths = (
+        "train/fractured/spiral/a.png",
+        "train/fractured/b.png",
+        "train/sound/spiral/sound/c.png",
+        "spiral.png",
+    )
+    table = ImageTable(Path(), "split_folders", tuple(Item(path, 1) for path in paths))
+    found = class_truth(table, ("sound", "spiral"))
+    assert found.tolist() == [[False, True], [False, False], [True, False], [False, False]]
+
+
+def test_a_class_without_images_is_refused() -> None:
+    table = ImageTable(Path(), "class_folders", (Item("fractured/spiral/a.png", 1), Item("normal/b.png", 0)))
+    require_classes(table, table, ("normal", "spiral"))
+    require_classes(table, table, ())
+    lacking = ImageTable(Path(), "class_folders", table.items[:1])
+    with pytest.raises(FractureEdgeError, match="classes: no validation images in a folder named 'normal'"):
+        require_classes(table, lacking, ("normal", "spiral"))
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +174,7 @@ def test_the_graph_gives_the_probabilities(network: keras.Model) -> None:
     heads = _heads(features.shape[-1])
     images = _pixels(2, 6)
     outputs = with_attributes(network, "edge", heads).predict_on_batch(images)
-    assert outputs.keys() == {"probability", "body_part", "view"}
+    assert outputs.keys() == {"probability", "body_part", "view", "classes"}
     np.testing.assert_array_equal(outputs["probability"], network.predict_on_batch(images))
     values = keras.Model(network.input, features).predict_on_batch(images)
     for name, head in heads.items():

@@ -1,6 +1,7 @@
 import csv
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
 from fracture_edge import __version__
+from fracture_edge.errors import FractureEdgeError
 from fracture_edge.preprocess import Preprocessing
 from train.architectures import build, edge
 from train.data.batches import class_weights, fingerprint
@@ -241,3 +243,15 @@ def test_the_seed_decides_weights_and_order(
             train_tiny(train_data, "custom_cnn", tmp_path, seed=seed)
     assert starts[0] == starts[1]
     assert all(a != b for a, b in zip(starts[0], starts[2], strict=True))
+
+
+def test_classes_of_the_recipe_get_a_softmax(train_data: Path, tmp_path: Path) -> None:
+    recipe = load_recipe("custom_cnn", str(train_data / "custom_cnn.toml"))
+    places = {"data": train_data / "data", "splits": train_data / "splits.csv", "out": tmp_path}
+    with pytest.raises(FractureEdgeError, match="classes: no training images in a folder named 'Spiral'"):
+        run.train_model(replace(recipe, classes=("Fractured", "Spiral")), RunOptions(**places, seed=3))
+    classes = ("Non_fractured", "Fractured")
+    folder = run.train_model(replace(recipe, classes=classes), RunOptions(**places, seed=3))
+    head = load_heads(folder / "attributes.npz")["classes"]
+    assert (head.labels, head.exclusive) == (classes, True)
+    assert _record(folder)["recipe"]["classes"] == list(classes)

@@ -3,13 +3,13 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.records.measured_row import Subgroup
-from benchmarks.studies.edge_model.body_part import (
-    UNNAMED,
+from benchmarks.studies.edge_model.body_part import UNNAMED, macro_auroc
+from benchmarks.studies.edge_model.body_part_result import (
     AttributeResult,
     BodyPartResult,
     Label,
+    SplitResult,
     fractures_of,
-    macro_auroc,
     table_of,
 )
 from train.evaluation.metrics import UNDEFINED, Estimate
@@ -51,30 +51,33 @@ def _estimate(value: float) -> Estimate:
 RESULT = BodyPartResult(
     model="edge-int8",
     model_sha256="ab" * 32,
-    split="val",
-    images=7,
     data_fingerprint="f",
     seed=0,
-    attributes=(
-        AttributeResult(
-            name="body_part",
-            threshold=0.5,
-            labels=(Label("hand", 4, _estimate(0.98)), Label("leg", 3, _estimate(0.96))),
-            macro=_estimate(0.97),
-            trivial=_estimate(0.75),
-            shuffled=_estimate(0.51),
-            exact=_estimate(0.9),
-            unnamed=_estimate(0.02),
-        ),
-    ),
-    by_prediction=(Subgroup("body_part", UNNAMED, 2, 0, UNDEFINED, UNDEFINED, _estimate(0.5)),),
+    splits={
+        "val": SplitResult(
+            7,
+            (
+                AttributeResult(
+                    name="body_part",
+                    threshold=0.5,
+                    labels=(Label("hand", 4, _estimate(0.98)), Label("leg", 3, _estimate(0.96))),
+                    macro=_estimate(0.97),
+                    trivial=_estimate(0.75),
+                    shuffled=_estimate(0.51),
+                    exact=_estimate(0.9),
+                    unnamed=_estimate(0.02),
+                ),
+            ),
+            (Subgroup("body_part", UNNAMED, 2, 0, UNDEFINED, UNDEFINED, _estimate(0.5)),),
+        )
+    },
 )
 
 
 def test_tables() -> None:
-    text = table_of(RESULT)
+    text = table_of(RESULT, "val")
     assert "| body_part: leg | 3 | 0.960 [0.950, 0.970] |" in text
     assert "| body_part: mean | 7 | 0.970 [0.960, 0.980] | 0.750 [0.740, 0.760] | 0.510 [0.500, 0.520] |" in text
     assert "7 images of the val split, edge-int8 (SHA-256 abababababab)" in text
     assert "body_part: 90.0% [89.0%, 91.0%] get exactly their labels, 2.0% [1.0%, 3.0%] none" in text
-    assert "| not recognised | 2 | 0 | – | – | 0.500 [0.490, 0.510] |" in fractures_of(RESULT)
+    assert "| not recognised | 2 | 0 | – | – | 0.500 [0.490, 0.510] |" in fractures_of(RESULT, "val")
