@@ -127,7 +127,7 @@ class Attributes:
         cls,
         metadata: Mapping[str, Mapping[str, Any]],
         classes: Sequence[str],
-        outputs: Sequence[str],
+        outputs: Mapping[str, object],
         *,
         remarks: bool,
     ) -> "Attributes":
@@ -136,15 +136,21 @@ class Attributes:
         Args:
             metadata: Value of `fracture_edge.modelfile.ModelInfo.attributes`.
             classes: Value of `fracture_edge.modelfile.ModelInfo.classes`.
-            outputs: Names of the outputs of the graph.
+            outputs: Number of values of each output of the graph for one image, by name.
             remarks: Whether to remark on the body part.
 
         Raises:
-            ModelError: The metadata of an attribute is invalid.
+            ModelError: The metadata of an attribute is invalid, or an output has another number of labels.
         """
-        found = [name for name in OUTPUTS if name in metadata and name in outputs]
-        named = tuple(map(str, classes)) if CLASSES_NAME in outputs else ()
-        return cls({name: Attribute.from_dict(metadata[name]) for name in found}, named, remarks)
+        by_name = {
+            name: Attribute.from_dict(metadata[name]) for name in OUTPUTS if name in metadata and name in outputs
+        }
+        found = cls(by_name, tuple(map(str, classes)) if CLASSES_NAME in outputs else (), remarks)
+        named = {name: attribute.labels for name, attribute in by_name.items()} | {CLASSES_NAME: found.classes}
+        for name in found.outputs:
+            if outputs[name] != len(named[name]):
+                raise ModelError(f"output '{name}' has {outputs[name]} values for {len(named[name])} labels")
+        return found
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -83,7 +83,7 @@ class FractureClassifier:
         self._file, self.sha256, session = open_model(model, threads)
         self.info = read_info(self._file, session)
         self.policy = self.info.policy_named(policy) if threshold is None else Policy.at(threshold)
-        available = [output.name for output in session.get_outputs()]
+        available = {output.name: (output.shape or [0])[-1] for output in session.get_outputs()}
         info = self.info
         self.attributes = Attributes.of_model(info.attributes, info.classes, available, remarks=check_images)
         wanted = (OUTPUT_NAME, HEATMAP_NAME, *((ATYPICALITY_NAME,) if check_images else ()))

@@ -82,7 +82,7 @@ class Prediction:
     body_part_code: BodyPartCode | None = None
     view: str | None = None
     view_probability: float | None = None
-    classes: Mapping[str, float] | None = None
+    classes: Mapping[str, float] | None = field(default=None, hash=False)
     further: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     @property

@@ -113,9 +113,21 @@ def test_metadata_that_is_incomplete(values: dict[str, Any]) -> None:
 
 
 def test_an_attribute_needs_metadata_and_output() -> None:
-    found = Attributes.of_model(METADATA, [], ["probability", "view"], remarks=True)
+    found = Attributes.of_model(METADATA, [], {"probability": 1, "view": 3}, remarks=True)
     assert (list(found.by_name), found.columns) == (["view"], ("view", "view_probability"))
-    assert Attributes.of_model({}, ["a", "b"], ["probability", "body_part", "view"], remarks=True).columns == ()
+    assert Attributes.of_model({}, ["a"], {"probability": 1, "body_part": 4}, remarks=True).columns == ()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ({"body_part": 3}, "output 'body_part' has 3 values for 4 labels"),
+        ({"view": 3, "classes": 1}, "output 'classes' has 1 values for 2 labels"),
+    ],
+)
+def test_labels_that_the_output_does_not_have(outputs: dict[str, object], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        Attributes.of_model(METADATA, ["a", "b"], outputs, remarks=True)
 
 
 def test_prediction(model: Path) -> None:

@@ -148,6 +148,7 @@ def fit_head(
     wanted: Truth,
     *,
     exclusive: bool = False,
+    strengths: Sequence[float] = STRENGTHS,
 ) -> Head:
     """Fit one head; penalty and threshold are chosen on validation.
 
@@ -161,9 +162,10 @@ def fit_head(
         held_out: Features of validation images, [M, K].
         wanted: Labels of the validation images, [M, L].
         exclusive: Whether exactly one label holds for each image.
+        strengths: Strengths of the penalty to choose from, as multiples of `STRENGTH`.
     """
     candidates = []
-    for times in STRENGTHS:
+    for times in strengths:
         strength = times * STRENGTH / features.shape[1]
         if exclusive:
             kernel, bias = _softmax_regression(features, truth, strength)

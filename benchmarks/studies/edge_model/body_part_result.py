@@ -6,6 +6,9 @@ from benchmarks.records.measured_row import Subgroup
 from train.evaluation.formatting import interval, markdown_table
 from train.evaluation.metrics import Estimate
 
+#: Number of shuffles of the labels.
+SHUFFLES = 40
+
 
 @dataclass(frozen=True, slots=True)
 class Label:
@@ -32,7 +35,8 @@ class AttributeResult:
         labels: Evaluation of each label.
         macro: Mean AUROC of the labels.
         trivial: The same of size, brightness and contrast alone.
-        shuffled: The same of heads fitted to shuffled labels.
+        shuffled: The same of heads fitted to shuffled labels: mean over `SHUFFLES` of them, and the interval that
+            95 % of them lie in.
         exact: Share of images that get exactly their labels.
         unnamed: Share of images that get no label.
     """
@@ -106,8 +110,9 @@ def table_of(result: BodyPartResult, split: str) -> str:
     )
     return (
         f"{table}\n{found.images} images of the {split} split, {result.model} (SHA-256 "
-        f"{result.model_sha256[:12]}); 95 % intervals of a bootstrap over groups. Of the images, {shares} (95 % "
-        "intervals of Wilson).\n"
+        f"{result.model_sha256[:12]}); 95 % intervals of a bootstrap over groups; of shuffled "
+        f"labels the mean over {SHUFFLES} shuffles, and the interval that 95 % of them lie in. Of the images, {shares} "
+        "(95 % intervals of Wilson).\n"
     )
 
 
