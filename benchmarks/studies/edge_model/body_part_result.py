@@ -110,9 +110,9 @@ def table_of(result: BodyPartResult, split: str) -> str:
     )
     return (
         f"{table}\n{found.images} images of the {split} split, {result.model} (SHA-256 "
-        f"{result.model_sha256[:12]}); 95 % intervals of a bootstrap over groups; of shuffled "
-        f"labels the mean over {SHUFFLES} shuffles, and the interval that 95 % of them lie in. Of the images, {shares} "
-        "(95 % intervals of Wilson).\n"
+        f"{result.model_sha256[:12]}); 95 % intervals of a bootstrap over groups; of shuffled labels the mean "
+        f"over {SHUFFLES} shuffles, and the interval of 95 % of them. Of the images, {shares} (95 % intervals "
+        "of Wilson).\n"
     )
 
 
