@@ -18,7 +18,6 @@ from train.artifacts import read_record
 from train.data.dataset import Item
 
 _TRAINING = tuple(field.name for field in fields(TrainingSummary))
-_VIEWS = ("frontal", "lateral", "oblique")
 _YES_OR_NO = {"0": "no", "1": "yes"}
 
 
@@ -180,6 +179,6 @@ def about_image(item: Item) -> dict[str, str]:
     """Return ``body_part``, ``view`` and ``hardware`` of an image as text, each empty if unknown."""
     return {
         "body_part": item.body_part,
-        "view": "+".join(view for view in _VIEWS if item.metadata.get(view) == "1"),
+        "view": item.view,
         "hardware": _YES_OR_NO.get(item.metadata.get("hardware", ""), ""),
     }

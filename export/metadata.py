@@ -1,6 +1,6 @@
 """Metadata of exported files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +20,8 @@ def model_info(
     licence: str = "",
     version: str = "",
     typicality: Mapping[str, float] = MappingProxyType({}),
+    attributes: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    classes: Sequence[str] = (),
 ) -> ModelInfo:
     """Build the metadata of an exported file from the training record, without paths of the training machine.
 
@@ -29,6 +31,8 @@ def model_info(
         precision: Precision of the file.
         versions: Versions of the export tools.
         typicality: Threshold and share of false alarms of the output ``atypicality``; empty if the file has none.
+        attributes: Labels and thresholds of the outputs ``body_part`` and ``view``; empty if the file has none.
+        classes: Names of the classes of the output ``classes``; empty if the file has none.
         licence: Licence of the weights; FracAtlas's attribution if empty and the model was trained on FracAtlas.
         version: Version of the weights.
     """
@@ -40,6 +44,8 @@ def model_info(
         preprocessing=record.preprocessing,
         policy=record.policy,
         typicality=dict(typicality),
+        attributes=dict(attributes),
+        classes=list(classes),
         suitability=record.suitability,
         operating_points=to_plain(record.operating_points),
         calibration={"temperature": record.temperature, "intercept": record.intercept},

@@ -66,8 +66,8 @@ class Outcome:
 
 
 def has_heatmap(chosen: Format, options: ExportOptions) -> bool:
-    """Return whether a format gets a heat map: int8 TFLite has none."""
-    return options.heatmap and not (chosen.runtime == "tflite" and chosen.precision == "int8")
+    """Return whether a format gets a heat map."""
+    return options.heatmap and chosen.has_further_outputs
 
 
 def retraining(options: ExportOptions) -> Retraining:

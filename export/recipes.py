@@ -52,6 +52,11 @@ class Format:
         """Whether the format needs training images for the ranges of the activations."""
         return self.precision == "int8" and not self.retrained
 
+    @property
+    def has_further_outputs(self) -> bool:
+        """Whether the file may have outputs beside the probability: int8 TFLite has none."""
+        return not (self.runtime == "tflite" and self.precision == "int8")
+
     def file_name(self, model: str) -> str:
         """Return the name of the file exported from `model`, such as ``edge-int8.onnx``."""
         return f"{model}-{self.ending}"

@@ -1,6 +1,7 @@
 """Results of the steps of an export, returned from their processes."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from train.export_record import CalibrationImages, Fidelity, GateMetrics
 
@@ -14,12 +15,17 @@ class Prepared:
         groups: Groups of the validation images.
         calibration: Training images for the ranges of the activations.
         fidelity_labels: Labels of the training images outside the calibration that the gate looks at.
+        attributes: Metadata of the outputs for body part and view, see
+            `fracture_edge.modelfile.ModelInfo.attributes`; empty if the model was trained without.
+        classes: Names of the classes of the output ``classes``; empty if the model was trained without.
     """
 
     labels: list[int]
     groups: list[str]
     calibration: CalibrationImages
     fidelity_labels: list[int] = field(default_factory=list)
+    attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    classes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

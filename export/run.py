@@ -134,8 +134,7 @@ class ModelExport:
         if not entry.broken:
             delete_file(self.folder, f"{REJECTED}/{target.name}")
         say(summary(target.name, entry))
-        reason = "; ".join(entry.broken)
-        if reason:
+        if reason := "; ".join(entry.broken):
             say(f"{target.name}: REJECTED, {reason}; moved to {target.parent}")
         return Outcome(target.name, target, reason, entry)
 
@@ -162,8 +161,7 @@ class ModelExport:
         return found.nodes
 
     def _attempt(self, chosen: Format, path: Path, rung: Rung | None, float_layers: Sequence[str]) -> ExportEntry:
-        options = self.options
-        heatmap = has_heatmap(chosen, options)
+        options, heatmap = self.options, has_heatmap(chosen, self.options)
         info = model_info(
             self.record,
             name=path.stem,
@@ -172,6 +170,8 @@ class ModelExport:
             licence=options.licence,
             version=options.version,
             typicality=self._float32().typicality if chosen.runtime == "onnx" else {},
+            attributes=self.prepared.attributes if chosen.has_further_outputs else {},
+            classes=self.prepared.classes if chosen.has_further_outputs else [],
         )
         converted, conversion_mb = run_step(
             "convert",

@@ -21,7 +21,14 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.runtimes.process import die_with
-from export.conversion.convert import FLOAT32_ONNX, TYPICALITY_FILE, convert, to_float32_onnx, use_tensorflow
+from export.conversion.convert import (
+    ATTRIBUTES_FILE,
+    FLOAT32_ONNX,
+    OUTPUT_FILES,
+    convert,
+    to_float32_onnx,
+    use_tensorflow,
+)
 from export.recipes import FORMATS
 from export.results import Compared, Prepared, SensitiveLayers
 from fracture_edge.errors import FractureEdgeError
@@ -64,6 +71,7 @@ def prepare(
     import keras
 
     from export.source import read_source
+    from train.evaluation.attributes import load_heads
     from train.evaluation.predict import predict
 
     source = read_source(Path(folder), data=Path(data) if data else None)
@@ -91,14 +99,17 @@ def prepare(
         if training:
             np.savez(target / "training.npz", pixels=pixels, labels=labels)
     model.save(target / "model.keras")
-    typicality = Path(folder) / TYPICALITY_FILE
-    if typicality.is_file():
-        shutil.copy(typicality, target / TYPICALITY_FILE)
+    for name in OUTPUT_FILES:
+        if (Path(folder) / name).is_file():
+            shutil.copy(Path(folder) / name, target / name)
+    heads = load_heads(target / ATTRIBUTES_FILE) if (target / ATTRIBUTES_FILE).is_file() else {}
     return Prepared(
         labels=source.val.labels,
         groups=source.groups,
         calibration=CalibrationImages(images=len(calibration), seed=seed, fingerprint=fingerprint),
         fidelity_labels=labels_of_further,
+        attributes={name: head.metadata for name, head in heads.items() if not head.exclusive},
+        classes=[name for head in heads.values() if head.exclusive for name in head.labels],
     )
 
 

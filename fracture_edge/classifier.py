@@ -6,13 +6,13 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from fracture_edge.attributes import Attributes, Description
 from fracture_edge.decoding import Decoded, Decoder, Refusal, Wanted
 from fracture_edge.errors import FractureEdgeError, ModelError, Status
 from fracture_edge.images.image_file import ImageSource
@@ -45,6 +45,7 @@ class FractureClassifier:
         info: Metadata of the model, a `ModelInfo`.
         policy: Decision threshold and uncertain band in use.
         sha256: SHA-256 of the model file, hexadecimal.
+        attributes: Further outputs of the model: body part, view and classes.
     """
 
     def __init__(
@@ -66,8 +67,8 @@ class FractureClassifier:
             policy: Name of an operating point in `ModelInfo.operating_points`, for example ``screening``.
             max_pixels: Maximum number of pixels; larger images are refused before they are decoded. Decoding may
                 take up to 5 bytes of memory for each pixel that is allowed.
-            check_images: Whether images that are unlike the training images or of low quality get the decision
-                ``uncertain``, whatever their probability; see `fracture_edge.suitability`.
+            check_images: Whether images that are unlike the training images or of low quality are ``uncertain``
+                (see `fracture_edge.suitability`) and body parts are remarked on (`fracture_edge.attributes`).
 
         Raises:
             ModelError: The file is missing, damaged, not a fracture-edge model or of a newer schema, or the model
@@ -75,17 +76,18 @@ class FractureClassifier:
             FractureEdgeError: The threshold is not between 0 and 1, or both threshold and policy are given.
         """
         self._path = None if model is None else os.path.abspath(model)  # noqa: PTH100
-        self._threads = threads
         if threshold is not None and policy is not None:
             raise FractureEdgeError("give either a threshold or a policy, not both")
         self._threshold, self._policy_name = threshold, policy
-        self._closed = False
+        self._threads, self._closed = threads, False
         self._file, self.sha256, session = open_model(model, threads)
         self.info = read_info(self._file, session)
         self.policy = self.info.policy_named(policy) if threshold is None else Policy.at(threshold)
-        available = [output.name for output in session.get_outputs()]
+        available = {output.name: (output.shape or [0])[-1] for output in session.get_outputs()}
+        info = self.info
+        self.attributes = Attributes.of_model(info.attributes, info.classes, available, remarks=check_images)
         wanted = (OUTPUT_NAME, HEATMAP_NAME, *((ATYPICALITY_NAME,) if check_images else ()))
-        self._outputs = [name for name in wanted if name in available]
+        self._outputs = [*(name for name in wanted if name in available), *self.attributes.outputs]
         limits = Limits.from_dict(self.info.suitability) if check_images else None
         self._decoder = Decoder(self.info.preprocessing, max_pixels, limits)
         self._max_atypicality = float(self.info.typicality.get("threshold", math.inf))
@@ -95,9 +97,7 @@ class FractureClassifier:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -186,7 +186,7 @@ class FractureClassifier:
         Returns:
             P(fractured) of each image, float32 [N].
         """
-        return self._run(pixels, [OUTPUT_NAME])[0][:, 0]
+        return self._run(pixels, [OUTPUT_NAME])[OUTPUT_NAME][:, 0]
 
     @property
     def checks_images(self) -> bool:
@@ -198,9 +198,8 @@ class FractureClassifier:
         """Whether the model has a heat map output."""
         return HEATMAP_NAME in self._outputs
 
-    def _run(self, pixels: npt.NDArray[np.uint8], outputs: Sequence[str]) -> list[npt.NDArray[np.float32]]:
-        found: list[npt.NDArray[np.float32]] = self._open_session().run(outputs, {INPUT_NAME: pixels})
-        return found
+    def _run(self, pixels: npt.NDArray[np.uint8], outputs: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
+        return dict(zip(outputs, self._open_session().run(outputs, {INPUT_NAME: pixels}), strict=True))
 
     def _open_session(self) -> ort.InferenceSession:
         """Return the session, and open it first in a process that has none yet."""
@@ -227,13 +226,12 @@ class FractureClassifier:
 
     def _classify(self, decoded: Decoded) -> Prediction:
         started = time.perf_counter()
-        status, decision, probability, heatmap = Status.OK, None, None, None
+        status, about, decision, probability, heatmap = Status.OK, Description({}), None, None, None
         code: ReasonCode | None = None
         if isinstance(decoded.outcome, Refusal):
             status, reason = decoded.outcome
         else:
-            outputs = self._run(decoded.outcome.pixels[np.newaxis], self._outputs)
-            named = dict(zip(self._outputs, outputs, strict=True))
+            named = self._run(decoded.outcome.pixels[np.newaxis], self._outputs)
             probability = float(named[OUTPUT_NAME][0, 0])
             heatmap = named[HEATMAP_NAME][0] if HEATMAP_NAME in named else None
             if not math.isfinite(probability):
@@ -244,6 +242,9 @@ class FractureClassifier:
                 problem = check_atypicality(float(named[ATYPICALITY_NAME][0, 0]), self._max_atypicality)
             if problem is not None:
                 decision, (code, reason) = Decision.UNCERTAIN, problem
+            about = self.attributes.describe(named, decoded.outcome.body_part)
+            if about.remark:
+                reason += f"; {about.remark}"
             if decoded.pictures > 1:
                 reason += FIRST_OF.format(pictures=decoded.pictures)
         return Prediction(
@@ -260,6 +261,8 @@ class FractureClassifier:
             elapsed_ms=round((decoded.seconds + time.perf_counter() - started) * 1000, 3),
             reason_code=code,
             heatmap=heatmap,
+            further=self.attributes.columns,
+            **about.columns,
         )
 
 

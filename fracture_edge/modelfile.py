@@ -7,7 +7,7 @@ JSON in the ONNX model's ``metadata_props`` under the key `METADATA_KEY`.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,11 @@ class ModelInfo:
         typicality: Limit of the output ``atypicality``: its ``threshold`` (a squared distance), above which an
             image counts as unlike the training images, and the share of ``false_alarms`` on the validation images
             that it was fitted for. Empty if the graph has no such output.
+        attributes: Further outputs, ``body_part`` and ``view``, by name: the ``labels`` in the order of the output
+            and the ``threshold`` from which one is named, see `fracture_edge.attributes.Attribute`. Empty if the
+            graph has no such outputs.
+        classes: Names of the classes of the output ``classes``, a softmax, in its order; empty if the graph has no
+            such output.
         suitability: Fields of `fracture_edge.suitability.Limits`; missing ones have their defaults.
         calibration: Temperature and intercept of the calibration, for information: the graph contains them
             already.
@@ -66,6 +71,8 @@ class ModelInfo:
     policy: Policy
     operating_points: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     typicality: Mapping[str, float] = field(default_factory=dict)
+    attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    classes: Sequence[str] = field(default_factory=list)
     suitability: Mapping[str, float] = field(default_factory=dict)
     calibration: Mapping[str, float] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)

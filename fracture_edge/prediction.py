@@ -1,13 +1,31 @@
 """`Prediction`: the result for one image."""
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fracture_edge.attributes import BodyPartCode
 from fracture_edge.errors import Status
 from fracture_edge.policy import Decision, ReasonCode
+
+#: Fields that every record has, in their order.
+COLUMNS = (
+    "path",
+    "frame",
+    "frames",
+    "status",
+    "decision",
+    "probability",
+    "threshold",
+    "reason",
+    "model",
+    "model_sha256",
+    "elapsed_ms",
+    "reason_code",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +51,17 @@ class Prediction:
         heatmap: Class-activation map, float32 [h, w], 0 to 1, over the complete model input (`Preprocessing.frame`
             gives the part of it that shows the image); ``None`` if the model has no heat map output or there is no
             decision. It is not part of the record.
+        body_part: Body part that the model sees, for example ``hand``; several are joined by ``+``. ``None`` if it
+            recognises none, if the model has no such output, or if there is no decision.
+        body_part_probability: Probability of the likeliest body part, 0 to 1, whether it is named or not.
+        body_part_code: Machine-readable remark on the body part, which `reason` contains as words: it is not
+            recognised, or it contradicts the DICOM header. The decision does not depend on it.
+        view: View, for example ``frontal``, like `body_part`.
+        view_probability: Probability of the likeliest view, 0 to 1.
+        classes: Probabilities of classes that exclude each other, by name; they add up to 1. ``None`` if the model
+            has no such output or there is no decision. The decision does not depend on them.
+        further: Names of the fields that the record has after those of `COLUMNS`, because the model has outputs
+            for them. It is not part of the record.
     """
 
     path: str
@@ -48,6 +77,13 @@ class Prediction:
     elapsed_ms: float
     reason_code: ReasonCode | None = None
     heatmap: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    body_part: str | None = None
+    body_part_probability: float | None = None
+    body_part_code: BodyPartCode | None = None
+    view: str | None = None
+    view_probability: float | None = None
+    classes: Mapping[str, float] | None = field(default=None, hash=False)
+    further: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -55,5 +91,5 @@ class Prediction:
         return self.status is Status.OK
 
     def record(self) -> dict[str, Any]:
-        """Return all fields but the heat map as a dictionary, in the order of the fields."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "heatmap"}
+        """Return the fields named in `COLUMNS` and `further` as a dictionary, in this order."""
+        return {name: getattr(self, name) for name in (*COLUMNS, *self.further)}

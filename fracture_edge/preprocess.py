@@ -41,6 +41,7 @@ class Framed(NamedTuple):
         frame: Index of the frame or page in the file, from 0.
         frames: Number of frames or pages that the file states.
         aspect: Height of a pixel of the image divided by its width, as the file states it.
+        body_part: Body part that a DICOM header states, in upper case; empty if it is not stated.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -50,6 +51,7 @@ class Framed(NamedTuple):
     frame: int = 0
     frames: int = 1
     aspect: float = 1.0
+    body_part: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,7 @@ class Preprocessing:
             frame=picture.frame,
             frames=picture.frames,
             aspect=picture.aspect,
+            body_part=picture.body_part,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -15,6 +15,9 @@ STUDIES: Mapping[str, Command] = MappingProxyType(
         "averaged": Command(
             "benchmarks.studies.edge_model.averaged", "Average the predictions of cross-validated networks."
         ),
+        "body-part": Command(
+            "benchmarks.studies.edge_model.body_part", "Evaluate body part and view beside two controls."
+        ),
         "bounds": Command(
             "benchmarks.studies.dependencies.bounds", "Try the oldest and newest versions of the dependencies."
         ),

@@ -17,8 +17,10 @@ from export.results import Converted, Float32Onnx
 from train.json_records import from_plain
 
 FLOAT32_ONNX = "float32.onnx"
-#: Name of the file written by training, see `train.evaluation.typicality`; models of earlier versions have none.
-TYPICALITY_FILE = "typicality.npz"
+#: Names of the files written by training from which outputs are made, see `train.evaluation.typicality` and
+#: `train.evaluation.attributes`; not all models have them.
+TYPICALITY_FILE, ATTRIBUTES_FILE = "typicality.npz", "attributes.npz"
+OUTPUT_FILES = (TYPICALITY_FILE, ATTRIBUTES_FILE)
 #: Log-odds that decide nothing.
 _TINY = 1e-6
 
@@ -33,7 +35,7 @@ def to_float32_onnx(work: str, architecture: str, heatmap: bool) -> Float32Onnx:
     """
     from export.conversion.to_onnx import to_onnx
 
-    model, scales = _load_model(work, heatmap=heatmap)
+    model, scales = _load_model(work, heatmap=heatmap, attributes=architecture)
     described: dict[str, float] = {}
     file = Path(work) / TYPICALITY_FILE
     if file.is_file():
@@ -79,6 +81,7 @@ def convert(
 
     chosen, float32, path = FORMATS[format_name], Path(work) / FLOAT32_ONNX, Path(target)
     way = from_plain(Rung, rung, "rung") if rung else None
+    about = ModelInfo.from_json(info)
     if chosen.retrained:
         from export.compression.prune_and_cluster import FineTuning
         from export.compression.qat import quantisation_aware
@@ -94,10 +97,11 @@ def convert(
         from export.conversion.recentre import shift_keras_bias
         from export.conversion.to_tflite import to_tflite
 
-        model, _ = _load_model(work, heatmap=heatmap)
+        attributes = about.architecture if about.attributes or about.classes else None
+        model, _ = _load_model(work, heatmap=heatmap, attributes=attributes)
         to_tflite(model, path, chosen)
         if chosen.precision == "dynamic":
-            embed_info(path, ModelInfo.from_json(info), path)
+            embed_info(path, about, path)
             shift_keras_bias(model, _shift(path, work, threshold))
             to_tflite(model, path, chosen)
     elif chosen.precision == "float32":
@@ -121,9 +125,9 @@ def convert(
             keep_float=keep_float,
             ranges=Path(work) / f"ranges-{way.calibration}{'-dense' * way.dynamic_dense}.json",
         )
-        embed_info(path, ModelInfo.from_json(info), path)
+        embed_info(path, about, path)
         shift_onnx_bias(path, _shift(path, work, threshold))
-    described, about = operators(path), ModelInfo.from_json(info)
+    described = operators(path)
     if about.typicality:
         about = replace(about, typicality={**about.typicality, "threshold": _typicality_threshold(path, work)})
     embed_info(path, about, path)
@@ -190,8 +194,16 @@ def use_tensorflow() -> None:
     quiet_tensorflow()
 
 
-def _load_model(work: str, *, heatmap: bool) -> tuple[Any, Mapping[str, npt.NDArray[np.floating[Any]]]]:
-    """Load the model to convert, rewrite what converters cannot, and add a heat map if requested.
+def _load_model(
+    work: str, *, heatmap: bool, attributes: str | None = None
+) -> tuple[Any, Mapping[str, npt.NDArray[np.floating[Any]]]]:
+    """Load the model to convert, rewrite what converters cannot, and add further outputs.
+
+    Args:
+        work: Working folder.
+        heatmap: Whether to add a heat map.
+        attributes: Name of the architecture, to add body part and view if the model has them; ``None`` to leave
+            them out.
 
     Returns:
         The model, and the factors by which outputs of its layers have been multiplied, by name.
@@ -206,4 +218,9 @@ def _load_model(work: str, *, heatmap: bool) -> tuple[Any, Mapping[str, npt.NDAr
     model = keras.saving.load_model(Path(work) / "model.keras", compile=False)
     scales = output_scales(model)
     model = merge_equal_channels(fold_batch_norms(model))
-    return (with_heatmap(model) if heatmap else model), scales
+    model = with_heatmap(model) if heatmap else model
+    if attributes is not None and (Path(work) / ATTRIBUTES_FILE).is_file():
+        from train.evaluation.attributes import load_heads, with_attributes
+
+        model = with_attributes(model, attributes, load_heads(Path(work) / ATTRIBUTES_FILE), scales)
+    return model, scales

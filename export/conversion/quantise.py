@@ -29,6 +29,8 @@ from export.onnx_passes.graph import shapes_of
 from export.onnx_passes.input_normalisation import dequantise_input, normalisation_nodes
 from export.onnx_passes.storage import as_float_biases, as_uint8_weights
 from export.recipes import METHODS, Format
+from fracture_edge.attributes import CLASSES_NAME
+from fracture_edge.attributes import OUTPUTS as ATTRIBUTE_OUTPUTS
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import ATYPICALITY_NAME, INPUT_NAME
 
@@ -62,7 +64,7 @@ def quantise(
         dynamic_dense: Whether to quantise the large Dense layers dynamically, see
             `export.onnx_passes.dynamic_dense`.
         keep_float: Names of additional nodes that stay float32, besides those of `single_channel_nodes`,
-            `typicality_nodes` and `export.onnx_passes.input_normalisation.normalisation_nodes`.
+            `further_nodes` and `export.onnx_passes.input_normalisation.normalisation_nodes`.
         ranges: Path of a cache of the activation ranges; reused by later calls with the same source, images and
             method, whatever their format.
 
@@ -117,11 +119,14 @@ def prepare(source: Path, target: Path) -> None:
 
 
 def _always_float(model: onnx.ModelProto) -> list[str]:
-    return [*single_channel_nodes(model), *typicality_nodes(model), *normalisation_nodes(model)]
+    return [*single_channel_nodes(model), *further_nodes(model), *normalisation_nodes(model)]
 
 
-def typicality_nodes(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the nodes used only for the output ``atypicality``, a distance too fine for 8 bits."""
+def further_nodes(model: onnx.ModelProto) -> list[str]:
+    """Return the names of the nodes used only for ``atypicality``, attributes and classes.
+
+    A distance and the log-odds of labels are too fine for 8 bits, and cost next to nothing in float32.
+    """
     makers = {name: node for node in model.graph.node for name in node.output}
 
     def ancestors(outputs: Iterable[str]) -> set[str]:
@@ -134,8 +139,9 @@ def typicality_nodes(model: onnx.ModelProto) -> list[str]:
                 ahead += node.input
         return found
 
-    others = [entry.name for entry in model.graph.output if entry.name != ATYPICALITY_NAME]
-    return sorted(ancestors([ATYPICALITY_NAME]) - ancestors(others))
+    further = (ATYPICALITY_NAME, *ATTRIBUTE_OUTPUTS, CLASSES_NAME)
+    others = [entry.name for entry in model.graph.output if entry.name not in further]
+    return sorted(ancestors(further) - ancestors(others))
 
 
 def single_channel_nodes(model: onnx.ModelProto) -> list[str]:

@@ -1,6 +1,6 @@
 """Helpers for reading and changing ONNX graphs, shared by all passes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,20 @@ def shapes_of(graph: onnx.GraphProto) -> Mapping[str, list[int]]:
     """Return the shapes of inputs, outputs and inferred tensors by name; unknown sizes are 0."""
     infos = [*graph.input, *graph.value_info, *graph.output]
     return {info.name: [size.dim_value for size in info.type.tensor_type.shape.dim] for info in infos}
+
+
+def drop_outputs(graph: onnx.GraphProto, names: Collection[str]) -> None:
+    """Remove outputs of the graph, and the nodes and stored tensors that only they needed."""
+    kept = [entry for entry in graph.output if entry.name not in names]
+    del graph.output[:]
+    graph.output.extend(kept)
+    wanted = {entry.name for entry in kept}
+    for node in reversed(list(graph.node)):
+        if wanted.isdisjoint(node.output):
+            graph.node.remove(node)
+        else:
+            wanted.update(node.input)
+    drop_unused_constants(graph)
 
 
 def drop_unused_constants(graph: onnx.GraphProto) -> None:

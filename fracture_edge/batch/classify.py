@@ -98,6 +98,7 @@ def classify(paths: Sequence[Path], options: ClassifyOptions) -> int:
     for note in notes:
         say(f"fracture-edge: {note}")
     classifier = options.classifier()
+    further = classifier.attributes.columns
     overlays, missing = None, list[str]()
     if options.heatmap is not None:
         overlays, missing = _overlays(classifier, options.heatmap, options.max_pixels)
@@ -142,9 +143,11 @@ def classify(paths: Sequence[Path], options: ClassifyOptions) -> int:
             overlays=overlays,
         )
     elif output is not None:
-        _write(predictions(list(map(Wanted, files))), style, output, overlays, force=options.force)
+        _write(
+            predictions(list(map(Wanted, files))), style, output, overlays, further=further, force=options.force
+        )
     else:
-        _print(predictions(list(map(Wanted, files))), style, overlays)
+        _print(predictions(list(map(Wanted, files))), style, overlays, further=further)
     _say_what_was_written(options, missing, results)
     if summary is not None and summary.images:
         say(summary.text())
@@ -216,9 +219,13 @@ def _overlays(
 
 
 def _print(
-    predictions: Iterable[Prediction], style: Format, overlays: Callable[[Prediction], str | None] | None
+    predictions: Iterable[Prediction],
+    style: Format,
+    overlays: Callable[[Prediction], str | None] | None,
+    *,
+    further: Sequence[str],
 ) -> None:
-    for piece in render(predictions, style, overlays=overlays):
+    for piece in render(predictions, style, further=further, overlays=overlays):
         sys.stdout.write(piece)
         sys.stdout.flush()
 
@@ -229,6 +236,7 @@ def _write(
     output: Path,
     overlays: Callable[[Prediction], str | None] | None,
     *,
+    further: Sequence[str],
     force: bool,
 ) -> None:
     from fracture_edge.files import atomic_path
@@ -237,4 +245,4 @@ def _write(
         atomic_path(output, force=force) as temporary,
         temporary.open("w", encoding="utf-8", errors="surrogateescape") as stream,
     ):
-        stream.writelines(render(predictions, style, overlays=overlays))
+        stream.writelines(render(predictions, style, further=further, overlays=overlays))

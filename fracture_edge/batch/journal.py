@@ -5,12 +5,12 @@ cut off when the file is opened again.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from fracture_edge.batch.records import REASON_CODE, Format, OlderRecordsError, parse
+from fracture_edge.batch.records import REASON_CODE, Format, OlderRecordsError, OtherColumnsError, parse
 from fracture_edge.errors import FractureEdgeError
 
 #: Maximum number of bytes of an incomplete record; with more, it is some other file, which must not be truncated.
@@ -26,7 +26,13 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, style: Format, seen: Callable[[Mapping[str, Any]], None], *, fresh: bool = False
+        self,
+        path: Path,
+        style: Format,
+        seen: Callable[[Mapping[str, Any]], None],
+        *,
+        further: Sequence[str] = (),
+        fresh: bool = False,
     ) -> None:
         """Open or create the file, cut off an incomplete record at its end, and read the others.
 
@@ -34,6 +40,7 @@ class Journal:
             path: Path of the file; its folder is created.
             style: Format of the records, ``jsonl`` or ``csv``.
             seen: Function that is called with each record, in order; see `fracture_edge.batch.records.parse`.
+            further: Columns of the model, as for `fracture_edge.batch.records.parse`.
             fresh: Whether to empty the file first.
 
         Raises:
@@ -45,7 +52,7 @@ class Journal:
         self._stream = path.open("a+b", buffering=0)
         try:
             lock(self._stream, path)
-            end = 0 if fresh else self._read(style, seen)
+            end = 0 if fresh else self._read(style, seen, further)
             self._stream.truncate(end)
             self.empty = end == 0
         except BaseException:
@@ -87,18 +94,23 @@ class Journal:
     ) -> None:
         self.close()
 
-    def _read(self, style: Format, seen: Callable[[Mapping[str, Any]], None]) -> int:
+    def _read(self, style: Format, seen: Callable[[Mapping[str, Any]], None], further: Sequence[str]) -> int:
         """Read the complete records, and return the offset at which the last of them ends."""
         end = 0
         with self.path.open("rb") as stream:
             for number, data in enumerate(_complete_records(stream, style), 1):
                 end += len(data)
                 try:
-                    record = parse(data.decode("utf-8", "surrogateescape"), style)
+                    record = parse(data.decode("utf-8", "surrogateescape"), style, further)
                 except OlderRecordsError as error:
                     raise FractureEdgeError(
                         f"{self.path} was written by an earlier version, whose CSV has no column "
                         f"'{REASON_CODE}'; name another file, or give --force to start again"
+                    ) from error
+                except OtherColumnsError as error:
+                    raise FractureEdgeError(
+                        f"{self.path} has the columns of another model; name another file, or give --force to "
+                        "start again"
                     ) from error
                 except Exception as error:  # csv.Error and ValueError
                     raise FractureEdgeError(

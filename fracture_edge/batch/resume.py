@@ -156,11 +156,11 @@ def write_resumable(
     partial = partial_path(output)
     _prepare(partial, output, resume=resume, force=force)
     records = _OutputRecords(partial, like, with_heatmap=overlays is not None)
-    with Journal(partial, style, records.add, fresh=force) as journal:
+    with Journal(partial, style, records.add, further=like.attributes.columns, fresh=force) as journal:
         predictions = predict(records.missing(files))
         try:
             if style == "csv" and journal.empty:
-                journal.append(csv_line(columns(with_heatmap=overlays is not None)))
+                journal.append(csv_line(columns(like.attributes.columns, with_heatmap=overlays is not None)))
             for prediction in predictions:
                 (text,) = render([prediction], style, header=False, overlays=overlays)
                 journal.append(text)

@@ -1,7 +1,8 @@
 """DICOM files: read the header, and decode frames one at a time to grey.
 
-Needs pydicom (`pip install 'fracture-edge[dicom]'`). Only the header elements that describe the pixels are read
-(`_WANTED`), none is stored, and messages never contain text from pydicom, whose errors quote header values.
+Needs pydicom (`pip install 'fracture-edge[dicom]'`). Only the header elements that describe the pixels and the
+body part are read (`_WANTED`), none is stored, and messages never contain text from pydicom, whose errors quote
+header values.
 """
 
 import io
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from fracture_edge.errors import ImageCorruptError, ImageError, ImageFormatError, ImageSizeError, Status
 from fracture_edge.images.dicom_frames import FrameReader, PixelData
-from fracture_edge.images.dicom_header import PADDING, SPACINGS, clean
+from fracture_edge.images.dicom_header import PADDING, SPACINGS, clean, read_code
 from fracture_edge.images.dicom_pixels import NOT_SUPPORTED, dicom_aspect, is_supported, to_grey
 from fracture_edge.images.limits import MAX_FRAMES, TOO_MANY_FRAMES, check_size, max_bytes
 from fracture_edge.images.pillow import BROKEN
@@ -24,6 +25,7 @@ NOT_DESCRIBED = "the DICOM file does not say how its pixels are stored"
 #: Maximum number of bytes before the pixels; overlays and per-frame descriptions are the largest elements there.
 _MAX_HEADER = 16_000_000
 _WANTED = (
+    "BodyPartExamined",
     "SamplesPerPixel",
     "PhotometricInterpretation",
     "PlanarConfiguration",
@@ -66,6 +68,7 @@ class DicomFile:
 
     Attributes:
         frames: Number of frames that the header states.
+        body_part: Body part that the header states, in upper case; empty if it states none.
     """
 
     def __init__(self, name: str, data: bytes, max_pixels: int) -> None:
@@ -99,6 +102,7 @@ class DicomFile:
                 clean(self._header)
                 self._check_description(max_pixels)
                 self.frames = max(1, int(self._header.get("NumberOfFrames") or 1))
+                self.body_part = read_code(self._header, "BodyPartExamined")
                 self._reader = FrameReader(name, self._header, data, element, self.frames, max_pixels)
         except (ImageError, MemoryError):
             raise

@@ -94,7 +94,7 @@ def clean(header: Any) -> None:
     frames = [int(value) for value in read_numbers(header, "NumberOfFrames")[:1]]
     _replace(header, "NumberOfFrames", "IS", frames)
     _clean_values(header, header)
-    interpretation = _read_code(header, "PhotometricInterpretation")
+    interpretation = read_code(header, "PhotometricInterpretation")
     _replace(header, "PhotometricInterpretation", "CS", [interpretation] if interpretation else [])
     _fill_defaults(header)
 
@@ -102,7 +102,7 @@ def clean(header: Any) -> None:
 def _clean_values(source: Any, target: Any, keywords: tuple[str, ...] = (*_DECIMALS, _VOI_FUNCTION)) -> None:
     for keyword in keywords:
         if keyword == _VOI_FUNCTION:
-            code = _read_code(source, keyword)
+            code = read_code(source, keyword)
             _replace(target, keyword, "CS", [code] if code in _VOI_FUNCTIONS else [])
         else:
             # As floating-point numbers: decimal strings have a limited length.
@@ -119,7 +119,8 @@ def _replace(dataset: Any, keyword: str, representation: str, values: list[Any])
         dataset.add_new(tag, representation, values if len(values) > 1 else values[0])
 
 
-def _read_code(dataset: Any, keyword: str) -> str:
+def read_code(dataset: Any, keyword: str) -> str:
+    """Read the first value of an element as a code in upper case; empty if it is absent or cannot be read."""
     try:
         value = dataset.get(keyword)
     except Exception:

@@ -71,6 +71,7 @@ class Picture(NamedTuple):
         colour: Share of coloured pixels before the conversion to grey, 0 to 1; 0 for DICOM files, where it is not
             computed.
         aspect: Height of a pixel divided by its width, from the header; 1 if it is square or not stated.
+        body_part: Body part that a DICOM header states, in upper case; empty if it is not stated.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -78,6 +79,7 @@ class Picture(NamedTuple):
     frames: int = 1
     colour: float = 0.0
     aspect: float = 1.0
+    body_part: str = ""
 
 
 def load_image(
@@ -191,7 +193,13 @@ class ImageFile:
             raise ImageCorruptError(self._name, f"has no frame {frame + 1}")
         try:
             if self._dicom is not None:
-                return Picture(self._dicom.grey(frame), frame, self.frames, aspect=self._dicom.pixel_aspect(frame))
+                return Picture(
+                    self._dicom.grey(frame),
+                    frame,
+                    self.frames,
+                    aspect=self._dicom.pixel_aspect(frame),
+                    body_part=self._dicom.body_part,
+                )
             if isinstance(self._content, np.ndarray):
                 return _from_array(self._content, self._max_pixels)
             with quiet():

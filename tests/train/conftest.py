@@ -154,7 +154,8 @@ def train_data(
         split = "train" if n < 24 else "val" if n < 36 else "test"
         # Test images are not valid images: training must not read them.
         picture = make_picture(n, low=20 + 60 * label, high=130 + 60 * label) if split != "test" else b"none"
-        rows.append({"name": f"IMG{n:07}.jpg", "label": label, "picture": picture})
+        part = FLAGS[n % 4]
+        rows.append({"name": f"IMG{n:07}.jpg", "label": label, "picture": picture, part: 1})
         folder = "Fractured" if label else "Non_fractured"
         lines.append(f"images/{folder}/IMG{n:07}.jpg,{label},{split},g{n}")
         if label:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from fracture_edge.errors import FractureEdgeError
 from train.data.folders import read_folders
@@ -25,7 +26,10 @@ FRACATLAS_ATTRIBUTION = (
     'Localization and Segmentation of Musculoskeletal Radiographs", Scientific Data 10:521 (2023)'
 )
 
-_BODY_PARTS = ("hand", "leg", "hip", "shoulder")
+#: Labels of an image beside fractured or not, several of which may hold: columns of FracAtlas's ``dataset.csv``.
+ATTRIBUTES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"body_part": ("hand", "leg", "hip", "shoulder"), "view": ("frontal", "lateral", "oblique")}
+)
 _SPLIT_COLUMNS = ("path", "label", "split", "group")
 
 
@@ -54,7 +58,15 @@ class Item:
     @property
     def body_part(self) -> str:
         """Body part: ``hand``, ``leg``, ``hip``, ``shoulder``, several joined by ``+``, or empty if unknown."""
-        return "+".join(part for part in _BODY_PARTS if self.metadata.get(part) == "1")
+        return self._joined("body_part")
+
+    @property
+    def view(self) -> str:
+        """View: ``frontal``, ``lateral``, ``oblique``, several joined by ``+``, or empty if unknown."""
+        return self._joined("view")
+
+    def _joined(self, attribute: str) -> str:
+        return "+".join(label for label in ATTRIBUTES[attribute] if self.metadata.get(label) == "1")
 
 
 @dataclass(frozen=True, slots=True)

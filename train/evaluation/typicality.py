@@ -165,6 +165,21 @@ def described_features(model: keras.Model, architecture: str) -> keras.KerasTens
     return ops.mean(model.get_layer(name).output, axis=(1, 2))
 
 
+def scaled_features(
+    model: keras.Model, architecture: str, scales: Mapping[str, npt.NDArray[np.floating[Any]]]
+) -> keras.KerasTensor:
+    """Return `described_features` as they were before outputs of layers were multiplied.
+
+    Args:
+        model: Model as rewritten for export.
+        architecture: Name of the architecture.
+        scales: Factors by which the outputs of layers have been multiplied, by name, [channels] each.
+    """
+    features = described_features(model, architecture)
+    scale = scales.get(_described_layer(model, architecture) or "")
+    return features if scale is None else features * (1 / scale).astype(np.float32)
+
+
 def _described_layer(model: keras.Model, architecture: str) -> str | None:
     ending = ARCHITECTURES[architecture].described_by
     names = [layer.name for layer in model.layers if ending and layer.name.endswith(ending)]
@@ -192,15 +207,12 @@ def with_typicality(
     Raises:
         FractureEdgeError: `typicality` has a different number of features.
     """
-    features = described_features(model, architecture)
+    features = scaled_features(model, architecture, scales)
     if features.shape[-1] != len(typicality.mean):
         raise FractureEdgeError(
             f"{FILE}: {len(typicality.mean)} features, but {architecture} has {features.shape[-1]}: "
             "written by another version; train again with --force"
         )
-    scale = scales.get(_described_layer(model, architecture) or "")
-    if scale is not None:
-        features = features * (1 / scale).astype(np.float32)
     centred = features - typicality.mean.astype(np.float32)
     axes = layers.Dense(len(typicality.variances), use_bias=False, name="typicality_axes")
     along = ops.square(axes(centred))

@@ -93,6 +93,8 @@ class Recipe:
         augmentation: Augmentation of training images.
         distillation: Distillation from teacher models.
         options: Further arguments of the architecture.
+        classes: Names of folders, inside the class folders or these themselves, whose images are to be told apart
+            by a further output ``classes``, see `train.evaluation.attributes`; none if empty.
     """
 
     architecture: str
@@ -116,6 +118,7 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
     distillation: Distillation = field(default_factory=Distillation)
     options: dict[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.phases:
@@ -124,6 +127,8 @@ class Recipe:
         _require("patience", self.patience, self.patience >= 0, "at least 0")
         _require("weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
         _require("localisation", self.localisation, self.localisation >= 0, "at least 0")
+        if self.classes and not 2 <= len(set(self.classes)) == len(self.classes):
+            raise RecipeError("recipe.classes: must be at least two different names of folders")
         if self.frozen_norms and self.refit_norms:
             raise RecipeError("recipe.refit_norms: must be false where frozen_norms is true")
         _require("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1")
@@ -131,7 +136,11 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain values, for the training record."""
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        if not self.classes:
+            # Records of models without classes stay as they were, and interrupted runs can be resumed.
+            del values["classes"]
+        return values
 
 
 def _require(key: str, value: float, right: bool, wanted: str) -> None:

@@ -13,6 +13,8 @@ from train.data.dataset import ImageTable, join_tables
 from train.data.pixel_store import PixelStore
 from train.data.splits import read_table_with_splits, write_split_file
 from train.device import Device, prepare
+from train.evaluation.attributes import FILE as ATTRIBUTES_FILE
+from train.evaluation.attributes import measure_attributes, require_classes, save_heads
 from train.evaluation.evaluate import evaluate_predictions
 from train.evaluation.formatting import interval
 from train.evaluation.operating_points import fit_operating_points
@@ -52,6 +54,7 @@ def train_model(recipe: Recipe, options: RunOptions) -> Path:
         settings = run_settings(recipe, seed=seed, weights=weights, precision=device.precision, data=data)
         with open_folder(target, settings, resume=options.resume) as folder:
             train_part, val_part = table.where("train"), table.where("val")
+            require_classes(train_part, val_part, recipe.classes)
             say(
                 f"{len(train_part)} training, {len(val_part)} validation images; {device.name}, {device.precision}"
             )
@@ -70,6 +73,17 @@ def train_model(recipe: Recipe, options: RunOptions) -> Path:
             measure_typicality(
                 outcome.model, recipe.architecture, store.of(train_part), store.of(val_part), seed=seed
             ).save(folder / FILE)
+            heads = measure_attributes(
+                outcome.model,
+                recipe.architecture,
+                train_part,
+                store.of(train_part),
+                val_part,
+                store.of(val_part),
+                recipe.classes,
+            )
+            if heads:
+                save_heads(heads, folder / ATTRIBUTES_FILE)
             write_split_file(table, folder / "splits.csv")
             write_record(
                 folder / TRAINING_FILE,

@@ -17,6 +17,8 @@ from benchmarks.studies.documents.results import (
 from benchmarks.studies.edge_model import cross_validated, run_log
 from benchmarks.studies.edge_model.answers import FoldPredictions
 from benchmarks.studies.edge_model.averaged import average_log_odds
+from benchmarks.studies.edge_model.body_part_result import BodyPartResult, fractures_of
+from benchmarks.studies.edge_model.body_part_result import table_of as table_of_body_part
 from benchmarks.studies.edge_model.frozen_features import FrozenFeatures
 from benchmarks.studies.edge_model.frozen_features import table_of as table_of_frozen
 from benchmarks.studies.edge_model.learning_curve import Curve
@@ -121,6 +123,21 @@ def learning_curve(name: str) -> str:
         f"{result.seed}; {validation.images} validation images, {validation.fractured} of them fractured. "
         f"{result.device}.\n"
     )
+
+
+def body_part() -> str:
+    """Render the AUROC of body part and view on the test split as a table."""
+    return table_of_body_part(read_stored(BodyPartResult, "body-part.json"), "test")
+
+
+def by_body_part() -> str:
+    """Render the metrics of fractures on the test split by predicted body part as a table."""
+    return fractures_of(read_stored(BodyPartResult, "body-part.json"), "test")
+
+
+def body_part_val() -> str:
+    """Render the AUROC of body part and view on validation as a table."""
+    return table_of_body_part(read_stored(BodyPartResult, "body-part.json"), "val")
 
 
 def robust() -> str:

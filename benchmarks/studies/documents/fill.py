@@ -193,6 +193,9 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "stress": _stress,
         "robust": edge_model.robust,
         "gateway": tables_of_gateway,
+        "body_part": edge_model.body_part,
+        "by_body_part": edge_model.by_body_part,
+        "body_part_val": edge_model.body_part_val,
     }
 )
 

@@ -144,3 +144,13 @@ def test_wrong_settings(setting: str, message: str) -> None:
 def test_a_negative_augmentation() -> None:
     with pytest.raises(FractureEdgeError, match=r"augmentation\.cutmix must not be negative"):
         override(RECIPE, settings=["augmentation.cutmix=-0.1"])
+
+
+def test_classes_are_in_the_record_if_there_are_any() -> None:
+    changed = override(RECIPE, settings=['classes=["sound", "spiral"]'])
+    assert changed == replace(RECIPE, classes=("sound", "spiral"))
+    assert changed.to_dict()["classes"] == ("sound", "spiral")
+    assert "classes" not in RECIPE.to_dict()
+    for wrong in ('["one"]', '["twice", "twice"]'):
+        with pytest.raises(RecipeError, match=r"recipe\.classes: must be at least two different names of folders"):
+            override(RECIPE, settings=[f"classes={wrong}"])

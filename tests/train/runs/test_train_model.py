@@ -1,6 +1,7 @@
 import csv
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
 from fracture_edge import __version__
+from fracture_edge.errors import FractureEdgeError
 from fracture_edge.preprocess import Preprocessing
 from train.architectures import build, edge
 from train.data.batches import class_weights, fingerprint
 from train.data.dataset import read_splits
+from train.evaluation.attributes import load_heads
 from train.evaluation.operating_points import AIMS, choose_threshold, fit_band
 from train.recipes.recipe import load_recipe, override
 from train.runs import train_model as run
@@ -24,7 +27,7 @@ from train.trainer import train_once as once
 
 FILES = {
     "model.keras", "training.json",
-    "typicality.npz", "history.csv", "predictions-val.csv", "splits.csv",
+    "typicality.npz", "attributes.npz", "history.csv", "predictions-val.csv", "splits.csv",
     "curves.png", "classes.png", "samples.png",
     "evaluation-val.json", "val-report.txt", "val-confusion.png", "val-roc-pr.png", "val-reliability.png",
 }  # fmt: skip
@@ -84,6 +87,12 @@ def test_files(trained: Path, train_data: Path) -> None:
     # Left out of the record, as everything that has its default.
     assert "teachers_auroc" not in json.loads((trained / "training.json").read_text())
     assert sorted(_rows(trained / "splits.csv"), key=str) == sorted(_rows(train_data / "splits.csv"), key=str)
+
+
+def test_heads_are_stored_for_the_labels_that_the_data_has(trained: Path) -> None:
+    (head,) = load_heads(trained / "attributes.npz").items()
+    # The data set has no views.
+    assert (head[0], head[1].labels) == ("body_part", ("hand", "leg", "hip", "shoulder"))
 
 
 def test_saved_model_gives_the_recorded_predictions(trained: Path, train_data: Path) -> None:
@@ -236,3 +245,15 @@ def test_the_seed_decides_weights_and_order(
             train_tiny(train_data, "custom_cnn", tmp_path, seed=seed)
     assert starts[0] == starts[1]
     assert all(a != b for a, b in zip(starts[0], starts[2], strict=True))
+
+
+def test_classes_of_the_recipe_get_a_softmax(train_data: Path, tmp_path: Path) -> None:
+    recipe = load_recipe("custom_cnn", str(train_data / "custom_cnn.toml"))
+    places = {"data": train_data / "data", "splits": train_data / "splits.csv", "out": tmp_path}
+    with pytest.raises(FractureEdgeError, match="classes: no training images in a folder named 'Spiral'"):
+        run.train_model(replace(recipe, classes=("Fractured", "Spiral")), RunOptions(**places, seed=3))
+    classes = ("Non_fractured", "Fractured")
+    folder = run.train_model(replace(recipe, classes=classes), RunOptions(**places, seed=3))
+    head = load_heads(folder / "attributes.npz")["classes"]
+    assert (head.labels, head.exclusive) == (classes, True)
+    assert _record(folder)["recipe"]["classes"] == list(classes)

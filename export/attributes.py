@@ -1,0 +1,105 @@
+"""Give a model file the outputs for body part and view: `python -m export.attributes --data fracatlas`.
+
+`fracture-edge export` gives them to every file of a model that was trained with such labels. This command is for a
+file whose Keras model is not at hand, the embedded one by default: it fits the heads to the features that the file
+itself computes, adds them to its graph, and writes it again as `export.embed` does. All other outputs stay as they
+are. A file that has these outputs already gets new ones.
+"""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+from onnx import helper
+
+import fracture_edge.models
+from export.embed import embed
+from export.onnx_passes.graph import add_constant, drop_outputs
+from fracture_edge.attributes import OUTPUTS
+from fracture_edge.console import say
+from fracture_edge.modelfile import embed_info
+from fracture_edge.models import EMBEDDED_FILE
+from fracture_edge.session import open_session, read_info
+from train.data.batches import load_pixels
+from train.data.splits import read_table_with_splits
+from train.evaluation.attributes import Head, fit_heads
+from train.evaluation.onnx_features import described_tensor, file_features
+
+
+def attach(model: onnx.ModelProto, heads: Mapping[str, Head]) -> None:
+    """Add an output for each head to a graph, in place of those that it has.
+
+    Args:
+        model: Model with an output ``atypicality``, from whose features the heads compute; changed in place.
+        heads: Heads by name of the output.
+    """
+    graph = model.graph
+    drop_outputs(graph, OUTPUTS)
+    features = described_tensor(graph)
+    for name, head in heads.items():
+        kernel = add_constant(graph, f"{name}_head/kernel", head.kernel.astype(np.float32))
+        bias = add_constant(graph, f"{name}_head/bias", head.bias.astype(np.float32))
+        logits = f"{name}_head/log_odds"
+        graph.node.append(helper.make_node("Gemm", [features, kernel, bias], [logits], logits))
+        graph.node.append(helper.make_node("Sigmoid", [logits], [name], f"{name}_head/sigmoid"))
+        shape = ["N", len(head.labels)]
+        graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
+
+
+def add_attributes(
+    source: Path, target: Path, data: Path, splits: Path | None, *, version: str = ""
+) -> dict[str, Head]:
+    """Fit the heads of body part and view to the features of a model file, and write a copy that has them.
+
+    Args:
+        source: Path of an ``.onnx`` file with an output ``atypicality``.
+        target: Path of the copy.
+        data: Data folder with labels of body part and view.
+        splits: Split file; splits are made if ``None``.
+        version: Version of the weights in the copy; that of `source` if empty.
+
+    Returns:
+        Heads by name of the output.
+
+    Raises:
+        FractureEdgeError: The file or the data cannot be used.
+    """
+    model = onnx.load(source)
+    info = read_info(str(source), open_session(str(source), source.read_bytes(), None))
+    table = read_table_with_splits(data, splits)
+    training, validation = table.where("train"), table.where("val")
+    features, held_out = (
+        file_features(str(source), model, load_pixels(part, info.preprocessing)) for part in (training, validation)
+    )
+    heads = fit_heads(training, features, validation, held_out)
+    attach(model, heads)
+    onnx.save(model, target)
+    attributes = {name: head.metadata for name, head in heads.items()}
+    embed_info(target, replace(info, attributes=attributes, version=version or info.version), target)
+    return heads
+
+
+def main() -> None:
+    """Write the file given on the command line again, with outputs for body part and view."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("model", type=Path, nargs="?", default=EMBEDDED_FILE)
+    parser.add_argument("--data", type=Path, required=True, help="data folder in the layout of FracAtlas")
+    parser.add_argument("--splits", type=Path, help="split file; splits are made if it is left out")
+    parser.add_argument("--model-version", default="", help="version of the weights; unchanged if it is left out")
+    arguments = parser.parse_args()
+    with TemporaryDirectory() as work:
+        copy = Path(work) / arguments.model.name
+        heads = add_attributes(
+            arguments.model, copy, arguments.data, arguments.splits, version=arguments.model_version
+        )
+        for name, head in heads.items():
+            say(f"{name}: {', '.join(head.labels)}; named from {head.threshold:.2f} on")
+        print(embed(copy, Path(fracture_edge.models.__file__).parent))
+
+
+if __name__ == "__main__":
+    main()
