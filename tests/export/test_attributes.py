@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,13 +21,10 @@ from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import INPUT_NAME, read_tflite_info
 from fracture_edge.session import open_session
-from train.artifacts import read_record
-from train.data.batches import load_pixels
-from train.data.splits import read_table_with_splits
 from train.evaluation.attributes import Head, save_heads
 from train.evaluation.onnx_features import described_tensor, file_features
 
-#: A tiny network is exported in four formats: a minute.
+#: A tiny network is exported in three formats: minutes.
 pytestmark = pytest.mark.slow
 
 FILES = ("edge-float32.onnx", "edge-int8.onnx")
@@ -38,7 +34,7 @@ BEFORE = ("probability", "heatmap", "atypicality", "classes")
 
 @pytest.fixture(scope="module")
 def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """The tiny edge with heads that tell its images apart: folder, heads, and the validation images' pixels."""
+    """The tiny edge with heads of its own: folder, heads, and the validation images' pixels."""
     import keras
 
     from train.evaluation.typicality import described_features
@@ -53,9 +49,11 @@ def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleN
     heads = {}
     for name, labels in (("body_part", ("hand", "leg", "hip", "shoulder")), ("view", ("frontal", "lateral"))):
         kernel = random.normal(size=(len(spread), len(labels))) / spread[:, None]
-        heads[name] = Head(labels, kernel, -features.mean(axis=0) @ kernel, 0.6)
+        heads[name] = Head(labels, kernel, random.normal(size=len(labels)) - features.mean(axis=0) @ kernel, 0.6)
     kernel = random.normal(size=(len(spread), 3)) / spread[:, None]
-    heads["classes"] = Head(("x", "y", "z"), kernel, -features.mean(axis=0) @ kernel, 0.5, exclusive=True)
+    heads["classes"] = Head(
+        ("x", "y", "z"), kernel, random.normal(size=3) - features.mean(axis=0) @ kernel, 0.5, exclusive=True
+    )
     save_heads(heads, folder / "attributes.npz")
     options = ExportOptions(
         budgets={**load_budgets(), "int8": Budget()},
@@ -63,7 +61,7 @@ def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleN
         heatmap=True,
         ladder=[rung for rung in LADDER if rung.calibration == "minmax" and not rung.float_tail],
     )
-    names = ["onnx_float32", "onnx_int8_static_x86", "tflite_float32", "tflite_int8"]
+    names = ["onnx_float32", "onnx_int8_static_x86", "tflite_float32"]
     export_model("edge", select(names=names), artifacts=artifacts, options=options)
     return SimpleNamespace(folder=folder, heads=heads, pixels=pixels, features=features)
 
@@ -84,7 +82,8 @@ def test_exported_files_have_them(exported: SimpleNamespace, file: str) -> None:
         assert found.shape == (len(exported.pixels), len(head.labels))
         # Log-odds of hundreds of terms in float32.
         np.testing.assert_allclose(found, head.probabilities(features), atol=1e-3, err_msg=name)
-        assert np.ptp(found) > 0.2
+        # The labels differ by their biases, whatever the features of a network trained for one epoch are.
+        assert np.ptp(found, axis=1).min() > 0.05
     info = FractureClassifier(exported.folder / file).info
     assert info.attributes == {name: exported.heads[name].metadata for name in OUTPUTS}
     assert info.classes == ["x", "y", "z"]
@@ -118,9 +117,8 @@ def test_tflite(exported: SimpleNamespace) -> None:
     for head in exported.heads.values():
         found = shapes[1, len(head.labels)]
         np.testing.assert_allclose(found, head.probabilities(exported.features[:1]), atol=1e-3)
-    # A file of 8 bits throughout has one output.
-    int8 = next(exported.folder.rglob("edge-int8.tflite"))
-    assert read_tflite_info(int8).attributes == {}
+    (int8,) = select(names=["tflite_int8"])
+    assert not int8.has_further_outputs
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -143,28 +141,6 @@ def test_attaching_leaves_all_else_as_it_is(exported: SimpleNamespace, file: str
     assert model.SerializeToString() == once
     drop_outputs(model.graph, OUTPUTS)
     assert model.SerializeToString() == bare
-
-
-def test_study_of_a_file(exported: SimpleNamespace) -> None:
-    from benchmarks.studies.edge_model.body_part import measure
-
-    table = read_table_with_splits(Path(read_record(exported.folder).data.root), exported.folder / "splits.csv")
-    # The labels are those that the file itself gives, so that all are right.
-    model, items = exported.folder / "edge-int8.onnx", list(table)
-    pixels = load_pixels(table, FractureClassifier(model).info.preprocessing)
-    for name, found in zip(OUTPUTS, _run(onnx.load(model), pixels, OUTPUTS), strict=True):
-        for row, values in enumerate(found):
-            flags = {
-                label: str(int(p >= 0.6)) for label, p in zip(exported.heads[name].labels, values, strict=True)
-            }
-            items[row] = replace(items[row], metadata={**items[row].metadata, **flags})
-    (result,) = measure(model, replace(table, items=tuple(items)), ["val"]).splits.values()
-    assert result.images == 16
-    for each in result.attributes:
-        assert (each.threshold, each.macro.value, each.exact.value) == (0.6, 1.0, 1.0)
-        assert [label.label for label in each.labels] == list(exported.heads[each.name].labels)
-        assert each.macro.value > each.shuffled.value
-    assert sum(group.images for group in result.by_prediction) == 16
 
 
 def test_a_file_without_typicality_is_refused(exported: SimpleNamespace) -> None:
