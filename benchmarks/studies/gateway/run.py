@@ -24,17 +24,20 @@ OutputOption = Annotated[
 ]
 
 
-def main(*arguments: str) -> None:
-    """Run this module's commands in the namespace; for tests."""
-    app(list(arguments))
+SeedOption = Annotated[int | None, typer.Option(help="Seed; from the clock by default, and printed.")]
+
+
+@app.callback()
+def _root() -> None:
+    """Kill, abuse and load the DICOM gateway between Orthanc and dcmtk, in a network namespace of its own."""
 
 
 @app.command()
 def kills(
-    images: Annotated[int, typer.Option(min=1)] = 50,
-    kills: Annotated[int, typer.Option(min=0)] = 10,
+    images: Annotated[int, typer.Option(min=1, help="Images that are sent.")] = 50,
+    kills: Annotated[int, typer.Option(min=0, help="Times that the gateway is killed.")] = 10,
     outage: Annotated[float, typer.Option(min=0, help="Seconds during which the archive is down.")] = 30.0,
-    seed: Annotated[int | None, typer.Option(help="Seed; from the clock by default.")] = None,
+    seed: SeedOption = None,
     output: OutputOption = None,
 ) -> None:
     """Kill the gateway at random moments while four processes send, and count what the archive holds."""
@@ -50,10 +53,10 @@ def kills(
 
 @app.command()
 def abuse(
-    silent: Annotated[int, typer.Option(min=0)] = 600,
-    wrong_titles: Annotated[int, typer.Option(min=0)] = 200,
-    mutated: Annotated[int, typer.Option(min=0)] = 1000,
-    seed: Annotated[int | None, typer.Option(help="Seed; from the clock by default.")] = None,
+    silent: Annotated[int, typer.Option(min=0, help="Connections that say nothing.")] = 600,
+    wrong_titles: Annotated[int, typer.Option(min=0, help="Associations with a wrong called AE title.")] = 200,
+    mutated: Annotated[int, typer.Option(min=0, help="Conversations with mutations.")] = 1000,
+    seed: SeedOption = None,
     output: OutputOption = None,
 ) -> None:
     """Hold silent connections, call by wrong titles, send broken messages, and time the next normal sender."""
@@ -69,9 +72,9 @@ def abuse(
 
 @app.command()
 def load(
-    images: Annotated[int, typer.Option(min=10)] = 1000,
-    height: Annotated[int, typer.Option(min=32)] = 2000,
-    width: Annotated[int, typer.Option(min=32)] = 1500,
+    images: Annotated[int, typer.Option(min=10, help="Images that are sent.")] = 1000,
+    height: Annotated[int, typer.Option(min=32, help="Height of each in pixels.")] = 1000,
+    width: Annotated[int, typer.Option(min=32, help="Width of each in pixels.")] = 750,
     output: OutputOption = None,
 ) -> None:
     """Send many images, and measure memory and throughput."""
@@ -101,7 +104,3 @@ def _write(result: object, output: Path | None) -> None:
         print(json.dumps(to_plain(result), indent=2))
     else:
         write_record(output, result)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

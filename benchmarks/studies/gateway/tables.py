@@ -2,7 +2,7 @@
 
 from benchmarks.report import prose
 from benchmarks.studies.documents.results import read_stored
-from benchmarks.studies.gateway.abuse import AbuseResult
+from benchmarks.studies.gateway.abuse import SENDING_THREADS, AbuseResult
 from benchmarks.studies.gateway.kills import SENDERS, KillResult
 from benchmarks.studies.gateway.load import LoadResult
 from train.evaluation.formatting import markdown_table
@@ -34,7 +34,8 @@ def gateway() -> str:
     return (
         f"{markdown_table(('one run', 'result'), lost)}\n"
         f"{markdown_table(('after', 'the next sender has its image acknowledged after'), held)}\n"
-        f"One run each. Threads before and after all of it: {abuse.threads_before} and {abuse.threads_after}.\n\n"
+        f"One run each. Threads before and after all of it: {abuse.threads_before} and {abuse.threads_after} "
+        f"(up to {SENDING_THREADS} are started for sending and kept).\n\n"
         f"{load.images} images of {load.megapixels:.2f} megapixels and 16 bits, uncompressed, one sender and one "
         f"target, one run: {load.images_per_second:.2f} images a second, {load.repeated} sent again.\n"
         f"{load.share_not_inference:.0%} of the time was not inference (median of one: {load.inference_ms:.1f} "
