@@ -23,6 +23,7 @@ from fracture_edge.images.image_file import (
 from fracture_edge.images.jpeg_header import FRAMES, LOSSLESS, PROGRESSIVE, TRANSFORMED
 from fracture_edge.modelfile import ATYPICALITY_NAME, HEATMAP_NAME, INPUT_NAME, OUTPUT_NAME, ModelInfo
 from fracture_edge.policy import FIRST_OF, SENTENCES, Decision, Policy, ReasonCode
+from fracture_edge.prediction import COLUMNS
 from fracture_edge.suitability import APART, HIGH_PIXELS, UNLIKE_FEATURES, WHITE, WHITE_SHARE, WIDE_PIXELS, Limits
 from fracture_edge.suitability import SENTENCES as PROBLEMS
 
@@ -108,7 +109,7 @@ def contract() -> dict[str, Any]:
             "longest_side": LONGEST_SIDE,
             "caption": CAPTION,
         },
-        "csv": {"columns": list(records.COLUMNS), "formula_starts": list(records.FORMULA_STARTS)},
+        "csv": {"columns": list(COLUMNS), "formula_starts": list(records.FORMULA_STARTS)},
         "tensors": {
             "input": INPUT_NAME,
             "probability": OUTPUT_NAME,
