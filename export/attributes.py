@@ -13,17 +13,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import helper
 
 import fracture_edge.models
+from benchmarks.run_files import read_run, write_run
 from export.embed import embed
 from export.onnx_passes.graph import add_constant, drop_outputs
+from export.settle import decide_again, rows_of_file
 from fracture_edge.attributes import OUTPUTS
 from fracture_edge.console import say
-from fracture_edge.modelfile import embed_info
+from fracture_edge.errors import FractureEdgeError
+from fracture_edge.modelfile import INPUT_NAME, embed_info
 from fracture_edge.models import EMBEDDED_FILE
 from fracture_edge.session import open_session, read_info
+from train.artifacts import sha256
 from train.data.batches import load_pixels
 from train.data.splits import read_table_with_splits
 from train.evaluation.attributes import Head, fit_heads
@@ -66,21 +71,48 @@ def add_attributes(
         Heads by name of the output.
 
     Raises:
-        FractureEdgeError: The file or the data cannot be used.
+        FractureEdgeError: The file or the data cannot be used, or another output would change.
     """
     model = onnx.load(source)
     info = read_info(str(source), open_session(str(source), source.read_bytes(), None))
     table = read_table_with_splits(data, splits)
     training, validation = table.where("train"), table.where("val")
-    features, held_out = (
-        file_features(str(source), model, load_pixels(part, info.preprocessing)) for part in (training, validation)
+    pixels = load_pixels(validation, info.preprocessing)
+    heads = fit_heads(
+        training,
+        file_features(str(source), model, load_pixels(training, info.preprocessing)),
+        validation,
+        file_features(str(source), model, pixels),
     )
-    heads = fit_heads(training, features, validation, held_out)
     attach(model, heads)
     onnx.save(model, target)
     attributes = {name: head.metadata for name, head in heads.items()}
     embed_info(target, replace(info, attributes=attributes, version=version or info.version), target)
+    check_other_outputs(source, target, pixels)
     return heads
+
+
+def check_other_outputs(before: Path, after: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    """Check that two files differ in nothing but the outputs for body part and view.
+
+    Args:
+        before: Path of the file as it was.
+        after: Path of the file with these outputs.
+        pixels: Images, uint8 [N, H, W, 1].
+
+    Raises:
+        FractureEdgeError: Another output differs by at least one bit on one of the images.
+    """
+    # With one thread the order of additions is the same.
+    old, new = (open_session(str(path), path.read_bytes(), 1) for path in (before, after))
+    names = [entry.name for entry in old.get_outputs() if entry.name not in OUTPUTS]
+    for row in range(len(pixels)):
+        answers = (session.run(names, {INPUT_NAME: pixels[row : row + 1]}) for session in (old, new))
+        for name, one, other in zip(names, *answers, strict=True):
+            if not np.array_equal(one, other):
+                raise FractureEdgeError(
+                    f"{before}: the output '{name}' changed while body part and view were added"
+                )
 
 
 def main() -> None:
@@ -90,7 +122,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="data folder in the layout of FracAtlas")
     parser.add_argument("--splits", type=Path, help="split file; splits are made if it is left out")
     parser.add_argument("--model-version", default="", help="version of the weights; unchanged if it is left out")
+    parser.add_argument(
+        "--run", type=Path, action="append", default=[], metavar="RUN.json", help="benchmark of the file"
+    )
     arguments = parser.parse_args()
+    measured = [(path, read_run(path)) for path in arguments.run]
+    old = sha256(arguments.model)
+    for _, run in measured:
+        rows_of_file(run, old)
     with TemporaryDirectory() as work:
         copy = Path(work) / arguments.model.name
         heads = add_attributes(
@@ -98,7 +137,11 @@ def main() -> None:
         )
         for name, head in heads.items():
             say(f"{name}: {', '.join(head.labels)}; named from {head.threshold:.2f} on")
-        print(embed(copy, Path(fracture_edge.models.__file__).parent))
+        target = embed(copy, Path(fracture_edge.models.__file__).parent)
+    for path, run in measured:
+        info = read_info(str(target), open_session(str(target), target.read_bytes(), None))
+        write_run(decide_again(run, old, target, info), path, force=True)
+    print(target)
 
 
 if __name__ == "__main__":

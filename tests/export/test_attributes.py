@@ -10,7 +10,8 @@ import numpy.typing as npt
 import onnx
 import pytest
 
-from export.attributes import attach
+from export.attributes import attach, check_other_outputs
+from export.conversion.recentre import shift_onnx_bias
 from export.onnx_passes.graph import drop_outputs
 from export.options import ExportOptions
 from export.recipes import LADDER, Budget, load_budgets, select
@@ -148,3 +149,15 @@ def test_a_file_without_typicality_is_refused(exported: SimpleNamespace) -> None
     drop_outputs(model.graph, ["atypicality", *OUTPUTS])
     with pytest.raises(FractureEdgeError, match="no output 'atypicality', whose features are needed"):
         attach(model, exported.heads)
+
+
+def test_a_change_of_another_output_is_noticed(exported: SimpleNamespace, tmp_path: Path) -> None:
+    source = exported.folder / "edge-int8.onnx"
+    check_other_outputs(source, source, exported.pixels)
+    model = onnx.load(source)
+    drop_outputs(model.graph, OUTPUTS)
+    onnx.save(model, tmp_path / "bare.onnx")
+    check_other_outputs(tmp_path / "bare.onnx", source, exported.pixels)
+    shift_onnx_bias(tmp_path / "bare.onnx", 1e-3)
+    with pytest.raises(FractureEdgeError, match="the output 'probability' changed when others were added"):
+        check_other_outputs(tmp_path / "bare.onnx", source, exported.pixels)
