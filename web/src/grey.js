@@ -45,18 +45,25 @@ export function toGrey(raster) {
   const { mode, width, height, data } = raster;
   if (mode === "L") return data;
   const grey = new Uint8Array(width * height);
-  const ignoresAlpha = hidesEverything(raster);
+  const levelAt = LEVELS[hidesEverything(raster) ? `${mode} without alpha` : mode];
   const step = CHANNELS[mode];
-  for (let i = 0, at = 0; i < grey.length; i++, at += step) {
-    if (mode === "YCbCr") grey[i] = data[at];
-    else if (mode === "RGB") grey[i] = luma(data[at], data[at + 1], data[at + 2]);
-    else if (mode === "CMYK") grey[i] = luma(...rgbOfCmyk(data[at], data[at + 1], data[at + 2], data[at + 3]));
-    else if (mode === "LA") grey[i] = ignoresAlpha ? data[at] : overBlack(data[at], data[at + 1]);
-    else if (ignoresAlpha || data[at + 3] === 255) grey[i] = luma(data[at], data[at + 1], data[at + 2]);
-    else {
-      const alpha = data[at + 3];
-      grey[i] = luma(overBlack(data[at], alpha), overBlack(data[at + 1], alpha), overBlack(data[at + 2], alpha));
-    }
-  }
+  for (let i = 0, at = 0; i < grey.length; i++, at += step) grey[i] = levelAt(data, at);
   return grey;
 }
+
+const lumaAt = (data, at) => luma(data[at], data[at + 1], data[at + 2]);
+
+/** Level of the pixel whose samples begin at a place, by mode. */
+const LEVELS = {
+  YCbCr: (data, at) => data[at],
+  RGB: lumaAt,
+  CMYK: (data, at) => luma(...rgbOfCmyk(data[at], data[at + 1], data[at + 2], data[at + 3])),
+  LA: (data, at) => overBlack(data[at], data[at + 1]),
+  "LA without alpha": (data, at) => data[at],
+  RGBA: (data, at) => {
+    const alpha = data[at + 3];
+    if (alpha === 255) return lumaAt(data, at);
+    return luma(overBlack(data[at], alpha), overBlack(data[at + 1], alpha), overBlack(data[at + 2], alpha));
+  },
+  "RGBA without alpha": lumaAt,
+};

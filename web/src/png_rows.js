@@ -52,31 +52,41 @@ export async function unpack(layout, inflate) {
 
 /** Undo the filter of a row in place (PNG specification, section 9). */
 function unfilter(kind, row, above, step) {
-  for (let i = 0; i < row.length; i++) {
-    const left = i >= step ? row[i - step] : 0;
-    if (kind === 1) row[i] += left;
-    else if (kind === 2) row[i] += above[i];
-    else if (kind === 3) row[i] += (left + above[i]) >> 1;
-    else if (kind === 4) row[i] += paeth(left, above[i], i >= step ? above[i - step] : 0);
+  const { length } = row;
+  if (kind === 1) for (let i = step; i < length; i++) row[i] += row[i - step];
+  else if (kind === 2) for (let i = 0; i < length; i++) row[i] += above[i];
+  else if (kind === 3) {
+    for (let i = 0; i < step && i < length; i++) row[i] += above[i] >> 1;
+    for (let i = step; i < length; i++) row[i] += (row[i - step] + above[i]) >> 1;
+  } else if (kind === 4) {
+    for (let i = 0; i < step && i < length; i++) row[i] += above[i];
+    for (let i = step; i < length; i++) row[i] += paeth(row[i - step], above[i], above[i - step]);
   }
 }
 
 function paeth(left, above, corner) {
-  const estimate = left + above - corner;
-  const [toLeft, toAbove, toCorner] = [Math.abs(estimate - left), Math.abs(estimate - above), Math.abs(estimate - corner)];
+  const toLeft = Math.abs(above - corner);
+  const toAbove = Math.abs(left - corner);
+  const toCorner = Math.abs(left + above - 2 * corner);
   if (toLeft <= toAbove && toLeft <= toCorner) return left;
   return toAbove <= toCorner ? above : corner;
 }
 
+/** Put the samples of a row into the picture. */
 function place(row, { left, top, across, down, wide }, y, { width, samples, depth }, values) {
   const start = (top + y * down) * width;
+  if (across === 1 && depth === 8) {
+    values.set(row, start * samples);
+    return;
+  }
+  const mask = (1 << depth) - 1;
   for (let x = 0; x < wide; x++) {
     const to = (start + left + x * across) * samples;
     for (let j = 0; j < samples; j++) {
       const i = x * samples + j;
       if (depth === 16) values[to + j] = (row[2 * i] << 8) | row[2 * i + 1];
       else if (depth === 8) values[to + j] = row[i];
-      else values[to + j] = (row[(i * depth) >> 3] >> (8 - depth - ((i * depth) & 7))) & ((1 << depth) - 1);
+      else values[to + j] = (row[(i * depth) >> 3] >> (8 - depth - ((i * depth) & 7))) & mask;
     }
   }
 }
