@@ -61,13 +61,19 @@ def golden(
 
 
 def pictures() -> list[Drawn]:
-    """Return the pictures of the golden file; drawn ones if there is no file yet.
+    """Return the pictures of the golden file, and those that a new kind adds.
 
     The bytes that an encoder writes change with its version, so the pictures in the file are kept.
     """
+    there = []
     if FILE.is_file():
         cases = json.loads(FILE.read_text(encoding="utf-8"))["cases"]
-        return [Drawn(case["name"], base64.b64decode(case["data"])) for case in cases]
+        there = [Drawn(case["name"], base64.b64decode(case["data"])) for case in cases]
+    names = {file.name for file in there}
+    return [*there, *(file for file in _drawn() if file.name not in names)]
+
+
+def _drawn() -> list[Drawn]:
     large = [draw("jpg-large", seed, _SIZE + 150) for seed in (100, 101)]
     usual = [
         draw(kind, seed, _SIZE)

@@ -1,6 +1,8 @@
 """Drawn pictures in the formats that the page reads, and files that it has to refuse."""
 
 import io
+import struct
+import zlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -13,6 +15,8 @@ Grey = npt.NDArray[np.uint8]
 Draw = Callable[[np.random.Generator, int], bytes]
 
 _ORIENTATION = 0x0112
+#: Left, top, and distances across and down of the passes of Adam7 (PNG specification, section 8).
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 #: Length of a JPEG picture that the program decodes at a reduced scale, as a multiple of that of the others.
 _LARGE = 5
 
@@ -97,18 +101,27 @@ def _deep(rng: np.random.Generator, size: int) -> npt.NDArray[np.uint16]:
 
 def _png_16_colours(rng: np.random.Generator, size: int) -> bytes:
     """Write RGB of 16 bits, which Pillow reads but does not write."""
-    import struct
-    import zlib
-
     values = np.stack([_deep(rng, size)] * 3, axis=-1).astype(">u2")
     values[..., 2] //= rng.integers(1, 3, dtype=np.uint16)
-    height, width, _ = values.shape
-    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    return _png(values.shape[1], values.shape[0], 16, b"".join(b"\0" + row.tobytes() for row in values))
+
+
+def _png_interlaced(rng: np.random.Generator, size: int) -> bytes:
+    """Write a picture in the seven passes of Adam7, which Pillow reads but does not write."""
+    grey = bone(rng, size)
+    rows = b""
+    for left, top, across, down in _PASSES:
+        rows += b"".join(b"\0" + row.tobytes() for row in grey[top::down, left::across] if row.size)
+    return _png(grey.shape[1], grey.shape[0], 8, rows, interlaced=True)
+
+
+def _png(width: int, height: int, depth: int, rows: bytes, *, interlaced: bool = False) -> bytes:
+    """Write a PNG file of rows with their filter bytes: RGB of 16 bits, grey of others."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, 2 if depth == 16 else 0, 0, 0, interlaced)
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     )
@@ -201,6 +214,10 @@ KINDS: Mapping[str, Draw] = MappingProxyType(
         "png-colours": lambda rng, size: _saved(_tinted(rng, size), "PNG"),
         "png-alpha": lambda rng, size: _saved(_with_alpha(rng, size), "PNG"),
         "png-palette": lambda rng, size: _saved(_tinted(rng, size).quantize(64), "PNG"),
+        "png-palette-4": lambda rng, size: _saved(_tinted(rng, size).quantize(16), "PNG", bits=4),
+        "png-1": lambda rng, size: _saved(_grey(rng, size).convert("1"), "PNG"),
+        "png-grey-alpha": lambda rng, size: _saved(_with_alpha(rng, size).convert("LA"), "PNG"),
+        "png-interlaced": _png_interlaced,
         "png-narrow": _png_narrow,
         "jpg-grey": lambda rng, size: _saved(_grey(rng, size), "JPEG", quality=int(rng.integers(60, 98))),
         "jpg-444": _jpeg(subsampling=0),
@@ -208,6 +225,7 @@ KINDS: Mapping[str, Draw] = MappingProxyType(
         "jpg-420": _jpeg(subsampling=2),
         "jpg-progressive": _jpeg(progressive=True),
         "jpg-restart": _jpeg(restart_marker_rows=1),
+        "jpg-rgb": _jpeg(keep_rgb=True),
         "jpg-cmyk": lambda rng, size: _saved(_tinted(rng, size).convert("CMYK"), "JPEG", quality=90),
         "jpg-turned": _jpeg_turned,
         "jpg-large": _jpeg_large,
@@ -257,7 +275,5 @@ def bomb(side: int) -> bytes:
     """Write the header of a PNG picture of side x side pixels, and a few of its pixels."""
     data = bytearray(_saved(Image.new("L", (64, 64)), "PNG"))
     data[16:24] = side.to_bytes(4, "big") * 2
-    import zlib
-
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     return bytes(data)

@@ -10,8 +10,8 @@ from PIL import Image
 from benchmarks.studies.page.pictures import bone
 from fracture_edge.errors import FractureEdgeError
 
-#: Small, and for a few epochs, in which it learns to tell bright pictures from dark ones: probabilities that differ
-#: show whether its page answers as its file does.
+#: Small, and for a few epochs, in which it learns to tell bright pictures from dark ones: only probabilities that
+#: differ show whether its page answers as its file does.
 _RECIPE = """
 architecture = "custom_cnn"
 batch_size = 16

@@ -145,6 +145,7 @@ function toGrey(rules, state, reduction) {
   const { outWidth: width, outHeight: height, components } = frame;
   const space = colourSpace(state);
   const keepsLuma = reduction > 1 && space === "YCbCr";
+  // Pillow asks libjpeg for the luma of a reduced picture, which it cannot make of RGB, and so does the program.
   if (reduction > 1 && space === "RGB") throw broken(rules, "JPEG", "broken data stream when reading image file");
   const grey = new Uint8Array(width * height);
   const rows = components.map(() => new Uint8Array(width + 8));
