@@ -8,7 +8,15 @@ const out = at("../fracture_edge/web/built/");
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
 
-const common = { bundle: true, minify: true, format: "iife", target: ["chrome109", "firefox115", "safari16.4"], charset: "ascii", legalComments: "none", logLevel: "warning" };
+const common = {
+  bundle: true,
+  minify: true,
+  format: "iife",
+  target: ["chrome109", "firefox115", "safari16.4"],
+  charset: "ascii",
+  legalComments: "none",
+  logLevel: "warning",
+};
 await build({ ...common, entryPoints: [at("src/page/main.js")], outfile: `${out}page.js` });
 await build({
   ...common,

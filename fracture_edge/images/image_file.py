@@ -46,15 +46,17 @@ IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".heic", ".heif", ".dcm", ".dicom"}
 )
 
-_DICOM_MAGIC_AT = 128
+DICOM_MAGIC_AT = 128
 #: Number of bytes that `has_dicom_prefix` needs.
-DICOM_START = _DICOM_MAGIC_AT + 4
+DICOM_START = DICOM_MAGIC_AT + 4
 #: First groups of DICOM files without a preamble, in little-endian order; big-endian ones cannot be distinguished
 #: from other files. Then follow the number of the element, and its value representation or, in implicit files, the
 #: length of its value, which is short for the elements that such files begin with.
-_BARE_GROUPS = (b"\x02\0", b"\x08\0")
-_MOST_BARE_ELEMENT, _MOST_BARE_LENGTH = 0x0070, 256
-_REPRESENTATIONS = frozenset({b"AE", b"CS", b"DA", b"DT", b"LO", b"OB", b"PN", b"SH", b"ST", b"TM", b"UI", b"UL"})
+BARE_GROUPS = (b"\x02\0", b"\x08\0")
+MOST_BARE_ELEMENT, MOST_BARE_LENGTH = 0x0070, 256
+BARE_REPRESENTATIONS = frozenset(
+    {b"AE", b"CS", b"DA", b"DT", b"LO", b"OB", b"PN", b"SH", b"ST", b"TM", b"UI", b"UL"}
+)
 NO_MEMORY = "not enough memory to decode it"
 
 
@@ -211,7 +213,7 @@ class ImageFile:
 
 def has_dicom_prefix(start: bytes) -> bool:
     """Return whether the first `DICOM_START` bytes of a file contain the DICOM prefix (PS3.10, section 7.1)."""
-    return start.startswith(b"DICM", _DICOM_MAGIC_AT)
+    return start.startswith(b"DICM", DICOM_MAGIC_AT)
 
 
 def _is_dicom(data: bytes) -> bool:
@@ -219,11 +221,11 @@ def _is_dicom(data: bytes) -> bool:
 
 
 def _is_bare_dicom(data: bytes) -> bool:
-    if data[:2] not in _BARE_GROUPS or len(data) < DICOM_START:
+    if data[:2] not in BARE_GROUPS or len(data) < DICOM_START:
         return False
     element, length = int.from_bytes(data[2:4], "little"), int.from_bytes(data[4:8], "little")
-    short = length <= _MOST_BARE_LENGTH and length % 2 == 0
-    return element <= _MOST_BARE_ELEMENT and (data[4:6] in _REPRESENTATIONS or short)
+    short = length <= MOST_BARE_LENGTH and length % 2 == 0
+    return element <= MOST_BARE_ELEMENT and (data[4:6] in BARE_REPRESENTATIONS or short)
 
 
 def _from_array(values: npt.NDArray[np.generic], max_pixels: int) -> Picture:

@@ -12,7 +12,14 @@ from fracture_edge.errors import Status
 from fracture_edge.heatmap import CAPTION, COLOURS, LONGEST_SIDE, OPACITY
 from fracture_edge.images import aspect, colour, dicom, dicom_frames, dicom_pixels, formats, levels, limits, pillow
 from fracture_edge.images import sources as files
-from fracture_edge.images.image_file import NO_MEMORY
+from fracture_edge.images.image_file import (
+    BARE_GROUPS,
+    BARE_REPRESENTATIONS,
+    DICOM_MAGIC_AT,
+    MOST_BARE_ELEMENT,
+    MOST_BARE_LENGTH,
+    NO_MEMORY,
+)
 from fracture_edge.images.jpeg_header import FRAMES, LOSSLESS, PROGRESSIVE, TRANSFORMED
 from fracture_edge.modelfile import ATYPICALITY_NAME, HEATMAP_NAME, INPUT_NAME, OUTPUT_NAME, ModelInfo
 from fracture_edge.policy import FIRST_OF, SENTENCES, Decision, Policy, ReasonCode
@@ -87,7 +94,14 @@ def contract() -> dict[str, Any]:
         "colour": {"coloured": colour.COLOURED, "sampled": colour.SAMPLED},
         "aspect": {"rounding": aspect.ROUNDING, "most": aspect.MAX_ASPECT},
         "suitability": {"white_share": WHITE_SHARE, "white": WHITE, "apart": APART},
-        "dicom": {"native": _NATIVE},
+        "dicom": {
+            "native": _NATIVE,
+            "magic_at": DICOM_MAGIC_AT,
+            "bare_groups": [group[0] for group in BARE_GROUPS],
+            "bare_representations": sorted(code.decode() for code in BARE_REPRESENTATIONS),
+            "most_bare_element": MOST_BARE_ELEMENT,
+            "most_bare_length": MOST_BARE_LENGTH,
+        },
         "heatmap": {
             "colours": COLOURS.astype(int).tolist(),
             "opacity": OPACITY,

@@ -24,7 +24,15 @@ const LAYOUTS = {
 function readHeader(rules, bytes, view) {
   const size = view.getUint32(14, true);
   if (size === 12) {
-    return { size, width: view.getUint16(18, true), height: view.getUint16(20, true), bits: view.getUint16(24, true), compression: RAW, padding: 3, colours: 0 };
+    return {
+      size,
+      width: view.getUint16(18, true),
+      height: view.getUint16(20, true),
+      bits: view.getUint16(24, true),
+      compression: RAW,
+      padding: 3,
+      colours: 0,
+    };
   }
   if (!HEADERS.includes(size)) throw broken(rules, "BMP", `Unsupported BMP header type (${size})`);
   const isDownwards = bytes[25] === 0xff;

@@ -36,7 +36,10 @@ export async function* classify({ rules, model, run }, path, bytes, started = pe
     } catch (error) {
       outcome = failure(place, error, started);
       // Without a decoder for the file, the other frames cannot be read either.
-      if (frame === 0 && ["UNSUPPORTED_FORMAT", "DECODER_NOT_INSTALLED"].some((name) => rules.statuses[name] === outcome.status)) {
+      if (
+        frame === 0 &&
+        ["UNSUPPORTED_FORMAT", "DECODER_NOT_INSTALLED"].some((name) => rules.statuses[name] === outcome.status)
+      ) {
         yield { outcome: { ...outcome, frames: 1 }, picture: null };
         return;
       }
@@ -50,10 +53,12 @@ async function answer({ rules, model, run }, place, picture, started) {
   const { pixels, content } = framed(rules, model.preprocessing, picture);
   const side = Math.min(picture.width, picture.height);
   let problem =
-    checkAspect(rules, picture.aspect) ?? findProblem(rules, model.limits, measure(rules, content, side, picture.colour));
+    checkAspect(rules, picture.aspect) ??
+    findProblem(rules, model.limits, measure(rules, content, side, picture.colour));
   const { probability, atypicality, heatmap } = await run(pixels);
   if (!Number.isFinite(probability)) throw new Error("the model gives NaN");
-  if (!problem && atypicality !== null) problem = checkAtypicality(rules, atypicality, model.most_atypical ?? Infinity);
+  if (!problem && atypicality !== null)
+    problem = checkAtypicality(rules, atypicality, model.most_atypical ?? Infinity);
   return {
     ...place,
     status: rules.statuses.OK,
@@ -67,5 +72,11 @@ async function answer({ rules, model, run }, place, picture, started) {
 
 function failure(place, error, started) {
   if (!(error instanceof Refusal)) throw error;
-  return { ...place, status: error.status, reason: error.detail, probability: null, elapsed: performance.now() - started };
+  return {
+    ...place,
+    status: error.status,
+    reason: error.detail,
+    probability: null,
+    elapsed: performance.now() - started,
+  };
 }

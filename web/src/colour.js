@@ -10,7 +10,9 @@ const CHROMA = [
 ];
 const SCALE = 6;
 const TABLES = CHROMA.map((row) =>
-  row.map((share) => Int16Array.from({ length: 256 }, (_, level) => Math.trunc(level * share * (1 << SCALE) + 0.5))),
+  row.map((share) =>
+    Int16Array.from({ length: 256 }, (_, level) => Math.trunc(level * share * (1 << SCALE) + 0.5)),
+  ),
 );
 
 /** Compute Cb and Cr without their offset of 128, as Pillow does. */
@@ -49,7 +51,8 @@ export function colourShare(rules, raster) {
       const at = (y * width + x) * step;
       let [first, second, third] = [data[at], data[at + 1], data[at + 2]];
       if (hasAlpha && data[at + 3] === 0) continue;
-      if (transparent && first === transparent[0] && second === transparent[1] && third === transparent[2]) continue;
+      if (transparent && first === transparent[0] && second === transparent[1] && third === transparent[2])
+        continue;
       if (mode === "CMYK") [first, second, third] = rgbOfCmyk(first, second, third, data[at + 3]);
       const [blue, red] = mode === "YCbCr" ? [second - 128, third - 128] : chroma(first, second, third);
       if (blue * blue + red * red > coloured * coloured) count++;

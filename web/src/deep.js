@@ -21,13 +21,17 @@ export function deepGrey(rules, values, width, height, samples) {
   if (samples === 1) return { grey: stretch(rules, values), colour: 0 };
   const hasAlpha = samples % 2 === 0;
   let usesAlpha = false;
-  if (hasAlpha) for (let i = samples - 1; i < values.length && !usesAlpha; i += samples) usesAlpha = values[i] !== 0;
+  if (hasAlpha)
+    for (let i = samples - 1; i < values.length && !usesAlpha; i += samples) usesAlpha = values[i] !== 0;
   const flat = new Uint16Array(width * height);
   for (let i = 0, at = 0; i < flat.length; i++, at += samples) {
     const level = samples < 3 ? values[at] : deepLuma(values[at], values[at + 1], values[at + 2]);
     flat[i] = usesAlpha ? roundHalfEven(level * (values[at + samples - 1] / 65535)) : level;
   }
-  return { grey: stretch(rules, flat), colour: samples < 3 ? 0 : deepColourShare(rules, values, width, height, samples) };
+  return {
+    grey: stretch(rules, flat),
+    colour: samples < 3 ? 0 : deepColourShare(rules, values, width, height, samples),
+  };
 }
 
 /** Compute the share of coloured pixels from every so many rows and columns, scaled together to 8 bits. */
@@ -44,7 +48,11 @@ function deepColourShare(rules, values, width, height, samples) {
   const counts = new Map();
   for (const value of some) counts.set(value, (counts.get(value) ?? 0) + 1);
   const levels = [...counts.keys()].sort((a, b) => a - b);
-  const table = tableOf(rules, Float64Array.from(levels), levels.map((level) => counts.get(level)));
+  const table = tableOf(
+    rules,
+    Float64Array.from(levels),
+    levels.map((level) => counts.get(level)),
+  );
   const scaled = new Map(levels.map((level, i) => [level, table[i]]));
   let count = 0;
   for (let i = 0; i < some.length; i += 3) {

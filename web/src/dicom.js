@@ -23,18 +23,23 @@ const COMPRESSIONS = {
   "1.2.840.10008.1.2.4.91": "DICOM with JPEG 2000",
   "1.2.840.10008.1.2.5": "DICOM with run-length coding",
 };
+/** Length of the preamble with its "DICM", and the group that a data set without file meta information begins with. */
+const PREAMBLE = 132;
+const FIRST_GROUP = 8;
 const PIXELS = ["x7fe00010", "x7fe00008", "x7fe00009"];
 
 /** Parse a file; one that ends within its pixels is parsed up to them. */
 function parse(rules, bytes) {
-  const syntax = isBareDicom(bytes) ? (bytes[4] >= 0x41 && bytes[5] >= 0x41 ? "1.2.840.10008.1.2.1" : "1.2.840.10008.1.2") : undefined;
-  const isBare = syntax !== undefined && bytes[0] === 8;
+  const hasNoPreamble = isBareDicom(rules, bytes);
+  const isBare = hasNoPreamble && bytes[0] === FIRST_GROUP;
+  // Two capitals are a value representation; otherwise the length of the value follows the tag.
+  const syntax = bytes[4] >= 0x41 && bytes[5] >= 0x41 ? "1.2.840.10008.1.2.1" : "1.2.840.10008.1.2";
   let file = bytes;
-  if (isBare || (syntax !== undefined && bytes[0] === 2)) {
-    // dicom-parser wants the preamble that some files lack.
-    file = new Uint8Array(bytes.length + 132);
-    file.set([0x44, 0x49, 0x43, 0x4d], 128);
-    file.set(bytes, 132);
+  if (hasNoPreamble && !isBare) {
+    // dicom-parser wants the preamble before file meta information, which some files lack.
+    file = new Uint8Array(bytes.length + PREAMBLE);
+    file.set([0x44, 0x49, 0x43, 0x4d], PREAMBLE - 4);
+    file.set(bytes, PREAMBLE);
   }
   const options = isBare ? { TransferSyntaxUID: syntax } : {};
   try {
@@ -42,8 +47,10 @@ function parse(rules, bytes) {
   } catch (error) {
     const partial = error?.dataSet;
     if (partial && PIXELS.some((tag) => partial.elements[tag])) return { file, set: partial };
-    if (/inflat|deflat/.test(String(error?.exception ?? error?.error ?? error))) throw notOnThePage(rules, COMPRESSIONS["1.2.840.10008.1.2.1.99"]);
-    if (partial && !PIXELS.some((tag) => partial.elements[tag])) throw refusal(rules, "UNSUPPORTED_FORMAT", "no_pixels");
+    if (/inflat|deflat/.test(String(error?.exception ?? error?.error ?? error)))
+      throw notOnThePage(rules, COMPRESSIONS["1.2.840.10008.1.2.1.99"]);
+    if (partial && !PIXELS.some((tag) => partial.elements[tag]))
+      throw refusal(rules, "UNSUPPORTED_FORMAT", "no_pixels");
     throw broken(rules, "DICOM", "its elements cannot be read");
   }
 }
@@ -66,7 +73,8 @@ export function openDicom(rules, bytes) {
   return { frames, read: (frame) => readFrame(frame) };
 
   function readFrame(frame) {
-    if (!element.tag.endsWith("10") || ![8, 16].includes(allocated)) throw notOnThePage(rules, `${allocated}-bit DICOM`);
+    if (!element.tag.endsWith("10") || ![8, 16].includes(allocated))
+      throw notOnThePage(rules, `${allocated}-bit DICOM`);
     if (interpretation === "PALETTE COLOR" || interpretation === "YBR_FULL_422") {
       throw notOnThePage(rules, `DICOM with ${interpretation}`);
     }
@@ -86,14 +94,21 @@ export function openDicom(rules, bytes) {
 }
 
 function isSupported(interpretation) {
-  return ["MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"].includes(interpretation) || interpretation.startsWith("YBR_");
+  return (
+    ["MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"].includes(interpretation) ||
+    interpretation.startsWith("YBR_")
+  );
 }
 
 /** Read the elements that describe the pixels; what is missing gets its only likely value. */
 function describe(rules, set) {
-  const integer = (tag) => numbers(set, tag).map(Math.trunc).find((value) => value >= 0);
+  const integer = (tag) =>
+    numbers(set, tag)
+      .map(Math.trunc)
+      .find((value) => value >= 0);
   const [rows, columns, allocated] = ["x00280010", "x00280011", "x00280100"].map(integer);
-  if (rows === undefined || columns === undefined || allocated === undefined) throw refusal(rules, "CORRUPT", "not_described");
+  if (rows === undefined || columns === undefined || allocated === undefined)
+    throw refusal(rules, "CORRUPT", "not_described");
   const samples = integer("x00280002") || 1;
   let high = integer("x00280102") ?? allocated - 1;
   const stored = integer("x00280101") || (high < allocated ? high + 1 : allocated);
@@ -128,7 +143,8 @@ function valuesOf(stored, { allocated, isSigned }, isBigEndian) {
 
 /** Grey of colours of 8 bits: luma of RGB, the first component of YBR. */
 function colourGrey(rules, stored, { rows, columns, samples, allocated, interpretation, isPlanar }) {
-  if (allocated !== 8 || samples !== 3) throw notOnThePage(rules, `DICOM with ${samples} samples of ${allocated} bits`);
+  if (allocated !== 8 || samples !== 3)
+    throw notOnThePage(rules, `DICOM with ${samples} samples of ${allocated} bits`);
   if (interpretation !== "RGB" && !interpretation.startsWith("YBR_FULL")) {
     throw refusal(rules, "UNSUPPORTED_FORMAT", "unknown_interpretation");
   }
@@ -140,4 +156,3 @@ function colourGrey(rules, stored, { rows, columns, samples, allocated, interpre
   }
   return grey;
 }
-

@@ -23,7 +23,12 @@ export function displayed(rules, values, header, display) {
   return stretchCounted(values, (levels, counts) => {
     const padded = Array.from(levels, isPadding);
     const shown = levels.map((level) => apply(display, usedBits(level)));
-    const grey = tableOf(rules, shown, counts.map((count, i) => (padded[i] ? 0 : count)), !display.voi);
+    const grey = tableOf(
+      rules,
+      shown,
+      counts.map((count, i) => (padded[i] ? 0 : count)),
+      !display.voi,
+    );
     padded.forEach((isPadded, i) => {
       grey[i] = isPadded ? 0 : interpretation === "MONOCHROME1" ? 255 - grey[i] : grey[i];
     });
@@ -39,7 +44,7 @@ function bitsOf({ allocated, stored, high, isSigned }) {
   const [mask, extend] = [2 ** allocated - 1, 32 - allocated];
   return (value) => {
     const moved = (value << above) & mask;
-    return isSigned ? (moved << extend) >> extend >> unused : moved >>> unused;
+    return isSigned ? ((moved << extend) >> extend) >> unused : moved >>> unused;
   };
 }
 

@@ -5,7 +5,20 @@
 
 /** Value representations of the numbers that are not text, by tag; the others are decimal strings. */
 const BINARY = { US: 2, SS: 2, UL: 4, SL: 4, FL: 4, FD: 8, OW: 2, OB: 1 };
-const SIXTEEN_BITS = new Set(["x00280002", "x00280006", "x00280010", "x00280011", "x00280100", "x00280101", "x00280102", "x00280103", "x00280120", "x00280121", "x00283002", "x00283006"]);
+const SIXTEEN_BITS = new Set([
+  "x00280002",
+  "x00280006",
+  "x00280010",
+  "x00280011",
+  "x00280100",
+  "x00280101",
+  "x00280102",
+  "x00280103",
+  "x00280120",
+  "x00280121",
+  "x00283002",
+  "x00283006",
+]);
 /** Pixel Spacing, Imager Pixel Spacing, Nominal Scanned Pixel Spacing, Pixel Aspect Ratio. */
 const SPACINGS = ["x00280030", "x00181164", "x00182010", "x00280034"];
 const SHARED_GROUPS = "x52009229";
@@ -31,7 +44,16 @@ export function numbers(set, tag) {
   const representation = element.vr ?? (SIXTEEN_BITS.has(tag) ? "US" : "DS");
   const size = BINARY[representation];
   if (!size) return parse(text(set, tag));
-  const read = { US: "uint16", SS: "int16", UL: "uint32", SL: "int32", FL: "float", FD: "double", OW: "uint16", OB: "uint16" }[representation];
+  const read = {
+    US: "uint16",
+    SS: "int16",
+    UL: "uint32",
+    SL: "int32",
+    FL: "float",
+    FD: "double",
+    OW: "uint16",
+    OB: "uint16",
+  }[representation];
   const count = Math.floor(element.length / (representation === "OB" ? 2 : size));
   return Array.from({ length: count }, (_, i) => set[read](tag, i)).filter(Number.isFinite);
 }

@@ -23,7 +23,12 @@ function formatNumber(value, presentation) {
   if (!found) throw new Error(`unknown presentation ${presentation}`);
   const [, comma, digits, kind] = found;
   if (kind === "g") return general(value, Number(digits));
-  let text = kind === "%" ? fixed(value * 100, Number(digits)) : kind === "f" ? fixed(value, Number(digits)) : String(value);
+  let text =
+    kind === "%"
+      ? fixed(value * 100, Number(digits))
+      : kind === "f"
+        ? fixed(value, Number(digits))
+        : String(value);
   if (comma) text = text.replace(/\B(?=(\d{3})+(?!\d))/g, ",");
   return kind === "%" ? `${text}%` : text;
 }

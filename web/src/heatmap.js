@@ -44,7 +44,8 @@ export function overImage(map, preprocessing, size, isTurned) {
   const upright = transposed(values, height, width);
   const result = isTurned ? new Float64Array(upright.length) : upright;
   if (isTurned) {
-    for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) result[x * height + (height - 1 - y)] = upright[y * width + x];
+    for (let y = 0; y < height; y++)
+      for (let x = 0; x < width; x++) result[x * height + (height - 1 - y)] = upright[y * width + x];
   }
   return result.map((value) => Math.min(1, Math.max(0, value)));
 }

@@ -15,7 +15,10 @@ const SMALLEST = 2 ** -149;
 export function robustRange(rules, levels, counts) {
   for (let round = 0; round < rules.levels.rounds; round++) {
     const last = lastOfPicture(rules.levels, levels, counts);
-    const first = levels.length - 1 - lastOfPicture(rules.levels, levels.map((level) => -level).reverse(), counts.slice().reverse());
+    const first =
+      levels.length -
+      1 -
+      lastOfPicture(rules.levels, levels.map((level) => -level).reverse(), counts.slice().reverse());
     if (last <= first || (first === 0 && last === levels.length - 1)) break;
     levels = levels.slice(first, last + 1);
     counts = counts.slice(first, last + 1);

@@ -4,7 +4,8 @@ import { refusal } from "./errors.js";
 export function checkSize(rules, width, height) {
   const { max_pixels: limit, min_side: least } = rules.limits;
   if (width * height > limit) throw refusal(rules, "TOO_LARGE", "too_many_pixels", { width, height, limit });
-  if (Math.min(width, height) < least) throw refusal(rules, "TOO_SMALL", "too_few_pixels", { width, height, least });
+  if (Math.min(width, height) < least)
+    throw refusal(rules, "TOO_SMALL", "too_few_pixels", { width, height, least });
 }
 
 /** Return the number of bytes that reading a file may take, its content included. */

@@ -17,7 +17,8 @@ import { readWebp } from "./webp.js";
 /** Refuse a file whose size alone says that it cannot be used. */
 export function checkFileSize(rules, size) {
   if (size === 0) throw refusal(rules, "EMPTY", "empty");
-  if (size > maxBytes(rules)) throw refusal(rules, "TOO_LARGE", "too_large_file", { limit: maxBytes(rules) / 1e6 });
+  if (size > maxBytes(rules))
+    throw refusal(rules, "TOO_LARGE", "too_large_file", { limit: maxBytes(rules) / 1e6 });
 }
 
 /**
@@ -36,7 +37,10 @@ export function openImage(rules, bytes, modelSize) {
   try {
     if (format === "DICOM") {
       const file = openDicom(rules, bytes);
-      return { frames: file.frames, read: async (frame) => ({ ...guarded(rules, format, () => file.read(frame)), pictures: 1 }) };
+      return {
+        frames: file.frames,
+        read: async (frame) => ({ ...guarded(rules, format, () => file.read(frame)), pictures: 1 }),
+      };
     }
   } catch (error) {
     throw asRefusal(rules, format, error);
@@ -65,13 +69,15 @@ function guarded(rules, format, read) {
 function asRefusal(rules, format, error) {
   if (error instanceof Refusal) return error;
   // "Array buffer allocation failed", "invalid array length" and the like; reading outside of a file is another matter.
-  if (error instanceof RangeError && /alloc|array length|memory/i.test(error.message)) return refusal(rules, "TOO_LARGE", "no_memory");
+  if (error instanceof RangeError && /alloc|array length|memory/i.test(error.message))
+    return refusal(rules, "TOO_LARGE", "no_memory");
   return broken(rules, format, error?.name ?? "error");
 }
 
 function decode(rules, format, bytes, modelSize) {
   if (format === "PNG") return readPng(rules, bytes);
-  if (format === "JPEG") return readJpeg(rules, bytes, modelSize, (_, [across, down]) => pixelAspect(rules, across, down));
+  if (format === "JPEG")
+    return readJpeg(rules, bytes, modelSize, (_, [across, down]) => pixelAspect(rules, across, down));
   return format === "BMP" ? readBmp(rules, bytes) : readWebp(rules, bytes);
 }
 

@@ -14,7 +14,13 @@ const PALETTE = 3;
 const GREY_ALPHA = 4;
 const RGB_ALPHA = 6;
 const SAMPLES = { [GREY]: 1, [RGB]: 3, [PALETTE]: 1, [GREY_ALPHA]: 2, [RGB_ALPHA]: 4 };
-const DEPTHS = { [GREY]: [1, 2, 4, 8, 16], [RGB]: [8, 16], [PALETTE]: [1, 2, 4, 8], [GREY_ALPHA]: [8, 16], [RGB_ALPHA]: [8, 16] };
+const DEPTHS = {
+  [GREY]: [1, 2, 4, 8, 16],
+  [RGB]: [8, 16],
+  [PALETTE]: [1, 2, 4, 8],
+  [GREY_ALPHA]: [8, 16],
+  [RGB_ALPHA]: [8, 16],
+};
 const MODES = { [GREY]: "L", [RGB]: "RGB", [PALETTE]: "P", [GREY_ALPHA]: "LA", [RGB_ALPHA]: "RGBA" };
 
 /** Read the chunks; `isComplete` says whether the file ends with IEND. */
@@ -35,15 +41,18 @@ function readChunks(rules, bytes) {
     else if (kind === "tRNS") found.transparency = data;
     else if (kind === "pHYs" && data.length >= 9) found.density = new DataView(data.buffer, data.byteOffset, 9);
     else if (kind === "eXIf") found.exif = data;
-    else if (kind === "iTXt" && hasText(data, "XML:com.adobe.xmp\0", 0)) found.xmp = new TextDecoder().decode(data);
-    else if (kind === "acTL" && data.length >= 8) found.animation = new DataView(data.buffer, data.byteOffset).getUint32(0);
+    else if (kind === "iTXt" && hasText(data, "XML:com.adobe.xmp\0", 0))
+      found.xmp = new TextDecoder().decode(data);
+    else if (kind === "acTL" && data.length >= 8)
+      found.animation = new DataView(data.buffer, data.byteOffset).getUint32(0);
     else if (kind === "fcTL" && !found.pixels.length) found.hasFirstFrame = true;
     else if (kind === "IEND") {
       found.isComplete = true;
       break;
     }
   }
-  if (!found.header || found.header.length < 13) throw bytes.length < 33 ? truncated(rules, "PNG") : broken(rules, "PNG", "no header");
+  if (!found.header || found.header.length < 13)
+    throw bytes.length < 33 ? truncated(rules, "PNG") : broken(rules, "PNG", "no header");
   return found;
 }
 
@@ -119,7 +128,6 @@ function fromPalette(indices, width, height, { palette = new Uint8Array(), trans
   }
   return { mode: samples === 4 ? "RGBA" : "RGB", width, height, data, wasPalette: true };
 }
-
 
 /** Return pixels per length, across and down, as Pillow has them: per inch if the unit is the metre. */
 function densityOf(view) {

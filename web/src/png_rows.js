@@ -34,7 +34,8 @@ export async function unpack(layout, inflate) {
   const bytesOf = (wide) => Math.ceil((wide * samples * depth) / 8);
   const size = passes.reduce((sum, { wide, high }) => sum + (1 + bytesOf(wide)) * high, 0);
   const data = await inflate(size);
-  const values = depth === 16 ? new Uint16Array(width * height * samples) : new Uint8Array(width * height * samples);
+  const values =
+    depth === 16 ? new Uint16Array(width * height * samples) : new Uint8Array(width * height * samples);
   let at = 0;
   for (const pass of passes) {
     const length = bytesOf(pass.wide);

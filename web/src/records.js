@@ -13,7 +13,16 @@ import { decide } from "./policy.js";
  */
 export function recordOf(rules, model, policy, outcome) {
   const { path, frame, frames, status, probability } = outcome;
-  const record = { path, frame, frames, status, decision: null, probability: null, threshold: null, reason: outcome.reason };
+  const record = {
+    path,
+    frame,
+    frames,
+    status,
+    decision: null,
+    probability: null,
+    threshold: null,
+    reason: outcome.reason,
+  };
   let code = null;
   if (probability !== null) {
     const decided = decide(rules, policy, probability, outcome.problem);
@@ -21,7 +30,8 @@ export function recordOf(rules, model, policy, outcome) {
     record.decision = decided.decision;
     record.probability = probability;
     record.threshold = policy.threshold;
-    record.reason = decided.text + (outcome.pictures > 1 ? format(rules.first_of, { pictures: outcome.pictures }) : "");
+    record.reason =
+      decided.text + (outcome.pictures > 1 ? format(rules.first_of, { pictures: outcome.pictures }) : "");
   }
   return {
     ...record,

@@ -9,7 +9,7 @@ const PRECISION = 32 - 8 - 2;
 function cubic(x) {
   x = Math.abs(x);
   if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
-  return x < 2 ? ((-0.5 * (x - 5)) * x - 4) * x + 2 : 0;
+  return x < 2 ? (-0.5 * (x - 5) * x - 4) * x + 2 : 0;
 }
 
 function sinc(x) {

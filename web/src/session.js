@@ -18,10 +18,14 @@ export async function openSession(rules, wasm, model) {
   ort.env.wasm.simd = "fixed";
   ort.env.wasm.wasmBinary = wasm;
   ort.env.logLevel = "error";
-  const session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"], enableCpuMemArena: false });
+  const session = await ort.InferenceSession.create(model, {
+    executionProviders: ["wasm"],
+    enableCpuMemArena: false,
+  });
   const { input, probability, atypicality, heatmap } = rules.tensors;
   const wanted = [probability, atypicality, heatmap].filter((name) => session.outputNames.includes(name));
-  if (!session.inputNames.includes(input) || !wanted.includes(probability)) throw new Error(`no '${input}' or '${probability}'`);
+  if (!session.inputNames.includes(input) || !wanted.includes(probability))
+    throw new Error(`no '${input}' or '${probability}'`);
   const shape = session.inputMetadata.find(({ name }) => name === input).shape;
   return async (pixels) => {
     const feed = new ort.Tensor("uint8", pixels, [1, shape[1], shape[2], 1]);

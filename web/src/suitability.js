@@ -75,7 +75,9 @@ export function measure(rules, image, side, colour) {
     return 256;
   };
   const near = [false, true].map((down) => differences(content, 1, down)).filter((part) => part.count);
-  const far = [false, true].map((down) => differences(content, rules.suitability.apart, down)).filter((part) => part.count);
+  const far = [false, true]
+    .map((down) => differences(content, rules.suitability.apart, down))
+    .filter((part) => part.count);
   const total = (parts, what) => parts.reduce((sum, part) => sum + part[what] / part.count, 0);
   const wide = total(far, "sizes");
   return {
@@ -108,7 +110,8 @@ export function findProblem(rules, limits, found) {
 /** Check whether the shape of an image's pixels can be believed. */
 export function checkAspect(rules, aspect) {
   if (isPlausible(rules, aspect)) return null;
-  const text = aspect > 1 ? format(rules.high_pixels, { ratio: aspect }) : format(rules.wide_pixels, { ratio: 1 / aspect });
+  const text =
+    aspect > 1 ? format(rules.high_pixels, { ratio: aspect }) : format(rules.wide_pixels, { ratio: 1 / aspect });
   return { code: "pixel_aspect", text };
 }
 

@@ -34,7 +34,11 @@ const threeBytes = (bytes, at) => bytes[at] | (bytes[at + 1] << 8) | (bytes[at +
 function describe(bytes, [first]) {
   const at = first?.data;
   if (first?.kind === "VP8X") {
-    return { width: 1 + threeBytes(bytes, at + 4), height: 1 + threeBytes(bytes, at + 7), hasAlpha: (bytes[at] & 16) !== 0 };
+    return {
+      width: 1 + threeBytes(bytes, at + 4),
+      height: 1 + threeBytes(bytes, at + 7),
+      hasAlpha: (bytes[at] & 16) !== 0,
+    };
   }
   if (first?.kind === "VP8 " && bytes[at + 3] === 0x9d) {
     const side = (from) => (bytes[from] | (bytes[from + 1] << 8)) & 0x3fff;
@@ -42,7 +46,11 @@ function describe(bytes, [first]) {
   }
   if (first?.kind === "VP8L" && bytes[at] === 0x2f) {
     const bits = bytes[at + 1] | (bytes[at + 2] << 8) | (bytes[at + 3] << 16) | (bytes[at + 4] << 24);
-    return { width: 1 + (bits & 0x3fff), height: 1 + ((bits >>> 14) & 0x3fff), hasAlpha: ((bits >>> 28) & 1) === 1 };
+    return {
+      width: 1 + (bits & 0x3fff),
+      height: 1 + ((bits >>> 14) & 0x3fff),
+      hasAlpha: ((bits >>> 28) & 1) === 1,
+    };
   }
   return null;
 }
@@ -57,7 +65,20 @@ function firstFrame(rules, bytes, frame, { width, height }) {
   const extended = alpha ? bytes.slice(12, 30) : new Uint8Array();
   if (alpha) extended[8] = 16;
   const size = 4 + extended.length + body.length;
-  const start = Uint8Array.of(0x52, 0x49, 0x46, 0x46, size, size >> 8, size >> 16, size >>> 24, 0x57, 0x45, 0x42, 0x50);
+  const start = Uint8Array.of(
+    0x52,
+    0x49,
+    0x46,
+    0x46,
+    size,
+    size >> 8,
+    size >> 16,
+    size >>> 24,
+    0x57,
+    0x45,
+    0x42,
+    0x50,
+  );
   const file = new Uint8Array(12 + extended.length + body.length);
   file.set(start);
   file.set(extended, 12);

@@ -37,7 +37,12 @@ async function classifyFile({ id, path, file, wantsView }) {
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     const outcome = { path, frame: 1, frames: 1, status: error.status, reason: error.detail, probability: null };
-    postMessage({ type: "outcome", id, outcome: { ...outcome, elapsed: performance.now() - started }, copy: null });
+    postMessage({
+      type: "outcome",
+      id,
+      outcome: { ...outcome, elapsed: performance.now() - started },
+      copy: null,
+    });
     return;
   }
   for await (const { outcome, picture } of classify(context, path, bytes, started)) {
@@ -66,8 +71,19 @@ async function handle(message) {
     try {
       await classifyFile(message);
     } catch (error) {
-      const reason = refusal(context.rules, "CORRUPT", "broken", { format: "image", error: error?.name ?? "error" });
-      const outcome = { path: message.path, frame: 1, frames: 1, status: reason.status, reason: reason.detail, probability: null, elapsed: 0 };
+      const reason = refusal(context.rules, "CORRUPT", "broken", {
+        format: "image",
+        error: error?.name ?? "error",
+      });
+      const outcome = {
+        path: message.path,
+        frame: 1,
+        frames: 1,
+        status: reason.status,
+        reason: reason.detail,
+        probability: null,
+        elapsed: 0,
+      };
       postMessage({ type: "outcome", id: message.id, outcome, copy: null });
     }
     postMessage({ type: "done", id: message.id });

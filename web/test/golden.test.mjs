@@ -62,21 +62,32 @@ function comparePicture(picture, outcome, wanted) {
   near(picture.aspect, wanted.aspect, 1e-12, "aspect");
   const input = framed(rules, model.preprocessing, picture);
   assert.equal(digest(input.pixels), wanted.input, "model input");
-  golden.specs.forEach((spec, i) => assert.equal(digest(framed(rules, spec, picture).pixels), wanted.specs[i], `preprocessing ${i}`));
+  golden.specs.forEach((spec, i) =>
+    assert.equal(digest(framed(rules, spec, picture).pixels), wanted.specs[i], `preprocessing ${i}`),
+  );
   const side = Math.min(picture.width, picture.height);
   const measures = measure(rules, input.content, side, picture.colour);
   // Sums of up to 81,920 numbers in another order.
-  for (const [key, value] of Object.entries(wanted.measures)) near(measures[key], value, 1e-9 * Math.max(1, value), key);
+  for (const [key, value] of Object.entries(wanted.measures))
+    near(measures[key], value, 1e-9 * Math.max(1, value), key);
   const { heatmap } = outcome;
   // Evidence is divided by the largest of all, and its sums differ as the probability does.
   wanted.heatmap.flat().forEach((value, i) => near(heatmap.values[i], value, 1e-5, "heat map"));
   const exact = { ...heatmap, values: wanted.heatmap.flat() };
   const over = overImage(exact, model.preprocessing, [90, 120], false);
-  wanted.over.forEach((row, y) => row.forEach((level, x) => near(over[7 * y * 90 + 7 * x] * 255, level, 0.51, "over image")));
+  wanted.over.forEach((row, y) =>
+    row.forEach((level, x) => near(over[7 * y * 90 + 7 * x] * 255, level, 0.51, "over image")),
+  );
 }
 
 test("decisions at the ends of bands", () => {
-  for (const { policy: [threshold, low, high], probability, decision, code, text } of golden.policies) {
+  for (const {
+    policy: [threshold, low, high],
+    probability,
+    decision,
+    code,
+    text,
+  } of golden.policies) {
     const found = decide(rules, { threshold, uncertain_low: low, uncertain_high: high }, probability);
     assert.deepEqual(found, { decision, code, text });
   }
@@ -97,10 +108,19 @@ test("a changed pixel changes the model input", () => {
 });
 
 test("CSV has the columns of the program, and no formulas", () => {
-  const outcome = { path: "=1+1,2.png", frame: 1, frames: 1, status: "ok", probability: 0.00001, problem: null, pictures: 1, elapsed: 12 };
+  const outcome = {
+    path: "=1+1,2.png",
+    frame: 1,
+    frames: 1,
+    status: "ok",
+    probability: 0.00001,
+    problem: null,
+    pictures: 1,
+    elapsed: 12,
+  };
   const text = csv(rules, [recordOf(rules, model, model.policies[0], outcome)]);
   const [header, line] = text.split("\n");
   assert.equal(header, rules.csv.columns.join(","));
-  assert.ok(line.startsWith("\"'=1+1,2.png\",1,1,ok,not_fractured,1e-05,"), line);
+  assert.ok(line.startsWith('"\'=1+1,2.png",1,1,ok,not_fractured,1e-05,'), line);
   assert.ok(line.endsWith(",12.0,below_threshold"), line);
 });

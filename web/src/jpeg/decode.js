@@ -20,7 +20,16 @@ import { upsampledRow } from "./upsample.js";
  * @returns {object} Grey levels and share of coloured pixels, density, Exif and XMP.
  */
 export function readJpeg(rules, bytes, modelSize, aspectOf) {
-  const state = { frame: null, quantisation: [], huffman: [[], []], restartInterval: 0, density: [1, 1], adobe: null, exif: null, xmp: "" };
+  const state = {
+    frame: null,
+    quantisation: [],
+    huffman: [[], []],
+    restartInterval: 0,
+    density: [1, 1],
+    adobe: null,
+    exif: null,
+    xmp: "",
+  };
   let { code, at } = readMarkers(rules, bytes, state, 2);
   const { frame } = state;
   if (!frame || code !== START_OF_SCAN) throw broken(rules, "JPEG", "no picture");
@@ -82,7 +91,8 @@ function layOut(frame, smallest, isByRows) {
     const { across, down } = component;
     // A component with fewer samples is reduced less where that saves the upsampling (jdmaster.c).
     let size = smallest;
-    const fits = (double) => (most.across * smallest) % (across * double) === 0 && (most.down * smallest) % (down * double) === 0;
+    const fits = (double) =>
+      (most.across * smallest) % (across * double) === 0 && (most.down * smallest) % (down * double) === 0;
     while (size < 8 && fits(size * 2)) size *= 2;
     component.size = size;
     component.timesAcross = (most.across * smallest) / (across * size);
@@ -128,7 +138,12 @@ function colourSpace({ frame, isJfif, adobe }) {
 const clamp = (value) => (value < 0 ? 0 : value > 255 ? 255 : value);
 /** Fixed point of libjpeg's conversion from YCbCr (jdcolor.c). */
 const fixed = (value) => Math.trunc(value * 65536 + 0.5);
-const [RED_OF_CR, BLUE_OF_CB, GREEN_OF_CR, GREEN_OF_CB] = [fixed(1.402), fixed(1.772), fixed(0.71414), fixed(0.34414)];
+const [RED_OF_CR, BLUE_OF_CB, GREEN_OF_CR, GREEN_OF_CB] = [
+  fixed(1.402),
+  fixed(1.772),
+  fixed(0.71414),
+  fixed(0.34414),
+];
 
 function rgbOf(y, cb, cr) {
   const [blue, red] = [cb - 128, cr - 128];
@@ -155,7 +170,9 @@ function toGrey(rules, state, reduction) {
   for (let y = 0; y < height; y++) {
     const isSampled = space !== "L" && sampled.has(y);
     const count = keepsLuma && !isSampled ? 1 : components.length;
-    const found = components.slice(0, count).map((one, i) => upsampledRow(one, y, width, frame.smallest > 1, rows[i]));
+    const found = components
+      .slice(0, count)
+      .map((one, i) => upsampledRow(one, y, width, frame.smallest > 1, rows[i]));
     if (space === "L" || keepsLuma) grey.set(found[0].subarray(0, width), y * width);
     else {
       for (let x = 0; x < width; x++) {
@@ -165,7 +182,9 @@ function toGrey(rules, state, reduction) {
     }
     if (isSampled) {
       for (const x of columns) {
-        const [blue, red] = keepsLuma ? [found[1][x] - 128, found[2][x] - 128] : chroma(...colourOf(space, found, x));
+        const [blue, red] = keepsLuma
+          ? [found[1][x] - 128, found[2][x] - 128]
+          : chroma(...colourOf(space, found, x));
         if (blue * blue + red * red > rules.colour.coloured ** 2) coloured++;
       }
     }

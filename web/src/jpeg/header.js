@@ -6,9 +6,10 @@ import { hasText } from "../sniff.js";
 
 /** Order in which the 64 coefficients of a block are coded. */
 export const ZIGZAG = Uint8Array.of(
-  0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21, 28,
-  35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55,
-  62, 63,
+  0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5,
+  12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21, 28,
+  35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51,
+  58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
 );
 
 export const START_OF_SCAN = 0xda;
@@ -49,7 +50,8 @@ function readSegment(rules, state, code, data) {
     state.isJfif = true;
     state.density = [(data[8] << 8) | data[9], (data[10] << 8) | data[11]];
   } else if (code === 0xe1 && hasText(data, "Exif\0\0", 0)) state.exif ??= data.subarray(6);
-  else if (code === 0xe1 && hasText(data, "http://ns.adobe.com/xap/1.0/\0", 0)) state.xmp = new TextDecoder().decode(data);
+  else if (code === 0xe1 && hasText(data, "http://ns.adobe.com/xap/1.0/\0", 0))
+    state.xmp = new TextDecoder().decode(data);
   else if (code === 0xee && hasText(data, "Adobe", 0) && data.length >= 12) state.adobe = data[11];
 }
 
@@ -70,7 +72,10 @@ function readFrame(rules, code, data) {
   if (components.some(({ across, down }) => across < 1 || across > 4 || down < 1 || down > 4)) {
     throw broken(rules, "JPEG", "impossible sampling factors");
   }
-  const most = { across: Math.max(...components.map((c) => c.across)), down: Math.max(...components.map((c) => c.down)) };
+  const most = {
+    across: Math.max(...components.map((c) => c.across)),
+    down: Math.max(...components.map((c) => c.down)),
+  };
   return {
     isProgressive: rules.jpeg.progressive.includes(code),
     height: (data[1] << 8) | data[2],

@@ -15,12 +15,17 @@ export function readScan(rules, bytes, state, at) {
   const length = (bytes[at] << 8) | bytes[at + 1];
   const data = bytes.subarray(at + 2, at + length);
   const count = data[0];
-  if (!state.frame || !count || count > 4 || data.length < 4 + 2 * count) throw broken(rules, "JPEG", "a bad scan");
+  if (!state.frame || !count || count > 4 || data.length < 4 + 2 * count)
+    throw broken(rules, "JPEG", "a bad scan");
   const components = Array.from({ length: count }, (_, i) => {
     const component = state.frame.components.find(({ id }) => id === data[1 + 2 * i]);
     if (!component) throw broken(rules, "JPEG", "a scan of an unknown component");
     const tables = data[2 + 2 * i];
-    return { component, dc: state.huffman[0][tables >> 4] ?? NO_TABLE, ac: state.huffman[1][tables & 15] ?? NO_TABLE };
+    return {
+      component,
+      dc: state.huffman[0][tables >> 4] ?? NO_TABLE,
+      ac: state.huffman[1][tables & 15] ?? NO_TABLE,
+    };
   });
   const [first, last, positions] = data.subarray(1 + 2 * count, 4 + 2 * count);
   return { components, first, last, high: positions >> 4, low: positions & 15, at: at + length };
@@ -57,7 +62,12 @@ export function decodeScan(rules, bytes, state, scan, finishRow) {
           const { component } = one;
           for (let y = 0; y < component.down; y++) {
             for (let x = 0; x < component.across; x++) {
-              decodeBlock(reader, one, component.offset(row * component.down + y, column * component.across + x), run);
+              decodeBlock(
+                reader,
+                one,
+                component.offset(row * component.down + y, column * component.across + x),
+                run,
+              );
             }
           }
         }

@@ -7,15 +7,13 @@ const CONSTANT_BITS = 13;
 const PASS_BITS = 2;
 const fixed = (value) => Math.round(value * (1 << CONSTANT_BITS));
 
-const F = {
-  a: fixed(0.541196100), b: fixed(1.847759065), c: fixed(0.765366865), d: fixed(1.175875602), e: fixed(0.298631336),
-  f: fixed(2.053119869), g: fixed(3.072711026), h: fixed(1.501321110), i: fixed(0.899976223), j: fixed(2.562915447),
-  k: fixed(1.961570560), l: fixed(0.390180644),
-};
-const R = {
-  a: fixed(0.211164243), b: fixed(1.451774981), c: fixed(2.172734803), d: fixed(1.061594337), e: fixed(0.509795579),
-  f: fixed(0.601344887), g: fixed(0.720959822), h: fixed(0.850430095), i: fixed(1.272758580), j: fixed(3.624509785),
-};
+/** Cosines and their sums, in fixed point; named by their values. */
+const [C0_541, C1_848, C0_765, C1_176] = [0.5411961, 1.847759065, 0.765366865, 1.175875602].map(fixed);
+const [C0_299, C2_053, C3_073, C1_501] = [0.298631336, 2.053119869, 3.072711026, 1.50132111].map(fixed);
+const [C0_900, C2_563, C1_962, C0_390] = [0.899976223, 2.562915447, 1.96157056, 0.390180644].map(fixed);
+const [C0_211, C1_452, C2_173, C1_062] = [0.211164243, 1.451774981, 2.172734803, 1.061594337].map(fixed);
+const [C0_510, C0_601, C0_721, C0_850] = [0.509795579, 0.601344887, 0.720959822, 0.850430095].map(fixed);
+const [C1_273, C3_625] = [1.27275858, 3.624509785].map(fixed);
 
 const work = new Int32Array(64);
 
@@ -28,21 +26,21 @@ function line8(at, step, shift) {
   const round = 1 << (shift - 1);
   const [s0, s1, s2, s3] = [work[at], work[at + step], work[at + 2 * step], work[at + 3 * step]];
   const [s4, s5, s6, s7] = [work[at + 4 * step], work[at + 5 * step], work[at + 6 * step], work[at + 7 * step]];
-  const z1 = (s2 + s6) * F.a;
-  const t2 = z1 - s6 * F.b;
-  const t3 = z1 + s2 * F.c;
+  const z1 = (s2 + s6) * C0_541;
+  const t2 = z1 - s6 * C1_848;
+  const t3 = z1 + s2 * C0_765;
   const t0 = (s0 + s4) << CONSTANT_BITS;
   const t1 = (s0 - s4) << CONSTANT_BITS;
   const [t10, t13, t11, t12] = [t0 + t3, t0 - t3, t1 + t2, t1 - t2];
-  const z5 = (s7 + s3 + s5 + s1) * F.d;
-  const a1 = -(s7 + s1) * F.i;
-  const a2 = -(s5 + s3) * F.j;
-  const a3 = z5 - (s7 + s3) * F.k;
-  const a4 = z5 - (s5 + s1) * F.l;
-  const u0 = s7 * F.e + a1 + a3;
-  const u1 = s5 * F.f + a2 + a4;
-  const u2 = s3 * F.g + a2 + a3;
-  const u3 = s1 * F.h + a1 + a4;
+  const z5 = (s7 + s3 + s5 + s1) * C1_176;
+  const a1 = -(s7 + s1) * C0_900;
+  const a2 = -(s5 + s3) * C2_563;
+  const a3 = z5 - (s7 + s3) * C1_962;
+  const a4 = z5 - (s5 + s1) * C0_390;
+  const u0 = s7 * C0_299 + a1 + a3;
+  const u1 = s5 * C2_053 + a2 + a4;
+  const u2 = s3 * C3_073 + a2 + a3;
+  const u3 = s1 * C1_501 + a1 + a4;
   work[at] = (t10 + u3 + round) >> shift;
   work[at + 7 * step] = (t10 - u3 + round) >> shift;
   work[at + step] = (t11 + u2 + round) >> shift;
@@ -56,10 +54,10 @@ function line8(at, step, shift) {
 function line4(at, step, shift) {
   const round = 1 << (shift - 1);
   const t0 = work[at] << (CONSTANT_BITS + 1);
-  const t2 = work[at + 2 * step] * F.b - work[at + 6 * step] * F.c;
+  const t2 = work[at + 2 * step] * C1_848 - work[at + 6 * step] * C0_765;
   const [s7, s5, s3, s1] = [work[at + 7 * step], work[at + 5 * step], work[at + 3 * step], work[at + step]];
-  const u0 = -s7 * R.a + s5 * R.b - s3 * R.c + s1 * R.d;
-  const u2 = -s7 * R.e - s5 * R.f + s3 * F.i + s1 * F.j;
+  const u0 = -s7 * C0_211 + s5 * C1_452 - s3 * C2_173 + s1 * C1_062;
+  const u2 = -s7 * C0_510 - s5 * C0_601 + s3 * C0_900 + s1 * C2_563;
   work[at] = (t0 + t2 + u2 + round) >> shift;
   work[at + 3 * step] = (t0 + t2 - u2 + round) >> shift;
   work[at + step] = (t0 - t2 + u0 + round) >> shift;
@@ -69,7 +67,8 @@ function line4(at, step, shift) {
 function line2(at, step, shift) {
   const round = 1 << (shift - 1);
   const t10 = work[at] << (CONSTANT_BITS + 2);
-  const t0 = -work[at + 7 * step] * R.g + work[at + 5 * step] * R.h - work[at + 3 * step] * R.i + work[at + step] * R.j;
+  const t0 =
+    -work[at + 7 * step] * C0_721 + work[at + 5 * step] * C0_850 - work[at + 3 * step] * C1_273 + work[at + step] * C3_625;
   work[at] = (t10 + t0 + round) >> shift;
   work[at + step] = (t10 - t0 + round) >> shift;
 }

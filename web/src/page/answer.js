@@ -59,7 +59,9 @@ export class Answer {
     byId("mark").append(mark);
     const isAnswered = record.probability !== null;
     for (const id of ["scale", "scale-numbers", "band-text", "probability"]) byId(id).hidden = !isAnswered;
-    const reason = isAnswered ? inWords(record.reason) : { kind: TEXTS.statuses[record.status] ?? record.status, text: record.reason };
+    const reason = isAnswered
+      ? inWords(record.reason)
+      : { kind: TEXTS.statuses[record.status] ?? record.status, text: record.reason };
     byId("reason-title").textContent = reason.kind;
     byId("reason").textContent = reason.text;
     byId("time").textContent = TEXTS.time(record.elapsed_ms);
@@ -108,6 +110,8 @@ export class Answer {
   paintLegend() {
     const pixels = new Uint8ClampedArray(256 * 4);
     colourTable(this.rules).forEach((colour, i) => pixels.set([...colour, 255], 4 * i));
-    byId("colours").getContext("2d").putImageData(new ImageData(pixels, 256, 1), 0, 0);
+    byId("colours")
+      .getContext("2d")
+      .putImageData(new ImageData(pixels, 256, 1), 0, 0);
   }
 }

@@ -44,7 +44,8 @@ function select(index) {
   result.row.setAttribute("aria-current", "true");
   const isAnswered = result.outcome.probability !== null;
   if (copies.has(index)) keep(index, copies.get(index));
-  else if (isAnswered) worker.postMessage({ type: "view", id: index, file: result.file, frame: result.outcome.frame });
+  else if (isAnswered)
+    worker.postMessage({ type: "view", id: index, file: result.file, frame: result.outcome.frame });
   answer.show(recordAt(index), result.outcome, policy, copies.get(index));
 }
 
@@ -74,7 +75,13 @@ function next() {
   const total = finished + queue.length + 1;
   if (total > 1) say(TEXTS.working(finished, total));
   byId("bar").value = finished / total;
-  worker.postMessage({ type: "classify", id: finished, path: current.path, file: current.file, wantsView: results.length === asked });
+  worker.postMessage({
+    type: "classify",
+    id: finished,
+    path: current.path,
+    file: current.file,
+    wantsView: results.length === asked,
+  });
 }
 
 function add(files) {
@@ -127,7 +134,10 @@ function clear() {
 }
 
 function download() {
-  const text = csv(rules, results.map((_, index) => recordAt(index)));
+  const text = csv(
+    rules,
+    results.map((_, index) => recordAt(index)),
+  );
   const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
   const link = Object.assign(document.createElement("a"), { href: url, download: TEXTS.csvName });
   link.click();
@@ -137,7 +147,12 @@ function download() {
 function offerPolicies() {
   const choices = model.policies.map((one, i) => {
     const label = document.createElement("label");
-    const input = Object.assign(document.createElement("input"), { type: "radio", name: "policy", value: one.name, checked: i === 0 });
+    const input = Object.assign(document.createElement("input"), {
+      type: "radio",
+      name: "policy",
+      value: one.name,
+      checked: i === 0,
+    });
     input.addEventListener("change", () => usePolicy(one));
     label.append(input, TEXTS.policyName(one.name));
     return label;
