@@ -2,6 +2,7 @@
 import { build } from "esbuild";
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { HTML } from "./src/page/texts.js";
 
 const at = (path) => fileURLToPath(new URL(path, import.meta.url));
 const out = at("../fracture_edge/web/built/");
@@ -29,7 +30,11 @@ await build({
   external: ["module", "fs", "path", "url", "worker_threads", "node:*"],
 });
 await build({ ...common, entryPoints: [at("src/page/page.css")], outfile: `${out}page.css` });
-cpSync(at("src/page/index.html"), `${out}page.html`);
+const page = readFileSync(at("src/page/index.html"), "utf8").replace(/\{\{(\w+)\}\}/g, (_, name) => {
+  if (!HTML[name]) throw new Error(`no text for ${name}`);
+  return HTML[name];
+});
+writeFileSync(`${out}page.html`, page);
 cpSync(at("node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm"), `${out}ort.wasm`);
 cpSync(at("node_modules/@jsquash/webp/codec/dec/webp_dec.wasm"), `${out}webp.wasm`);
 
