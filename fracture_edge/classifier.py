@@ -243,10 +243,8 @@ class FractureClassifier:
             if problem is not None:
                 decision, (code, reason) = Decision.UNCERTAIN, problem
             about = self.attributes.describe(named, decoded.outcome.body_part)
-            if about.remark:
-                reason += f"; {about.remark}"
-            if decoded.pictures > 1:
-                reason += FIRST_OF.format(pictures=decoded.pictures)
+            reason += f"; {about.remark}" if about.remark else ""
+            reason += FIRST_OF.format(pictures=decoded.pictures) if decoded.pictures > 1 else ""
         return Prediction(
             path=decoded.name,
             frame=decoded.frame,

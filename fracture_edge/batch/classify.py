@@ -19,7 +19,7 @@ from fracture_edge.images.limits import MAX_PIXELS
 from fracture_edge.prediction import Prediction
 
 if TYPE_CHECKING:
-    from fracture_edge.dicom_results.folder import ResultFolder
+    from fracture_edge.pacs.results.folder import ResultFolder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,7 @@ def classify(paths: Sequence[Path], options: ClassifyOptions) -> int:
         overlays, missing = _overlays(classifier, options.heatmap, options.max_pixels)
     results = None
     if options.dicom_results is not None:
-        from fracture_edge.dicom_results.folder import ResultFolder
+        from fracture_edge.pacs.results.folder import ResultFolder
 
         results = ResultFolder(classifier, options.dicom_results, max_pixels=options.max_pixels, note=_note)
     bar = sys.stderr.isatty() and (output is not None or not sys.stdout.isatty())

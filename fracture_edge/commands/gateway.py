@@ -121,9 +121,9 @@ def gateway(
     fracture-edge gateway --spool spool --to ORTHANC@192.168.1.5:4242
     fracture-edge gateway --spool spool --return-to-sender --allow 'CR1@192.168.1.20' --rules rules.toml
     """  # noqa: D301
-    from fracture_edge.gateway.options import GatewayOptions, TlsFiles
-    from fracture_edge.gateway.peers import AllowedPeer, Target, check_ae_title
-    from fracture_edge.gateway.rules import Rules
+    from fracture_edge.pacs.gateway.options import GatewayOptions, TlsFiles
+    from fracture_edge.pacs.gateway.peers import AllowedPeer, Target, check_ae_title
+    from fracture_edge.pacs.gateway.rules import Rules
 
     options = GatewayOptions(
         ae_title=check_ae_title(aet),
@@ -143,11 +143,11 @@ def gateway(
         keep_days=keep,
         give_up_days=give_up,
     )
-    from fracture_edge.dicom_results.results import require_pacs
+    from fracture_edge.pacs.results.make import require_pacs
 
     require_pacs("pydicom", "highdicom", "pynetdicom")
     from fracture_edge.classifier import FractureClassifier
-    from fracture_edge.gateway.run import run
+    from fracture_edge.pacs.gateway.run import run
 
     stopped = Stop()
     with FractureClassifier(

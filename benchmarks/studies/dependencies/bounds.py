@@ -47,10 +47,10 @@ _TRAINING_TESTS = (
     "tests/train/trainer/test_weights_file.py",
 )
 _PACS_TESTS = (
-    "tests/fracture_edge/dicom_results/test_results.py",
-    "tests/fracture_edge/gateway/test_answering.py",
-    "tests/fracture_edge/gateway/test_receiver.py",
-    "tests/fracture_edge/gateway/test_sending.py",
+    "tests/fracture_edge/pacs/results/test_results.py",
+    "tests/fracture_edge/pacs/gateway/test_answering.py",
+    "tests/fracture_edge/pacs/gateway/test_receiver.py",
+    "tests/fracture_edge/pacs/gateway/test_sending.py",
 )
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fracture_edge.errors import FractureEdgeError
-from fracture_edge.gateway.peers import AllowedPeer, Target
-from fracture_edge.gateway.rules import Rules
 from fracture_edge.images.limits import MAX_PIXELS, max_bytes
+from fracture_edge.pacs.gateway.peers import AllowedPeer, Target
+from fracture_edge.pacs.gateway.rules import Rules
 
 #: Port of DICOM for senders whose port is not stated otherwise (PS3.8, section 9.1.1).
 DICOM_PORT = 104

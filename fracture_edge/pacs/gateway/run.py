@@ -9,13 +9,13 @@ from typing import Any
 
 from fracture_edge._version import __version__
 from fracture_edge.classifier import FractureClassifier
-from fracture_edge.dicom_results.results import ResultMaker, require_pacs
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import write_json
-from fracture_edge.gateway.counts import Counts
-from fracture_edge.gateway.options import GatewayOptions
-from fracture_edge.gateway.spool import Spool
 from fracture_edge.images.limits import MAX_PIXELS
+from fracture_edge.pacs.gateway.counts import Counts
+from fracture_edge.pacs.gateway.options import GatewayOptions
+from fracture_edge.pacs.gateway.spool import Spool
+from fracture_edge.pacs.results.make import ResultMaker, require_pacs
 
 _NAP_SECONDS = 0.1
 _STATUS_SECONDS, _SAY_SECONDS, _CLEAN_SECONDS = 5.0, 60.0, 60.0
@@ -50,9 +50,9 @@ def run(
     counts = Counts()
     _silence_libraries(counts)
     # Late, because pynetdicom is imported there.
-    from fracture_edge.gateway.answering import Answering
-    from fracture_edge.gateway.receiver import Receiver
-    from fracture_edge.gateway.sending import Sending
+    from fracture_edge.pacs.gateway.answering import Answering
+    from fracture_edge.pacs.gateway.receiver import Receiver
+    from fracture_edge.pacs.gateway.sending import Sending
 
     # Whatever cannot be used is found before the spool is touched.
     client, server = options.tls.client_context(), options.tls.server_context()

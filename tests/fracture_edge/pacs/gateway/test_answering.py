@@ -11,12 +11,12 @@ pytest.importorskip("pynetdicom")
 pytest.importorskip("highdicom")
 
 from fracture_edge.classifier import FractureClassifier
-from fracture_edge.dicom_results.results import ResultMaker
-from fracture_edge.gateway.answering import Answering
-from fracture_edge.gateway.counts import Counts
-from fracture_edge.gateway.options import GatewayOptions
-from fracture_edge.gateway.peers import Target
-from fracture_edge.gateway.spool import Spool
+from fracture_edge.pacs.gateway.answering import Answering
+from fracture_edge.pacs.gateway.counts import Counts
+from fracture_edge.pacs.gateway.options import GatewayOptions
+from fracture_edge.pacs.gateway.peers import Target
+from fracture_edge.pacs.gateway.spool import Spool
+from fracture_edge.pacs.results.make import ResultMaker
 
 ARCHIVES = [Target("ONE", "10.0.0.1", 104), Target("TWO", "10.0.0.2", 104)]
 
@@ -98,7 +98,7 @@ def test_every_target_gets_every_result(make: Callable[..., Parts], receive: Cal
 def test_a_full_disk_loses_no_image_and_is_said_once(
     make: Callable[..., Parts], receive: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fracture_edge.gateway.answering._PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("fracture_edge.pacs.gateway.answering._PAUSE_SECONDS", 0.05)
     parts = make()
     put, attempts = parts.spool.put, 0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from fracture_edge.errors import FractureEdgeError
-from fracture_edge.gateway.header import ImageHeader
+from fracture_edge.pacs.gateway.header import ImageHeader
 
 
 class Action(StrEnum):

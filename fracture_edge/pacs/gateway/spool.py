@@ -24,10 +24,10 @@ from urllib.parse import quote, unquote
 
 from fracture_edge.batch.journal import lock
 from fracture_edge.batch.watch_records import FileState, state_of
-from fracture_edge.dicom_results.results import ResultObject
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import flush_to_disk
-from fracture_edge.gateway.peers import Target
+from fracture_edge.pacs.gateway.peers import Target
+from fracture_edge.pacs.results.make import ResultObject
 
 _FOLDERS = ("tmp", "in", "work", "out", "dead", "done")
 _DIGEST_LENGTH = 32

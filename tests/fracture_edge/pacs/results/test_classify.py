@@ -111,7 +111,7 @@ def test_a_full_disk_loses_no_record(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fracture_edge.dicom_results.folder.atomic_path", fail)
+    monkeypatch.setattr("fracture_edge.pacs.results.folder.atomic_path", fail)
     code, text, err = cli("classify", study, "--dicom-results", tmp_path / "out", "--jsonl")
     assert (code, len(text.splitlines())) == (0, 2)
     assert err.count("no DICOM results: No space left on device") == 2

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from fracture_edge._version import __version__
-from fracture_edge.dicom_results import codes
-from fracture_edge.dicom_results.capture import SERIES_DESCRIPTION, SERIES_NUMBER, series_uid
-from fracture_edge.dicom_results.codes import concept
-from fracture_edge.dicom_results.identity import MANUFACTURER, Kind, derived_uid
-from fracture_edge.dicom_results.source import SourceImage, copy_patient_and_study
 from fracture_edge.modelfile import ModelInfo
+from fracture_edge.pacs.results import codes
+from fracture_edge.pacs.results.capture import SERIES_DESCRIPTION, SERIES_NUMBER, series_uid
+from fracture_edge.pacs.results.codes import concept
+from fracture_edge.pacs.results.identity import MANUFACTURER, Kind, derived_uid
+from fracture_edge.pacs.results.source import SourceImage, copy_patient_and_study
 from fracture_edge.policy import Policy
 from fracture_edge.prediction import Prediction
 

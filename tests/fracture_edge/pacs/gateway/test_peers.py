@@ -3,7 +3,7 @@
 import pytest
 
 from fracture_edge.errors import FractureEdgeError
-from fracture_edge.gateway.peers import AllowedPeer, Target
+from fracture_edge.pacs.gateway.peers import AllowedPeer, Target
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ from typing import Any
 
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, evt
 
-from fracture_edge.dicom_results.identity import COMPREHENSIVE_3D_SR, SECONDARY_CAPTURE
-from fracture_edge.dicom_results.source import NoResultError
-from fracture_edge.gateway.counts import Counts
-from fracture_edge.gateway.header import read_header
-from fracture_edge.gateway.options import GatewayOptions
-from fracture_edge.gateway.rules import Action
-from fracture_edge.gateway.server import MAX_PDU, GuardedServer, GuardedSocket
-from fracture_edge.gateway.spool import Spool
+from fracture_edge.pacs.gateway.counts import Counts
+from fracture_edge.pacs.gateway.header import read_header
+from fracture_edge.pacs.gateway.options import GatewayOptions
+from fracture_edge.pacs.gateway.rules import Action
+from fracture_edge.pacs.gateway.server import MAX_PDU, GuardedServer, GuardedSocket
+from fracture_edge.pacs.gateway.spool import Spool
+from fracture_edge.pacs.results.identity import COMPREHENSIVE_3D_SR, SECONDARY_CAPTURE
+from fracture_edge.pacs.results.source import NoResultError
 
 #: Storage SOP classes that are accepted (PS3.4, section B.5).
 IMAGE_CLASSES = {

@@ -5,9 +5,9 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from fracture_edge.dicom_results.results import ResultObject
-from fracture_edge.gateway.peers import Target
-from fracture_edge.gateway.spool import Spool
+from fracture_edge.pacs.gateway.peers import Target
+from fracture_edge.pacs.gateway.spool import Spool
+from fracture_edge.pacs.results.make import ResultObject
 
 TARGET = Target("PACS", "127.0.0.1", 104)
 UID = "1.2.840.99.4711"
@@ -169,7 +169,9 @@ def test_a_second_gateway_is_refused(
     tmp_path: Path, run_python: Callable[..., "subprocess.CompletedProcess[bytes]"]
 ) -> None:
     spool = Spool(tmp_path / "spool")
-    script = "import sys, pathlib\nfrom fracture_edge.gateway.spool import Spool\nSpool(pathlib.Path(sys.argv[1]))"
+    script = (
+        "import sys, pathlib\nfrom fracture_edge.pacs.gateway.spool import Spool\nSpool(pathlib.Path(sys.argv[1]))"
+    )
     done = run_python("-c", script, spool.folder)
     assert b"is being written by another fracture-edge process" in done.stderr
     spool.close()

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fracture_edge._version import __version__
-from fracture_edge.dicom_results.identity import MANUFACTURER, Kind, derived_uid
-from fracture_edge.dicom_results.source import SourceImage, copy_patient_and_study
 from fracture_edge.modelfile import ModelInfo
+from fracture_edge.pacs.results.identity import MANUFACTURER, Kind, derived_uid
+from fracture_edge.pacs.results.source import SourceImage, copy_patient_and_study
 
 SERIES_NUMBER = 9701
 SERIES_DESCRIPTION = "fracture-edge, research only"

@@ -16,12 +16,12 @@ import pytest
 pytest.importorskip("pynetdicom")
 pytest.importorskip("highdicom")
 
-from fracture_edge.gateway.counts import Counts
-from fracture_edge.gateway.options import GatewayOptions, TlsFiles
-from fracture_edge.gateway.peers import AllowedPeer, Target
-from fracture_edge.gateway.receiver import Receiver
-from fracture_edge.gateway.rules import Action, Rule, Rules
-from fracture_edge.gateway.spool import Spool
+from fracture_edge.pacs.gateway.counts import Counts
+from fracture_edge.pacs.gateway.options import GatewayOptions, TlsFiles
+from fracture_edge.pacs.gateway.peers import AllowedPeer, Target
+from fracture_edge.pacs.gateway.receiver import Receiver
+from fracture_edge.pacs.gateway.rules import Action, Rule, Rules
+from fracture_edge.pacs.gateway.spool import Spool
 
 Send = Callable[..., int | None]
 TARGET = Target("PACS", "127.0.0.1", 104)
@@ -82,7 +82,7 @@ def test_success_means_that_the_image_is_in_the_spool(
     receive: Callable[..., Running], send: Send, radiograph: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flushed: list[str] = []
-    monkeypatch.setattr("fracture_edge.gateway.spool.flush_to_disk", lambda path: flushed.append(path.name))
+    monkeypatch.setattr("fracture_edge.pacs.gateway.spool.flush_to_disk", lambda path: flushed.append(path.name))
     running = receive()
     assert send(running.port, radiograph) == 0x0000
     (image,) = running.spool.claim(5)
@@ -127,7 +127,7 @@ def test_an_error_of_the_disk_refuses(
     def fail(path: Path) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("fracture_edge.gateway.spool.flush_to_disk", fail)
+    monkeypatch.setattr("fracture_edge.pacs.gateway.spool.flush_to_disk", fail)
     running = receive()
     assert send(running.port, radiograph) == 0xA700
     assert running.waiting == 0
@@ -141,7 +141,7 @@ def test_a_slow_disk_is_no_silence_of_the_sender(
     import pydicom
     from pynetdicom import AE
 
-    monkeypatch.setattr("fracture_edge.gateway.spool.flush_to_disk", lambda path: time.sleep(1.5))
+    monkeypatch.setattr("fracture_edge.pacs.gateway.spool.flush_to_disk", lambda path: time.sleep(1.5))
     running = receive(timeout=1)
     dataset = pydicom.dcmread(radiograph)
     entity = AE("CR1")
@@ -155,7 +155,7 @@ def test_a_result_that_comes_back_is_acknowledged_and_dropped(
     receive: Callable[..., Running], send: Send, tmp_path: Path, radiograph: Path, tiny_model: Path
 ) -> None:
     from fracture_edge.classifier import FractureClassifier
-    from fracture_edge.dicom_results.results import ResultMaker
+    from fracture_edge.pacs.results.make import ResultMaker
 
     running = receive()
     tiny = FractureClassifier(tiny_model)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fracture_edge.classifier import FractureClassifier
-from fracture_edge.dicom_results.identity import Kind
-from fracture_edge.dicom_results.source import NoResultError, read_source
 from fracture_edge.errors import FractureEdgeError, ImageError
 from fracture_edge.images.image_file import DICOM_START, ImageFile, is_dicom
 from fracture_edge.images.limits import MAX_PIXELS, max_bytes
 from fracture_edge.images.quiet import quiet
 from fracture_edge.images.sources import read_bytes
+from fracture_edge.pacs.results.identity import Kind
+from fracture_edge.pacs.results.source import NoResultError, read_source
 from fracture_edge.prediction import Prediction
 
 _NEEDED = ("pydicom", "highdicom")
@@ -85,9 +85,9 @@ class ResultMaker:
     def _objects(
         self, source: Any, picture: Any, shown: Prediction, answered: Sequence[Prediction]
     ) -> list[ResultObject]:
-        from fracture_edge.dicom_results.capture import secondary_capture
-        from fracture_edge.dicom_results.picture import result_picture
-        from fracture_edge.dicom_results.report import structured_report
+        from fracture_edge.pacs.results.capture import secondary_capture
+        from fracture_edge.pacs.results.picture import result_picture
+        from fracture_edge.pacs.results.report import structured_report
 
         info, policy, sha256 = self._classifier.info, self._classifier.policy, self._classifier.sha256
         pixels = result_picture(picture, shown, info.preprocessing, policy)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from fracture_edge.errors import FractureEdgeError
-from fracture_edge.gateway.header import ImageHeader
-from fracture_edge.gateway.rules import Action, Rules
+from fracture_edge.pacs.gateway.header import ImageHeader
+from fracture_edge.pacs.gateway.rules import Action, Rules
 
 RULES = """
 default = "pass"

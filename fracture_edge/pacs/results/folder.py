@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fracture_edge.classifier import FractureClassifier
-from fracture_edge.dicom_results.results import ResultMaker, is_dicom_file
-from fracture_edge.dicom_results.source import NoResultError
 from fracture_edge.errors import ImageError
 from fracture_edge.files import atomic_path
 from fracture_edge.images.limits import MAX_PIXELS
+from fracture_edge.pacs.results.make import ResultMaker, is_dicom_file
+from fracture_edge.pacs.results.source import NoResultError
 from fracture_edge.prediction import Prediction
 
 

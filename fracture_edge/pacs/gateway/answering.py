@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.decoding import Wanted
-from fracture_edge.dicom_results.results import ResultMaker, ResultObject
-from fracture_edge.dicom_results.source import NoResultError
 from fracture_edge.errors import FractureEdgeError, ImageError, Status
-from fracture_edge.gateway.counts import Counts
-from fracture_edge.gateway.options import GatewayOptions
-from fracture_edge.gateway.peers import Target, check_ae_title
-from fracture_edge.gateway.spool import Spool, SpooledImage
+from fracture_edge.pacs.gateway.counts import Counts
+from fracture_edge.pacs.gateway.options import GatewayOptions
+from fracture_edge.pacs.gateway.peers import Target, check_ae_title
+from fracture_edge.pacs.gateway.spool import Spool, SpooledImage
+from fracture_edge.pacs.results.make import ResultMaker, ResultObject
+from fracture_edge.pacs.results.source import NoResultError
 from fracture_edge.prediction import Prediction
 from fracture_edge.threads import default_jobs
 

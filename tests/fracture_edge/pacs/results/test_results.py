@@ -19,11 +19,11 @@ from fracture_edge.images.image_file import load_image
 pydicom = pytest.importorskip("pydicom")
 highdicom = pytest.importorskip("highdicom")
 
-from fracture_edge.dicom_results.identity import Kind, derived_uid, is_own_result  # noqa: E402
-from fracture_edge.dicom_results.picture import result_picture  # noqa: E402
-from fracture_edge.dicom_results.results import ResultMaker, ResultObject  # noqa: E402
-from fracture_edge.dicom_results.source import NoResultError, read_source  # noqa: E402
 from fracture_edge.images.image_file import Picture  # noqa: E402
+from fracture_edge.pacs.results.identity import Kind, derived_uid, is_own_result  # noqa: E402
+from fracture_edge.pacs.results.make import ResultMaker, ResultObject  # noqa: E402
+from fracture_edge.pacs.results.picture import result_picture  # noqa: E402
+from fracture_edge.pacs.results.source import NoResultError, read_source  # noqa: E402
 
 Write = Callable[..., Path]
 UIDS = ("1.2.3.1", "1.2.3.2", "1.2.3.3")
@@ -145,12 +145,12 @@ def test_picture_takes_no_words_from_the_header(classifier: FractureClassifier, 
     grey = bone(1, False)
     prediction = classifier.predict(grey)
     first, second = (
-        result_picture(Picture(grey), prediction, classifier.info.preprocessing, classifier.policy)
-        for _ in range(2)
+        result_picture(picture, prediction, classifier.info.preprocessing, classifier.policy)
+        for picture in (Picture(grey), Picture(grey, body_part="OTHER WORDS"))
     )
     np.testing.assert_array_equal(first, second)
-    # `Picture` has pixels, frame numbers, colour and aspect: there is nothing else to be written.
-    assert Picture._fields == ("pixels", "frame", "frames", "colour", "aspect")
+    # `Picture` has no other words.
+    assert Picture._fields == ("pixels", "frame", "frames", "colour", "aspect", "body_part")
     assert true_picture(grey, 0.5)[0].size == (2 * grey.shape[1] * 3 // 4, grey.shape[0] * 3 // 4)
 
 

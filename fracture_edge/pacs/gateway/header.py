@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fracture_edge.dicom_results.identity import is_own_result
-from fracture_edge.dicom_results.source import NoResultError
 from fracture_edge.images.dicom import DEFLATED, inflated
 from fracture_edge.images.limits import MAX_PIXELS, max_bytes
 from fracture_edge.images.quiet import quiet
+from fracture_edge.pacs.results.identity import is_own_result
+from fracture_edge.pacs.results.source import NoResultError
 
 _DESCRIPTIONS = (
     "SeriesDescription",

@@ -19,9 +19,9 @@ from typing import Any
 from pynetdicom import _config
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-from fracture_edge.gateway.counts import Counts
-from fracture_edge.gateway.options import GatewayOptions
-from fracture_edge.gateway.peers import AllowedPeer
+from fracture_edge.pacs.gateway.counts import Counts
+from fracture_edge.pacs.gateway.options import GatewayOptions
+from fracture_edge.pacs.gateway.peers import AllowedPeer
 
 # Data sets go to files as they arrive, and never lie in memory as a whole.
 _config.STORE_RECV_CHUNKED_DATASET = True

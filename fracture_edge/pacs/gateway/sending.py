@@ -12,11 +12,11 @@ from typing import Any
 
 from pynetdicom import AE
 
-from fracture_edge.dicom_results.identity import COMPREHENSIVE_3D_SR, SECONDARY_CAPTURE
-from fracture_edge.gateway.counts import Counts
-from fracture_edge.gateway.options import GatewayOptions
-from fracture_edge.gateway.peers import Target
-from fracture_edge.gateway.spool import OutgoingResult, Spool
+from fracture_edge.pacs.gateway.counts import Counts
+from fracture_edge.pacs.gateway.options import GatewayOptions
+from fracture_edge.pacs.gateway.peers import Target
+from fracture_edge.pacs.gateway.spool import OutgoingResult, Spool
+from fracture_edge.pacs.results.identity import COMPREHENSIVE_3D_SR, SECONDARY_CAPTURE
 
 #: Transfer syntaxes of the results that are offered: explicit, and implicit for targets that read nothing else.
 _SYNTAXES = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")

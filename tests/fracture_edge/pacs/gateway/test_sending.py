@@ -12,12 +12,12 @@ pytest.importorskip("pynetdicom")
 pytest.importorskip("highdicom")
 
 from fracture_edge.classifier import FractureClassifier
-from fracture_edge.dicom_results.results import ResultMaker, ResultObject
-from fracture_edge.gateway.counts import Counts
-from fracture_edge.gateway.options import GatewayOptions
-from fracture_edge.gateway.peers import Target
-from fracture_edge.gateway.sending import Sending
-from fracture_edge.gateway.spool import Spool
+from fracture_edge.pacs.gateway.counts import Counts
+from fracture_edge.pacs.gateway.options import GatewayOptions
+from fracture_edge.pacs.gateway.peers import Target
+from fracture_edge.pacs.gateway.sending import Sending
+from fracture_edge.pacs.gateway.spool import Spool
+from fracture_edge.pacs.results.make import ResultMaker, ResultObject
 
 
 @pytest.fixture
