@@ -126,9 +126,11 @@ def export(
 
     Exit status: 0 all files written and accepted, 1 none, 2 wrong usage, 3 some failed or were rejected.
 
-    Examples: fracture-edge export --int8
-              fracture-edge export custom_cnn --factorise 64 --onnx --int8
-              fracture-edge export --verify artifacts/edge
+    Example: fracture-edge export --int8
+
+    Example: fracture-edge export custom_cnn --factorise 64 --onnx --int8
+
+    Example, checking files again: fracture-edge export --verify artifacts/edge
     """
     from export.options import ExportOptions, Outcome
     from export.recipes import LADDER, METHODS, load_budgets, select
