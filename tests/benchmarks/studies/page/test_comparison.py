@@ -16,6 +16,7 @@ from fracture_edge.errors import Status
 from fracture_edge.models import EMBEDDED_FILE
 from fracture_edge.policy import Decision, ReasonCode
 from fracture_edge.prediction import Prediction
+from fracture_edge.suitability import UNLIKE_FEATURES
 
 FOUND = Prediction(
     path="a.png",
@@ -57,6 +58,13 @@ def test_equal_records_have_no_differences() -> None:
 )
 def test_what_differs_is_told(changed: Prediction, told: str) -> None:
     assert told in differences(replace(changed, probability=changed.probability or 0.0))
+
+
+def test_the_last_digit_of_the_distance_may_be_rounded_either_way() -> None:
+    far = [replace(FOUND, reason=UNLIKE_FEATURES.format(distance=d, limit=75.6)) for d in (129.499, 129.501, 132)]
+    assert differences(far[0], far[1]) == []
+    assert len(differences(far[0], far[2])) == 1
+    assert len(differences(replace(far[0], reason=far[0].reason.replace("75.6", "75.7")), far[1])) == 1
 
 
 def test_a_kind_that_the_page_refuses_has_to_be_refused() -> None:
