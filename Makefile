@@ -58,7 +58,7 @@ $(WEB_BUILT): $(WEB_PACKAGES) web/build.mjs web/pack.py web/libwebp-licence.txt 
 test-web: test-web-node
 	$(VENV)/bin/python -m benchmarks.studies page-browsers --count 200 --custom-cnn
 test-web-quick: test-web-node
-	$(VENV)/bin/python -m benchmarks.studies page-browsers --count 24
+	$(VENV)/bin/python -m benchmarks.studies page-browsers --count 29
 test-web-node: $(WEB_BUILT) $(VENV)/ready
 	cd web && node --test test/golden.test.mjs
 

@@ -22,7 +22,12 @@ BODY_PART_NAME, VIEW_NAME = "body_part", "view"
 OUTPUTS = (BODY_PART_NAME, VIEW_NAME)
 #: Name of the output with the probabilities of classes that exclude each other.
 CLASSES_NAME = "classes"
-_ENDINGS = {BODY_PART_NAME: ("", "_probability", "_code"), VIEW_NAME: ("", "_probability")}
+#: Endings of the names of the fields that an output gives; one that is not here gives a single field, of its name.
+ENDINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {BODY_PART_NAME: ("", "_probability", "_code"), VIEW_NAME: ("", "_probability")}
+)
+#: What joins the names of labels in a field.
+JOINED = "+"
 
 _HAND, _LEG, _HIP, _SHOULDER = (frozenset({part}) for part in ("hand", "leg", "hip", "shoulder"))
 #: Body parts that an image may show whose header has one of these words in Body Part Examined (0018,0015): terms
@@ -50,6 +55,18 @@ class BodyPartCode(StrEnum):
 
     UNKNOWN = "unknown_body_part"
     CONTRADICTION = "body_part_contradicts_header"
+
+
+#: Remarks at the end of `Prediction.reason`, and what joins the body parts in them.
+REMARKS: Mapping[BodyPartCode, str] = MappingProxyType(
+    {
+        BodyPartCode.UNKNOWN: "body part not recognised",
+        BodyPartCode.CONTRADICTION: "the header states {stated}, the image looks like {seen}",
+    }
+)
+STATED_JOINED, SEEN_JOINED = " or ", " and "
+#: How `Prediction.reason` goes on with a remark.
+WITH_REMARK = "; {remark}"
 
 
 class Description(NamedTuple):
@@ -160,7 +177,7 @@ class Attributes:
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the fields that `describe` gives."""
-        return tuple(f"{name}{ending}" for name in self.outputs for ending in _ENDINGS.get(name, ("",)))
+        return tuple(f"{name}{ending}" for name in self.outputs for ending in ENDINGS.get(name, ("",)))
 
     def describe(self, outputs: Mapping[str, npt.NDArray[np.float32]], header: str) -> Description:
         """Describe an image by the outputs of the model.
@@ -174,7 +191,7 @@ class Attributes:
         for name, attribute in self.by_name.items():
             values = outputs[name][0]
             seen = attribute.named(values)
-            columns |= {name: "+".join(seen) or None, f"{name}_probability": float(values.max())}
+            columns |= {name: JOINED.join(seen) or None, f"{name}_probability": float(values.max())}
             if name == BODY_PART_NAME:
                 stated = header_parts(header) & set(attribute.labels)
                 code, remark = _remark(seen, stated) if self.remarks else (None, "")
@@ -187,8 +204,8 @@ class Attributes:
 def _remark(seen: Sequence[str], stated: Set[str]) -> tuple[BodyPartCode | None, str]:
     """Compare the body parts that the model sees with those that the header allows, none if it says nothing."""
     if not seen:
-        return BodyPartCode.UNKNOWN, "body part not recognised"
+        return BodyPartCode.UNKNOWN, REMARKS[BodyPartCode.UNKNOWN]
     if stated and stated.isdisjoint(seen):
-        words = f"the header states {' or '.join(sorted(stated))}, the image looks like {' and '.join(seen)}"
-        return BodyPartCode.CONTRADICTION, words
+        words = {"stated": STATED_JOINED.join(sorted(stated)), "seen": SEEN_JOINED.join(seen)}
+        return BodyPartCode.CONTRADICTION, REMARKS[BodyPartCode.CONTRADICTION].format(**words)
     return None, ""

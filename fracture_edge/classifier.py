@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from fracture_edge.attributes import Attributes, Description
+from fracture_edge.attributes import WITH_REMARK, Attributes, Description
 from fracture_edge.decoding import Decoded, Decoder, Refusal, Wanted
 from fracture_edge.errors import FractureEdgeError, ModelError, Status
 from fracture_edge.images.image_file import ImageSource
@@ -20,7 +20,7 @@ from fracture_edge.images.limits import MAX_PIXELS
 from fracture_edge.modelfile import ATYPICALITY_NAME, HEATMAP_NAME, INPUT_NAME, OUTPUT_NAME
 from fracture_edge.policy import FIRST_OF, Decision, Policy, ReasonCode
 from fracture_edge.prediction import Prediction
-from fracture_edge.session import open_model, read_info
+from fracture_edge.session import open_model, output_sizes, read_info
 from fracture_edge.suitability import Limits, check_atypicality
 from fracture_edge.threads import map_ahead
 
@@ -83,8 +83,7 @@ class FractureClassifier:
         self._file, self.sha256, session = open_model(model, threads)
         self.info = read_info(self._file, session)
         self.policy = self.info.policy_named(policy) if threshold is None else Policy.at(threshold)
-        available = {output.name: (output.shape or [0])[-1] for output in session.get_outputs()}
-        info = self.info
+        info, available = self.info, output_sizes(session)
         self.attributes = Attributes.of_model(info.attributes, info.classes, available, remarks=check_images)
         wanted = (OUTPUT_NAME, HEATMAP_NAME, *((ATYPICALITY_NAME,) if check_images else ()))
         self._outputs = [*(name for name in wanted if name in available), *self.attributes.outputs]
@@ -243,8 +242,10 @@ class FractureClassifier:
             if problem is not None:
                 decision, (code, reason) = Decision.UNCERTAIN, problem
             about = self.attributes.describe(named, decoded.outcome.body_part)
-            reason += f"; {about.remark}" if about.remark else ""
-            reason += FIRST_OF.format(pictures=decoded.pictures) if decoded.pictures > 1 else ""
+            if about.remark:
+                reason += WITH_REMARK.format(remark=about.remark)
+            if decoded.pictures > 1:
+                reason += FIRST_OF.format(pictures=decoded.pictures)
         return Prediction(
             path=decoded.name,
             frame=decoded.frame,

@@ -162,3 +162,8 @@ def read_info(name: str, session: ort.InferenceSession) -> "ModelInfo":
     ):
         raise ModelError(f"{name}: the graph is not uint8 '{INPUT_NAME}' [N, *{expected}] to '{OUTPUT_NAME}'")
     return info
+
+
+def output_sizes(session: ort.InferenceSession) -> dict[str, object]:
+    """Return the number of values of each output for one image, by name; the name of a size that is not fixed."""
+    return {output.name: (output.shape or [0])[-1] for output in session.get_outputs()}

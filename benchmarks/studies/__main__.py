@@ -54,6 +54,9 @@ STUDIES: Mapping[str, Command] = MappingProxyType(
         "page-golden": Command(
             "benchmarks.studies.page.golden", "Write the answers that the page's JavaScript is tested against."
         ),
+        "page-picture": Command(
+            "benchmarks.studies.page.picture", "Photograph the page with an answer, for the documents."
+        ),
         "pair": Command("benchmarks.studies.cost.pair", "Time two model files in turns on one thread."),
         "reproduction": Command(
             "benchmarks.studies.edge_model.reproduction", "Compare the metrics of a run with the reference."

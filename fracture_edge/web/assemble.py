@@ -9,9 +9,10 @@ import os
 from importlib import metadata
 from pathlib import Path
 
+from fracture_edge.attributes import Attributes
 from fracture_edge.errors import FractureEdgeError, ModelError
 from fracture_edge.modelfile import read_model
-from fracture_edge.session import open_session, read_info
+from fracture_edge.session import open_session, output_sizes, read_info
 from fracture_edge.web.contract import contract, model_record
 from fracture_edge.web.operators import operator_domains
 
@@ -45,7 +46,9 @@ def assemble(model: str | os.PathLike[str] | None = None) -> str:
     """
     parts = {name: _built(name) for name in _PARTS}
     name, data, sha256 = read_model(model)
-    info = read_info(name, open_session(name, data, 1))
+    session = open_session(name, data, 1)
+    info = read_info(name, session)
+    further = Attributes.of_model(info.attributes, info.classes, output_sizes(session), remarks=True)
     if foreign := operator_domains(data) - _DOMAINS:
         raise ModelError(
             f"{name}: operators of {', '.join(sorted(foreign))} do not run in browsers; make a page of the file "
@@ -63,7 +66,7 @@ def assemble(model: str | os.PathLike[str] | None = None) -> str:
         "notices": _notices(parts["licences.txt"]),
         "model": data,
     }
-    record = {"rules": contract(), "model": model_record(info, sha256)}
+    record = {"rules": contract(), "model": model_record(info, sha256, further)}
     filled = {
         "@CSP@": _POLICY.format(script=_hash(script), style=_hash(style)),
         "@STYLE@": style,

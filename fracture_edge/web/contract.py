@@ -7,6 +7,8 @@ them in.
 from dataclasses import asdict
 from typing import Any
 
+from fracture_edge import attributes
+from fracture_edge.attributes import Attributes, BodyPartCode
 from fracture_edge.batch import records
 from fracture_edge.errors import Status
 from fracture_edge.heatmap import CAPTION, COLOURS, LONGEST_SIDE, OPACITY
@@ -109,6 +111,19 @@ def contract() -> dict[str, Any]:
             "longest_side": LONGEST_SIDE,
             "caption": CAPTION,
         },
+        "attributes": {
+            "body_part": attributes.BODY_PART_NAME,
+            "outputs": list(attributes.OUTPUTS),
+            "classes": attributes.CLASSES_NAME,
+            "endings": {name: list(endings) for name, endings in attributes.ENDINGS.items()},
+            "joined": attributes.JOINED,
+            "header_parts": {word: sorted(parts) for word, parts in attributes.HEADER_PARTS.items()},
+            "codes": {code.name: code.value for code in BodyPartCode},
+            "remarks": {code.value: text for code, text in attributes.REMARKS.items()},
+            "stated_joined": attributes.STATED_JOINED,
+            "seen_joined": attributes.SEEN_JOINED,
+            "with_remark": attributes.WITH_REMARK,
+        },
         "csv": {"columns": list(COLUMNS), "formula_starts": list(records.FORMULA_STARTS)},
         "tensors": {
             "input": INPUT_NAME,
@@ -119,20 +134,22 @@ def contract() -> dict[str, Any]:
     }
 
 
-def model_record(info: ModelInfo, sha256: str) -> dict[str, Any]:
+def model_record(info: ModelInfo, sha256: str, further: Attributes) -> dict[str, Any]:
     """Return what the page needs of a model's metadata, as plain values for JSON.
 
     Args:
         info: Metadata of the model.
         sha256: SHA-256 of the model file, hexadecimal.
+        further: Further outputs of the model.
 
     Returns:
-        Name, preprocessing, limits and policies; the first policy is the default.
+        Name, preprocessing, limits, further outputs and policies; the first policy is the default.
     """
     policies = [{"name": "", **asdict(info.policy)}]
     for name in info.operating_points:
         policy = info.policy_named(name)
-        entry = {"name": name, **asdict(policy), "validation": _measured(info, name)}
+        images = str(info.operating_points[name].get("images", ""))
+        entry = {"name": name, **asdict(policy), "images": images, "measured": _measured(info, name)}
         if policy == info.policy and not policies[0]["name"]:
             policies[0] = entry
         else:
@@ -144,13 +161,33 @@ def model_record(info: ModelInfo, sha256: str) -> dict[str, Any]:
         "limits": asdict(Limits.from_dict(info.suitability)),
         "most_atypical": info.typicality.get("threshold"),
         "policies": policies,
+        **further_record(further),
         "licence": info.licence,
         "created": info.created,
     }
 
 
+def further_record(further: Attributes) -> dict[str, Any]:
+    """Return what the page needs of a model's further outputs, as plain values for JSON.
+
+    Args:
+        further: Further outputs of the model.
+
+    Returns:
+        Labels and threshold of each attribute, the classes, and the fields that records get.
+    """
+    return {
+        "attributes": {
+            name: {"labels": list(attribute.labels), "threshold": attribute.threshold}
+            for name, attribute in further.by_name.items()
+        },
+        "classes": list(further.classes),
+        "columns": list(further.columns),
+    }
+
+
 def _measured(info: ModelInfo, name: str) -> dict[str, float]:
-    """Return what an operating point achieved on the validation images: numbers from 0 to 1, by name."""
+    """Return what an operating point achieved on the images of its fit: numbers from 0 to 1, by name."""
     own = Policy.__dataclass_fields__
     return {
         key: value

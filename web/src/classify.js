@@ -1,6 +1,7 @@
 /**
  * From the content of a file to its records; `fracture_edge/decoding.py` and `classifier.py`.
  */
+import { describe } from "./attributes.js";
 import { Refusal, refusal } from "./errors.js";
 import { openImage } from "./picture.js";
 import { framed } from "./preprocess.js";
@@ -9,7 +10,7 @@ import { checkAspect, checkAtypicality, findProblem, measure } from "./suitabili
 /**
  * Classify every frame of a file. What depends on the policy is left to `recordOf` of records.js.
  * @param {object} context `rules`, the contract with the program; `model`, its record; `run`, a function that takes
- *   the model input and returns `{probability, atypicality, heatmap}`.
+ *   the model input and returns `{probability, atypicality, heatmap, further}`.
  * @param {string} path Path or name of the file.
  * @param {Uint8Array} bytes Content of the file.
  * @param {number} started Time at which reading began, in milliseconds.
@@ -55,7 +56,7 @@ async function answer({ rules, model, run }, place, picture, started) {
   let problem =
     checkAspect(rules, picture.aspect) ??
     findProblem(rules, model.limits, measure(rules, content, side, picture.colour));
-  const { probability, atypicality, heatmap } = await run(pixels);
+  const { probability, atypicality, heatmap, further } = await run(pixels);
   if (!Number.isFinite(probability)) throw new Error("the model gives NaN");
   if (!problem && atypicality !== null)
     problem = checkAtypicality(rules, atypicality, model.most_atypical ?? Infinity);
@@ -64,6 +65,7 @@ async function answer({ rules, model, run }, place, picture, started) {
     status: rules.statuses.OK,
     probability,
     problem,
+    about: describe(rules, model, further, picture.bodyPart ?? ""),
     pictures: place.frames === 1 ? picture.pictures : 1,
     heatmap,
     elapsed: performance.now() - started,

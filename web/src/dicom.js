@@ -5,7 +5,7 @@ import dicomParser from "dicom-parser";
 import { broken, notOnThePage, refusal, truncated } from "./errors.js";
 import { checkMemory, checkSize } from "./limits.js";
 import { isBareDicom } from "./sniff.js";
-import { frameDisplay, numbers, text } from "./dicom_header.js";
+import { code, frameDisplay, numbers, text } from "./dicom_header.js";
 import { displayed } from "./dicom_display.js";
 import { luma } from "./grey.js";
 import { pixelAspect } from "./preprocess.js";
@@ -69,6 +69,7 @@ export function openDicom(rules, bytes) {
   if (!kind || element.encapsulatedPixelData) {
     throw notOnThePage(rules, COMPRESSIONS[syntax] ?? "DICOM with this compression");
   }
+  const bodyPart = code(set, "x00180015");
   const frames = Math.max(1, Math.trunc(numbers(set, "x00280008")[0] ?? 1));
   return { frames, read: (frame) => readFrame(frame) };
 
@@ -86,7 +87,7 @@ export function openDicom(rules, bytes) {
     if ((frame + 1) * size > element.length) throw refusal(rules, "CORRUPT", "too_few_stored");
     const stored = file.subarray(begin, begin + size);
     const aspect = aspectOf(rules, set, frame);
-    const picture = { width: columns, height: rows, colour: 0, aspect };
+    const picture = { width: columns, height: rows, colour: 0, aspect, bodyPart };
     if (samples > 1) return { ...picture, pixels: colourGrey(rules, stored, header) };
     const values = valuesOf(stored, header, kind === "big-endian");
     return { ...picture, pixels: displayed(rules, values, header, frameDisplay(set, frame, header, file)) };

@@ -33,6 +33,12 @@ export function text(set, tag) {
   return element && element.length > 0 ? (set.string(tag) ?? "") : "";
 }
 
+/** Return the first value of an element as a code in upper case, or "". */
+export function code(set, tag) {
+  const [first] = text(set, tag).split("\\");
+  return first.replace(/^[ \0]+|[ \0]+$/g, "").toUpperCase();
+}
+
 /**
  * Return the finite numbers of an element; none if it is absent, empty or holds none.
  * @param {object} set Data set of dicom-parser.

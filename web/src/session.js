@@ -23,7 +23,9 @@ export async function openSession(rules, wasm, model) {
     enableCpuMemArena: false,
   });
   const { input, probability, atypicality, heatmap } = rules.tensors;
-  const wanted = [probability, atypicality, heatmap].filter((name) => session.outputNames.includes(name));
+  const there = (names) => names.filter((name) => session.outputNames.includes(name));
+  const attributes = there([...rules.attributes.outputs, rules.attributes.classes]);
+  const wanted = [...there([probability, atypicality, heatmap]), ...attributes];
   if (!session.inputNames.includes(input) || !wanted.includes(probability))
     throw new Error(`no '${input}' or '${probability}'`);
   const shape = session.inputMetadata.find(({ name }) => name === input).shape;
@@ -35,6 +37,7 @@ export async function openSession(rules, wasm, model) {
       probability: found[probability].data[0],
       atypicality: found[atypicality] ? found[atypicality].data[0] : null,
       heatmap: map ? { values: Float64Array.from(map.data), height: map.dims[1], width: map.dims[2] } : null,
+      further: Object.fromEntries(attributes.map((name) => [name, Array.from(found[name].data)])),
     };
     Object.values(found).forEach((tensor) => tensor.dispose());
     return result;

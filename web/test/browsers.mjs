@@ -30,7 +30,7 @@ async function visit() {
   page.on("request", (request) => result.requests.push(request.url()));
   page.on("pageerror", (error) => result.errors.push(error.message));
   page.on("console", (message) => message.type() === "error" && result.errors.push(message.text()));
-  await page.setViewport({ width: 1280, height: 900 });
+  await page.setViewport({ width: job.width ?? 1280, height: 900 });
   // Firefox has no such switch in its protocol.
   await page.setOfflineMode(true).catch(() => {});
   await page.evaluateOnNewDocument(() => {
@@ -59,6 +59,7 @@ async function visit() {
   }
   if (job.policies) result.policies = await policies(page);
   if (job.looks) await variants(page);
+  if (job.photograph) await photograph(page);
 }
 
 async function choose(page, files) {
@@ -109,6 +110,8 @@ async function seen(page) {
   return page.evaluate(async () => ({
     csv: await globalThis.lastCsv.text(),
     rows: [...document.querySelectorAll("#rows tr")].map((row) => [...row.children].map((cell) => cell.textContent)),
+    about: document.querySelector("#about").textContent,
+    chosen: [...document.querySelectorAll("#rows tr")].findIndex((row) => row.ariaCurrent === "true"),
     decision: document.querySelector("#decision-words").textContent,
     state: document.querySelector("#state").textContent,
     scale: document.querySelector("#scale").getAttribute("aria-label"),
@@ -132,6 +135,13 @@ async function look(page, name) {
   const found = await page.evaluate(() => globalThis.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
   result.checks = (result.checks ?? 0) + found.passes.length;
   for (const { id, nodes } of found.violations) result.violations.push(`${name}: ${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(" | ")}`);
+}
+
+/** Photograph the page as far as the answer. */
+async function photograph(page) {
+  const bottom = await page.$eval("#answer", (element) => element.getBoundingClientRect().bottom + scrollY);
+  const height = Math.ceil(bottom) + 20;
+  await page.screenshot({ path: job.photograph, clip: { x: 0, y: 0, width: job.width, height } });
 }
 
 async function variants(page) {

@@ -4,8 +4,10 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import { describe } from "../src/attributes.js";
 import { classify } from "../src/classify.js";
 import { overImage } from "../src/heatmap.js";
+import { TEXTS } from "../src/page/texts.js";
 import { openImage } from "../src/picture.js";
 import { decide } from "../src/policy.js";
 import { framed } from "../src/preprocess.js";
@@ -31,6 +33,8 @@ const near = (found, wanted, tolerance, what) =>
 const REFUSED = new Set(["picture.tif"]);
 // Both add up in the fixed order of the graph; SIMD units add the same products in another one.
 const PROBABILITY_TOLERANCE = 1e-6;
+// Of body part and view: the terms of their log-odds are much larger than the sum.
+const FURTHER_TOLERANCE = 1e-5;
 
 for (const { name, data, frames } of golden.cases) {
   test(name, async () => {
@@ -48,6 +52,8 @@ for (const { name, data, frames } of golden.cases) {
       const record = recordOf(rules, model, model.policies[0], outcome);
       for (const [field, value] of Object.entries(wanted.record)) {
         if (field === "probability" && value !== null) near(record[field], value, PROBABILITY_TOLERANCE, field);
+        else if (field.endsWith("_probability") && value !== null)
+          near(record[field], value, FURTHER_TOLERANCE, field);
         else assert.deepEqual(record[field], value, field);
       }
       if (wanted.grey) comparePicture(picture, outcome, wanted);
@@ -94,6 +100,42 @@ test("decisions at the ends of bands", () => {
   assert.ok(golden.policies.length >= 21);
 });
 
+test("descriptions by body part, view and classes", () => {
+  for (const { model: described, outputs, header, columns, remark, csv: wanted } of golden.described) {
+    const found = describe(rules, described, outputs, header);
+    const plain = Object.entries(found.columns).map(([name, value]) => [
+      name,
+      value instanceof Map ? Object.fromEntries(value) : value,
+    ]);
+    assert.deepEqual(Object.fromEntries(plain), columns);
+    assert.equal(found.remark, remark);
+    const cells = csv({ csv: { ...rules.csv, columns: [] } }, described, [found.columns]).split("\n")[1];
+    assert.equal(`${cells}\n`, wanted);
+  }
+  const codes = new Set(golden.described.map(({ columns }) => columns.body_part_code));
+  assert.deepEqual(codes, new Set([null, undefined, ...Object.values(rules.attributes.codes)]));
+});
+
+test("the pictures have body parts that are unknown, contradicted, and neither", () => {
+  const found = new Set(golden.cases.flatMap(({ frames }) => frames.map(({ record }) => record.body_part_code)));
+  assert.deepEqual(found, new Set([null, ...Object.values(rules.attributes.codes)]));
+});
+
+test("the page says which images the figures of an operating point are of", () => {
+  const measured = { sensitivity: 0.9, specificity: 0.95, uncertain_share: 0.25, sensitivity_margin: 0.01 };
+  const rest = "sensitivity 90 % and specificity 95 % of the decided images; 25 % left uncertain.";
+  const beginnings = {
+    "out-of-fold": "Out of fold, on the images to which it was fitted",
+    validation: "On the validation images, to which it was fitted",
+    "": "On the images to which it was fitted",
+    other: "On the images to which it was fitted",
+  };
+  for (const [images, words] of Object.entries(beginnings))
+    assert.equal(TEXTS.policy({ images, measured }), `${words}: ${rest}`);
+  assert.equal(TEXTS.policy({ threshold: 0.5 }), "");
+  assert.ok(model.policies.every(({ images }) => images in beginnings));
+});
+
 test("a changed pixel changes the model input", () => {
   const { data } = golden.cases.find(({ name }) => name.startsWith("bmp-8"));
   const bytes = new Uint8Array(Buffer.from(data, "base64"));
@@ -115,12 +157,13 @@ test("CSV has the columns of the program, and no formulas", () => {
     status: "ok",
     probability: 0.00001,
     problem: null,
+    about: describe(rules, model, { body_part: [0.25, 0.75, 0, 0], view: [0, 0.125, 0] }, ""),
     pictures: 1,
     elapsed: 12,
   };
-  const text = csv(rules, [recordOf(rules, model, model.policies[0], outcome)]);
+  const text = csv(rules, model, [recordOf(rules, model, model.policies[0], outcome)]);
   const [header, line] = text.split("\n");
-  assert.equal(header, rules.csv.columns.join(","));
+  assert.equal(header, golden.columns.join(","));
   assert.ok(line.startsWith('"\'=1+1,2.png",1,1,ok,not_fractured,1e-05,'), line);
-  assert.ok(line.endsWith(",12.0,below_threshold"), line);
+  assert.ok(line.endsWith(",12.0,below_threshold,leg,0.75,,,0.125"), line);
 });

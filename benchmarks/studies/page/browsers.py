@@ -4,8 +4,9 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NamedTuple
@@ -13,10 +14,17 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import typer
 
-from benchmarks.studies.page.comparison import REFUSED, compare_records, largest_difference, read_records
+from benchmarks.studies.page.comparison import (
+    REFUSED,
+    about_text,
+    compare_records,
+    largest_difference,
+    read_records,
+)
 from benchmarks.studies.page.golden import tolerant_copy
 from benchmarks.studies.page.pictures import KINDS, Drawn, draw, spoilt
 from benchmarks.studies.page.reference_model import custom_cnn_files
+from fracture_edge.attributes import BODY_PART_NAME, VIEW_NAME
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
@@ -64,7 +72,7 @@ def browsers(
 
     Exit status: 0 all is equal, or there is no browser (it says so); 1 something differs.
     """
-    installed = {kind: path for kind, names in BROWSERS.items() if (path := _which(names))}
+    installed = {kind: path for kind, names in BROWSERS.items() if (path := executable_of(names))}
     if not installed or not (WEB / "node_modules").is_dir():
         say("page-browsers: skipped, " + ("run `make web` first" if installed else "no Chromium or Firefox here"))
         return
@@ -81,7 +89,8 @@ def browsers(
         raise typer.Exit(1)
 
 
-def _which(names: Sequence[str]) -> str | None:
+def executable_of(names: Sequence[str]) -> str | None:
+    """Return the path of the first program of these names that is installed."""
     return next((found for name in names if (found := shutil.which(name))), None)
 
 
@@ -183,30 +192,45 @@ def _visit(
         for file in batch:
             (target / file.name).write_bytes(file.data)
         paths.append([str(target / file.name) for file in batch])
-    job = folder / "job.json"
-    write_json(
-        job,
-        {
-            "browser": kind,
-            "executable": executable,
-            "page": page.as_uri(),
-            "batches": paths,
-            "names": list(names),
-            "looks": looks,
-            "policies": looks,
-            "screenshots": str(screenshots.resolve()) if screenshots else None,
-        },
-    )
+    job = {
+        "browser": kind,
+        "executable": executable,
+        "page": page.as_uri(),
+        "batches": paths,
+        "names": list(names),
+        "looks": looks,
+        "policies": looks,
+        "screenshots": str(screenshots.resolve()) if screenshots else None,
+    }
+    found = drive(folder, job)
+    return Visit(f"{found['version']}", found)
+
+
+def drive(folder: Path, job: Mapping[str, Any]) -> dict[str, Any]:
+    """Let a browser do a job.
+
+    Args:
+        folder: Folder for the job's file.
+        job: What `web/test/browsers.mjs` reads.
+
+    Returns:
+        What it prints.
+
+    Raises:
+        FractureEdgeError: The browser fails.
+    """
+    file = folder / "job.json"
+    write_json(file, dict(job))
     done = subprocess.run(  # noqa: S603
-        ["node", str(WEB / "test" / "browsers.mjs"), str(job)],  # noqa: S607
+        ["node", str(WEB / "test" / "browsers.mjs"), str(file)],  # noqa: S607
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
-        raise FractureEdgeError(f"{kind}: {done.stderr[-2000:]}")
+        raise FractureEdgeError(f"{job['browser']}: {done.stderr[-2000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return Visit(f"{found['version']}", found)
+    return found
 
 
 def _problems(visit: Visit, page: Path) -> Iterator[str]:
@@ -234,6 +258,9 @@ def _differences(visit: Visit, wanted: Sequence[Sequence[Prediction]]) -> Iterat
         expected = [None if one.path in REFUSED else one.decision for one in predictions]
         if shown != [words[decision] for decision in expected]:
             yield "the table shows other decisions"
+        about = about_text(read_records(answer["csv"])[answer["chosen"]])
+        if answer["about"] != about:
+            yield f"the answer says {answer['about']!r}, not {about!r}"
 
 
 def _policy_differences(visit: Visit, model: Path, files: Sequence[Drawn]) -> Iterator[str]:
@@ -259,6 +286,10 @@ def _line(
         "ready_ms": round(visit.found["readyMs"]),
         "answers": len(times),
         "largest_difference": max(map(largest_difference, records, wanted), default=0.0),
+        "largest_differences_further": {
+            field: max(map(largest_difference, records, wanted, repeat(field)), default=0.0)
+            for field in (f"{BODY_PART_NAME}_probability", f"{VIEW_NAME}_probability")
+        },
         "median_ms": round(float(np.median(times or [0.0]))),
         "longest_pause_ms": round(visit.found.get("longestPauseMs", 0)),
         "requests": len([url for url in visit.found["requests"] if not url.startswith(("blob:", "data:"))]),

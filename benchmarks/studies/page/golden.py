@@ -13,6 +13,8 @@ import numpy as np
 import typer
 
 from benchmarks.studies.page.pictures import KINDS, Drawn, draw, spoilt
+from fracture_edge.attributes import Attribute, Attributes
+from fracture_edge.batch.records import columns, csv_line
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.files import atomic_write_text
 from fracture_edge.heatmap import over_image
@@ -23,12 +25,14 @@ from fracture_edge.policy import Policy
 from fracture_edge.prediction import Prediction
 from fracture_edge.preprocess import Preprocessing
 from fracture_edge.suitability import measure
-from fracture_edge.web.contract import contract, model_record
+from fracture_edge.web.contract import contract, further_record, model_record
 
 FILE = Path(__file__).resolve().parents[3] / "web" / "test" / "golden.json"
 #: Files above this size are left out: noise and other things that a seed makes again.
 _MOST_BYTES = 40_000
 _SIZE = 150
+#: Seeds of DICOM pictures whose header states a body part: what the model sees, nothing, and something else.
+_STATED = (0, 5, 6, 10, 12, 23, 27, 31)
 #: Limit of the squared distance in `tolerant_copy`: about half of the drawn pictures exceed it.
 TOLERANCE = 900.0
 #: Fields of a record that are not those of the page, or not the same everywhere.
@@ -78,12 +82,13 @@ def _drawn() -> list[Drawn]:
     usual = [
         draw(kind, seed, _SIZE)
         for kind in KINDS
-        if kind not in ("jpg-large", "dcm-frame", "dcm-frames")
+        if kind not in ("jpg-large", "dcm-frame", "dcm-frames", "dcm-part")
         for seed in range(2)
     ]
     turned = [draw("jpg-turned", seed, _SIZE) for seed in range(2, 12)]
     stored = [draw("dcm-frame", seed, 90) for seed in range(2, 14)] + [draw("dcm-frames", 3, 80)]
-    files = [*usual, *turned, *stored, *large, *spoilt(7, _SIZE)]
+    stated = [draw("dcm-part", seed, 90) for seed in _STATED]
+    files = [*usual, *turned, *stored, *stated, *large, *spoilt(7, _SIZE)]
     return [file for file in files if len(file.data) <= _MOST_BYTES or file.name.startswith("jpg-large")]
 
 
@@ -93,9 +98,11 @@ def render(files: list[Drawn]) -> str:
         classifier = FractureClassifier(tolerant_copy(Path(folder)), threads=1)
     about = {
         "contract": contract(),
-        "model": model_record(classifier.info, ""),
+        "model": model_record(classifier.info, "", classifier.attributes),
+        "columns": list(columns(classifier.attributes.columns, with_heatmap=False)),
         "specs": [spec.to_dict() for spec in SPECS],
         "policies": list(_decided()),
+        "described": list(_described()),
     }
     cases = ",\n".join(json.dumps(_case(classifier, file)) for file in files)
     head = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in about.items())
@@ -162,3 +169,33 @@ def _decided() -> Iterator[dict[str, Any]]:
                 "code": reason.code,
                 "text": reason.text,
             }
+
+
+def _described() -> Iterator[dict[str, Any]]:
+    """Yield descriptions by further outputs: at thresholds, with several labels, headers and odd names."""
+    part = Attribute(("hand", "leg", "hip", "shoulder"), 0.56)
+    # As a number of 32 bits, 0.48 is below 0.48; "=" begins a formula.
+    view = Attribute(("frontal", "=1+1"), 0.48)
+    all_three = Attributes({"body_part": part, "view": view}, ("none", "10", "2", 'quoted "ä\x7f"'))
+    views = {"view": [0.47, 0.48], "classes": [0.5, 0.25, 0.125, 1e-5]}
+    seen = {"hand": [0.9, 0.1, 0.1, 0.1], "none": [0.55, 0.1, 0.2, 0.3], "both": [0.1, 0.6, 0.56, 0.2]}
+    for values in seen.values():
+        for header in ("", "HAND", "FEMUR", "LEG, FOOT/PELVIS", "XHANDX", "SKULL", "CONSTRUCTOR ARM"):
+            yield _description(all_three, {"body_part": values, **views}, header)
+    yield _description(Attributes({"view": view}), {"view": [0.7, 0.9]}, "HAND")
+    yield _description(Attributes({"body_part": Attribute(("leg", "skull"), 0.5)}), {"body_part": [0, 1]}, "HAND")
+    yield _description(Attributes({}, ("a",)), {"classes": [1.0]}, "HAND")
+    yield _description(Attributes({}), {}, "HAND")
+
+
+def _description(attributes: Attributes, outputs: dict[str, list[float]], header: str) -> dict[str, Any]:
+    arrays = {name: np.array([values], np.float32) for name, values in outputs.items()}
+    found = attributes.describe(arrays, header)
+    return {
+        "model": further_record(attributes),
+        "outputs": {name: values[0].tolist() for name, values in arrays.items()},
+        "header": header,
+        "columns": found.columns,
+        "remark": found.remark,
+        "csv": csv_line(found.columns.values()),
+    }

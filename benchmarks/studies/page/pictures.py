@@ -19,6 +19,8 @@ _ORIENTATION = 0x0112
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 #: Length of a JPEG picture that the program decodes at a reduced scale, as a multiple of that of the others.
 _LARGE = 5
+#: Values of Body Part Examined, some of them not as the standard wants them.
+_STATED = ("HAND", "KNEE", "PELVIS", "SHOULDER", "femur", "UP_EXM, ARM", "FOOT\\HAND", " Elbow", "CHEST", "0")
 
 
 class Drawn(NamedTuple):
@@ -156,8 +158,17 @@ def _webp_with_alpha(rng: np.random.Generator, size: int) -> bytes:
     return _saved(_with_alpha(rng, size), "WEBP", quality=int(rng.integers(50, 100)))
 
 
-def dicom(rng: np.random.Generator, size: int, *, frames: int = 1) -> bytes:
-    """Write an uncompressed DICOM file: 8 to 16 bits, signed or not, inverted or not, with or without a window."""
+def dicom(rng: np.random.Generator, size: int, *, frames: int = 1, body_part: str = "") -> bytes:
+    """Write an uncompressed DICOM file: 8 to 16 bits, signed or not, inverted or not, with or without a window.
+
+    Args:
+        rng: Random numbers.
+        size: Length of the longer side in pixels, about.
+        frames: Number of frames, all with the same picture.
+        body_part: Value of Body Part Examined; the element is left out if it is empty.
+    """
+    from pydicom.config import IGNORE
+    from pydicom.dataelem import DataElement
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import (
         ExplicitVRLittleEndian,
@@ -186,6 +197,9 @@ def dicom(rng: np.random.Generator, size: int, *, frames: int = 1) -> bytes:
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, interpretation
     data.BitsAllocated = 8 if bits == 8 else 16
     data.BitsStored, data.HighBit, data.PixelRepresentation = bits, bits - 1, int(signed)
+    if body_part:
+        # Whatever it is: scanners write what the standard forbids.
+        data.add(DataElement(0x00180015, "CS", body_part, validation_mode=IGNORE))
     if frames > 1:
         data.NumberOfFrames = frames
     if rng.random() < 0.5:
@@ -235,6 +249,7 @@ KINDS: Mapping[str, Draw] = MappingProxyType(
         "webp-lossless": lambda rng, size: _saved(_tinted(rng, size), "WEBP", lossless=True),
         "webp-alpha": _webp_with_alpha,
         "dcm-frame": dicom,
+        "dcm-part": lambda rng, size: dicom(rng, size, body_part=str(rng.choice(_STATED))),
         "dcm-frames": lambda rng, size: dicom(rng, size, frames=2),
     }
 )

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError, ModelError
+from fracture_edge.modelfile import OPERATING_POINTS
 from fracture_edge.models import EMBEDDED_FILE
 from fracture_edge.web import assemble as module
 from fracture_edge.web.assemble import assemble
@@ -86,7 +88,19 @@ def test_metadata_comes_from_the_model(built: Path, tiny_model: Path) -> None:
     assert record["model"]["policies"] == [
         {"name": "", "threshold": 0.5, "uncertain_low": 0.4, "uncertain_high": 0.6}
     ]
+    assert record["model"]["columns"] == []
     assert record["model"]["sha256"] == hashlib.sha256(tiny_model.read_bytes()).hexdigest()
+
+
+def test_further_outputs_come_from_the_model(built: Path) -> None:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', assemble(), re.DOTALL)
+    assert found
+    model = json.loads(found[1])["model"]
+    classifier = FractureClassifier(threads=1)
+    assert model["columns"] == list(classifier.attributes.columns)
+    assert model["attributes"] == {name: dict(entry) for name, entry in classifier.info.attributes.items()}
+    assert [policy["name"] for policy in model["policies"]] == list(OPERATING_POINTS)
+    assert {policy["images"] for policy in model["policies"]} == {"out-of-fold"}
 
 
 def test_command_writes_a_file_and_keeps_what_was_there(cli: Cli, built: Path, tmp_path: Path) -> None:

@@ -64,11 +64,23 @@ export class Answer {
       : { kind: TEXTS.statuses[record.status] ?? record.status, text: record.reason };
     byId("reason-title").textContent = reason.kind;
     byId("reason").textContent = reason.text;
+    const about = isAnswered ? TEXTS.about(this.aboutOf(record)) : "";
+    byId("about").hidden = !about;
+    byId("about").textContent = about;
     byId("time").textContent = TEXTS.time(record.elapsed_ms);
     if (isAnswered) this.showScale(record.probability, policy);
     byId("picture").hidden = !isAnswered;
     this.shown = { outcome, copy, evidence: null };
     if (isAnswered) this.paint(record.path);
+  }
+
+  /** Name, labels and largest probability of each attribute that the model has, of a record. */
+  aboutOf(record) {
+    const { endings } = this.rules.attributes;
+    return Object.keys(this.model.attributes).map((name) => {
+      const [label, probability] = endings[name].map((ending) => record[name + ending]);
+      return { name, label, probability };
+    });
   }
 
   showScale(probability, policy) {

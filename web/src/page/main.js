@@ -136,6 +136,7 @@ function clear() {
 function download() {
   const text = csv(
     rules,
+    model,
     results.map((_, index) => recordAt(index)),
   );
   const url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));

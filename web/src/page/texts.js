@@ -35,10 +35,27 @@ export const TEXTS = {
   frame: (frame, frames) => (frames > 1 ? `frame ${frame} of ${frames}` : ""),
   time: (ms) => `${Math.round(ms)} ms`,
   picture: (name, hasMap) => (hasMap ? `${name} with the heat map over it` : name),
+  attributes: { body_part: "body part", view: "view" },
+  notRecognised: "not recognised",
+  about: (found) => {
+    const words = found.map(({ name, label, probability }) =>
+      label
+        ? `${TEXTS.attributes[name]}: ${label} (${probability.toFixed(2)})`
+        : `${TEXTS.attributes[name]}: ${TEXTS.notRecognised}`,
+    );
+    const text = words.join(", ");
+    return text && text[0].toUpperCase() + text.slice(1);
+  },
   noPicture: "The picture is not shown because it could not be read again.",
+  // By the values of an operating point's `images`; older models do not say it.
+  images: {
+    validation: "On the validation images, to which it was fitted",
+    "out-of-fold": "Out of fold, on the images to which it was fitted",
+    "": "On the images to which it was fitted",
+  },
   policyName: (name) => (name ? name.replaceAll("_", " ") : "the model's own"),
   policy: (policy) => {
-    const { sensitivity, specificity, uncertain_share: uncertain } = policy.validation ?? {};
+    const { sensitivity, specificity, uncertain_share: uncertain } = policy.measured ?? {};
     const percent = (share) => `${(100 * share).toFixed(0)} %`;
     const parts = [
       sensitivity === undefined ? "" : `sensitivity ${percent(sensitivity)}`,
@@ -47,7 +64,7 @@ export const TEXTS = {
     const decided = parts.length ? `${parts.join(" and ")} of the decided images` : "";
     const left = uncertain === undefined ? "" : `${percent(uncertain)} left uncertain`;
     const all = [decided, left].filter(Boolean).join("; ");
-    return all ? `On the validation images: ${all}.` : "";
+    return all ? `${TEXTS.images[policy.images] ?? TEXTS.images[""]}: ${all}.` : "";
   },
   counts: (counts) => counts.map(([words, count]) => `${count} ${words.toLowerCase()}`).join(", "),
   announce: (record, words) =>
@@ -60,7 +77,7 @@ export const TEXTS = {
 
 /** Texts and short HTML of index.html, which the build puts in. */
 export const HTML = {
-  aboutAnswers: "The answers are those of the command <code>fracture-edge classify</code> with the same model: same pixels, same decision, same reason, and the same probability but for rounding (at most 0.000001). Large JPEG pictures are decoded at the reduced scale that the command uses, with the same arithmetic. What the command reads and this page does not is refused: TIFF, HEIC, compressed DICOM, and rare kinds of JPEG, BMP and DICOM. On a damaged JPEG file that can still be decoded, the two may differ.",
+  aboutAnswers: "The answers are those of the command <code>fracture-edge classify</code> with the same model: same pixels, same decision, same reason, and the same probability but for rounding (at most 0.000001; at most 0.00001 for body part and view). Large JPEG pictures are decoded at the reduced scale that the command uses, with the same arithmetic. What the command reads and this page does not is refused: TIFF, HEIC, compressed DICOM, and rare kinds of JPEG, BMP and DICOM. On a damaged JPEG file that can still be decoded, the two may differ.",
   aboutConnection: "It is one file and makes no request; its content security policy forbids connections. Pictures are read into the memory of this page only.",
   title: "fracture-edge: is a bone fractured?",
   warning: "For research and education. Not a medical device.",
