@@ -244,8 +244,7 @@ class FractureClassifier:
             about = self.attributes.describe(named, decoded.outcome.body_part)
             if about.remark:
                 reason += WITH_REMARK.format(remark=about.remark)
-            if decoded.pictures > 1:
-                reason += FIRST_OF.format(pictures=decoded.pictures)
+            reason += FIRST_OF.format(pictures=decoded.pictures) if decoded.pictures > 1 else ""
         return Prediction(
             path=decoded.name,
             frame=decoded.frame,
