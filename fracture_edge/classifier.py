@@ -81,15 +81,15 @@ class FractureClassifier:
         self._threshold, self._policy_name = threshold, policy
         self._threads, self._closed = threads, False
         self._file, self.sha256, session = open_model(model, threads)
-        self.info = read_info(self._file, session)
-        self.policy = self.info.policy_named(policy) if threshold is None else Policy.at(threshold)
-        info, available = self.info, output_sizes(session)
+        self.info = info = read_info(self._file, session)
+        self.policy = info.policy_named(policy) if threshold is None else Policy.at(threshold)
+        available = output_sizes(session)
         self.attributes = Attributes.of_model(info.attributes, info.classes, available, remarks=check_images)
         wanted = (OUTPUT_NAME, HEATMAP_NAME, *((ATYPICALITY_NAME,) if check_images else ()))
         self._outputs = [*(name for name in wanted if name in available), *self.attributes.outputs]
-        limits = Limits.from_dict(self.info.suitability) if check_images else None
-        self._decoder = Decoder(self.info.preprocessing, max_pixels, limits)
-        self._max_atypicality = float(self.info.typicality.get("threshold", math.inf))
+        limits = Limits.from_dict(info.suitability) if check_images else None
+        self._decoder = Decoder(info.preprocessing, max_pixels, limits)
+        self._max_atypicality = float(info.typicality.get("threshold", math.inf))
         self._session: ort.InferenceSession | None = session
         _LIVING.add(self)
 
@@ -242,8 +242,7 @@ class FractureClassifier:
             if problem is not None:
                 decision, (code, reason) = Decision.UNCERTAIN, problem
             about = self.attributes.describe(named, decoded.outcome.body_part)
-            if about.remark:
-                reason += WITH_REMARK.format(remark=about.remark)
+            reason += WITH_REMARK.format(remark=about.remark) if about.remark else ""
             if decoded.pictures > 1:
                 reason += FIRST_OF.format(pictures=decoded.pictures)
         return Prediction(
