@@ -30,7 +30,8 @@ async function visit() {
   page.on("request", (request) => result.requests.push(request.url()));
   page.on("pageerror", (error) => result.errors.push(error.message));
   page.on("console", (message) => message.type() === "error" && result.errors.push(message.text()));
-  await page.setViewport({ width: job.width ?? 1280, height: 900 });
+  const [width, height] = job.window ?? [1280, 900];
+  await page.setViewport({ width, height });
   // Firefox has no such switch in its protocol.
   await page.setOfflineMode(true).catch(() => {});
   await page.evaluateOnNewDocument(() => {
@@ -140,8 +141,8 @@ async function look(page, name) {
 /** Photograph the page as far as the answer. */
 async function photograph(page) {
   const bottom = await page.$eval("#answer", (element) => element.getBoundingClientRect().bottom + scrollY);
-  const height = Math.ceil(bottom) + 20;
-  await page.screenshot({ path: job.photograph, clip: { x: 0, y: 0, width: job.width, height } });
+  const height = Math.ceil(bottom) + 12;
+  await page.screenshot({ path: job.photograph, clip: { x: 0, y: 0, width: job.window[0], height } });
 }
 
 async function variants(page) {

@@ -12,14 +12,14 @@ from benchmarks.studies.page.browsers import BROWSERS, WEB, drive, executable_of
 from benchmarks.studies.page.pictures import bone
 from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
-from fracture_edge.files import atomic_write_text
+from fracture_edge.files import atomic_path, atomic_write_text
 from fracture_edge.web.assemble import assemble
 
 PICTURE = WEB.parent / "docs" / "images" / "page.jpg"
-#: Width of the window, and length of the longer side of the drawn bone, in pixels.
-_WIDTH, _SIZE = 1100, 620
-#: A bone whose decision rests on its probability; the model doubts most drawn ones.
-_SEED = 4
+#: Width and height of the window, and length of the longer side of the drawn bone, in pixels.
+_WINDOW, _SIZE = (1100, 720), 1000
+#: A broken bone whose decision rests on its probability: the model doubts most drawn ones for what they look like.
+_SEED = 449
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -47,10 +47,10 @@ def picture(
             "page": page.as_uri(),
             "batches": [[str(file)]],
             "names": ["picture"],
-            "width": _WIDTH,
+            "window": _WINDOW,
             "photograph": str(photograph),
         }
         found = drive(folder, job)
-        with Image.open(photograph) as image:
-            image.convert("RGB").save(output, quality=88, optimize=True, progressive=True)
+        with Image.open(photograph) as image, atomic_path(output) as target:
+            image.convert("RGB").save(target, "JPEG", quality=88, optimize=True, progressive=True)
     say(f"page-picture: {output}, {found['answers'][0]['state']}")
