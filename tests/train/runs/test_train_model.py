@@ -247,6 +247,7 @@ def test_the_seed_decides_weights_and_order(
     assert all(a != b for a, b in zip(starts[0], starts[2], strict=True))
 
 
+@pytest.mark.slow
 def test_classes_of_the_recipe_get_a_softmax(train_data: Path, tmp_path: Path) -> None:
     recipe = load_recipe("custom_cnn", str(train_data / "custom_cnn.toml"))
     places = {"data": train_data / "data", "splits": train_data / "splits.csv", "out": tmp_path}

@@ -10,12 +10,16 @@ from benchmarks.speed.device_cost import DeviceCost
 from benchmarks.studies.cost.formats import ModelFormats
 from benchmarks.studies.cost.training_speed import TrainingSpeed
 from benchmarks.studies.documents.results import EMBEDDED_RUN, RESULTS, read_run, read_stored, row_of
+from benchmarks.studies.edge_model.body_part_result import BodyPartResult
 from benchmarks.studies.edge_model.cross_validated import Network
 from benchmarks.studies.edge_model.frozen_features import FrozenFeatures
 from benchmarks.studies.edge_model.learning_curve import Curve
 from benchmarks.studies.edge_model.out_of_fold_result import OutOfFold
 from benchmarks.studies.edge_model.reproduction import Reproduced
 from benchmarks.studies.edge_model.run_log import LoggedRun
+from benchmarks.studies.gateway.abuse import AbuseResult
+from benchmarks.studies.gateway.kills import KillResult
+from benchmarks.studies.gateway.load import LoadResult
 from benchmarks.studies.processors.comparison import Emulation
 from benchmarks.studies.robustness.stress_result import Stress
 from benchmarks.studies.robustness.unlike import Unlike
@@ -26,6 +30,7 @@ KINDS: dict[str, Any] = {
     "ablations.json": list[Network],
     "folds.json": list[Network],
     "edge-runs.json": list[LoggedRun],
+    "body-part.json": BodyPartResult,
     "device-cost.json": DeviceCost,
     "frozen-features*.json": FrozenFeatures,
     "learning-curve*.json": Curve,
@@ -34,6 +39,9 @@ KINDS: dict[str, Any] = {
     "training-speed*.json": TrainingSpeed,
     "emulation/*.json": Emulation,
     "formats/*.json": ModelFormats,
+    "gateway/abuse.json": AbuseResult,
+    "gateway/kills.json": KillResult,
+    "gateway/load.json": LoadResult,
     "reproduction/*.json": Reproduced,
     "unlike/*.json": Unlike,
 }
