@@ -22,7 +22,7 @@ _STATUS_SECONDS, _SAY_SECONDS, _CLEAN_SECONDS = 5.0, 60.0, 60.0
 #: Seconds that senders have to end their associations when the gateway stops.
 _GRACE_SECONDS = 15.0
 #: Libraries that log header values, names included.
-_SILENCED = ("pynetdicom", "pydicom", "highdicom")
+SILENCED = ("pynetdicom", "pydicom", "highdicom")
 
 
 def run(
@@ -160,7 +160,7 @@ def _now() -> str:
 
 def _silence_libraries(counts: Counts) -> None:
     """Keep the libraries from printing: what they log, warn about and raise may quote the header."""
-    for name in _SILENCED:
+    for name in SILENCED:
         library = logging.getLogger(name)
         library.setLevel(logging.CRITICAL + 1)
         library.propagate = False

@@ -1,11 +1,29 @@
 """An archive in this process, and a sender."""
 
+import logging
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from fracture_edge.pacs.gateway.run import SILENCED
+
+
+@pytest.fixture(autouse=True)
+def restored_logs() -> Iterator[None]:
+    """Switch on again what the gateway switches off for its whole process, which is that of other tests here."""
+    loggers = [logging.getLogger(name) for name in SILENCED]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    hook = threading.excepthook
+    with warnings.catch_warnings():
+        yield
+    threading.excepthook = hook
+    for logger, (level, propagate) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 class Archive:
