@@ -110,9 +110,7 @@ def check_other_outputs(before: Path, after: Path, pixels: npt.NDArray[np.uint8]
         answers = (session.run(names, {INPUT_NAME: pixels[row : row + 1]}) for session in (old, new))
         for name, one, other in zip(names, *answers, strict=True):
             if not np.array_equal(one, other):
-                raise FractureEdgeError(
-                    f"{before}: the output '{name}' changed while body part and view were added"
-                )
+                raise FractureEdgeError(f"{before}: the output '{name}' changed when others were added")
 
 
 def main() -> None:

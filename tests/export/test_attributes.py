@@ -50,10 +50,10 @@ def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleN
     heads = {}
     for name, labels in (("body_part", ("hand", "leg", "hip", "shoulder")), ("view", ("frontal", "lateral"))):
         kernel = random.normal(size=(len(spread), len(labels))) / spread[:, None]
-        heads[name] = Head(labels, kernel, random.normal(size=len(labels)) - features.mean(axis=0) @ kernel, 0.6)
+        heads[name] = Head(labels, kernel, np.linspace(-1, 1, len(labels)) - features.mean(axis=0) @ kernel, 0.6)
     kernel = random.normal(size=(len(spread), 3)) / spread[:, None]
     heads["classes"] = Head(
-        ("x", "y", "z"), kernel, random.normal(size=3) - features.mean(axis=0) @ kernel, 0.5, exclusive=True
+        ("x", "y", "z"), kernel, np.linspace(-1, 1, 3) - features.mean(axis=0) @ kernel, 0.5, exclusive=True
     )
     save_heads(heads, folder / "attributes.npz")
     options = ExportOptions(
