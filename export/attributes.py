@@ -27,7 +27,7 @@ from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import INPUT_NAME, embed_info
 from fracture_edge.models import EMBEDDED_FILE
-from fracture_edge.session import open_session, read_info
+from fracture_edge.runtimes.session import open_session, read_info
 from train.artifacts import sha256
 from train.data.batches import load_pixels
 from train.data.splits import read_table_with_splits

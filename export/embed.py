@@ -20,7 +20,7 @@ from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path, atomic_write_text
 from fracture_edge.modelfile import embed_info, read_model
 from fracture_edge.models import EMBEDDED
-from fracture_edge.session import read_info
+from fracture_edge.runtimes.session import read_info
 
 
 def embed(source: Path, folder: Path) -> Path:

@@ -20,9 +20,9 @@ from fracture_edge.images.limits import MAX_PIXELS
 from fracture_edge.modelfile import ATYPICALITY_NAME, HEATMAP_NAME, INPUT_NAME, OUTPUT_NAME
 from fracture_edge.policy import FIRST_OF, Decision, Policy, ReasonCode
 from fracture_edge.prediction import Prediction
-from fracture_edge.session import open_model, output_sizes, read_info
+from fracture_edge.runtimes.session import open_model, output_sizes, read_info
+from fracture_edge.runtimes.threads import map_ahead
 from fracture_edge.suitability import Limits, check_atypicality
-from fracture_edge.threads import map_ahead
 
 
 class FractureClassifier:

@@ -77,7 +77,7 @@ def _import_to_classify() -> None:
     # First, because deep within other imports Python 3.11 may spend milliseconds on growing its stack repeatedly.
     import numpy  # noqa: F401
 
-    from fracture_edge.session import open_ahead
+    from fracture_edge.runtimes.session import open_ahead
 
     # A guess from the arguments: if it is wrong, the session is not used.
     if not any(word.startswith(_OTHER_SESSION) for word in sys.argv[2:]):

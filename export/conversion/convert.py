@@ -177,7 +177,7 @@ def _typicality_threshold(path: Path, work: str) -> float:
     It is the quantile of the validation images that the share of false alarms allows.
     """
     from fracture_edge.modelfile import ATYPICALITY_NAME, INPUT_NAME
-    from fracture_edge.session import open_session
+    from fracture_edge.runtimes.session import open_session
     from train.evaluation.typicality import FALSE_ALARMS
 
     session = open_session(path.name, path.read_bytes(), None)

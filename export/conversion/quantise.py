@@ -97,9 +97,9 @@ def quantise(
         dequantise_input(model)
         quantise_dynamically(model, dense, unsigned=chosen.weights == "uint8")
         protect_float_layers(model, keep_float)
-        # The zero points of weights are all 0 but are kept: with wider sums (`fracture_edge.session`) onnxruntime
-        # would create missing ones, in the wrong shape for a layer that it does not fuse, and the file would fail
-        # to load.
+        # The zero points of weights are all 0 but are kept: with wider sums (`fracture_edge.runtimes.session`)
+        # onnxruntime would create missing ones, in the wrong shape for a layer that it does not fuse, and the file
+        # would fail to load.
         as_float_biases(model)
         correct_biases(model, prepared, images)
     if chosen.weights == "uint8":

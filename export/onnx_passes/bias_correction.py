@@ -16,7 +16,7 @@ import onnxruntime as ort
 from onnx import helper, numpy_helper
 
 from export.onnx_passes.graph import initializers, set_constant
-from fracture_edge.session import session_options
+from fracture_edge.runtimes.session import session_options
 
 #: Number of images for the channel means.
 IMAGES = 64

@@ -19,9 +19,9 @@ _UNSIGNED_ZERO = 128
 def unshare_zero_points(model: onnx.ModelProto) -> None:
     """Give each fused layer its own weight zero point if onnxruntime has made layers share one.
 
-    On x86 without VNNI, where `fracture_edge.session` requests wider sums, onnxruntime converts int8 weights and
-    their zero points to uint8 when it loads a file, and derives the new name from the old one: a second layer with
-    the same zero point would reuse that name, and the file would fail to load.
+    On x86 without VNNI, where `fracture_edge.runtimes.session` requests wider sums, onnxruntime converts int8
+    weights and their zero points to uint8 when it loads a file, and derives the new name from the old one: a
+    second layer with the same zero point would reuse that name, and the file would fail to load.
 
     Args:
         model: Model with fused operators such as QLinearConv; changed in place. Other models are left unchanged.

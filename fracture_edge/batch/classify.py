@@ -34,7 +34,7 @@ class ClassifyOptions:
         threshold: Threshold in place of the model's own, 0 to 1, without an uncertain band.
         threads: Number of threads of one inference; the default of `FractureClassifier` if ``None``.
         max_pixels: Maximum number of pixels; larger images are refused.
-        jobs: Number of images that are decoded at a time; `fracture_edge.threads.default_jobs` if ``None``.
+        jobs: Number of images that are decoded at a time; `runtimes.threads.default_jobs` if ``None``.
         style: Format of the records: ``text``, ``json``, ``jsonl`` or ``csv``.
         heatmap: Folder for overlays; none are written if ``None``.
         dicom_results: Folder for the results of DICOM images as DICOM objects; none are written if ``None``.
@@ -176,7 +176,7 @@ def _predict(
     if len(files) <= 1:
         return classifier.predict_files(files)
     from fracture_edge.batch.progress import with_progress
-    from fracture_edge.threads import default_jobs
+    from fracture_edge.runtimes.threads import default_jobs
 
     predictions = classifier.predict_files(files, jobs=jobs or default_jobs())
     return with_progress(predictions, len(files)) if bar else predictions

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable, Iterator
 
-from fracture_edge.threads import Item
+from fracture_edge.runtimes.threads import Item
 
 
 def with_progress(items: Iterable[Item], total: int) -> Iterator[Item]:

@@ -26,7 +26,7 @@ from fracture_edge.decoding import Wanted
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.images.limits import MAX_PIXELS, max_bytes
 from fracture_edge.prediction import Prediction
-from fracture_edge.threads import default_jobs
+from fracture_edge.runtimes.threads import default_jobs
 
 #: Maximum number of bytes of a file that are read to inspect it.
 _MOST_BYTES = max_bytes(MAX_PIXELS)

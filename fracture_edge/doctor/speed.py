@@ -37,7 +37,7 @@ def measure() -> dict[str, Any]:
         FractureEdgeError: A new process failed to classify the image.
     """
     from fracture_edge.classifier import FractureClassifier
-    from fracture_edge.session import session_options
+    from fracture_edge.runtimes.session import session_options
 
     with tempfile.TemporaryDirectory() as folder, FractureClassifier() as classifier:
         path = Path(folder) / "phantom.png"

@@ -12,7 +12,7 @@ from pathlib import Path
 from fracture_edge.attributes import Attributes
 from fracture_edge.errors import FractureEdgeError, ModelError
 from fracture_edge.modelfile import read_model
-from fracture_edge.session import open_session, output_sizes, read_info
+from fracture_edge.runtimes.session import open_session, output_sizes, read_info
 from fracture_edge.web.contract import contract, model_record
 from fracture_edge.web.operators import operator_domains
 

@@ -21,7 +21,7 @@ from fracture_edge.attributes import OUTPUTS
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import INPUT_NAME, read_tflite_info
-from fracture_edge.session import open_session
+from fracture_edge.runtimes.session import open_session
 from train.evaluation.attributes import Head, save_heads
 from train.evaluation.onnx_features import described_tensor, file_features
 

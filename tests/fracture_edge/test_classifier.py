@@ -20,7 +20,7 @@ from fracture_edge.images.image_file import Picture
 from fracture_edge.modelfile import ModelInfo, embed_info
 from fracture_edge.policy import Policy, ReasonCode
 from fracture_edge.preprocess import Preprocessing
-from fracture_edge.session import MOST_THREADS, session_options
+from fracture_edge.runtimes.session import MOST_THREADS, session_options
 
 # The graph computes in float32, the tests in float64.
 EXACT = 1e-6

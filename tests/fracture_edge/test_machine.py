@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from fracture_edge import machine
-from fracture_edge.session import session_options
+from fracture_edge.runtimes.session import session_options
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_where_int8_sums_are_exact(
 def test_sessions_use_wide_sums_only_where_needed(
     exact: bool, wider: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fracture_edge.session.exact_int8_sums", lambda: exact)
+    monkeypatch.setattr("fracture_edge.runtimes.session.exact_int8_sums", lambda: exact)
     options = session_options(1)
     if wider is None:
         with pytest.raises(RuntimeError):

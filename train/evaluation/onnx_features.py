@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import INPUT_NAME
-from fracture_edge.session import open_session
+from fracture_edge.runtimes.session import open_session
 
 if TYPE_CHECKING:
     import onnx

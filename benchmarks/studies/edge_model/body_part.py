@@ -32,7 +32,7 @@ from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import INPUT_NAME, OUTPUT_NAME
 from fracture_edge.models import EMBEDDED_FILE
-from fracture_edge.session import open_session
+from fracture_edge.runtimes.session import open_session
 from train.cli.options import DataOption, SplitsOption
 from train.data.batches import fingerprint, load_pixels
 from train.data.dataset import ImageTable

@@ -163,8 +163,8 @@ def classify_stdin() -> None:
 
     Writes JSON lines to stdout: first the processor and versions, then one line for each image.
     """
-    from fracture_edge import session
     from fracture_edge.classifier import FractureClassifier
+    from fracture_edge.runtimes import session
 
     request = json.load(sys.stdin)
     if request["plain"]:

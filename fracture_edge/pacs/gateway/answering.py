@@ -14,7 +14,7 @@ from fracture_edge.pacs.gateway.spool import Spool, SpooledImage
 from fracture_edge.pacs.results.make import ResultMaker, ResultObject
 from fracture_edge.pacs.results.source import NoResultError
 from fracture_edge.prediction import Prediction
-from fracture_edge.threads import default_jobs
+from fracture_edge.runtimes.threads import default_jobs
 
 #: Maximum number of images that are claimed at a time; they are decoded ahead of the session.
 _BATCH = 16

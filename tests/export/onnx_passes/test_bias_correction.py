@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from export.conversion.quantise import prepare, quantise
 from export.onnx_passes.bias_correction import correct_biases
 from export.recipes import FORMATS
-from fracture_edge.session import session_options
+from fracture_edge.runtimes.session import session_options
 
 Pixels = npt.NDArray[np.uint8]
 

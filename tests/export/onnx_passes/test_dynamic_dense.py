@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from export.onnx_passes.dynamic_dense import large_dense_nodes, quantise_dynamically
-from fracture_edge.session import open_session
+from fracture_edge.runtimes.session import open_session
 
 RANDOM = np.random.default_rng(0)
 KERNEL = RANDOM.normal(0, 1, (40, 16)) * np.linspace(0.1, 3, 16)

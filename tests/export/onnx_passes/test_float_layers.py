@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 from export.conversion.quantise import quantise
 from export.recipes import FORMATS
-from fracture_edge.session import session_options
+from fracture_edge.runtimes.session import session_options
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.conversion.quantise import quantise
 from export.onnx_passes.input_normalisation import normalisation_nodes
 from export.recipes import FORMATS
-from fracture_edge.session import session_options
+from fracture_edge.runtimes.session import session_options
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from export.conversion.quantise import quantise
 from export.conversion.sensitivity import most_sensitive
 from export.onnx_passes.storage import as_float_biases, as_int8_weights, unshare_zero_points
 from export.recipes import FORMATS
-from fracture_edge.session import session_options
+from fracture_edge.runtimes.session import session_options
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from fracture_edge import machine
-from fracture_edge import threads as batch
 from fracture_edge.batch.progress import with_progress
-from fracture_edge.threads import default_jobs, map_ahead, map_in_threads
+from fracture_edge.runtimes import threads as batch
+from fracture_edge.runtimes.threads import default_jobs, map_ahead, map_in_threads
 
 
 def test_slow_first_items_do_not_change_the_order() -> None:

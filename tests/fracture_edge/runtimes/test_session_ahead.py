@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fracture_edge import FractureClassifier, session
+from fracture_edge import FractureClassifier
 from fracture_edge.errors import ModelError
 from fracture_edge.models import EMBEDDED_FILE
-from fracture_edge.session import open_ahead, open_model
+from fracture_edge.runtimes import session
+from fracture_edge.runtimes.session import open_ahead, open_model
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
@@ -70,7 +71,7 @@ def test_session_of_unverified_bytes_is_not_used(monkeypatch: pytest.MonkeyPatch
 
 def test_session_opens_without_importing_pillow(run_python: Run) -> None:
     script = (
-        "import sys\nimport fracture_edge.session\n"
+        "import sys\nimport fracture_edge.runtimes.session\n"
         "print(sorted({'PIL', 'typer', 'fracture_edge.modelfile'} & set(sys.modules)))"
     )
     done = run_python("-c", script)
