@@ -211,13 +211,18 @@ def _load_model(
     use_tensorflow()
     import keras
 
+    from export.keras_passes.equalise_channels import equalise_channels
     from export.keras_passes.fold_batch_norms import fold_batch_norms, output_scales
     from export.keras_passes.heatmap import with_heatmap
     from export.keras_passes.merge_equal_channels import merge_equal_channels
 
     model = keras.saving.load_model(Path(work) / "model.keras", compile=False)
-    scales = output_scales(model)
-    model = merge_equal_channels(fold_batch_norms(model))
+    scales = dict(output_scales(model))
+    model, factors = equalise_channels(
+        merge_equal_channels(fold_batch_norms(model)), np.load(Path(work) / "calibration.npy")
+    )
+    for name, factor in factors.items():
+        scales[name] = scales.get(name, 1.0) * factor
     model = with_heatmap(model) if heatmap else model
     if attributes is not None and (Path(work) / ATTRIBUTES_FILE).is_file():
         from train.evaluation.attributes import load_heads, with_attributes

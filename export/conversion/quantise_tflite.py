@@ -10,6 +10,7 @@ import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import redirect_stdout
+from typing import Any
 
 import keras
 import numpy as np
@@ -28,6 +29,8 @@ _WITH_WEIGHTS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 _BINS = 4096
 #: Number of calibration images of the histograms; each has as many values of a tensor as that has elements.
 _HISTOGRAM_IMAGES = 64
+#: Largest log-odds that a probability in 8 bits tells from 1: those of 511/512.
+_MOST_LOG_ODDS = math.log(511)
 #: Largest activations that `least_error_ranges` compares, as shares of the largest of all.
 _SHARES = np.linspace(0.2, 1.0, 81)
 
@@ -40,7 +43,7 @@ def calibrate(model: keras.Model, images: npt.NDArray[np.uint8]) -> bytes:
         images: Training images for the ranges, uint8 [N, H, W, 1].
 
     Returns:
-        Content of a TFLite file, for `quantise`.
+        Content of a TFLite file, for `quantise`; the range of the log-odds is limited by `limit_log_odds`.
     """
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -59,7 +62,7 @@ def calibrate(model: keras.Model, images: npt.NDArray[np.uint8]) -> bytes:
     converter._experimental_calibrate_only = True
     # The converter prints every variable that it saves to stdout.
     with redirect_stdout(io.StringIO()):
-        return bytes(converter.convert())
+        return limit_log_odds(bytes(converter.convert()))
 
 
 def quantise(content: bytes, chosen: Format, *, float_tail: bool = False, float_front: int = 0) -> bytes:
@@ -158,6 +161,26 @@ def _histograms(
     return counts
 
 
+def limit_log_odds(content: bytes) -> bytes:
+    """Limit the range of the log-odds of a calibrated model to those that 8 bits of a probability tell apart.
+
+    A single image with log-odds of -40 would leave steps of 0.2 to all others.
+
+    Args:
+        content: Content of a calibrated file.
+
+    Returns:
+        The content with the range of the log-odds within plus and minus `_MOST_LOG_ODDS`.
+    """
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    for tensor, _ in _log_odds(model):
+        found = tensor.quantization
+        # 8 bits always represent 0.
+        found.min = np.clip(found.min, -_MOST_LOG_ODDS, 0).astype(np.float32)
+        found.max = np.clip(found.max, 0, _MOST_LOG_ODDS).astype(np.float32)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
 def shift_bias(content: bytes, shift: float) -> bytes:
     """Subtract a shift of log-odds from the bias before the sigmoid of a calibrated model.
 
@@ -172,6 +195,17 @@ def shift_bias(content: bytes, shift: float) -> bytes:
         ValueError: There is no such bias.
     """
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    for tensor, buffer in _log_odds(model):
+        values = np.frombuffer(bytes(buffer.data), np.float32) - np.float32(shift)
+        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+        ranges = tensor.quantization
+        ranges.min, ranges.max = ranges.min - np.float32(shift), ranges.max - np.float32(shift)
+        return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    raise ValueError("no bias before the probability")
+
+
+def _log_odds(model: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the tensor of the log-odds, and the buffer of the bias that they end with, if there is one."""
     graph = model.subgraphs[0]
     makers = {index: operator for operator in graph.operators for index in operator.outputs}
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
@@ -186,13 +220,7 @@ def shift_bias(content: bytes, shift: float) -> bytes:
         odds = makers[output].inputs[0]
         if kind(odds) != BuiltinOperator.FULLY_CONNECTED or makers[odds].inputs[2] < 0:
             continue
-        bias = model.buffers[graph.tensors[makers[odds].inputs[2]].buffer]
-        values = np.frombuffer(bytes(bias.data), np.float32) - np.float32(shift)
-        bias.data = np.frombuffer(values.tobytes(), np.uint8)
-        ranges = graph.tensors[odds].quantization
-        ranges.min, ranges.max = ranges.min - np.float32(shift), ranges.max - np.float32(shift)
-        return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-    raise ValueError("no bias before the probability")
+        yield graph.tensors[odds], model.buffers[graph.tensors[makers[odds].inputs[2]].buffer]
 
 
 def float_nodes(content: bytes, *, tail: bool, front: int) -> list[str]:

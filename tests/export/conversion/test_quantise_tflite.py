@@ -13,11 +13,14 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from scipy.special import logit
+from tensorflow.lite.tools import flatbuffer_utils
 
 from export.conversion.quantise_tflite import (
+    _log_odds,
     calibrate,
     least_error_range,
     least_error_ranges,
+    limit_log_odds,
     quantise,
     shift_bias,
 )
@@ -149,3 +152,22 @@ def test_narrower_ranges_are_no_wider_and_keep_the_answers(model: keras.Model, c
     answers = _answers(quantise(narrowed, FORMATS["tflite_int8_full"]), integer=True)
     # Steps of 1/256 in each of five layers and in the answer.
     np.testing.assert_allclose(answers, np.asarray(model(PIXELS))[:, 0], atol=0.03)
+
+
+def test_log_odds_beyond_8_bits_of_a_probability_cost_no_steps(model: keras.Model, calibrated: bytes) -> None:
+    """One image with log-odds of 1,000 during the calibration, and the answers are as fine as without it."""
+    wide = flatbuffer_utils.convert_bytearray_to_object(bytearray(calibrated))
+    (tensor, _), *others = _log_odds(wide)
+    assert not others
+    usual = float(tensor.quantization.max[0])
+    tensor.quantization.max = np.array([1000], np.float32)
+    content = bytes(flatbuffer_utils.convert_object_to_bytearray(wide))
+    limited = limit_log_odds(content)
+    ((found, _),) = _log_odds(flatbuffer_utils.convert_bytearray_to_object(bytearray(limited)))
+    # Log-odds of 511/512: half a step of a probability in 8 bits below 1.
+    assert found.quantization.max[0] == pytest.approx(logit(511 / 512))
+    assert found.quantization.min[0] <= 0 < usual < found.quantization.max[0]
+    expected = np.asarray(model(PIXELS))[:, 0]
+    # Steps of 1/256 in each of five layers, as for every file here; steps of 4 log-odds without the limit.
+    np.testing.assert_allclose(_answers(quantise(limited, FORMATS["tflite_int8"])), expected, atol=0.03)
+    assert np.abs(_answers(quantise(content, FORMATS["tflite_int8"])) - expected).max() > 0.1
