@@ -14,6 +14,7 @@ from fracture_edge.images.colour import colour_share
 from fracture_edge.images.formats import Opener, opener, sniff
 from fracture_edge.images.grey import image_to_grey
 from fracture_edge.images.jpeg_header import read_header
+from fracture_edge.images.jpeg_scale import reduce_jpeg
 from fracture_edge.images.limits import check_memory, check_size
 from fracture_edge.images.samples import deep_samples, is_deep, samples_colour_share, samples_to_grey
 
@@ -24,8 +25,6 @@ Grey = npt.NDArray[np.uint8]
 
 TRUNCATED = "the {format} file is truncated"
 BROKEN = "the {format} file is broken ({error})"
-#: Minimum ratio between the side of a JPEG decoded at 1/2, 1/4 or 1/8 and that of the image in the model input.
-DRAFT_OVERSAMPLING = 2
 
 _EXIF_ORIENTATION = 0x0112
 _TIFF_PHOTOMETRIC = 262
@@ -159,7 +158,7 @@ def _read(
         aspect = _pixel_aspect(image, tiff)
         # At a reduced scale the shorter side of other than square pixels might have too few of them.
         if model_size is not None and format_name == "JPEG" and aspect == 1:
-            _reduce_jpeg(image, model_size)
+            reduce_jpeg(image, model_size)
         deep = is_deep(image)
         check_memory(name, held + coefficients + (1 + deep) * _bytes_to_decode(image, format_name), max_pixels)
         white_is_zero = format_name == "TIFF" and _white_is_zero(image)
@@ -251,21 +250,6 @@ def _bytes_to_decode(image: Image.Image, format_name: str) -> int:
         held += per_pixel * (compressed + (_orientation(image) != 1))
     held += {"WEBP": WEBP_BYTES, "HEIC": _HEIC_BYTES}.get(format_name, 0)
     return image.width * image.height * held
-
-
-def _reduce_jpeg(image: Image.Image, model_size: tuple[int, int]) -> None:
-    """Let libjpeg decode at 1/2, 1/4 or 1/8, which is several times faster and suffices for the model input."""
-    height, width = model_size
-    # EXIF may rotate the image later, and a stretched frame uses both sides: take the larger scale.
-    longest, shortest = max(image.size), min(image.size)
-    scale = min(1.0, max(height, width) / longest, min(height, width) / shortest)
-    wanted = (
-        max(1, int(image.width * scale * DRAFT_OVERSAMPLING)),
-        max(1, int(image.height * scale * DRAFT_OVERSAMPLING)),
-    )
-    if image.width >= 2 * wanted[0] and image.height >= 2 * wanted[1]:
-        # The luma of "YCbCr" is equal to "L", and the chroma tells whether there are colours.
-        image.draft("YCbCr" if image.mode == "RGB" else None, wanted)
 
 
 def _white_is_zero(image: Image.Image) -> bool:

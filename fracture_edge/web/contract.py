@@ -12,7 +12,18 @@ from fracture_edge.attributes import Attributes, BodyPartCode
 from fracture_edge.batch import records
 from fracture_edge.errors import Status
 from fracture_edge.heatmap import CAPTION, COLOURS, LONGEST_SIDE, OPACITY
-from fracture_edge.images import aspect, colour, dicom, dicom_frames, dicom_pixels, formats, levels, limits, pillow
+from fracture_edge.images import (
+    aspect,
+    colour,
+    dicom,
+    dicom_frames,
+    dicom_pixels,
+    formats,
+    jpeg_scale,
+    levels,
+    limits,
+    pillow,
+)
 from fracture_edge.images import sources as files
 from fracture_edge.images.image_file import (
     BARE_GROUPS,
@@ -74,7 +85,7 @@ def contract() -> dict[str, Any]:
             "bytes_per_pixel": limits.BYTES_PER_PIXEL,
             "pillow_bytes": dict(pillow.PILLOW_BYTES),
             "webp_bytes": pillow.WEBP_BYTES,
-            "draft_oversampling": pillow.DRAFT_OVERSAMPLING,
+            "draft_oversampling": jpeg_scale.DRAFT_OVERSAMPLING,
         },
         "formats": {
             "starts": [[start.hex(), name] for start, name in formats.STARTS],

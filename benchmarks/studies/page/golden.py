@@ -79,10 +79,11 @@ def pictures() -> list[Drawn]:
 
 def _drawn() -> list[Drawn]:
     large = [draw("jpg-large", seed, _SIZE + 150) for seed in (100, 101)]
+    large.append(draw("jpg-large-rgb", 102, _SIZE + 150))
     usual = [
         draw(kind, seed, _SIZE)
         for kind in KINDS
-        if kind not in ("jpg-large", "dcm-frame", "dcm-frames", "dcm-part")
+        if kind not in ("jpg-large", "jpg-large-rgb", "dcm-frame", "dcm-frames", "dcm-part")
         for seed in range(2)
     ]
     turned = [draw("jpg-turned", seed, _SIZE) for seed in range(2, 12)]

@@ -154,6 +154,10 @@ def _jpeg_large(rng: np.random.Generator, size: int) -> bytes:
     return _saved(image, "JPEG", quality=quality, subsampling=subsampling, progressive=progressive)
 
 
+def _jpeg_large_rgb(rng: np.random.Generator, size: int) -> bytes:
+    return _saved(_tinted(rng, int(size * _LARGE)), "JPEG", quality=int(rng.integers(20, 60)), keep_rgb=True)
+
+
 def _webp_with_alpha(rng: np.random.Generator, size: int) -> bytes:
     return _saved(_with_alpha(rng, size), "WEBP", quality=int(rng.integers(50, 100)))
 
@@ -243,6 +247,7 @@ KINDS: Mapping[str, Draw] = MappingProxyType(
         "jpg-cmyk": lambda rng, size: _saved(_tinted(rng, size).convert("CMYK"), "JPEG", quality=90),
         "jpg-turned": _jpeg_turned,
         "jpg-large": _jpeg_large,
+        "jpg-large-rgb": _jpeg_large_rgb,
         "bmp-8": lambda rng, size: _saved(_grey(rng, size), "BMP"),
         "bmp-24": lambda rng, size: _saved(_tinted(rng, size), "BMP"),
         "webp-lossy": lambda rng, size: _saved(_grey(rng, size).convert("RGB"), "WEBP", quality=80),

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from fracture_edge.images.image_file import load_image
+from fracture_edge.images.image_file import load_image, load_picture
 from fracture_edge.preprocess import Preprocessing
 
 
@@ -29,6 +29,18 @@ def test_reduced_and_full_decoding_agree(channels: int, bone: Callable[..., npt.
     difference = np.abs(preprocess(reduced).astype(int) - preprocess(full))
     # libjpeg averages 4x4 pixels while bicubic weighs more of them: 0.13 grey levels on average here.
     assert difference.mean() < 0.3
+
+
+def test_components_stored_as_rgb_are_reduced_too() -> None:
+    """libjpeg cannot make the luma of such a file, only its colours."""
+    red = np.zeros((32, 32, 3), np.uint8)
+    red[..., 0] = 200
+    for options in ({"keep_rgb": True}, {}):
+        image = load_picture(jpeg(red, 2304, 1840, quality=95, **options), model_size=(288, 288))
+        assert image.pixels.shape == (576, 460)
+        # Luma of red 200 by ITU-R BT.601, 0.299 of it, within a step of rounding.
+        assert set(np.unique(image.pixels)) <= {59, 60, 61}
+        assert image.colour == 1
 
 
 @pytest.mark.parametrize(

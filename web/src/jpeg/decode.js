@@ -63,7 +63,7 @@ export function readJpeg(rules, bytes, modelSize, aspectOf) {
   };
 }
 
-/** Return by how much the program reduces a file: 1, 2, 4 or 8; `_reduce_jpeg` and Pillow's `draft`. */
+/** Return by how much the program reduces a file: 1, 2, 4 or 8; `reduce_jpeg` and Pillow's `draft`. */
 function reductionOf(rules, { width, height }, modelSize) {
   const [longest, shortest] = [Math.max(width, height), Math.min(width, height)];
   const [long, short] = [Math.max(modelSize.width, modelSize.height), Math.min(modelSize.width, modelSize.height)];
@@ -160,8 +160,6 @@ function toGrey(rules, state, reduction) {
   const { outWidth: width, outHeight: height, components } = frame;
   const space = colourSpace(state);
   const keepsLuma = reduction > 1 && space === "YCbCr";
-  // Pillow asks libjpeg for the luma of a reduced picture, which it cannot make of RGB, and so does the program.
-  if (reduction > 1 && space === "RGB") throw broken(rules, "JPEG", "broken data stream when reading image file");
   const grey = new Uint8Array(width * height);
   const rows = components.map(() => new Uint8Array(width + 8));
   const sampled = new Set(places(height, Math.min(height, rules.colour.sampled)));
