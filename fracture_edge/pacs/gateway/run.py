@@ -14,7 +14,7 @@ from fracture_edge.files import write_json
 from fracture_edge.images.limits import MAX_PIXELS
 from fracture_edge.pacs.gateway.counts import Counts
 from fracture_edge.pacs.gateway.options import GatewayOptions
-from fracture_edge.pacs.gateway.spool import Spool
+from fracture_edge.pacs.gateway.spool import MOST_CRASHES, Spool
 from fracture_edge.pacs.results.make import ResultMaker, require_pacs
 
 _NAP_SECONDS = 0.1
@@ -71,6 +71,13 @@ def run(
         note(f"{options.ae_title} listens on port {receiver.port}, spool {spool.folder}")
         if waiting or outgoing or dead:
             note(f"left in the spool: {waiting} images to answer, {outgoing} results to send, {dead} dead letters")
+        if spool.crashed:
+            for _ in range(spool.crashed):
+                counts.add("unanswered", "crashed")
+            note(
+                f"{spool.crashed} images were set aside in {spool.folder / 'dead'}: the gateway ended while it "
+                f"answered them, {MOST_CRASHES} times; try them with `fracture-edge classify`"
+            )
         if not options.allowed:
             note("every peer may send images; --allow names those that may")
         sending.start()

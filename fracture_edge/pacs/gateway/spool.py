@@ -16,7 +16,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -27,10 +27,16 @@ from fracture_edge.batch.watch_records import FileState, state_of
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import flush_to_disk
 from fracture_edge.pacs.gateway.peers import Target
+from fracture_edge.pacs.gateway.spool_files import by_age, count, flush_folder, remove_older
 from fracture_edge.pacs.results.make import ResultObject
 
 _FOLDERS = ("tmp", "in", "work", "out", "dead", "done")
 _DIGEST_LENGTH = 32
+#: Folder of `dead` for images that have ended the process as often as `MOST_CRASHES`.
+_CRASHED = "images"
+#: Number of ends of the process while an image was being answered, the last one while it was the only one, after
+#: which it is set aside. A library may crash on it; that chance has killed the process so often is unlikely.
+MOST_CRASHES = 5
 #: Seconds after which a temporary file is that of a connection that was cut off.
 _ABANDONED_SECONDS = 300
 _DAY_SECONDS = 86_400
@@ -71,6 +77,7 @@ class Spool:
         folder: Path of the spool.
         incoming: Folder for data sets that are being received.
         queue: Folder of the images that are to be answered.
+        crashed: Number of images that were set aside when the spool was opened, see `MOST_CRASHES`.
     """
 
     def __init__(self, folder: Path, *, keep_days: float = 0.0, clock: Callable[[], float] = time.time) -> None:
@@ -86,6 +93,7 @@ class Spool:
             OSError: The folder cannot be used.
         """
         self.folder = Path(os.path.abspath(folder))  # noqa: PTH100
+        self.crashed = 0
         self._keep, self._clock = keep_days * _DAY_SECONDS, clock
         # Results may be replaced while older ones of the same name are sent.
         self._lock = threading.Lock()
@@ -125,13 +133,22 @@ class Spool:
         """
         digest = hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:_DIGEST_LENGTH]
         flush_to_disk(received)
-        received.replace(self.queue / f"{digest}~{quote(ae_title, safe='')}~{quote(address, safe='')}.dcm")
-        _flush_folder(self.queue)
+        path = self.queue / f"{digest}~{quote(ae_title, safe='')}~{quote(address, safe='')}.dcm"
+        received.replace(path)
+        for crashes in range(1, MOST_CRASHES + 1):
+            _counted(path, crashes).unlink(missing_ok=True)
+        flush_folder(self.queue)
 
     def claim(self, most: int) -> list[SpooledImage]:
-        """Take images out of the queue to answer them, oldest first, at most `most`."""
-        claimed = []
-        for path in _by_age(self.queue)[:most]:
+        """Take images out of the queue to answer them, oldest first, at most `most`.
+
+        An image that was being answered when the process ended is claimed alone, so that it is known whether it
+        ends the process again.
+        """
+        claimed: list[SpooledImage] = []
+        for path in by_age(self.queue)[:most]:
+            if claimed and _crashes(path):
+                break
             held = self._work / path.name
             if held.exists():
                 # An older image of the same UID is being answered; this one waits until that is done.
@@ -140,6 +157,8 @@ class Spool:
             # The AE title is the only part that may contain a tilde.
             ae_title, _, address = path.stem.partition("~")[2].rpartition("~")
             claimed.append(SpooledImage(held, unquote(ae_title), unquote(address)))
+            if _crashes(path):
+                break
         return claimed
 
     def finish(self, image: SpooledImage) -> None:
@@ -167,7 +186,7 @@ class Spool:
         with self._lock:
             folder.mkdir(exist_ok=True, mode=0o700)
             temporary.replace(folder / result.name)
-        _flush_folder(folder)
+        flush_folder(folder)
 
     def targets(self) -> list[Target]:
         """Return the targets that results wait for."""
@@ -184,7 +203,7 @@ class Spool:
     def outgoing(self, target: Target) -> list[OutgoingResult]:
         """Return the results that wait for a target, oldest first."""
         found = []
-        for path in _by_age(self._out / target.folder):
+        for path in by_age(self._out / target.folder):
             state = state_of(os.fspath(path))
             if state is not None:
                 found.append(OutgoingResult(path, state))
@@ -208,19 +227,19 @@ class Spool:
     def counts(self) -> tuple[int, int, int]:
         """Return the numbers of images that wait, of results that wait, and of dead letters."""
         return (
-            _number(self.queue) + _number(self._work),
-            sum(map(_number, self._out.iterdir())),
-            sum(map(_number, self._dead.iterdir())),
+            count(self.queue) + count(self._work),
+            sum(map(count, self._out.iterdir())),
+            sum(map(count, self._dead.iterdir())),
         )
 
     def clean(self) -> None:
         """Remove kept files past their time, parts of images whose connections were cut off, and empty folders."""
         now = self._clock()
         for path in self.incoming.iterdir():
-            _remove_older(path, now - _ABANDONED_SECONDS)
+            remove_older(path, now - _ABANDONED_SECONDS)
         for folder in self._done.iterdir():
             for path in folder.iterdir():
-                _remove_older(path, now - self._keep)
+                remove_older(path, now - self._keep)
         with self._lock:
             for folder in self._out.iterdir():
                 # Every sender may have one.
@@ -230,10 +249,20 @@ class Spool:
     def _recover(self) -> None:
         for path in self.incoming.iterdir():
             path.unlink()
-        for path in self._work.iterdir():
+        begun = list(self._work.iterdir())
+        for path in begun:
+            crashes = _crashes(path) + 1
+            if crashes >= MOST_CRASHES and len(begun) == 1:
+                (self._dead / _CRASHED).mkdir(exist_ok=True, mode=0o700)
+                path.replace(self._dead / _CRASHED / path.name)
+                self.crashed += 1
+                continue
             # To the end of the queue: if this very image ended the process, the others are answered first.
             os.utime(path)
-            self.give_back(SpooledImage(path, "", ""))
+            if (self.queue / _counted(path, 0).name).exists():
+                path.unlink()
+            else:
+                self.give_back(SpooledImage(path.rename(_counted(path, crashes)), "", ""))
         self.clean()
 
     def _drop(self, path: Path, kind: str) -> None:
@@ -246,42 +275,12 @@ class Spool:
         path.replace(folder / path.name)
 
 
-def _by_age(folder: Path) -> list[Path]:
-    return [path for _, path in sorted(_aged(folder))]
+def _crashes(image: Path) -> int:
+    """Return how often the process has ended while an image was being answered; it is part of the name."""
+    return int(image.name.partition("~")[0].partition("+")[2] or 0)
 
 
-def _aged(folder: Path) -> Iterator[tuple[float, Path]]:
-    if folder.is_dir():
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                try:
-                    yield entry.stat().st_mtime, Path(entry.path)
-                except FileNotFoundError:
-                    continue
-
-
-def _number(folder: Path) -> int:
-    try:
-        return sum(1 for _ in folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
-
-
-def _remove_older(path: Path, than: float) -> None:
-    try:
-        if path.stat().st_mtime <= than:
-            path.unlink()
-    except FileNotFoundError:
-        # Its connection has ended meanwhile.
-        pass
-
-
-def _flush_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk; Windows has no such call and needs none."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _counted(image: Path, crashes: int) -> Path:
+    """Return the path of an image with another number of crashes."""
+    digest, _, rest = image.name.partition("~")
+    return image.with_name(f"{digest[:_DIGEST_LENGTH]}{f'+{crashes}' if crashes else ''}~{rest}")

@@ -75,11 +75,11 @@ class ResultFolder:
 
     def summary(self) -> str:
         """Return one line of counts for the user."""
-        line = f"{self._folder}: DICOM results of {self._written} images"
+        line = f"{self._folder}: DICOM results of {self._written} image{'s' * (self._written != 1)}"
         if self._without:
-            line += f"; none of {self._without} DICOM images, see above"
+            line += f"; none of {self._without} DICOM image{'s' * (self._without != 1)}, see above"
         if self._other:
-            line += f"; none of {self._other} files that are not DICOM"
+            line += f"; none of {self._other} file{'s' * (self._other != 1)} without DICOM"
         return line
 
     def _skip(self, prediction: Prediction, detail: str) -> None:

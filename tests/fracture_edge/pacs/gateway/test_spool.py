@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fracture_edge.pacs.gateway.peers import Target
-from fracture_edge.pacs.gateway.spool import Spool
+from fracture_edge.pacs.gateway.spool import MOST_CRASHES, Spool
 from fracture_edge.pacs.results.make import ResultObject
 
 TARGET = Target("PACS", "127.0.0.1", 104)
@@ -78,8 +78,41 @@ def test_restart_puts_back_what_was_begun(tmp_path: Path) -> None:
     spool.close()
     spool = Spool(tmp_path / "spool")
     assert len(files(spool)) == 2
-    # The one that was being answered comes last: it may have ended the process.
-    assert [image.path.name == held for image in spool.claim(5)] == [False, True]
+    # The one that was being answered comes last, and alone: it may have ended the process.
+    assert [image.path.name == held for image in spool.claim(5)] == [False]
+    (image,) = spool.claim(5)
+    assert (image.path.name, image.ae_title) == (held.replace("~", "+1~", 1), "CR1")
+
+
+def test_an_image_that_ends_the_process_again_and_again_is_set_aside(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    receive(spool, b"harmless", uid="1.2.1")
+    receive(spool, b"crashing", uid="1.2.2")
+    # Both are being answered when the process ends for the first time, then each alone; one of them ends it.
+    assert len(spool.claim(5)) == 2
+    for crashes in range(1, MOST_CRASHES + 1):
+        spool.close()
+        spool = Spool(tmp_path / "spool")
+        assert spool.crashed == (crashes == MOST_CRASHES)
+        for image in spool.claim(1):
+            if image.path.read_bytes() == b"harmless":
+                spool.finish(image)
+                spool.claim(1)
+    assert [path.read_bytes() for path in (spool.folder / "dead" / "images").iterdir()] == [b"crashing"]
+    assert spool.counts() == (0, 0, 1)
+    receive(spool, b"crashing", uid="1.2.2")
+    assert spool.counts() == (1, 0, 1)
+
+
+def test_an_image_that_comes_again_replaces_the_one_that_ended_the_process(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    receive(spool, b"old")
+    spool.claim(1)
+    spool.close()
+    spool = Spool(tmp_path / "spool")
+    receive(spool, b"new")
+    assert [image.path.read_bytes() for image in spool.claim(5)] == [b"new"]
+    assert spool.claim(5) == []
 
 
 def test_restart_keeps_the_newer_of_two(tmp_path: Path) -> None:

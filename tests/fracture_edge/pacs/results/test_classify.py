@@ -42,7 +42,7 @@ def test_results_and_records(study: Path, cli: Cli, tmp_path: Path) -> None:
     assert (code, [record["status"] == "ok" for record in records]) == (3, [True, True, True, False])
     names = sorted(path.name[:2] for path in out.iterdir())
     assert names == ["SC", "SC", "SR", "SR"]
-    assert f"{out}: DICOM results of 2 images; none of 1 DICOM images, see above; none of 1 files" in err
+    assert f"{out}: DICOM results of 2 images; none of 1 DICOM image, see above; none of 1 file without" in err
     assert f"{study / '4.dcm'}: no DICOM results: the image has no answer" in err
     # The study's patient is in the results, and nowhere else.
     told = (text + err + " ".join(path.name for path in out.iterdir())).encode()
