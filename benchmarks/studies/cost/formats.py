@@ -1,9 +1,10 @@
 """Compare all exported files of a model: `python -m benchmarks.studies formats artifacts/edge ...`.
 
 Reads size and metrics of the export gate from ``export.json``, times all files in turns on one thread, and writes
-``benchmarks/results/formats/MODEL.json``; `benchmarks.studies.documents.fill` makes ``docs/formats.md`` from it.
+``benchmarks/results/formats/MODEL.json``; `formats_table` makes the tables of ``docs/formats.md`` from it.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -12,18 +13,18 @@ import numpy as np
 import typer
 
 from benchmarks.records.environment import Environment
-from benchmarks.runtimes.runners import Runner, runner_of
+from benchmarks.runtimes.runners import Runner, load_runner, runner_of
 from benchmarks.speed.latency import Percentiles, interleaved
 from fracture_edge.console import say
+from fracture_edge.errors import FractureEdgeError
 from train.artifacts import read_record
-from train.evaluation.formatting import interval, markdown_table
 from train.evaluation.metrics import Estimate
 from train.export_record import CalibrationImages, Compression, Fidelity, read_manifest
-from train.json_records import WRITTEN_ALWAYS, from_plain, read_json, to_plain, write_record
+from train.json_records import WRITTEN_ALWAYS, from_plain, to_plain, write_record
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-#: Bounds of version 1 of the gate for int8 and dynamic files, all on the validation images.
-_GATE_1 = {"same_decision": 0.97, "auroc_change": -0.01, "sensitivity_change": -0.02}
+#: Ending of the name of a file that is timed in OpenVINO.
+_OPENVINO = " in OpenVINO"
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "formats"
 
 
@@ -120,6 +121,7 @@ class ExportedFile:
         fidelity: Comparison with the Keras model on many images; ``None`` before version 2 of the gate.
         gate_version: Version of the gate that judged the file.
         inference_ms: Latency of one inference on one thread, in milliseconds.
+        openvino_ms: The same in OpenVINO, for ONNX files that it can run; ``None`` where it was not measured.
     """
 
     recipe: str
@@ -144,6 +146,7 @@ class ExportedFile:
     fidelity: Fidelity | None = None
     gate_version: int = field(default=1, metadata=WRITTEN_ALWAYS)
     inference_ms: Percentiles
+    openvino_ms: Percentiles | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +178,7 @@ def measure(folder: Path, runs: int) -> ModelFormats:
     record, files = read_record(folder), read_manifest(folder).files
     size = record.preprocessing
     runners: dict[str, Runner] = {file: runner_of(folder / file, threads=1) for file in files}
+    runners |= _in_openvino(folder, list(files))
     images = np.random.default_rng(0).integers(0, 256, (8, 1, size.height, size.width, 1), np.uint8)
     speed = interleaved({file: runner.probabilities for file, runner in runners.items()}, list(images), runs)
     return ModelFormats(
@@ -190,7 +194,7 @@ def measure(folder: Path, runs: int) -> ModelFormats:
             fingerprint=record.data.fingerprint,
         ),
         files={
-            file: from_plain(ExportedFile, to_plain(entry) | {"inference_ms": to_plain(speed[file])}, file)
+            file: from_plain(ExportedFile, to_plain(entry) | _latencies(speed, file), file)
             for file, entry in files.items()
         },
         threads=1,
@@ -198,92 +202,27 @@ def measure(folder: Path, runs: int) -> ModelFormats:
     )
 
 
-def table() -> str:
-    """Render all models in ``benchmarks/results/formats`` as Markdown."""
-    results = (from_plain(ModelFormats, read_json(path), str(path)) for path in sorted(RESULTS.glob("*.json")))
-    return "\n".join(map(_one, results))
+def _in_openvino(folder: Path, files: Sequence[str]) -> dict[str, Runner]:
+    """Open the ONNX files in OpenVINO, if it is installed and takes them; by file name and `_OPENVINO`."""
+    found: dict[str, Runner] = {}
+    for file in files:
+        if not file.endswith(".onnx"):
+            continue
+        try:
+            runner = load_runner("openvino", folder / file, threads=1)
+            size = runner.info.preprocessing
+            runner.probabilities(np.zeros((1, size.height, size.width, 1), np.uint8))
+        except (FractureEdgeError, RuntimeError) as error:
+            # Of operators that OpenVINO does not know.
+            say(f"{file}: not timed in OpenVINO ({str(error).splitlines()[0]})")
+        else:
+            found[file + _OPENVINO] = runner
+    return found
 
 
-def _one(result: ModelFormats) -> str:
-    files, trained, machine = result.files, result.training, result.environment
-    first = next(iter(files.values()))
-    float32_bytes = {
-        file.rsplit(".", 1)[1]: entry.bytes
-        for file, entry in files.items()
-        if entry.precision == "float32" and entry.compression is None
-    }
-    in_order = sorted(files.items(), key=lambda pair: (pair[0].rsplit(".", 1)[1], -pair[1].bytes))
-    table = markdown_table(
-        (
-            "file",
-            "MB (of float32)",
-            "gzip MB",
-            "mean / largest difference of P",
-            "same decision",
-            "AUROC, change",
-            "sensitivity, change",
-            "on many images: same decision, net flips, noise",
-            "ms, 1 thread",
-            "verdict",
-            "gate before",
-        ),
-        (_cells(file, entry, float32_bytes.get(file.rsplit(".", 1)[1])) for file, entry in in_order),
-    )
-    return (
-        f"### {result.model}\n\n"
-        f"Recipe `{trained.recipe}` with at most {trained.epochs_of_recipe} epochs, {trained.epochs} "
-        f"trained (kept: {trained.best_epoch}), started from: {trained.initial_weights}; "
-        f"{trained.device}, {trained.precision}. Judged on {first.gate.images} validation images, "
-        f"{first.gate.fractured} fractured; AUROC in Keras {first.gate.auroc_keras:.4f}.\n\n"
-        f"{table}\n"
-        f"Latency: median of {first.inference_ms.runs} runs, files taking turns, on {machine.cpu} "
-        f"({machine.cores} cores; {', '.join(machine.cpu_flags)}).\n"
-    )
-
-
-def _cells(file: str, entry: ExportedFile, float32_bytes: int | None) -> tuple[str, ...]:
-    gate = entry.gate
-    share = f" ({entry.bytes / float32_bytes:.2f})" if float32_bytes else ""
-    images = "" if gate.images_compared is None else f" ({gate.images_compared} images)"
-    return (
-        f"`{Path(file).name}`",
-        f"{entry.bytes / 1e6:.2f}{share}",
-        f"{entry.gzip_bytes / 1e6:.2f}",
-        f"{gate.mean_difference:.1e} / {gate.largest_difference:.1e}{images}",
-        f"{gate.same_decision:.3f}",
-        interval(gate.change("auroc_change")),
-        interval(gate.change("sensitivity_change")),
-        _followed(entry.fidelity),
-        f"{entry.inference_ms.p50:.1f}",
-        _verdict(entry),
-        _before(entry),
-    )
-
-
-def _followed(fidelity: Fidelity | None) -> str:
-    if fidelity is None:
-        return ""
-    figures = f"{fidelity.same_decision:.3f}, {fidelity.net_flips:+.3f}, {fidelity.noise:.3f}"
-    return f"{figures} ({fidelity.images} images)"
-
-
-def _before(entry: ExportedFile) -> str:
-    """Return the verdict of version 1 of the gate, which asked of the validation images alone."""
-    if entry.gate_version == 1 or entry.fidelity is None:
-        return ""
-    broken = [name for name, least in _GATE_1.items() if not getattr(entry.gate, name) >= least]
-    return f"rejected ({', '.join(broken)})" if broken else "accepted"
-
-
-def _verdict(entry: ExportedFile) -> str:
-    words = [f"rejected: {'; '.join(entry.broken)}" if entry.broken else "accepted"]
-    words += [f"by `{entry.rung}`"] if entry.rung else []
-    words += [f"calibration {entry.calibration.method}"] if entry.calibration else []
-    if entry.float_layers:
-        words.append(f"{len(entry.float_layers)} layers in float32")
-    if entry.heatmap:
-        words.append("with heat map")
-    return ", ".join(words)
+def _latencies(speed: Mapping[str, Percentiles], file: str) -> dict[str, object]:
+    found = {"inference_ms": speed[file], "openvino_ms": speed.get(file + _OPENVINO)}
+    return {name: to_plain(value) for name, value in found.items() if value is not None}
 
 
 @app.command()

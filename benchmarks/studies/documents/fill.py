@@ -18,7 +18,7 @@ from benchmarks.records.result import BenchmarkResult
 from benchmarks.report import prose, tables
 from benchmarks.report.markdown import summary_table
 from benchmarks.report.recommend import recommend
-from benchmarks.studies.cost import formats, ladder
+from benchmarks.studies.cost import formats_table, ladder
 from benchmarks.studies.documents import devices, edge_model, embedded_policies, overview
 from benchmarks.studies.documents.results import (
     EMBEDDED_ROW,
@@ -171,7 +171,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "before": _before,
         "reproduction": reproduction.table,
         "leak": reproduction.leak,
-        "formats": formats.table,
+        "formats": formats_table.table,
         "ladder": ladder.ladder,
         "speed": devices.training_speed,
         "onednn": devices.onednn,

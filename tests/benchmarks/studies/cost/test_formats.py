@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.studies.cost import formats
+from benchmarks.studies.cost import formats_table
 
 
 def _entry(precision: str, size: int, **others: Any) -> dict[str, Any]:
@@ -35,6 +35,7 @@ def result() -> dict[str, Any]:
             "tiny-float32.onnx": _entry("float32", 8_000_000),
             "tiny-int8.onnx": _entry(
                 "int8", 2_000_000, float_layers=["a", "b"], rung="float-2", gate_version=2,
+                openvino_ms={"p50": 4.56, "p90": 5.0, "p99": 6.0, "runs": 30},
                 fidelity={
                     "images": 1342, "fractured": 439, "mean_difference": 0.001, "same_decision": 0.985,
                     "far_flips": 0.0, "net_flips": -0.003, "noise": 0.04, "auroc_change": 0.0,
@@ -55,12 +56,12 @@ def test_a_row_for_each_file_including_rejected_ones(
     result: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "tiny.json").write_text(json.dumps(result))
-    monkeypatch.setattr(formats, "RESULTS", tmp_path)
-    text = formats.table()
+    monkeypatch.setattr(formats_table, "RESULTS", tmp_path)
+    text = formats_table.table()
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert rows[1] == (
         "| `tiny-int8.onnx` | 2.00 (0.25) | 1.00 | 1.0e-03 / 2.0e-02 | 0.980 | -0.004 [-0.010, 0.002] | "
-        "0.050 [0.000, 0.100] | 0.985, -0.003, 0.040 (1342 images) | 12.3 | "
+        "0.050 [0.000, 0.100] | 0.985, -0.003, 0.040 (1342 images) | 12.3 | 4.6 | "
         "accepted, by `float-2`, 2 layers in float32 | accepted |"
     )
     # There is no float32 TFLite to compare its size with.
