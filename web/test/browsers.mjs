@@ -1,11 +1,13 @@
 // Drives a browser over a page, and prints what a user sees as JSON. Called by `python -m benchmarks.studies
 // page-browsers`, which knows the program's answers; the job is a JSON file.
 import { readFileSync } from "node:fs";
+import { dirname } from "node:path";
 import puppeteer from "puppeteer-core";
 
 const job = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const axe = readFileSync(new URL("../node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
 const isChrome = job.browser === "chrome";
+const WAYS = { choose, drop, folder: dropFolder, paste };
 const result = { requests: [], errors: [], violations: [], answers: [] };
 
 const browser = await puppeteer.launch({
@@ -50,7 +52,7 @@ async function visit() {
   await look(page, "empty");
   for (const [i, files] of job.batches.entries()) {
     const start = performance.now();
-    await (i % 2 ? drop(page, files) : choose(page, files));
+    await WAYS[job.ways[i]](page, files);
     await finish(page);
     // Before anything is saved: the download panel of Firefox takes the keys.
     if (job.looks && i === 0) await keyboard(page);
@@ -79,18 +81,38 @@ async function drop(page, files) {
     await session.detach();
     return;
   }
+  await dispatch(page, files, "drop");
+}
+
+/** Drop the folder that the files lie in, whatever else it holds; in Firefox, which is given no folders, the files. */
+async function dropFolder(page, files) {
+  await drop(page, isChrome ? [dirname(files[0])] : files);
+}
+
+/** Paste files, as from a file manager; no protocol reaches the clipboard of the system. */
+async function paste(page, files) {
+  await dispatch(page, files, "paste");
+}
+
+async function dispatch(page, files, kind) {
   const input = await page.evaluateHandle(() => {
     const element = Object.assign(document.createElement("input"), { type: "file", multiple: true });
     document.body.append(element);
     return element;
   });
   await input.uploadFile(...files);
-  await page.evaluate((element) => {
-    const dataTransfer = new DataTransfer();
-    for (const file of element.files) dataTransfer.items.add(file);
+  const send = (element, kind) => {
+    const data = new DataTransfer();
+    for (const file of element.files) data.items.add(file);
     element.remove();
-    document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
-  }, input);
+    const options = { bubbles: true, cancelable: true };
+    const event =
+      kind === "paste"
+        ? new ClipboardEvent("paste", { clipboardData: data, ...options })
+        : new DragEvent("drop", { dataTransfer: data, ...options });
+    document.body.dispatchEvent(event);
+  };
+  await page.evaluate(send, input, kind);
 }
 
 /** Wait until all files have answers, and note for how long the page did not react meanwhile. */

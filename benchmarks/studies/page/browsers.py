@@ -23,7 +23,7 @@ from benchmarks.studies.page.comparison import (
 )
 from benchmarks.studies.page.golden import tolerant_copy
 from benchmarks.studies.page.pictures import KINDS, Drawn, draw, spoilt
-from benchmarks.studies.page.reference_model import custom_cnn_files
+from benchmarks.studies.page.reference_model import change_weight, custom_cnn_files, predicted
 from fracture_edge.attributes import BODY_PART_NAME, VIEW_NAME
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.console import say
@@ -32,6 +32,8 @@ from fracture_edge.files import atomic_write_text, write_json
 from fracture_edge.prediction import Prediction
 from fracture_edge.web.assemble import assemble
 
+#: How the files of each batch come to the page, see `web/test/browsers.mjs`.
+WAYS = ("choose", "drop", "folder", "paste")
 WEB = Path(__file__).resolve().parents[3] / "web"
 #: Names of the programs of each browser, by their names in puppeteer.
 BROWSERS = {"chrome": ("chromium", "chromium-browser", "google-chrome"), "firefox": ("firefox-esr", "firefox")}
@@ -108,9 +110,9 @@ def _compare(
     bad = spoilt(seed, 300)
     usual, changed = tolerant_copy(folder), folder / "changed.onnx"
     change_weight(usual, changed, drawn[0])
-    names = ["good", "bad", "again"]
-    # The last batch shows that the page is alive after the bad files.
-    batches = [drawn, bad, drawn[:2]]
+    names = ["good", "bad", "folder", "again"]
+    # The batches after the bad files show that the page is alive.
+    batches = [drawn, bad, sorted(drawn[2:6], key=lambda file: file.name), drawn[:2]]
     tried = [(usual, batches, names), *((model, [drawn[:12]], ["good"]) for model in (changed, *models))]
     if screenshots is not None:
         screenshots.mkdir(parents=True, exist_ok=True)
@@ -119,12 +121,12 @@ def _compare(
     for number, (model, some, labels) in enumerate(tried):
         page = folder / f"page-{number}.html"
         atomic_write_text(page, assemble(model))
-        wanted = [_predicted(model, batch) for batch in some]
+        wanted = [predicted(model, batch) for batch in some]
         answers[str(number)] = wanted[0]
         for kind, executable in installed.items():
             is_first = number == 0
             visit = _visit(folder, kind, executable, page, some, labels, looks=is_first, screenshots=screenshots)
-            problems = [*_problems(visit, page), *_differences(visit, wanted)]
+            problems = [*_problems(visit, page), *_differences(visit, _as_given(kind, wanted))]
             if is_first:
                 problems += _policy_differences(visit, model, some[-1])
             summary.append(_line(visit, model.stem, page, wanted, problems))
@@ -134,43 +136,14 @@ def _compare(
     return summary
 
 
-def change_weight(source: Path, target: Path, file: Drawn) -> None:
-    """Write a copy of a model in which one byte of a weight is another one, and the answer for a file too.
-
-    Args:
-        source: Path of the model.
-        target: Path of the copy.
-        file: Picture whose probability has to change by 0.01: rounding to 8 bits hides most single weights.
-
-    Raises:
-        FractureEdgeError: No byte that was tried changes the answer.
-    """
-    import onnx
-
-    (before,) = _predicted(source, [file])
-    for index in range(len(onnx.load(source).graph.initializer)):
-        model = onnx.load(source)
-        tensor = model.graph.initializer[-1 - index]
-        raw = bytearray(tensor.raw_data)
-        if tensor.data_type != onnx.TensorProto.FLOAT or not raw:
-            continue
-        # The highest byte of a little-endian number: its sign and most of its exponent.
-        raw[3] ^= 0x80
-        tensor.raw_data = bytes(raw)
-        onnx.save(model, target)
-        (after,) = _predicted(target, [file])
-        if abs((after.probability or 0) - (before.probability or 0)) > 0.01:
-            return
-    raise FractureEdgeError("no changed byte changes the answer")
-
-
-def _predicted(model: Path, files: Sequence[Drawn], policy: str | None = None) -> list[Prediction]:
-    with FractureClassifier(model, policy=policy) as classifier:
-        return [
-            replace(prediction, path=file.name)
-            for file in files
-            for prediction in classifier.predict_frames(file.data)
-        ]
+def _as_given(kind: str, wanted: Sequence[list[Prediction]]) -> list[list[Prediction]]:
+    """Return the predictions with the paths that the page knows: only Chromium is given folders."""
+    return [
+        [replace(one, path=f"batch-{number}/{one.path}") for one in some]
+        if (kind, WAYS[number]) == ("chrome", "folder")
+        else some
+        for number, some in enumerate(wanted)
+    ]
 
 
 def _visit(
@@ -197,6 +170,7 @@ def _visit(
         "executable": executable,
         "page": page.as_uri(),
         "batches": paths,
+        "ways": list(WAYS[: len(paths)]),
         "names": list(names),
         "looks": looks,
         "policies": looks,
@@ -268,7 +242,7 @@ def _policy_differences(visit: Visit, model: Path, files: Sequence[Drawn]) -> It
     if len(visit.found["policies"]) < len(names):
         yield "not every operating point can be chosen"
     for number, name in enumerate(names):
-        for text in compare_records(visit.found["policies"][str(number)], _predicted(model, files, name)):
+        for text in compare_records(visit.found["policies"][str(number)], predicted(model, files, name)):
             yield f"{name}: {text}"
 
 

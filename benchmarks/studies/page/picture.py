@@ -46,6 +46,7 @@ def picture(
             "executable": executable,
             "page": page.as_uri(),
             "batches": [[str(file)]],
+            "ways": ["choose"],
             "names": ["picture"],
             "window": _WINDOW,
             "photograph": str(photograph),

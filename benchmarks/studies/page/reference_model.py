@@ -1,14 +1,18 @@
-"""Files of the reference's custom CNN, trained for a moment on drawn bones, to make pages of."""
+"""Models to make pages of: the reference's custom CNN, trained for a moment, and one with a changed weight."""
 
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.studies.page.pictures import bone
+from benchmarks.studies.page.pictures import Drawn, bone
+from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
+from fracture_edge.prediction import Prediction
 
 #: Small, and for a few epochs, in which it learns to tell bright pictures from dark ones: only probabilities that
 #: differ show whether its page answers as its file does.
@@ -61,3 +65,43 @@ def _run(folder: Path, *words: str) -> None:
     )
     if done.returncode:
         raise FractureEdgeError(f"{' '.join(words[:2])}: {done.stderr[-2000:]}")
+
+
+def change_weight(source: Path, target: Path, file: Drawn) -> None:
+    """Write a copy of a model in which one byte of a weight is another one, and the answer for a file too.
+
+    Args:
+        source: Path of the model.
+        target: Path of the copy.
+        file: Picture whose probability has to change by 0.01: rounding to 8 bits hides most single weights.
+
+    Raises:
+        FractureEdgeError: No byte that was tried changes the answer.
+    """
+    import onnx
+
+    (before,) = predicted(source, [file])
+    for index in range(len(onnx.load(source).graph.initializer)):
+        model = onnx.load(source)
+        tensor = model.graph.initializer[-1 - index]
+        raw = bytearray(tensor.raw_data)
+        if tensor.data_type != onnx.TensorProto.FLOAT or not raw:
+            continue
+        # The highest byte of a little-endian number: its sign and most of its exponent.
+        raw[3] ^= 0x80
+        tensor.raw_data = bytes(raw)
+        onnx.save(model, target)
+        (after,) = predicted(target, [file])
+        if abs((after.probability or 0) - (before.probability or 0)) > 0.01:
+            return
+    raise FractureEdgeError("no changed byte changes the answer")
+
+
+def predicted(model: Path, files: Sequence[Drawn], policy: str | None = None) -> list[Prediction]:
+    """Return the predictions of the program, with the names of the files as paths."""
+    with FractureClassifier(model, policy=policy) as classifier:
+        return [
+            replace(prediction, path=file.name)
+            for file in files
+            for prediction in classifier.predict_frames(file.data)
+        ]

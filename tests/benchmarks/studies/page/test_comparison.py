@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.studies.page.browsers import change_weight
 from benchmarks.studies.page.comparison import about_text, compare_records, largest_difference, read_records
 from benchmarks.studies.page.pictures import KINDS, draw, spoilt
+from benchmarks.studies.page.reference_model import change_weight
 from fracture_edge.attributes import BodyPartCode
 from fracture_edge.batch.records import render
 from fracture_edge.classifier import FractureClassifier
