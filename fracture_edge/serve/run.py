@@ -23,6 +23,8 @@ GRACE_SECONDS = 60
 #: Seconds after which an idle connection is closed.
 _KEEP_ALIVE_SECONDS = 15
 _BACKLOG = 512
+#: Libraries that log addresses, tracebacks and values that a client has sent. Defects are told by `Observed`.
+SILENCED = ("uvicorn", "asyncio", "python_multipart", "PIL")
 _OFF = logging.CRITICAL + 1
 
 
@@ -72,8 +74,7 @@ class Server(uvicorn.Server):
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
-        # They print addresses, tracebacks and what a client has sent. Errors are counted and noted by `Observed`.
-        for name in ("uvicorn", "asyncio"):
+        for name in SILENCED:
             logging.getLogger(name).setLevel(_OFF)
         super().__init__(config)
 

@@ -111,7 +111,9 @@ def form(*files: tuple[str, bytes]) -> bytes:
 @pytest.fixture(autouse=True)
 def restored_logs() -> Iterator[None]:
     """Switch on again what the server switches off for its whole process, which is that of other tests here."""
-    loggers = [logging.getLogger(name) for name in ("uvicorn", "uvicorn.access", "uvicorn.error", "asyncio")]
+    from fracture_edge.serve.run import SILENCED
+
+    loggers = [logging.getLogger(name) for name in (*SILENCED, "uvicorn.access", "uvicorn.error")]
     before = [(logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
     yield
     for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
