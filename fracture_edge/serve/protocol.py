@@ -1,6 +1,7 @@
 """HTTP connections whose clients may not be slow for ever: uvicorn has no time limits for headers and bodies."""
 
 import asyncio
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,9 @@ class GuardedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to watch the connection, and close the one that has waited longest if there are too many."""
         super().connection_made(transport)
+        # asyncio does so only for sockets that it has made. Header and content of an answer are two packets; the
+        # second would wait 40 ms for the acknowledgement of the first.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._since = self._last = self.loop.time()
         self._timer = self.loop.call_later(_LOOK_SECONDS, self._look)
         if len(self.connections) > self._limits.most:

@@ -5,6 +5,7 @@ import http.client
 import io
 import json
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -200,7 +201,8 @@ def _layers(app: Any) -> Any:
 
 
 def test_one_connection_serves_many_requests(serve: Serve, grey_file: GreyFile) -> None:
-    connection: http.client.HTTPConnection = serve().connect()
+    running = serve()
+    connection: http.client.HTTPConnection = running.connect()
     data = grey_file("a.png", 192).read_bytes()
     connection.connect()
     used = connection.sock
@@ -208,4 +210,8 @@ def test_one_connection_serves_many_requests(serve: Serve, grey_file: GreyFile) 
         connection.request("POST", "/v1/classify", data)
         assert len(json.loads(connection.getresponse().read())) == 1
     assert connection.sock is used
+    # Or each answer would wait 40 ms between header and content.
+    (other_end,) = running.server.server_state.connections
+    option = other_end.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert option != 0
     connection.close()
