@@ -20,12 +20,15 @@ from benchmarks.studies.fuzzing.mutants import MUTATIONS, mutant
 from benchmarks.studies.fuzzing.seeds import PATIENT
 from benchmarks.studies.page.pictures import draw
 from benchmarks.studies.serving.processes import ServerProcess, form, running
+from fracture_edge.errors import FractureEdgeError
 
 _AT_A_TIME = 8
 #: Time limit of the server for slow clients: broken requests often announce more than they hold.
 _TIMEOUT = 2
 _NO_ANSWER = "none"
 _BOMB_SIDE = 10_000
+#: Times that a client tries again, a second after each 503.
+_TRIES = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +240,7 @@ def _normal_request(server: ServerProcess, picture: bytes) -> float:
     started = time.perf_counter()
     status, _ = server.ask("/v1/classify", picture)
     if status != 200:
-        raise RuntimeError(f"a normal request was answered with {status}")
+        raise FractureEdgeError(f"a normal request was answered with {status}")
     return time.perf_counter() - started
 
 
@@ -265,7 +268,7 @@ def _send_bombs(folder: Path, number: int, picture: bytes, max_pixels: int) -> B
 
         def send(_: int) -> None:
             nonlocal refused
-            while True:
+            for _ in range(_TRIES):
                 status, text = server.ask("/v1/classify", data)
                 with lock:
                     if status == 200:
@@ -273,6 +276,7 @@ def _send_bombs(folder: Path, number: int, picture: bytes, max_pixels: int) -> B
                         return
                     refused += 1
                 time.sleep(1)
+            raise FractureEdgeError(f"a client was refused {_TRIES} times")
 
         started = time.perf_counter()
         with ThreadPoolExecutor(number) as pool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.studies.gateway.processes import free_port, wait_for_port
 
 BOUNDARY = "boundary-of-the-study"
+OCTETS = "application/octet-stream"
 
 
 class ServerProcess:
@@ -52,15 +53,9 @@ class ServerProcess:
         """Return its number of open files, connections among them."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))  # noqa: PTH208
 
-    def ask(
-        self, path: str, body: bytes | None = None, kind: str = "application/octet-stream"
-    ) -> tuple[int, bytes]:
+    def ask(self, path: str, body: bytes | None = None, kind: str = OCTETS) -> tuple[int, bytes]:
         """Send a request over a connection of its own; return status and body of the answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
-        try:
-            return ask_over(connection, path, body, kind)
-        finally:
-            connection.close()
+        return ask(self.port, path, body, kind)
 
     def _status(self, name: str) -> int:
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
@@ -81,11 +76,23 @@ def running(folder: Path, *options: object) -> Iterator[ServerProcess]:
             server.process.wait()
 
 
+def ask(
+    port: int, path: str, body: bytes | None = None, kind: str = OCTETS, *, token: str = ""
+) -> tuple[int, bytes]:
+    """Send a request over a connection of its own; return status and body of the answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    try:
+        return ask_over(connection, path, body, kind, token=token)
+    finally:
+        connection.close()
+
+
 def ask_over(
-    connection: http.client.HTTPConnection, path: str, body: bytes | None, kind: str = "application/octet-stream"
+    connection: http.client.HTTPConnection, path: str, body: bytes | None, kind: str = OCTETS, *, token: str = ""
 ) -> tuple[int, bytes]:
     """Send a request over a connection that stays open; return status and body of the answer."""
-    connection.request("GET" if body is None else "POST", path, body, {"Content-Type": kind})
+    headers = {"Content-Type": kind} | ({"Authorization": f"Bearer {token}"} if token else {})
+    connection.request("GET" if body is None else "POST", path, body, headers)
     response = connection.getresponse()
     return response.status, response.read()
 

@@ -1,6 +1,7 @@
-"""`python -m benchmarks.studies serving abuse|equal|load`: the server of `fracture-edge serve`, on loopback."""
+"""`python -m benchmarks.studies serving abuse|equal|load|container`: the HTTP server, on loopback."""
 
 import json
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -68,6 +69,30 @@ def load(
             Path(folder), requests=requests, rounds=rounds, seconds=seconds, clients=(1, 2, 8), seed=1
         )
     _write(result, output)
+
+
+@app.command()
+def container(
+    root: Annotated[
+        Path, typer.Argument(help="Folder where the image is mounted: `podman image mount`, `buildah mount`.")
+    ],
+    inspected: Annotated[
+        Path, typer.Argument(help="JSON of `podman image inspect` or `buildah inspect --type image`.")
+    ],
+    files: Annotated[int, typer.Option(min=1, help="Files that are classified.")] = 29,
+    seed: SeedOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Run an image as its user, with a read-only root and no network: classify and serve. Needs Linux and root."""
+    from benchmarks.studies.gateway.processes import in_namespace, is_inside
+
+    if not is_inside():
+        raise typer.Exit(in_namespace(["-m", "benchmarks.studies", *sys.argv[1:]]).returncode)
+    from benchmarks.studies.serving.container import run_container
+
+    seed = _seed(seed)
+    with TemporaryDirectory(prefix="fracture-edge-study-") as folder:
+        _write(run_container(Path(folder), root, inspected, files=files, seed=seed), output)
 
 
 def _seed(seed: int | None) -> int:

@@ -3,6 +3,7 @@
 from benchmarks.report import prose
 from benchmarks.studies.documents.results import read_stored
 from benchmarks.studies.serving.abuse import Bombs, ServingAbuse
+from benchmarks.studies.serving.container import ContainerResult
 from benchmarks.studies.serving.equal import ServingEquality
 from benchmarks.studies.serving.load import ServingLoad
 from train.evaluation.formatting import markdown_table
@@ -55,6 +56,30 @@ def serving_speed() -> str:
         f"{load.environment.cores} cores before the start), so that figures of speed are lower bounds.\n"
         f"{prose.describe_machine(load.environment)}.\n"
     )
+
+
+def container() -> str:
+    """Describe what the image of the Containerfile did."""
+    found = read_stored(ContainerResult, "serving/container.json")
+    lines = [
+        ("architecture; `uname -m` inside", f"{found.architecture}; {found.machine}"),
+        ("size; of this the package with its dependencies", f"{found.image_mb:.0f} MB; {found.package_mb:.0f} MB"),
+        ("user of the image; `id -u` inside", f"{found.user}; {found.user_inside}"),
+        ("of `/`, `/data`, `/tmp`, `/opt/fracture-edge` can be written to", ", ".join(found.writable) or "none"),
+        ("network interfaces inside", ", ".join(found.networks)),
+        ("files that `classify` reads there, records; equal to those outside", _records_of(found)),
+        ("files with the same probability from the server inside", found.same_over_http),
+        ("server: ready after, memory at the end, exit status after SIGTERM", _server_of(found)),
+    ]
+    return f"{markdown_table(('one run', 'result'), lines)}\n{prose.describe_machine(found.environment)}.\n"
+
+
+def _records_of(found: ContainerResult) -> str:
+    return f"{found.files}, {found.records}; {found.same}"
+
+
+def _server_of(found: ContainerResult) -> str:
+    return f"{found.seconds_to_ready:.1f} s, {found.memory_mb:.0f} MB, {found.exit_status}"
 
 
 def _joined(failed: int, abuse: ServingAbuse) -> str:

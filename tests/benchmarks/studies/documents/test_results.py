@@ -24,6 +24,7 @@ from benchmarks.studies.processors.comparison import Emulation
 from benchmarks.studies.robustness.stress_result import Stress
 from benchmarks.studies.robustness.unlike import Unlike
 from benchmarks.studies.serving.abuse import ServingAbuse
+from benchmarks.studies.serving.container import ContainerResult
 from benchmarks.studies.serving.equal import ServingEquality
 from benchmarks.studies.serving.load import ServingLoad
 from fracture_edge.errors import FractureEdgeError
@@ -47,6 +48,7 @@ KINDS: dict[str, Any] = {
     "gateway/load.json": LoadResult,
     "reproduction/*.json": Reproduced,
     "serving/abuse.json": ServingAbuse,
+    "serving/container.json": ContainerResult,
     "serving/equal.json": ServingEquality,
     "serving/load.json": ServingLoad,
     "unlike/*.json": Unlike,
