@@ -20,6 +20,8 @@ _FORM = b"multipart/form-data"
 _NO_NAME = "<bytes>"
 #: Maximum number of parts of a form, and of bytes in the headers of one part.
 _MAX_PARTS, _MAX_HEADER = 4 * MAX_FILES, 8192
+#: Maximum length of the boundary of a form (RFC 2046, section 5.1.1).
+_MAX_BOUNDARY = 70
 _BUSY_SECONDS = 2
 NO_ROOM = "too many images are being received; try again later"
 
@@ -137,22 +139,21 @@ class _Form:
         self._content = io.BytesIO()
         if not boundary:
             raise _broken("it states no boundary")
-        try:
-            self._parser = MultipartParser(
-                boundary,
-                {
-                    "on_part_begin": self._begin,
-                    "on_header_field": self._add_header_name,
-                    "on_header_value": self._add_header_value,
-                    "on_header_end": self._end_header,
-                    "on_headers_finished": self._end_headers,
-                    "on_part_data": self._add_content,
-                    "on_part_end": self._end,
-                    "on_end": self._finish,
-                },
-            )
-        except FormParserError:
-            raise _broken("its boundary is too long") from None
+        if len(boundary) > _MAX_BOUNDARY:
+            raise _broken("its boundary is too long")
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": self._add_header_name,
+                "on_header_value": self._add_header_value,
+                "on_header_end": self._end_header,
+                "on_headers_finished": self._end_headers,
+                "on_part_data": self._add_content,
+                "on_part_end": self._end,
+                "on_end": self._finish,
+            },
+        )
 
     def write(self, piece: bytes) -> None:
         """Parse the next piece of the body."""
