@@ -120,7 +120,7 @@ class GuardedProtocol(H11Protocol):
             self._limits.metrics.add_cut_off("does not read")
             self.transport.abort()
         elif not self.is_waiting:
-            self._since, self._received = now, 0
+            self._since, self._received, self._lingered = now, 0, 0
         elif self.conn.their_state is h11.IDLE:
             if now - self._since > timeout:
                 self._cut_off("slow header")
