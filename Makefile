@@ -3,6 +3,7 @@
 #   make demo   installs the device package and classifies a real radiograph
 #   make test   installs everything and runs the quick tests; make test-all the slow ones too
 #   make web    builds the parts of the page for browsers (needs node and npm); make test-web tests it in browsers
+#   make container  builds the container image and runs it without a network (needs buildah and root)
 #   make bench  measures the embedded model and makes the tables of the documents anew
 #   make embedded DATA=fracatlas WEIGHTS=weights.npz   cross-validates, trains a model to embed on all images but the
 #                                                      test images, and puts it into the package
@@ -20,7 +21,7 @@ MODEL_VERSION ?= 0.5
 LICENCE := "Apache-2.0; trained on FracAtlas (CC BY 4.0, Abedeen et al. 2023)"
 FIND_RADIOGRAPH := from pydicom.data import get_testdata_file as f; print(f("RG3_UNCR.dcm"))
 
-.PHONY: demo web web-packages test-web test-web-quick test-web-node docs test test-slow test-all endurance lint bounds bench embedded folds reproduce curve clean
+.PHONY: demo container web web-packages test-web test-web-quick test-web-node docs test test-slow test-all endurance lint bounds bench embedded folds reproduce curve clean
 
 demo: $(DEMO)/ready
 	$(DEMO)/bin/fracture-edge classify "$$($(DEMO)/bin/python -c '$(FIND_RADIOGRAPH)')"
@@ -67,6 +68,19 @@ API := classifier prediction policy errors modelfile preprocess suitability
 docs: $(VENV)/ready
 	rm -rf build/docs
 	$(VENV)/bin/python -W error::UserWarning -m pdoc --docformat google -o build/docs $(API:%=fracture_edge.%)
+
+# The image of the Containerfile, built and run without a network. It needs buildah and root, no container engine:
+#   make container BUILDAH_ISOLATION=chroot
+# BASE may be any Debian with Python 3.11 to 3.13, also one that mmdebstrap has made (docs/serve.md).
+BASE ?= docker.io/library/debian:bookworm-slim
+BUILDAH ?= buildah
+BUILD_OPTIONS ?=
+container: $(VENV)/ready
+	$(BUILDAH) build $(BUILD_OPTIONS) --build-arg BASE=$(BASE) -t fracture-edge .
+	mkdir -p build && $(BUILDAH) inspect --type image fracture-edge > build/image.json
+	made=$$($(BUILDAH) from fracture-edge) && $(VENV)/bin/python -m benchmarks.studies serving container \
+		"$$($(BUILDAH) mount $$made)" build/image.json -o benchmarks/results/serving/container.json; \
+		status=$$?; $(BUILDAH) rm $$made && exit $$status
 
 # Whether the lowest and the newest versions that pyproject.toml allows work; it needs a package index.
 bounds: $(VENV)/ready

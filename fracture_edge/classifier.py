@@ -113,6 +113,14 @@ class FractureClassifier:
         }
         return _reopen, (self._path, self.sha256, self._threads, tuple(options.items()))
 
+    def with_policy(self, name: str) -> Self:
+        """Return a classifier that shares the session, with an operating point as for `ModelInfo.policy_named`."""
+        other = object.__new__(type(self))
+        changes = {"policy": self.info.policy_named(name), "_policy_name": name, "_threshold": None}
+        other.__dict__.update(self.__dict__ | changes)
+        _LIVING.add(other)
+        return other
+
     def predict(self, image: ImageSource) -> Prediction:
         """Classify one image. If its file holds several, the first is classified, and the reason says so.
 
@@ -150,14 +158,11 @@ class FractureClassifier:
 
         Args:
             images: Images as for `predict`.
-            jobs: Number of decoding threads, at most one per usable core. With 1 an image is taken from `images`
-                when its prediction is requested; otherwise up to ``2 * jobs`` images are taken ahead.
+            jobs: Number of decoding threads, 1 or more, at most one per usable core. With 1 an image is taken from
+                `images` when its prediction is requested; otherwise up to ``2 * jobs`` images are taken ahead.
 
         Returns:
             Iterator over the predictions; the next one raises errors as `predict` does.
-
-        Raises:
-            ValueError: `jobs` is less than 1.
         """
         return map(self._classify, map_ahead(self._decoder.first, images, jobs))
 
@@ -170,9 +175,6 @@ class FractureClassifier:
 
         Returns:
             Iterator over the predictions of each file; exhaust it before taking that of the next file.
-
-        Raises:
-            ValueError: `jobs` is less than 1.
         """
         return (self._classify_file(*begun) for begun in map_ahead(self._decode_first, files, jobs))
 
@@ -218,8 +220,7 @@ class FractureClassifier:
     def _classify_file(self, wanted: Wanted, first: Decoded) -> Iterator[Prediction]:
         yield self._classify(first)
         numbers = range(1, first.frames + 1) if wanted.frames is None else wanted.frames
-        # The file is read again for its other frames: a file decoded ahead keeps one frame in memory, not its
-        # bytes.
+        # The file is read again for its other frames: decoded ahead, it keeps one frame in memory, not its bytes.
         if len(numbers) > 1:
             yield from map(self._classify, self._decoder.frames(wanted.file, numbers[1:]))
 
@@ -267,14 +268,13 @@ class FractureClassifier:
 #: Classifiers whose sessions a forked child must not use.
 _LIVING: weakref.WeakSet[FractureClassifier] = weakref.WeakSet()
 #: Sessions of the parent process. Their threads do not exist in the child, where closing one would wait forever.
-_ORPHANS: list[ort.InferenceSession] = []
+_ORPHANS: list[ort.InferenceSession | None] = []
 
 
 def _forget_sessions() -> None:
     for classifier in _LIVING:
-        if classifier._session is not None:
-            _ORPHANS.append(classifier._session)
-            classifier._session = None
+        _ORPHANS.append(classifier._session)
+        classifier._session = None
 
 
 if hasattr(os, "register_at_fork"):

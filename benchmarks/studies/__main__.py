@@ -62,6 +62,10 @@ STUDIES: Mapping[str, Command] = MappingProxyType(
             "benchmarks.studies.edge_model.reproduction", "Compare the metrics of a run with the reference."
         ),
         "run-log": Command("benchmarks.studies.edge_model.run_log", "Add a training run to the log of runs."),
+        "serving": Command(
+            "benchmarks.studies.serving.run",
+            "Abuse the HTTP server, compare it with the command line, measure its speed.",
+        ),
         "stress": Command(
             "benchmarks.studies.robustness.stress",
             "Test the robustness of a model, and whether it uses shortcuts.",

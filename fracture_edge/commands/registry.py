@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "gateway": Command(
             "fracture_edge.commands.gateway", "Receive images over DICOM, send results to a PACS.", extra="pacs"
         ),
+        "serve": Command("fracture_edge.commands.serve", "Serve the classifier over HTTP.", extra="serve"),
         "page": Command("fracture_edge.commands.page", "Write the classifier as one HTML file for browsers."),
         "info": Command("fracture_edge.commands.info", "Print the metadata of a model file as JSON."),
         "doctor": Command(
@@ -67,6 +68,9 @@ MODULES_OF_EXTRAS = frozenset(
         "pydicom",
         "highdicom",
         "pynetdicom",
+        "starlette",
+        "uvicorn",
+        "python_multipart",
         "tensorflow",
         "keras",
         "sklearn",

@@ -25,6 +25,9 @@ MODULES_OF_EXTRAS = (
     "pydicom",
     "highdicom",
     "pynetdicom",
+    "starlette",
+    "uvicorn",
+    "python_multipart",
 )
 
 BLOCK = f"""
@@ -74,13 +77,14 @@ def test_help_does_not_import_numpy(run_python: Run) -> None:
     assert modules.isdisjoint({"numpy", "onnxruntime", "PIL", "rich"})
 
 
-def test_help_of_classify_does_not_import_numpy(run_python: Run) -> None:
+@pytest.mark.parametrize("command", ["classify", "serve"])
+def test_help_of_a_command_does_not_import_numpy(command: str, run_python: Run) -> None:
     script = (
-        "from fracture_edge.cli import main\nsys.argv[1:] = ['classify', '--help']\n"
+        f"from fracture_edge.cli import main\nsys.argv[1:] = [{command!r}, '--help']\n"
         "try: main(own_process=True)\nexcept SystemExit: pass"
     )
     modules = loaded(run_python, script)
-    assert "fracture_edge.commands.classify" in modules
+    assert f"fracture_edge.commands.{command}" in modules
     assert modules.isdisjoint({"numpy", "onnxruntime", "PIL", "rich"})
 
 

@@ -52,6 +52,7 @@ _PACS_TESTS = (
     "tests/fracture_edge/pacs/gateway/test_receiver.py",
     "tests/fracture_edge/pacs/gateway/test_sending.py",
 )
+_SERVE_TESTS = "tests/fracture_edge/serve"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,10 @@ PARTS = {
     # HEIC asks for a newer Pillow than the others: without it the lowest bound of Pillow is tried.
     "device": Part(("dicom", "dicom-gpl"), _DEVICE_TESTS, without_conftest=True),
     "heic": Part(("dicom", "dicom-gpl", "heic"), _DEVICE_TESTS, without_conftest=True),
-    # The tests of DICOM results and gateway need the conftest, and so the training code.
-    "training": Part(("pacs", "train", "tune"), (*_TRAINING_TESTS, *_PACS_TESTS), without_conftest=False),
+    # The tests of DICOM results, gateway and server need the conftest, and so the training code.
+    "training": Part(
+        ("pacs", "serve", "train", "tune"), (*_TRAINING_TESTS, *_PACS_TESTS, _SERVE_TESTS), without_conftest=False
+    ),
 }
 
 

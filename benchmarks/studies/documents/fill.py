@@ -34,6 +34,7 @@ from benchmarks.studies.documents.results import (
 from benchmarks.studies.edge_model import reproduction
 from benchmarks.studies.gateway.tables import gateway as tables_of_gateway
 from benchmarks.studies.robustness.stress_result import Stress, tables_of, worst
+from benchmarks.studies.serving.tables import container, serving, serving_speed
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
@@ -55,6 +56,7 @@ DOCUMENTS = (
     ROOT / "docs" / "results.md",
     ROOT / "docs" / "model-file.md",
     ROOT / "docs" / "pacs.md",
+    ROOT / "docs" / "serve.md",
 )
 
 
@@ -193,6 +195,9 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "stress": _stress,
         "robust": edge_model.robust,
         "gateway": tables_of_gateway,
+        "container": container,
+        "serving": serving,
+        "serving_speed": serving_speed,
         "body_part": edge_model.body_part,
         "by_body_part": edge_model.by_body_part,
         "body_part_val": edge_model.body_part_val,

@@ -23,6 +23,10 @@ from benchmarks.studies.gateway.load import LoadResult
 from benchmarks.studies.processors.comparison import Emulation
 from benchmarks.studies.robustness.stress_result import Stress
 from benchmarks.studies.robustness.unlike import Unlike
+from benchmarks.studies.serving.abuse import ServingAbuse
+from benchmarks.studies.serving.container import ContainerResult
+from benchmarks.studies.serving.equal import ServingEquality
+from benchmarks.studies.serving.load import ServingLoad
 from fracture_edge.errors import FractureEdgeError
 from train.json_records import from_plain, read_json, to_plain
 
@@ -43,6 +47,10 @@ KINDS: dict[str, Any] = {
     "gateway/kills.json": KillResult,
     "gateway/load.json": LoadResult,
     "reproduction/*.json": Reproduced,
+    "serving/abuse.json": ServingAbuse,
+    "serving/container.json": ContainerResult,
+    "serving/equal.json": ServingEquality,
+    "serving/load.json": ServingLoad,
     "unlike/*.json": Unlike,
 }
 FILES = {path: kind for pattern, kind in KINDS.items() for path in sorted(RESULTS.glob(pattern))}

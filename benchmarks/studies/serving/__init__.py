@@ -1,0 +1,1 @@
+"""The HTTP server: broken requests, slow clients, picture bombs, equality, latency, throughput."""
