@@ -34,7 +34,7 @@ class ClassifyOptions:
         threshold: Threshold in place of the model's own, 0 to 1, without an uncertain band.
         threads: Number of threads of one inference; the default of `FractureClassifier` if ``None``.
         max_pixels: Maximum number of pixels; larger images are refused.
-        jobs: Number of images that are decoded at a time; `runtimes.threads.default_jobs` if ``None``.
+        jobs: Number of images that are classified at a time; `runtimes.threads.default_jobs` if ``None``.
         style: Format of the records: ``text``, ``json``, ``jsonl`` or ``csv``.
         heatmap: Folder for overlays; none are written if ``None``.
         dicom_results: Folder for the results of DICOM images as DICOM objects; none are written if ``None``.
@@ -172,7 +172,7 @@ def _note(text: str) -> None:
 def _predict(
     classifier: FractureClassifier, files: Sequence[Wanted], jobs: int | None, *, bar: bool
 ) -> Iterator[Iterator[Prediction]]:
-    """Classify the frames of each file, with decoding threads and a progress bar if there are several files."""
+    """Classify the frames of each file, several at a time and with a progress bar if there are several files."""
     if len(files) <= 1:
         return classifier.predict_files(files)
     from fracture_edge.batch.progress import with_progress

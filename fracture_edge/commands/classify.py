@@ -45,8 +45,8 @@ def classify(
             "--jobs",
             "-j",
             min=1,
-            help="Number of images that are decoded at a time, at most one per core. Default: 4, fewer if memory "
-            "is scarce. 1 needs the least memory.",
+            help="Number of images that are classified at a time, at most one per core. Default: 4, fewer if "
+            "memory is scarce. 1 needs the least memory.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
