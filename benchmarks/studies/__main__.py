@@ -70,6 +70,9 @@ STUDIES: Mapping[str, Command] = MappingProxyType(
             "benchmarks.studies.robustness.stress",
             "Test the robustness of a model, and whether it uses shortcuts.",
         ),
+        "throughput": Command(
+            "benchmarks.studies.scale.throughput", "Compare one core with two: images a second, memory."
+        ),
         "training-speed": Command(
             "benchmarks.studies.cost.training_speed", "Time training with and without the input pipeline."
         ),

@@ -19,6 +19,7 @@ from fracture_edge.images.limits import MAX_PIXELS
 from fracture_edge.prediction import Prediction
 
 if TYPE_CHECKING:
+    from fracture_edge.batch.shard import Shard
     from fracture_edge.pacs.results.folder import ResultFolder
 
 
@@ -28,6 +29,7 @@ class ClassifyOptions:
 
     Attributes:
         recursive: Whether to search sub-folders too.
+        shard: Shard of the images to classify; all if ``None``.
         model: Path of a model file; the embedded model if ``None``.
         policy: Name of an operating point of the model; its default if ``None``.
         check_images: Whether images that are unlike the training images or of low quality are "uncertain".
@@ -44,6 +46,7 @@ class ClassifyOptions:
     """
 
     recursive: bool = False
+    shard: "Shard | None" = None
     model: Path | None = None
     policy: str | None = None
     check_images: bool = True
@@ -97,6 +100,10 @@ def classify(paths: Sequence[Path], options: ClassifyOptions) -> int:
     files, notes = expand(paths, recursive=options.recursive)
     for note in notes:
         say(f"fracture-edge: {note}")
+    if options.shard is not None:
+        found = len(files)
+        files = options.shard.of(files)
+        say(f"fracture-edge: shard {options.shard} has {len(files)} of {found} images")
     classifier = options.classifier()
     further = classifier.attributes.columns
     overlays, missing = None, list[str]()
