@@ -105,12 +105,12 @@ class Index:
         )
         self._database.execute("COMMIT")
 
-    def expect(self, paths: Iterable[Path]) -> None:
+    def expect(self, paths: Iterable[str]) -> None:
         """Add the paths that should have records, in their order."""
         self._database.execute("BEGIN")
         self._database.executemany(
             "INSERT INTO expected (key, path) VALUES (?, ?)",
-            ((_key(str(path)), _bytes(str(path))) for path in paths),
+            ((_key(path), _bytes(path)) for path in paths),
         )
         self._database.execute("COMMIT")
 

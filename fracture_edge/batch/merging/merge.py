@@ -3,14 +3,18 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
-from fracture_edge.batch.inputs import read_list
+from fracture_edge.batch.inputs import as_recorded, read_names
 from fracture_edge.batch.merging.agreement import Agreement
 from fracture_edge.batch.merging.index import Index
 from fracture_edge.batch.merging.parts import Part, PartRecord
 from fracture_edge.console import say
 from fracture_edge.errors import EXIT_SOME_FAILED, FractureEdgeError
 from fracture_edge.files import atomic_path, refuse_overwrite
+
+#: Number of parts that are open at a time: systems limit the number of open files.
+_MOST_OPEN = 64
 
 
 def merge(parts: Sequence[Path], output: Path, *, expect: Path | None = None, force: bool = False) -> int:
@@ -49,7 +53,7 @@ def merge(parts: Sequence[Path], output: Path, *, expect: Path | None = None, fo
         agreement.finish()
         if expect is not None:
             with expect.open("rb") as stream:
-                index.expect(read_list(stream))
+                index.expect(map(as_recorded, read_names(stream)))
         index.finish()
         if (other := index.contradictions()).number:
             raise FractureEdgeError(
@@ -87,12 +91,18 @@ def _checked(part: Part, agreement: Agreement) -> Iterator[PartRecord]:
 def _texts(parts: Sequence[Part], index: Index) -> Iterator[bytes]:
     """Yield the merged file: the records as they were written, and what its format has around them."""
     style = next((part.style for part in parts if part.style is not None), None)
-    streams = [part.path.open("rb") for part in parts]
+    streams: dict[int, BinaryIO] = {}
     try:
         yield next((part.header for part in parts if part.header), b"")
         separator = b"[\n  "
         for place in index.in_order():
-            stream = streams[place.part]
+            stream = streams.pop(place.part, None)
+            if stream is None:
+                if len(streams) == _MOST_OPEN:
+                    streams.pop(next(iter(streams))).close()
+                stream = parts[place.part].path.open("rb")
+            # At the end, so that the first one has not been used for the longest time.
+            streams[place.part] = stream
             stream.seek(place.start)
             text = stream.read(place.length)
             yield separator + text if style == "json" else text
@@ -100,7 +110,7 @@ def _texts(parts: Sequence[Part], index: Index) -> Iterator[bytes]:
         if style == "json":
             yield b"[]\n" if separator.startswith(b"[") else b"\n]\n"
     finally:
-        for stream in streams:
+        for stream in streams.values():
             stream.close()
 
 
