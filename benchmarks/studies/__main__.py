@@ -12,6 +12,10 @@ from fracture_edge.errors import EXIT_FAILED, FractureEdgeError
 
 STUDIES: Mapping[str, Command] = MappingProxyType(
     {
+        "archive": Command(
+            "benchmarks.studies.scale.ray_cluster",
+            "Run an archive on a Ray cluster, and kill a node and the driver.",
+        ),
         "averaged": Command(
             "benchmarks.studies.edge_model.averaged", "Average the predictions of cross-validated networks."
         ),

@@ -130,7 +130,8 @@ class Blocks:
     def _begin(self, path: Path, *, resume: bool) -> None:
         from json import loads
 
-        if not path.exists():
+        begun = path.exists() and any(self._parts.iterdir())
+        if not begun:
             with atomic_path(self.list_path) as temporary:
                 temporary.write_bytes(_listed(self._files))
             write_json(path, asdict(self._plan))

@@ -56,6 +56,9 @@ def archive(names: Sequence[str], options: ArchiveOptions) -> int:
     Raises:
         FractureEdgeError: The model, an option, the folder or the cluster cannot be used.
     """
+    # The extra is missing on most machines: say so before anything is written.
+    import ray  # noqa: F401
+
     shared = options.classify
     files, notes = find_sources(names, recursive=shared.recursive)
     for note in notes:

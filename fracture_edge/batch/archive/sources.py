@@ -29,7 +29,8 @@ def find_sources(names: Sequence[str], *, recursive: bool) -> tuple[list[str], l
         recursive: Whether to search sub-folders too.
 
     Returns:
-        Names of files and objects, and notes for the user.
+        Names of files and objects, and notes for the user. A prefix without images is kept and gets a record, as a
+        folder does.
 
     Raises:
         FractureEdgeError: A store cannot be reached.
@@ -48,7 +49,7 @@ def find_sources(names: Sequence[str], *, recursive: bool) -> tuple[list[str], l
             objects = list(_objects_under(name, recursive=recursive))
             if not objects:
                 notes.append(f"{name}: no images under this prefix{'' if recursive else '; -r searches deeper'}")
-            found += objects
+            found += objects or [name]
         else:
             found.append(name)
     return found, notes
@@ -88,7 +89,9 @@ def _objects_under(prefix: str, *, recursive: bool) -> Iterator[str]:
 
     filesystem, key = _locate(prefix)
     try:
-        entries = filesystem.get_file_info(fs.FileSelector(key.rstrip("/"), recursive=recursive))
+        entries = filesystem.get_file_info(
+            fs.FileSelector(key.rstrip("/"), recursive=recursive, allow_not_found=True)
+        )
     except OSError as error:
         raise FractureEdgeError(f"{prefix}: {str(error).splitlines()[0]}") from error
     scheme = prefix.partition(_SCHEME)[0]
