@@ -68,6 +68,8 @@ class ArchiveResult:
         driver_killed: Run that went on after that.
         memory_mb: Largest sum of the resident memory of Ray's own processes on both nodes, without workers and the
             command, in MB (10^6 bytes).
+        load_average: Average number of processes that wanted to run in the 15 minutes before the end, this
+            study's own among them.
         environment: Machine and package versions.
         ray: Version of Ray.
     """
@@ -84,6 +86,7 @@ class ArchiveResult:
     repeated: int
     driver_killed: ArchiveRun
     memory_mb: float
+    load_average: float
     environment: Environment
     ray: str
 
@@ -203,6 +206,7 @@ def run_archive(folder: Path, count: int, block_files: int) -> ArchiveResult:
         repeated=len(before.counts.keys() & after.counts.keys()),
         driver_killed=driver_killed,
         memory_mb=round(memory, 1),
+        load_average=round(os.getloadavg()[2], 1),
         environment=Environment.here(),
         ray=ray.__version__,
     )

@@ -14,8 +14,8 @@ from fracture_edge.errors import FractureEdgeError
 #: Address that starts a cluster on this machine, which ends with the command.
 LOCAL = "local"
 _CONNECT_SECONDS = 10.0
-#: Number of times that a task is tried again after its worker or machine failed. A file that crashes every worker must
-#: not be tried for ever; while a dead machine has not been noticed, Ray tries every second.
+#: Number of times that a task is tried again after its worker or machine failed. A file that crashes every worker
+#: must not be tried for ever; while a dead machine has not been noticed, Ray tries every second.
 _MOST_RETRIES = 100
 
 
