@@ -6,6 +6,7 @@ Ray is replaced by what calls the worker in this process; `benchmarks.studies ar
 import json
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,15 @@ def test_file_that_does_not_exist(fake_ray: Any, cli: Run, tiny_model: Path, tmp
     code, _, _ = cli("archive", tmp_path / "nothing.png", "-o", tmp_path / "out", "--model", tiny_model)
     # A name that is given has a record.
     assert (code, json.loads((tmp_path / "out" / "answers.jsonl").read_text())["status"]) == (1, "not_found")
+
+
+def test_without_ray_nothing_is_written(
+    cli: Run, films: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, _, err = cli("archive", films, "-o", tmp_path / "out", "--model", tiny_model)
+    assert (code, err) == (1, "fracture-edge: 'archive' needs ray: pip install 'fracture-edge[ray]'\n")
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_version_on_a_node(fake_ray: Any, tiny_model: Path) -> None:
