@@ -23,7 +23,7 @@ def plain_loop(files: Sequence[Path]) -> int:
     import onnxruntime as ort
     from PIL import Image
 
-    from fracture_edge.images.pillow import DRAFT_OVERSAMPLING
+    from fracture_edge.images.jpeg_scale import DRAFT_OVERSAMPLING
     from fracture_edge.models import EMBEDDED_FILE
 
     options = ort.SessionOptions()
