@@ -46,7 +46,7 @@ def joined(address: str) -> Iterator[int]:
     with redirect_stdout(sys.stderr):
         try:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **alone)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except Exception as error:  # Ray raises plain ones too, when a node does not start in time
             raise FractureEdgeError(f"--address {address}: {str(error).splitlines()[0]}") from error
         try:
             cores = int(ray.cluster_resources().get("CPU", 0))
