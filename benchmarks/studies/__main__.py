@@ -69,6 +69,7 @@ STUDIES: Mapping[str, Command] = MappingProxyType(
         "serving": Command(
             "benchmarks.studies.serving.run",
             "Abuse the HTTP server, compare it with the command line, measure its speed.",
+        ),
         "shards": Command(
             "benchmarks.studies.scale.shards", "Kill a shard, merge all, compare with one run; cost of merging."
         ),

@@ -34,8 +34,8 @@ from benchmarks.studies.documents.results import (
 from benchmarks.studies.edge_model import reproduction
 from benchmarks.studies.gateway.tables import gateway as tables_of_gateway
 from benchmarks.studies.robustness.stress_result import Stress, tables_of, worst
-from benchmarks.studies.serving.tables import container, serving, serving_speed
 from benchmarks.studies.scale import tables as tables_of_scale
+from benchmarks.studies.serving.tables import container, serving, serving_speed
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text
