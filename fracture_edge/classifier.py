@@ -171,8 +171,7 @@ class FractureClassifier:
 
         Args:
             files: Paths of the files and numbers of their frames.
-            jobs: Number of images that are classified at a time, as for `predict_many`: the first frames of
-                different files, or the other frames of one file.
+            jobs: Number of files, or of frames of one file, that are classified at a time; see `predict_many`.
 
         Returns:
             Iterator over the predictions of each file; exhaust it before taking that of the next file.
