@@ -158,25 +158,25 @@ class FractureClassifier:
 
         Args:
             images: Images as for `predict`.
-            jobs: Number of decoding threads, 1 or more, at most one per usable core. With 1 an image is taken from
-                `images` when its prediction is requested; otherwise up to ``2 * jobs`` images are taken ahead.
+            jobs: Number of images that are classified at a time, 1 or more, in threads, at most one per core.
+                With 1 an image is taken when its prediction is requested, else up to ``2 * jobs`` are taken ahead.
 
         Returns:
             Iterator over the predictions; the next one raises errors as `predict` does.
         """
-        return map(self._classify, map_ahead(self._decoder.first, images, jobs))
+        return map_ahead(self.predict, images, jobs)
 
     def predict_files(self, files: Iterable[Wanted], *, jobs: int = 1) -> Iterator[Iterator[Prediction]]:
         """Classify the frames of several files as `predict_frames` does, in order.
 
         Args:
             files: Paths of the files and numbers of their frames.
-            jobs: Number of decoding threads as for `predict_many`; they decode the first frame of each file ahead.
+            jobs: Number of files, or of frames of one file, that are classified at a time; see `predict_many`.
 
         Returns:
             Iterator over the predictions of each file; exhaust it before taking that of the next file.
         """
-        return (self._classify_file(*begun) for begun in map_ahead(self._decode_first, files, jobs))
+        return (self._finish_file(*begun, jobs) for begun in map_ahead(self._begin_file, files, jobs))
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Run the model on preprocessed images, without image checks and decision.
@@ -214,15 +214,15 @@ class FractureClassifier:
             self._session = session
         return session
 
-    def _decode_first(self, wanted: Wanted) -> tuple[Wanted, Decoded]:
-        return wanted, next(self._decoder.frames(*wanted))
+    def _begin_file(self, wanted: Wanted) -> tuple[Wanted, Prediction]:
+        return wanted, self._classify(next(self._decoder.frames(*wanted)))
 
-    def _classify_file(self, wanted: Wanted, first: Decoded) -> Iterator[Prediction]:
-        yield self._classify(first)
+    def _finish_file(self, wanted: Wanted, first: Prediction, jobs: int) -> Iterator[Prediction]:
+        yield first
         numbers = range(1, first.frames + 1) if wanted.frames is None else wanted.frames
-        # The file is read again for its other frames: decoded ahead, it keeps one frame in memory, not its bytes.
+        # The file is read again for its other frames, so that one begun ahead does not keep its bytes in memory.
         if len(numbers) > 1:
-            yield from map(self._classify, self._decoder.frames(wanted.file, numbers[1:]))
+            yield from map_ahead(self._classify, self._decoder.frames(wanted.file, numbers[1:]), jobs)
 
     def _classify(self, decoded: Decoded) -> Prediction:
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Decoding and preprocessing of frames, the part of a prediction that can run ahead in other threads."""
+"""Decoding and preprocessing of frames, the part of a prediction before inference."""
 
 import os
 import time

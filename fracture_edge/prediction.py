@@ -45,8 +45,8 @@ class Prediction:
         reason: Reason for the decision or for the failure, as a sentence.
         model: Name of the model, followed by its version if it has one, for example ``edge-int8 0.3``.
         model_sha256: SHA-256 of the model file, hexadecimal.
-        elapsed_ms: Milliseconds from the file to the decision: reading, decoding and inference, without the
-            time that a decoded image waits for the session in `FractureClassifier.predict_many`.
+        elapsed_ms: Milliseconds from the file to the decision: reading, decoding and inference. Images that are
+            classified at the same time share the cores, so that each takes longer and all together less.
         reason_code: Machine-readable reason for the decision; ``None`` without a decision.
         heatmap: Class-activation map, float32 [h, w], 0 to 1, over the complete model input (`Preprocessing.frame`
             gives the part of it that shows the image); ``None`` if the model has no heat map output or there is no

@@ -12,6 +12,10 @@ from fracture_edge.errors import EXIT_FAILED, FractureEdgeError
 
 STUDIES: Mapping[str, Command] = MappingProxyType(
     {
+        "archive": Command(
+            "benchmarks.studies.scale.ray_cluster",
+            "Run an archive on a Ray cluster, and kill a node and the driver.",
+        ),
         "averaged": Command(
             "benchmarks.studies.edge_model.averaged", "Average the predictions of cross-validated networks."
         ),
@@ -66,9 +70,15 @@ STUDIES: Mapping[str, Command] = MappingProxyType(
             "benchmarks.studies.serving.run",
             "Abuse the HTTP server, compare it with the command line, measure its speed.",
         ),
+        "shards": Command(
+            "benchmarks.studies.scale.shards", "Kill a shard, merge all, compare with one run; cost of merging."
+        ),
         "stress": Command(
             "benchmarks.studies.robustness.stress",
             "Test the robustness of a model, and whether it uses shortcuts.",
+        ),
+        "throughput": Command(
+            "benchmarks.studies.scale.throughput", "Compare one core with two: images a second, memory."
         ),
         "training-speed": Command(
             "benchmarks.studies.cost.training_speed", "Time training with and without the input pipeline."

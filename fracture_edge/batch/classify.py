@@ -19,6 +19,7 @@ from fracture_edge.images.limits import MAX_PIXELS
 from fracture_edge.prediction import Prediction
 
 if TYPE_CHECKING:
+    from fracture_edge.batch.shard import Shard
     from fracture_edge.pacs.results.folder import ResultFolder
 
 
@@ -28,13 +29,14 @@ class ClassifyOptions:
 
     Attributes:
         recursive: Whether to search sub-folders too.
+        shard: Shard of the images to classify; all if ``None``.
         model: Path of a model file; the embedded model if ``None``.
         policy: Name of an operating point of the model; its default if ``None``.
         check_images: Whether images that are unlike the training images or of low quality are "uncertain".
         threshold: Threshold in place of the model's own, 0 to 1, without an uncertain band.
         threads: Number of threads of one inference; the default of `FractureClassifier` if ``None``.
         max_pixels: Maximum number of pixels; larger images are refused.
-        jobs: Number of images that are decoded at a time; `runtimes.threads.default_jobs` if ``None``.
+        jobs: Number of images that are classified at a time; `runtimes.threads.default_jobs` if ``None``.
         style: Format of the records: ``text``, ``json``, ``jsonl`` or ``csv``.
         heatmap: Folder for overlays; none are written if ``None``.
         dicom_results: Folder for the results of DICOM images as DICOM objects; none are written if ``None``.
@@ -44,6 +46,7 @@ class ClassifyOptions:
     """
 
     recursive: bool = False
+    shard: "Shard | None" = None
     model: Path | None = None
     policy: str | None = None
     check_images: bool = True
@@ -97,6 +100,10 @@ def classify(paths: Sequence[Path], options: ClassifyOptions) -> int:
     files, notes = expand(paths, recursive=options.recursive)
     for note in notes:
         say(f"fracture-edge: {note}")
+    if options.shard is not None:
+        found = len(files)
+        files = options.shard.of(files)
+        say(f"fracture-edge: shard {options.shard} has {len(files)} of {found} images")
     classifier = options.classifier()
     further = classifier.attributes.columns
     overlays, missing = None, list[str]()
@@ -172,7 +179,7 @@ def _note(text: str) -> None:
 def _predict(
     classifier: FractureClassifier, files: Sequence[Wanted], jobs: int | None, *, bar: bool
 ) -> Iterator[Iterator[Prediction]]:
-    """Classify the frames of each file, with decoding threads and a progress bar if there are several files."""
+    """Classify the frames of each file, several at a time and with a progress bar if there are several files."""
     if len(files) <= 1:
         return classifier.predict_files(files)
     from fracture_edge.batch.progress import with_progress

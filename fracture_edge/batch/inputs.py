@@ -51,7 +51,12 @@ def expand(paths: Sequence[Path], *, recursive: bool = False) -> tuple[list[Path
 
 
 def read_list(stream: BinaryIO) -> Iterator[Path]:
-    """Read a list of paths, one per line or each terminated by a NUL character, as ``find -print0`` writes it.
+    """Read a list of paths, see `read_names`."""
+    return map(Path, read_names(stream))
+
+
+def read_names(stream: BinaryIO) -> Iterator[str]:
+    """Read a list of names, one per line or each terminated by a NUL character, as ``find -print0`` writes it.
 
     Lines may be UTF-16 with a byte order mark, as older versions of PowerShell write them.
     """
@@ -64,7 +69,17 @@ def read_list(stream: BinaryIO) -> Iterator[Path]:
     else:
         # PowerShell begins the list with a byte order mark.
         names = (line.removesuffix(b"\r") for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n"))
-    return (Path(os.fsdecode(name)) for name in names if name)
+    return (os.fsdecode(name) for name in names if name)
+
+
+def is_object(name: str) -> bool:
+    """Return whether a name is that of an object in a store, such as ``s3://bucket/xrays/1.dcm``."""
+    return "://" in name
+
+
+def as_recorded(name: str) -> str:
+    """Return the name of a file or object as it stands in its records."""
+    return name if is_object(name) else str(Path(name))
 
 
 def _named(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:

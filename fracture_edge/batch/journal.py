@@ -98,7 +98,7 @@ class Journal:
         """Read the complete records, and return the offset at which the last of them ends."""
         end = 0
         with self.path.open("rb") as stream:
-            for number, data in enumerate(_complete_records(stream, style), 1):
+            for number, data in enumerate(complete_records(stream, style), 1):
                 end += len(data)
                 try:
                     record = parse(data.decode("utf-8", "surrogateescape"), style, further)
@@ -125,7 +125,8 @@ class Journal:
         return end
 
 
-def _complete_records(stream: BinaryIO, style: Format) -> Iterator[bytes]:
+def complete_records(stream: BinaryIO, style: Format) -> Iterator[bytes]:
+    """Yield the text of each complete record of JSON lines or CSV, including its line end, and the CSV header."""
     record = b""
     for line in stream:
         record += line

@@ -30,8 +30,12 @@ class _FileRecords:
     ok: bool = True
 
 
-class _OutputRecords:
-    """State of the records in an output file, by path of the image."""
+class OutputRecords:
+    """State of the records in an output file, by path of the image.
+
+    Attributes:
+        total: Number of records.
+    """
 
     def __init__(self, output: Path, like: FractureClassifier, *, with_heatmap: bool) -> None:
         self.total = 0
@@ -77,7 +81,7 @@ class _OutputRecords:
         file.missing.discard(frame)
         file.ok &= ok
 
-    def missing(self, files: Iterable[Path]) -> list[Wanted]:
+    def missing(self, files: Iterable[Path | str]) -> list[Wanted]:
         """Return the files and frames without a record."""
         wanted = []
         for file, records in self._by_file(files):
@@ -87,11 +91,11 @@ class _OutputRecords:
                 wanted.append(Wanted(file, sorted(records.missing)))
         return wanted
 
-    def classified(self, files: Iterable[Path]) -> int:
+    def classified(self, files: Iterable[Path | str]) -> int:
         """Count the files whose frames were all classified; a record of a failure does not count."""
         return sum(found is not None and found.ok and not found.missing for _, found in self._by_file(files))
 
-    def _by_file(self, files: Iterable[Path]) -> Iterator[tuple[Path, _FileRecords | None]]:
+    def _by_file(self, files: Iterable[Path | str]) -> Iterator[tuple[Path | str, _FileRecords | None]]:
         times: Counter[str] = Counter()
         for file in files:
             path = str(file)
@@ -155,7 +159,7 @@ def write_resumable(
     """
     partial = partial_path(output)
     _prepare(partial, output, resume=resume, force=force)
-    records = _OutputRecords(partial, like, with_heatmap=overlays is not None)
+    records = OutputRecords(partial, like, with_heatmap=overlays is not None)
     with Journal(partial, style, records.add, further=like.attributes.columns, fresh=force) as journal:
         predictions = predict(records.missing(files))
         try:

@@ -18,6 +18,7 @@ from fracture_edge.images.limits import MAX_PIXELS
 
 if TYPE_CHECKING:
     from fracture_edge.batch.records import Format
+    from fracture_edge.batch.shard import Shard
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -33,6 +34,15 @@ def classify(
         ),
     ],
     recursive: RecursiveOption = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Classify only the I-th of N shards of the images, 1/N to N/N. An image belongs to one of them "
+            "by a hash of its path as given, so that machines need the same paths and nothing else; "
+            "`fracture-edge merge` puts the records together.",
+        ),
+    ] = None,
     model: ModelOption = None,
     policy: PolicyOption = None,
     check_images: CheckImagesOption = True,
@@ -45,8 +55,8 @@ def classify(
             "--jobs",
             "-j",
             min=1,
-            help="Number of images that are decoded at a time, at most one per core. Default: 4, fewer if memory "
-            "is scarce. 1 needs the least memory.",
+            help="Number of images that are classified at a time, at most one per core. Default: 4, fewer if "
+            "memory is scarce. 1 needs the least memory.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
@@ -107,6 +117,7 @@ def classify(
     One image:              fracture-edge classify image.png
     A folder, for a table:  fracture-edge classify -r xrays/ --csv -o answers.csv
     After an interruption:  fracture-edge classify -r xrays/ --csv -o answers.csv --resume
+    One of four machines:   fracture-edge classify -r xrays/ --shard 3/4 --csv -o part-3.csv
     Results for a PACS:     fracture-edge classify -r study/ --dicom-results out/
     A list of paths:        find xrays -name '*.dcm' | fracture-edge classify - --jsonl
 
@@ -125,6 +136,7 @@ def classify(
 
     options = ClassifyOptions(
         recursive=recursive,
+        shard=None if shard is None else _parsed(shard),
         model=model,
         policy=policy,
         check_images=check_images,
@@ -141,3 +153,13 @@ def classify(
     )
     if code := run(paths, options):
         raise typer.Exit(code)
+
+
+def _parsed(shard: str) -> "Shard":
+    from fracture_edge.batch.shard import Shard
+    from fracture_edge.errors import FractureEdgeError
+
+    try:
+        return Shard.parse(shard)
+    except FractureEdgeError as error:
+        raise typer.BadParameter(str(error), param_hint="--shard") from error

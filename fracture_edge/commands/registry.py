@@ -31,6 +31,10 @@ class Command(NamedTuple):
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "classify": Command("fracture_edge.commands.classify", "Classify images: is a bone fractured?"),
+        "merge": Command("fracture_edge.commands.merge", "Merge the records of several runs, such as shards."),
+        "archive": Command(
+            "fracture_edge.commands.archive", "Classify an archive on a cluster of machines.", extra="ray"
+        ),
         "watch": Command("fracture_edge.commands.watch", "Classify images as they appear in a folder."),
         "gateway": Command(
             "fracture_edge.commands.gateway", "Receive images over DICOM, send results to a PACS.", extra="pacs"
@@ -71,6 +75,8 @@ MODULES_OF_EXTRAS = frozenset(
         "starlette",
         "uvicorn",
         "python_multipart",
+        "ray",
+        "pyarrow",
         "tensorflow",
         "keras",
         "sklearn",

@@ -9,18 +9,19 @@ from fracture_edge.machine import at_most_cores, memory_gb
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-#: Maximum number of decoding threads by default; fewer already decode as fast as the session classifies.
+#: Maximum number of images that are classified at a time by default; the speed-up was measured on two cores only.
 MOST_JOBS = 4
 #: Memory that decoding the largest accepted image may take, in GiB.
 DECODER_GB = 0.5
 
 
 def default_jobs() -> int:
-    """Return the default number of decoding threads.
+    """Return the default number of images that are classified at a time, each in a thread.
 
     It is the number of usable cores, at most `MOST_JOBS`, and at most as many as `DECODER_GB` each of physical
     memory allows, because each thread may hold a large image. Pillow releases the interpreter lock while it
-    decodes and resizes, so threads are sufficient.
+    decodes and resizes, and onnxruntime during inference, so that threads keep the cores as busy as processes
+    would, with one model in memory.
     """
     memory = memory_gb()
     room = MOST_JOBS if memory is None else int(memory / DECODER_GB)
@@ -42,7 +43,7 @@ def map_in_threads(
     from concurrent.futures import Future, ThreadPoolExecutor
 
     waiting: deque[Future[Result]] = deque()
-    executor = ThreadPoolExecutor(jobs, "fracture-edge-decode")
+    executor = ThreadPoolExecutor(jobs, "fracture-edge")
     try:
         for item in items:
             waiting.append(executor.submit(work, item))

@@ -6,9 +6,11 @@ import math
 import os
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -254,6 +256,38 @@ def test_predict_many_with_threads_equals_predict(
     images = [bone(1, True), tmp_path / "none.png", png(bone(2, False)), b"text", bone(3, True)]
     together = [replace(answer, elapsed_ms=0) for answer in classifier.predict_many(images, jobs=jobs)]
     assert together == [replace(classifier.predict(image), elapsed_ms=0) for image in images]
+
+
+def test_predict_many_classifies_whole_images_at_the_same_time(
+    classifier: FractureClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only decoding: an inference that begins while another one runs is what keeps the second core busy."""
+    monkeypatch.setattr("fracture_edge.machine.usable_cores", lambda: 2)
+    both, alone = Barrier(2), classifier.predict(plain(192)).probability
+    run = classifier._run
+
+    def meeting(*arguments: Any) -> Any:
+        both.wait(timeout=30)
+        return run(*arguments)
+
+    monkeypatch.setattr(classifier, "_run", meeting)
+    assert [answer.probability for answer in classifier.predict_many([plain(192)] * 4, jobs=2)] == [alone] * 4
+
+
+def test_error_of_the_model_comes_in_the_place_of_its_image(
+    classifier: FractureClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = classifier._run
+
+    def damaged(pixels: npt.NDArray[np.uint8], outputs: Sequence[str]) -> Any:
+        found = run(pixels, outputs)
+        return {name: value * np.nan for name, value in found.items()} if pixels.max() == 1 else found
+
+    monkeypatch.setattr(classifier, "_run", damaged)
+    answers = classifier.predict_many([plain(192), plain(64), plain(1), plain(192)], jobs=2)
+    assert [next(answers).ok, next(answers).ok] == [True, True]
+    with pytest.raises(ModelError, match="gives NaN"):
+        next(answers)
 
 
 def test_jobs_less_than_one(classifier: FractureClassifier) -> None:

@@ -393,6 +393,7 @@ def test_progress_bar_is_shown_only_on_a_terminal(
         (["data", "audit"], "sklearn.metrics", "train"),
         (["export", "edge"], "keras", "export"),
         (["benchmark", "edge"], "tensorflow", "benchmark"),
+        (["archive", "x.png", "-o", "out"], "ray", "ray"),
     ],
 )
 def test_missing_extra(

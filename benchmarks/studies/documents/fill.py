@@ -34,6 +34,7 @@ from benchmarks.studies.documents.results import (
 from benchmarks.studies.edge_model import reproduction
 from benchmarks.studies.gateway.tables import gateway as tables_of_gateway
 from benchmarks.studies.robustness.stress_result import Stress, tables_of, worst
+from benchmarks.studies.scale import tables as tables_of_scale
 from benchmarks.studies.serving.tables import container, serving, serving_speed
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
@@ -57,6 +58,7 @@ DOCUMENTS = (
     ROOT / "docs" / "model-file.md",
     ROOT / "docs" / "pacs.md",
     ROOT / "docs" / "serve.md",
+    ROOT / "docs" / "scale.md",
 )
 
 
@@ -198,6 +200,10 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "container": container,
         "serving": serving,
         "serving_speed": serving_speed,
+        "throughput": tables_of_scale.throughput,
+        "shards": tables_of_scale.shards,
+        "archive": tables_of_scale.archive,
+        "cost": tables_of_scale.cost,
         "body_part": edge_model.body_part,
         "by_body_part": edge_model.by_body_part,
         "body_part_val": edge_model.body_part_val,

@@ -115,7 +115,7 @@ class GatewayOptions:
         timeout: Seconds after which a peer that says nothing is cut off.
         keep_days: Days that answered images and sent results stay in the spool.
         give_up_days: Days after which a result that its target does not take becomes a dead letter.
-        jobs: Number of images that are decoded at a time; `runtimes.threads.default_jobs` if ``None``.
+        jobs: Number of images that are classified at a time; `runtimes.threads.default_jobs` if ``None``.
     """
 
     ae_title: str

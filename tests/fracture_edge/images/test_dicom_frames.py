@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -183,6 +185,25 @@ def test_waiting_files_hold_no_bytes(classifier: FractureClassifier, cine: Path)
     assert open_files() == 0
     assert len(list(waiting)) == 3
     assert [len(list(frames)) for frames in answers] == [3] * 8
+
+
+def test_frames_of_one_file_are_classified_at_the_same_time(
+    classifier: FractureClassifier, write_cine: Cine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fracture_edge.machine.usable_cores", lambda: 2)
+    path = write_cine(tmp_path / "five.dcm", range(20, 25))
+    expected = [answer.probability for answer in classifier.predict_frames(path)]
+    (frames,) = classifier.predict_files([Wanted(path)], jobs=2)
+    found = [next(frames).probability]
+    both, run = Barrier(2), classifier._run
+
+    def meeting(*arguments: Any) -> Any:
+        both.wait(timeout=30)
+        return run(*arguments)
+
+    monkeypatch.setattr(classifier, "_run", meeting)
+    found += [answer.probability for answer in frames]
+    assert found == expected
 
 
 MEMORY = """

@@ -1,0 +1,1 @@
+"""Studies of many images: cores, shards, clusters."""

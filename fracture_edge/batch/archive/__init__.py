@@ -1,0 +1,1 @@
+"""Classification of an archive by a cluster of machines, with Ray Data."""

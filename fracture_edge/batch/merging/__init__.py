@@ -1,0 +1,1 @@
+"""Merging of record files that several runs of `classify` have written."""
