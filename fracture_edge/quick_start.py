@@ -77,9 +77,9 @@ def _import_to_classify() -> None:
     # First, because deep within other imports Python 3.11 may spend milliseconds on growing its stack repeatedly.
     import numpy  # noqa: F401
 
-    from fracture_edge.runtimes.session import open_ahead
-
     # A guess from the arguments: if it is wrong, the session is not used.
     if not any(word.startswith(_OTHER_SESSION) for word in sys.argv[2:]):
+        from fracture_edge.runtimes.opening import open_ahead
+
         open_ahead()
     import fracture_edge.batch.classify  # noqa: F401

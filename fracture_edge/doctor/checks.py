@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fracture_edge.classifier import FractureClassifier
 
 SCHEMA_VERSION = 1
-PACKAGES = ("fracture-edge", "numpy", "pillow", "onnxruntime", "typer", "pydicom")
+PACKAGES = ("fracture-edge", "numpy", "pillow", "onnxruntime", "typer", "pydicom", "ai-edge-litert")
 #: Tolerance of P(fractured). Sums of int8 products are exact, but the float operations between layers may round to
 #: the neighbouring int8 value on another processor: P differed by up to 0.013 over 58 radiographs on an emulated
 #: Cortex-A72 (`benchmarks/results/emulation`).
@@ -74,6 +74,8 @@ def checks() -> Iterator[Check]:
     yield imported
     if imported.outcome == "failed":
         return
+    if find_spec("ai_edge_litert") is not None:
+        yield _litert()
     model = _model()
     yield model
     if model.outcome == "failed":
@@ -148,6 +150,16 @@ def _imported() -> Check:
         )
     del numpy, onnxruntime
     return Check("libraries load", "ok", f"in {(time.perf_counter() - started) * 1000:.0f} ms")
+
+
+def _litert() -> Check:
+    started = time.perf_counter()
+    try:
+        import ai_edge_litert.interpreter  # noqa: F401
+    except (ImportError, OSError) as error:
+        remedy = "for TFLite files: pip install --force-reinstall 'fracture-edge[litert]'"
+        return Check("LiteRT loads", "failed", f"{type(error).__name__}: {error}", remedy)
+    return Check("LiteRT loads", "ok", f"in {(time.perf_counter() - started) * 1000:.0f} ms")
 
 
 def _model() -> Check:

@@ -47,6 +47,7 @@ def test_this_installation_is_healthy(quick: None, cli: Run) -> None:
         "packaging": "ok",
         "extras": "note",
         "libraries load": "ok",
+        "LiteRT loads": "ok",
         "embedded model": "ok",
         "known answers": "ok",
         "processor": report["checks"][-1]["outcome"],
@@ -122,6 +123,16 @@ def test_known_answers(
     assert found.outcome == outcome
     assert advice in found.advice
     assert f"differs by up to {shift:.4f}" in found.found
+
+
+def test_litert_is_checked_only_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    found = check("LiteRT loads")
+    assert (found.outcome, found.found.startswith("ModuleNotFoundError: ")) == ("failed", True)
+    assert found.advice == "for TFLite files: pip install --force-reinstall 'fracture-edge[litert]'"
+    find = doctor.find_spec
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None if name == "ai_edge_litert" else find(name))
+    assert "LiteRT loads" not in {entry.name for entry in doctor.checks()}
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"model_sha256": "00", "probabilities": [0.5]}'])
