@@ -70,6 +70,7 @@ STUDIES: Mapping[str, Command] = MappingProxyType(
             "benchmarks.studies.robustness.stress",
             "Test the robustness of a model, and whether it uses shortcuts.",
         ),
+        "tflite": Command("benchmarks.studies.cost.tflite", "Compare a model's TFLite files with its ONNX files."),
         "training-speed": Command(
             "benchmarks.studies.cost.training_speed", "Time training with and without the input pipeline."
         ),

@@ -18,7 +18,7 @@ from benchmarks.records.result import BenchmarkResult
 from benchmarks.report import prose, tables
 from benchmarks.report.markdown import summary_table
 from benchmarks.report.recommend import recommend
-from benchmarks.studies.cost import formats_table, ladder
+from benchmarks.studies.cost import formats_table, ladder, tflite
 from benchmarks.studies.documents import devices, edge_model, embedded_policies, overview
 from benchmarks.studies.documents.results import (
     EMBEDDED_ROW,
@@ -179,6 +179,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "onednn": devices.onednn,
         "emulation": devices.emulation,
         "older": devices.older,
+        "tflite": tflite.tables,
         "two": devices.two,
         "unlike": devices.unlike,
         "runs": edge_model.runs,
