@@ -12,7 +12,7 @@ from typing import NoReturn
 from fracture_edge.errors import EXIT_FAILED
 
 #: Commands that need no extra.
-DEVICE_COMMANDS = frozenset({"classify", "watch", "page", "info", "doctor"})
+DEVICE_COMMANDS = frozenset({"classify", "watch", "page", "hub", "info", "doctor"})
 _HELP = frozenset({"-h", "--help"})
 #: Options of `classify` that ask for another session than the embedded model with default threads.
 _OTHER_SESSION = ("--model", "--threads")
