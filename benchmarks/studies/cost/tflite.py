@@ -77,7 +77,7 @@ class TfliteComparison:
         threshold: Frozen threshold on P(fractured).
         fingerprint: Checksum of data and splits.
         files: Files that the gate accepted, the float32 ONNX file first.
-        rejected: Names of the TFLite files that the gate rejected; they are not compared.
+        rejected: TFLite files that the gate rejected, as ``export.json`` names them; they are not compared.
         environment: Machine and package versions.
     """
 
@@ -214,14 +214,13 @@ def _table(found: TfliteComparison) -> str:
         "ms (p90)",
         "ratio",
     )
-    rejected = f"Rejected by the gate: {', '.join(f'`{name}`' for name in found.rejected)}. " * bool(
-        found.rejected
-    )
+    rejected = ", ".join(f"`{Path(name).name}`" for name in found.rejected)
     machine = found.environment
     return (
         f"{markdown_table(columns, rows)}\n"
         f"{found.images} validation images, {found.fractured} of them fractured, threshold {found.threshold:.4f}. "
-        f"{rejected}{found.files[0].milliseconds.runs} rounds on one thread, files taking turns; {machine.cpu} "
+        f"Rejected by the gate and not compared: {rejected or 'none'}. "
+        f"{found.files[0].milliseconds.runs} rounds on one thread, files taking turns; {machine.cpu} "
         f"({machine.cores} cores), onnxruntime {machine.versions['onnxruntime']}, LiteRT "
         f"{machine.versions['ai-edge-litert']}.\n"
     )

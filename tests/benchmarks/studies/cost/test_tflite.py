@@ -43,7 +43,7 @@ def test_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )  # fmt: skip
     found = tflite.TfliteComparison(
         model="tiny", images=342, fractured=59, threshold=0.25, fingerprint="f", files=(one, other),
-        rejected=("tiny-int8-full.tflite",),
+        rejected=("rejected/tiny-int8-full.tflite",),
         environment=replace(
             Environment.here(), cpu="A CPU", cores=2, versions={"onnxruntime": "1.32.0", "ai-edge-litert": "2.3.0"}
         ),
@@ -55,5 +55,5 @@ def test_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "| `tiny-int8.tflite` | 2.50 | 4.0e-03 / 6.0e-02 | 1.000 | 0.980 | "
         "exceeded: same_decision 0.94, bound 0.95 | 10.0 (11.0) | 0.50 [0.40, 0.60] |" in text
     )
-    assert "Rejected by the gate: `tiny-int8-full.tflite`. 200 rounds on one thread" in text
+    assert "Rejected by the gate and not compared: `tiny-int8-full.tflite`. 200 rounds on one thread" in text
     assert "A CPU (2 cores), onnxruntime 1.32.0, LiteRT 2.3.0." in text
