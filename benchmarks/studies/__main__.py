@@ -12,6 +12,9 @@ from fracture_edge.errors import EXIT_FAILED, FractureEdgeError
 
 STUDIES: Mapping[str, Command] = MappingProxyType(
     {
+        "arm64": Command(
+            "benchmarks.studies.processors.arm64", "Install and run the wheel on a fresh Debian for arm64."
+        ),
         "averaged": Command(
             "benchmarks.studies.edge_model.averaged", "Average the predictions of cross-validated networks."
         ),

@@ -180,6 +180,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "emulation": devices.emulation,
         "older": devices.older,
         "tflite": tflite.tables,
+        "arm64": devices.arm64,
         "two": devices.two,
         "unlike": devices.unlike,
         "runs": edge_model.runs,
