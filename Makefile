@@ -4,6 +4,7 @@
 #   make test   installs everything and runs the quick tests; make test-all the slow ones too
 #   make web    builds the parts of the page for browsers (needs node and npm); make test-web tests it in browsers
 #   make container  builds the container image and runs it without a network (needs buildah and root)
+#   make arm64  installs the wheel on a Debian for ARM, emulated, and compares its answers with those here
 #   make bench  measures the embedded model and makes the tables of the documents anew
 #   make embedded DATA=fracatlas WEIGHTS=weights.npz   cross-validates, trains a model to embed on all images but the
 #                                                      test images, and puts it into the package
@@ -21,7 +22,7 @@ MODEL_VERSION ?= 0.5
 LICENCE := "Apache-2.0; trained on FracAtlas (CC BY 4.0, Abedeen et al. 2023)"
 FIND_RADIOGRAPH := from pydicom.data import get_testdata_file as f; print(f("RG3_UNCR.dcm"))
 
-.PHONY: demo container web web-packages test-web test-web-quick test-web-node docs test test-slow test-all endurance lint bounds bench embedded folds reproduce curve clean
+.PHONY: demo container arm64 web web-packages test-web test-web-quick test-web-node docs test test-slow test-all endurance lint bounds bench embedded folds reproduce curve clean
 
 demo: $(DEMO)/ready
 	$(DEMO)/bin/fracture-edge classify "$$($(DEMO)/bin/python -c '$(FIND_RADIOGRAPH)')"
@@ -81,6 +82,12 @@ container: $(VENV)/ready
 	made=$$($(BUILDAH) from fracture-edge) && $(VENV)/bin/python -m benchmarks.studies serving container \
 		"$$($(BUILDAH) mount $$made)" build/image.json -o benchmarks/results/serving/container.json; \
 		status=$$?; $(BUILDAH) rm $$made && exit $$status
+
+# The wheel on a fresh Debian for arm64, on emulated cores of the Raspberry Pi 3 and 4: needs root on x86_64, a package index,
+# and apt-get install mmdebstrap qemu-user-static arch-test.
+arm64: $(VENV)/ready
+	nice -n 10 $(VENV)/bin/python -m benchmarks.studies arm64 --output benchmarks/results/arm64.json
+	$(VENV)/bin/python -m benchmarks.studies documents
 
 # Whether the lowest and the newest versions that pyproject.toml allows work; it needs a package index.
 bounds: $(VENV)/ready

@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from fracture_edge.attributes import WITH_REMARK, Attributes, Description
 from fracture_edge.decoding import Decoded, Decoder, Refusal, Wanted
@@ -20,9 +19,9 @@ from fracture_edge.images.limits import MAX_PIXELS
 from fracture_edge.modelfile import ATYPICALITY_NAME, HEATMAP_NAME, INPUT_NAME, OUTPUT_NAME
 from fracture_edge.policy import FIRST_OF, Decision, Policy, ReasonCode
 from fracture_edge.prediction import Prediction
-from fracture_edge.runtimes.session import open_model, output_sizes, read_info
+from fracture_edge.runtimes.opening import Session, open_model
 from fracture_edge.runtimes.threads import map_ahead
-from fracture_edge.suitability import Limits, check_atypicality
+from fracture_edge.suitability import NOT_COMPARED, Limits, check_atypicality
 
 
 class FractureClassifier:
@@ -61,7 +60,7 @@ class FractureClassifier:
         """Load a model.
 
         Args:
-            model: Path of an ``.onnx`` file written by ``fracture-edge export``; the embedded model if ``None``.
+            model: Path of an ``.onnx`` or ``.tflite`` (``[litert]`` extra) file; the embedded model if ``None``.
             threads: Number of threads of one inference, at most one per usable core; at most 4 if ``None``.
             threshold: Decision threshold in place of the model's own, 0 to 1; without an uncertain band.
             policy: Name of an operating point in `ModelInfo.operating_points`, for example ``screening``.
@@ -73,24 +72,25 @@ class FractureClassifier:
         Raises:
             ModelError: The file is missing, damaged, not a fracture-edge model or of a newer schema, or the model
                 has no such operating point.
-            FractureEdgeError: The threshold is not between 0 and 1, or both threshold and policy are given.
+            FractureEdgeError: The threshold is invalid or given beside a policy, or LiteRT is not installed.
         """
         self._path = None if model is None else os.path.abspath(model)  # noqa: PTH100
         if threshold is not None and policy is not None:
             raise FractureEdgeError("give either a threshold or a policy, not both")
         self._threshold, self._policy_name = threshold, policy
         self._threads, self._closed = threads, False
-        self._file, self.sha256, session = open_model(model, threads)
-        self.info = read_info(self._file, session)
-        self.policy = self.info.policy_named(policy) if threshold is None else Policy.at(threshold)
-        info, available = self.info, output_sizes(session)
+        opened = open_model(model, threads)
+        self._file, self.sha256, self.info, available = opened.name, opened.sha256, opened.info, opened.outputs
+        info = self.info
+        self.policy = info.policy_named(policy) if threshold is None else Policy.at(threshold)
         self.attributes = Attributes.of_model(info.attributes, info.classes, available, remarks=check_images)
         wanted = (OUTPUT_NAME, HEATMAP_NAME, *((ATYPICALITY_NAME,) if check_images else ()))
         self._outputs = [*(name for name in wanted if name in available), *self.attributes.outputs]
-        limits = Limits.from_dict(self.info.suitability) if check_images else None
-        self._decoder = Decoder(self.info.preprocessing, max_pixels, limits)
-        self._max_atypicality = float(self.info.typicality.get("threshold", math.inf))
-        self._session: ort.InferenceSession | None = session
+        limits = Limits.from_dict(info.suitability) if check_images else None
+        self._decoder = Decoder(info.preprocessing, max_pixels, limits)
+        self._max_atypicality = float(info.typicality.get("threshold", math.inf))
+        self._not_compared = NOT_COMPARED if check_images and opened.lacks_typicality else ""
+        self._session: Session | None = opened.session
         _LIVING.add(self)
 
     def __enter__(self) -> Self:
@@ -202,16 +202,16 @@ class FractureClassifier:
     def _run(self, pixels: npt.NDArray[np.uint8], outputs: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
         return dict(zip(outputs, self._open_session().run(outputs, {INPUT_NAME: pixels}), strict=True))
 
-    def _open_session(self) -> ort.InferenceSession:
+    def _open_session(self) -> Session:
         """Return the session, and open it first in a process that has none yet."""
         session = self._session
         if session is None:
             if self._closed:
                 raise FractureEdgeError("the classifier is closed; make a new one")
-            file, digest, session = open_model(self._path, self._threads)
-            if digest != self.sha256:
-                raise ModelError(f"{file}: the file has changed since it was loaded; make a new classifier")
-            self._session = session
+            opened = open_model(self._path, self._threads)
+            if opened.sha256 != self.sha256:
+                raise ModelError(f"{opened.name}: the file has changed since it was loaded; make a new classifier")
+            self._session = session = opened.session
         return session
 
     def _begin_file(self, wanted: Wanted) -> tuple[Wanted, Prediction]:
@@ -245,7 +245,7 @@ class FractureClassifier:
             about = self.attributes.describe(named, decoded.outcome.body_part)
             if about.remark:
                 reason += WITH_REMARK.format(remark=about.remark)
-            reason += FIRST_OF.format(pictures=decoded.pictures) if decoded.pictures > 1 else ""
+            reason += self._not_compared + FIRST_OF.format(pictures=decoded.pictures) * (decoded.pictures > 1)
         return Prediction(
             path=decoded.name,
             frame=decoded.frame,
@@ -268,7 +268,7 @@ class FractureClassifier:
 #: Classifiers whose sessions a forked child must not use.
 _LIVING: weakref.WeakSet[FractureClassifier] = weakref.WeakSet()
 #: Sessions of the parent process. Their threads do not exist in the child, where closing one would wait forever.
-_ORPHANS: list[ort.InferenceSession | None] = []
+_ORPHANS: list[Session | None] = []
 
 
 def _forget_sessions() -> None:

@@ -1,7 +1,7 @@
-"""Model files: an ``.onnx`` graph with the metadata needed to use and to evaluate it.
+"""Model files: a graph, ``.onnx`` or ``.tflite``, with the metadata needed to use and to evaluate it.
 
-The graph takes ``image`` uint8 [N, height, width, 1] and returns ``probability`` float32 [N, 1]. The metadata is
-JSON in the ONNX model's ``metadata_props`` under the key `METADATA_KEY`.
+An ONNX graph takes ``image`` uint8 [N, height, width, 1] and returns ``probability`` float32 [N, 1]. The metadata
+is JSON in the ONNX model's ``metadata_props`` under the key `METADATA_KEY`; see `embed_info` for TFLite.
 """
 
 import hashlib
@@ -20,6 +20,8 @@ from fracture_edge.preprocess import Preprocessing
 SCHEMA_VERSION = 1
 METADATA_KEY = "fracture_edge"
 _TFLITE_ENTRY = "fracture_edge.json"
+#: File identifier of TFLite files, from their fourth byte.
+_TFLITE = b"TFL3"
 POSITIVE_CLASS = "fractured"
 INPUT_NAME, OUTPUT_NAME = "image", "probability"
 #: Names of the operating points that training settles, the default first. Older files lack ``certain``.
@@ -206,21 +208,39 @@ def embed_info(source: Path, info: ModelInfo, target: Path) -> None:
     onnx.save(model, os.fspath(target))
 
 
-def read_tflite_info(path: Path) -> ModelInfo:
+def is_tflite(name: str, data: bytes) -> bool:
+    """Return whether a model file is TFLite, by the ending of its name or by its content."""
+    return data[4:8] == _TFLITE or name.lower().endswith(".tflite")
+
+
+def tflite_info(name: str, data: bytes) -> ModelInfo:
     """Read the metadata of a TFLite file; see `embed_info` for how it is stored.
 
+    Args:
+        name: Name of the file in messages.
+        data: Content of the file.
+
     Raises:
-        ModelError: The file cannot be read, or contains no fracture-edge metadata.
+        ModelError: The metadata is missing, damaged or of a newer schema.
     """
+    import io
     import zipfile
+    import zlib
 
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
             text = archive.read(_TFLITE_ENTRY).decode()
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}") from error
-    except (zipfile.BadZipFile, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, RuntimeError, EOFError) as error:
         raise ModelError(
-            f"{path}: no fracture-edge metadata inside; make model files with `fracture-edge export`"
+            f"{name}: no fracture-edge metadata inside; make model files with `fracture-edge export`"
         ) from error
-    return ModelInfo.from_json(text)
+    try:
+        return ModelInfo.from_json(text)
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}") from error
+
+
+def read_tflite_info(path: Path) -> ModelInfo:
+    """Read the metadata of a TFLite file, which needs no runtime; see `tflite_info` for the errors."""
+    name, data, _ = read_model(path)
+    return tflite_info(name, data)

@@ -12,7 +12,7 @@ from typing import NoReturn
 from fracture_edge.errors import EXIT_FAILED
 
 #: Commands that need no extra.
-DEVICE_COMMANDS = frozenset({"classify", "merge", "watch", "page", "info", "doctor"})
+DEVICE_COMMANDS = frozenset({"classify", "merge", "watch", "page", "hub", "info", "doctor"})
 _HELP = frozenset({"-h", "--help"})
 #: Options of `classify` that ask for another session than the embedded model with default threads.
 _OTHER_SESSION = ("--model", "--threads")
@@ -77,9 +77,9 @@ def _import_to_classify() -> None:
     # First, because deep within other imports Python 3.11 may spend milliseconds on growing its stack repeatedly.
     import numpy  # noqa: F401
 
-    from fracture_edge.runtimes.session import open_ahead
-
     # A guess from the arguments: if it is wrong, the session is not used.
     if not any(word.startswith(_OTHER_SESSION) for word in sys.argv[2:]):
+        from fracture_edge.runtimes.opening import open_ahead
+
         open_ahead()
     import fracture_edge.batch.classify  # noqa: F401

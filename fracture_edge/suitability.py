@@ -42,6 +42,8 @@ UNLIKE_FEATURES = (
     f"{_UNLIKE}: the network's features lie far from those of the training images "
     "(squared distance {distance:.3g}, usual is up to {limit:.3g})"
 )
+#: What follows the reason of a decision if the format of the model file cannot have the output ``atypicality``.
+NOT_COMPARED = "; not compared with the training images, for which a TFLite file has no output"
 
 
 class Measures(NamedTuple):

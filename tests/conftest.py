@@ -1,15 +1,16 @@
 """Shared fixtures: synthetic bones, a model that can be computed by hand, and ways to run commands."""
 
+import io
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -169,6 +170,59 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, tiny_info: ModelInfo) -
     path = _write_graph(tmp_path_factory.mktemp("model") / "tiny.onnx")
     embed_info(path, tiny_info, path)
     return path
+
+
+class TinyTflite(NamedTuple):
+    """TFLite files of the function of `tiny_model`.
+
+    Attributes:
+        plain: Path of a float32 file whose only output is the probability.
+        further: Path of a float32 file with a heat map, the mean grey / 32 - 4 of cells of 4 x 4 pixels, and the
+            views "one" and "other".
+        integer: Path of an int8 file, uint8 in and int8 out.
+    """
+
+    plain: Path
+    further: Path
+    integer: Path
+
+
+@pytest.fixture(scope="session")
+def tiny_tflite(tmp_path_factory: pytest.TempPathFactory, tiny_info: ModelInfo) -> TinyTflite:
+    import keras
+    import tensorflow as tf
+
+    folder = tmp_path_factory.mktemp("tflite")
+    views = {"view": {"labels": ["one", "other"], "threshold": 0.5}}
+    infos = {
+        "plain": tiny_info,
+        "further": replace(tiny_info, attributes=views),
+        "integer": replace(tiny_info, precision="int8"),
+    }
+    for name, info in infos.items():
+        integer = name == "integer"
+        # The converter quantises from the first float tensor on.
+        image = keras.Input((SIDE, SIDE, 1), batch_size=1, dtype="float32" if integer else "uint8", name="image")
+        scaled = keras.layers.Rescaling(1 / 32, offset=-4.0)(image)
+        logit = keras.layers.GlobalAveragePooling2D()(scaled)
+        probability = keras.layers.Activation("sigmoid", name="probability")(logit)
+        outputs: Any = probability
+        if name == "further":
+            cells = keras.layers.Reshape((SIDE // 4, SIDE // 4))(keras.layers.AveragePooling2D(4)(scaled))
+            both = keras.layers.Concatenate()([probability, 1 - probability])
+            outputs = {"probability": probability, "heatmap": cells, "view": both}
+        converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(image, outputs))
+        if integer:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: (
+                [np.full((1, SIDE, SIDE, 1), grey, np.float32)] for grey in range(256)
+            )
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type, converter.inference_output_type = tf.uint8, tf.int8
+        with redirect_stdout(io.StringIO()):
+            (folder / f"{name}.tflite").write_bytes(converter.convert())
+        embed_info(folder / f"{name}.tflite", info, folder / f"{name}.tflite")
+    return TinyTflite(*(folder / f"{name}.tflite" for name in infos))
 
 
 @pytest.fixture

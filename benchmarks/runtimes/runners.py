@@ -6,7 +6,6 @@ runtime must not include another one.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +21,6 @@ from fracture_edge.modelfile import (
     OUTPUT_NAME,
     ModelInfo,
     read_model,
-    read_tflite_info,
 )
 from fracture_edge.models import EMBEDDED
 from fracture_edge.policy import Decision
@@ -82,17 +80,29 @@ class Runner(ABC):
         return sha256(self.path) if self.path else read_model(None)[2]
 
 
-class OnnxRunner(Runner):
-    """onnxruntime, through the `FractureClassifier` that runs on the device."""
+class _DeviceRunner(Runner):
+    """Runner of the `FractureClassifier` that runs on the device.
 
-    runtime = "onnxruntime"
+    Attributes:
+        kind: Kind of file in the display name.
+    """
+
+    kind: ClassVar[str]
 
     def __init__(self, path: Path | None, threads: int) -> None:
-        """Load a model file, or the embedded model when `path` is ``None``."""
+        """Load a model file.
+
+        Args:
+            path: Path of a file of `fracture-edge export`; the embedded model if ``None``.
+            threads: Number of threads of one inference.
+
+        Raises:
+            FractureEdgeError: The file cannot be used, or its runtime is not installed.
+        """
         from fracture_edge.classifier import FractureClassifier
 
         self.classifier = FractureClassifier(path, threads)
-        super().__init__(path, self.classifier.info, f"onnx {self.classifier.info.precision}")
+        super().__init__(path, self.classifier.info, f"{self.kind} {self.classifier.info.precision}")
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> Probabilities:
         """Return P(fractured), [N], of preprocessed images, uint8 [N, H, W, 1]."""
@@ -103,71 +113,16 @@ class OnnxRunner(Runner):
         del self.classifier
 
 
-class LiteRtRunner(Runner):
-    """LiteRT with XNNPACK, one image at a time: TFLite files of `fracture-edge export` have batch size 1."""
+class OnnxRunner(_DeviceRunner):
+    """onnxruntime, for ``.onnx`` files."""
 
-    runtime = "litert"
-
-    def __init__(self, path: Path, threads: int) -> None:
-        """Load a ``.tflite`` file of `fracture-edge export`.
-
-        Raises:
-            ModelError: The file has no fracture-edge metadata.
-            FractureEdgeError: LiteRT is not installed.
-        """
-        info = read_tflite_info(path)
-        super().__init__(path, info, f"tflite {info.precision}")
-        litert = _module("ai_edge_litert.interpreter", "export")
-        self._interpreter = litert.Interpreter(model_path=str(path), num_threads=threads)
-        self._interpreter.allocate_tensors()
-        (inputs,) = self._interpreter.get_input_details()
-        # The smallest output is the probability; a heat map has more values.
-        outputs = min(self._interpreter.get_output_details(), key=lambda entry: int(np.prod(entry["shape"])))
-        self._input, self._output = _Tensor.of(inputs), _Tensor.of(outputs)
-
-    def probabilities(self, pixels: npt.NDArray[np.uint8]) -> Probabilities:
-        """Return P(fractured), [N], of preprocessed images, uint8 [N, H, W, 1]."""
-        return np.array([self._one(pixels[row : row + 1]) for row in range(len(pixels))], np.float32)
-
-    def _one(self, image: npt.NDArray[np.uint8]) -> float:
-        self._interpreter.set_tensor(self._input.index, self._input.quantised(image))
-        self._interpreter.invoke()
-        value = float(self._interpreter.get_tensor(self._output.index).ravel()[0])
-        return float((value - self._output.zero) * self._output.scale) if self._output.scale else value
-
-    def close(self) -> None:
-        """Release the memory of the model; no other method may be called afterwards."""
-        del self._interpreter
+    runtime, kind = "onnxruntime", "onnx"
 
 
-@dataclass(frozen=True, slots=True)
-class _Tensor:
-    """Input or output tensor of a TFLite file.
+class LiteRtRunner(_DeviceRunner):
+    """LiteRT with XNNPACK, for ``.tflite`` files; one image at a time."""
 
-    Attributes:
-        index: Index of the tensor in LiteRT.
-        dtype: NumPy type of the values.
-        scale: Quantisation scale; 0 if the tensor is not quantised.
-        zero: Quantisation zero point.
-    """
-
-    index: int
-    dtype: Any
-    scale: float
-    zero: int
-
-    @classmethod
-    def of(cls, details: Any) -> "_Tensor":
-        """Create a tensor from the details that LiteRT reports."""
-        scale, zero = details["quantization"]
-        return cls(details["index"], details["dtype"], scale, zero)
-
-    def quantised(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-        """Convert grey levels to the type and quantisation of this tensor."""
-        if not self.scale or (self.dtype is np.uint8 and (self.scale, self.zero) == (1.0, 0)):
-            return image.astype(self.dtype, copy=False)
-        limits = np.iinfo(self.dtype)
-        return np.clip(np.rint(image / self.scale) + self.zero, limits.min, limits.max).astype(self.dtype)
+    runtime, kind = "litert", "tflite"
 
 
 class OpenVinoRunner(Runner):

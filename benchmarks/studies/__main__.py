@@ -16,6 +16,9 @@ STUDIES: Mapping[str, Command] = MappingProxyType(
             "benchmarks.studies.scale.ray_cluster",
             "Run an archive on a Ray cluster, and kill a node and the driver.",
         ),
+        "arm64": Command(
+            "benchmarks.studies.processors.arm64", "Install and run the wheel on a fresh Debian for arm64."
+        ),
         "averaged": Command(
             "benchmarks.studies.edge_model.averaged", "Average the predictions of cross-validated networks."
         ),
@@ -77,6 +80,7 @@ STUDIES: Mapping[str, Command] = MappingProxyType(
             "benchmarks.studies.robustness.stress",
             "Test the robustness of a model, and whether it uses shortcuts.",
         ),
+        "tflite": Command("benchmarks.studies.cost.tflite", "Compare a model's TFLite files with its ONNX files."),
         "throughput": Command(
             "benchmarks.studies.scale.throughput", "Compare one core with two: images a second, memory."
         ),

@@ -166,7 +166,6 @@ def _shift(path: Path, work: str, threshold: float) -> float:
 
     runner = runner_of(path, threads=os.cpu_count() or 1)
     found = runner.probabilities(np.load(Path(work) / "calibration.npy"))
-    # The interpreter maps the file into memory, and the file is about to be overwritten.
     runner.close()
     return threshold_shift(np.load(Path(work) / "reference.npz")["calibration"], found, threshold)
 

@@ -204,6 +204,7 @@ def _overlays(
     if not classifier.has_heatmap:
         raise FractureEdgeError(
             f"{classifier.info.name} has no heat map; export the model with `fracture-edge export MODEL --heatmap`"
+            " (not to int8 TFLite, which cannot have one)"
         )
 
     missing: list[str] = []

@@ -14,13 +14,16 @@ def doctor(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, to collect the reports of many devices.")
     ] = False,
+    no_speed: Annotated[
+        bool, typer.Option("--no-speed", help="Leave out the measurements, which take most of the time.")
+    ] = False,
 ) -> None:
     """Check the installation and the embedded model, and measure the speed of this device.
 
     Checks the versions of packages, the checksum of the model, and its predictions for test images whose
     predictions are known. Then measures the latency over 100 runs, the time to the first prediction of a new
-    process and its memory. Takes seconds on a PC and half a minute on a small board. The report contains no path
-    and no host name, and nothing is sent anywhere.
+    process and its memory, unless --no-speed is given. Takes seconds on a PC and half a minute on a small board.
+    The report contains no path and no host name, and nothing is sent anywhere.
 
     Exit status: 0 healthy, 1 a check failed (the report says what to do), 2 wrong usage.
 
@@ -34,7 +37,7 @@ def doctor(
         if not as_json:
             _print_check(check)
     measured = None
-    if found[-1].name == examination.LAST:
+    if found[-1].name == examination.LAST and not no_speed:
         from fracture_edge.doctor.speed import measure
 
         measured = measure()

@@ -17,16 +17,13 @@ def info(
     """Print the metadata of a model file as JSON: training data, policy, preprocessing, metrics, versions."""
     import json
 
-    if model is not None and model.suffix.lower() == ".tflite":
-        import hashlib
+    from fracture_edge.modelfile import is_tflite, read_model, tflite_info
 
-        from fracture_edge.modelfile import read_tflite_info
-
-        about = read_tflite_info(model)
-        sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
+    name, data, sha256 = read_model(model)
+    if is_tflite(name, data):
+        about = tflite_info(name, data)
     else:
-        from fracture_edge.classifier import FractureClassifier
+        from fracture_edge.runtimes.session import open_session, read_info
 
-        classifier = FractureClassifier(model, threads=1)
-        about, sha256 = classifier.info, classifier.sha256
+        about = read_info(name, open_session(name, data, 1))
     print(json.dumps({"sha256": sha256, **json.loads(about.to_json())}, indent=2))

@@ -6,7 +6,11 @@ from typing import Annotated, TypeAlias
 import typer
 
 ModelOption: TypeAlias = Annotated[
-    Path | None, typer.Option("--model", help="Model file, .onnx. Default: the embedded model.")
+    Path | None,
+    typer.Option(
+        "--model",
+        help="Model file, .onnx, or .tflite with the [litert] extra. Default: the embedded model.",
+    ),
 ]
 ThresholdOption: TypeAlias = Annotated[
     float | None,

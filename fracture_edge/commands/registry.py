@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         ),
         "serve": Command("fracture_edge.commands.serve", "Serve the classifier over HTTP.", extra="serve"),
         "page": Command("fracture_edge.commands.page", "Write the classifier as one HTML file for browsers."),
+        "hub": Command("fracture_edge.commands.hub", "Write a folder for a model hub: model, card, page."),
         "info": Command("fracture_edge.commands.info", "Print the metadata of a model file as JSON."),
         "doctor": Command(
             "fracture_edge.commands.doctor", "Check the installation, measure the speed of this device."

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from fracture_edge.classifier import FractureClassifier
 
 SCHEMA_VERSION = 1
-PACKAGES = ("fracture-edge", "numpy", "pillow", "onnxruntime", "typer", "pydicom")
-#: Tolerance of P(fractured). Sums of int8 products are exact, but the float operations between layers may round to
-#: the neighbouring int8 value on another processor: P differed by up to 0.013 over 58 radiographs on an emulated
-#: Cortex-A72 (`benchmarks/results/emulation`).
-TOLERANCE = 0.02
+PACKAGES = ("fracture-edge", "numpy", "pillow", "onnxruntime", "typer", "pydicom", "ai-edge-litert")
+#: Tolerances of P(fractured), for each known picture and for their mean. Sums of int8 products are exact, but the
+#: float operations between layers may round to the neighbouring int8 value on another processor. On emulated ARM
+#: cores P differed by up to 0.026 on one of 27 files, and by 0.003 on average. What is wrong differs on all
+#: pictures: another resampling filter by 0.085 at most and 0.033 on average, an image that lies one pixel off by
+#: 0.069 and 0.028 (tests/fracture_edge/doctor/test_checks.py), sums that saturate by 0.33 and 0.14
+#: (`python -m benchmarks.studies emulation --plain` on the known pictures).
+TOLERANCE, MEAN_TOLERANCE = 0.04, 0.01
 _REINSTALL = "reinstall: pip install --force-reinstall fracture-edge"
 _NO_VNNI = (
     "the processor does not report VNNI, so int8 sums use wider integers, which is slower but does not overflow; "
@@ -74,6 +77,8 @@ def checks() -> Iterator[Check]:
     yield imported
     if imported.outcome == "failed":
         return
+    if find_spec("ai_edge_litert") is not None:
+        yield _litert()
     model = _model()
     yield model
     if model.outcome == "failed":
@@ -150,6 +155,16 @@ def _imported() -> Check:
     return Check("libraries load", "ok", f"in {(time.perf_counter() - started) * 1000:.0f} ms")
 
 
+def _litert() -> Check:
+    started = time.perf_counter()
+    try:
+        import ai_edge_litert.interpreter  # noqa: F401
+    except (ImportError, OSError) as error:
+        remedy = "for TFLite files: pip install --force-reinstall 'fracture-edge[litert]'"
+        return Check("LiteRT loads", "failed", f"{type(error).__name__}: {error}", remedy)
+    return Check("LiteRT loads", "ok", f"in {(time.perf_counter() - started) * 1000:.0f} ms")
+
+
 def _model() -> Check:
     from fracture_edge.modelfile import read_model
 
@@ -172,9 +187,13 @@ def _known_answers(classifier: "FractureClassifier") -> Check:
     if not ours:
         return Check("known answers", "failed", "missing, or of another model", _REINSTALL)
     found = known_answers.predictions(classifier, len(expected))["probabilities"]
-    largest = max(abs(one - other) for one, other in zip(found, expected, strict=True))
-    text = f"{len(expected)} images, P(fractured) differs by up to {largest:.4f} (tolerance {TOLERANCE})"
-    if largest <= TOLERANCE:
+    differences = [abs(one - other) for one, other in zip(found, expected, strict=True)]
+    largest, mean = max(differences), sum(differences) / len(differences)
+    text = (
+        f"{len(expected)} images, P(fractured) differs by up to {largest:.4f} (tolerance {TOLERANCE}), "
+        f"by {mean:.4f} on average (tolerance {MEAN_TOLERANCE})"
+    )
+    if largest <= TOLERANCE and mean <= MEAN_TOLERANCE:
         return Check("known answers", "ok", text)
     return Check("known answers", "failed", text, _OTHER_PREDICTIONS)
 

@@ -37,7 +37,7 @@ def measure() -> dict[str, Any]:
         FractureEdgeError: A new process failed to classify the image.
     """
     from fracture_edge.classifier import FractureClassifier
-    from fracture_edge.runtimes.session import session_options
+    from fracture_edge.runtimes.threads import inference_threads
 
     with tempfile.TemporaryDirectory() as folder, FractureClassifier() as classifier:
         path = Path(folder) / "phantom.png"
@@ -52,7 +52,7 @@ def measure() -> dict[str, Any]:
         "file_to_decision_ms": _percentiles(file_to_decision),
         "first_answer_ms": round(median([taken for taken, _ in fresh]), 1),
         "peak_memory_mb": round(median(memory), 1) if memory else None,
-        "threads": session_options(None).intra_op_num_threads,
+        "threads": inference_threads(None),
         "runs": RUNS,
     }
 

@@ -1,106 +1,28 @@
 """onnxruntime sessions, and the metadata of a model read through its session.
 
-Pillow is imported late, because `open_ahead` runs while other modules are still being imported.
+Pillow is imported late, because the embedded model is opened while other modules are still being imported.
 """
 
-import os
-from contextlib import suppress
-from threading import Thread
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import onnxruntime as ort
 
 from fracture_edge.errors import ModelError
-from fracture_edge.machine import at_most_cores, exact_int8_sums
-from fracture_edge.models import EMBEDDED_FILE
+from fracture_edge.machine import exact_int8_sums
+from fracture_edge.runtimes.threads import inference_threads
 
 if TYPE_CHECKING:
     from fracture_edge.modelfile import ModelInfo
-
-#: Maximum number of threads by default: one image keeps few cores busy, and more threads only delay the start.
-MOST_THREADS = 4
-#: File identifier of TFLite files, from their fourth byte.
-_TFLITE = b"TFL3"
-
-
-class Opened(NamedTuple):
-    """Model file with its session.
-
-    Attributes:
-        name: Name of the model in messages.
-        sha256: SHA-256 of the file, hexadecimal.
-        session: Session of the model.
-    """
-
-    name: str
-    sha256: str
-    session: ort.InferenceSession
-
-
-class _BackgroundOpen(Thread):
-    opened: Opened | None = None
-
-    def run(self) -> None:
-        # Errors are ignored here; `open_model` repeats the work and reports them.
-        with suppress(Exception):
-            data = EMBEDDED_FILE.read_bytes()
-            session = open_session(EMBEDDED_FILE.stem, data, None)
-            from fracture_edge.modelfile import read_model
-
-            name, checked, digest = read_model(None)
-            if checked == data:
-                self.opened = Opened(name, digest, session)
-
-
-_ahead: _BackgroundOpen | None = None
-
-
-def open_ahead() -> None:
-    """Start to open the embedded model with default threads in the background.
-
-    The first call of `open_model` for the embedded model with default threads takes over the session. Imports hold
-    the interpreter lock while onnxruntime releases it most of the time, so on two cores a session that is opened
-    while the command line is being imported costs little time.
-    """
-    global _ahead  # noqa: PLW0603
-    _ahead = _BackgroundOpen(name="fracture-edge-open")
-    _ahead.start()
-
-
-def open_model(model: str | os.PathLike[str] | None, threads: int | None) -> Opened:
-    """Read a model file and open a session for it.
-
-    Args:
-        model: Path of an ``.onnx`` file; the embedded model if ``None``.
-        threads: Number of threads of one inference; the default of `session_options` if ``None``.
-
-    Returns:
-        Name, SHA-256 and session of the model.
-
-    Raises:
-        ModelError: The file cannot be read, the embedded model differs from the one that was shipped, or
-            onnxruntime cannot load the model.
-    """
-    global _ahead
-    ahead, _ahead = _ahead, None
-    if ahead is not None and model is None and threads is None:
-        ahead.join()
-        if ahead.opened is not None:
-            return ahead.opened
-    from fracture_edge.modelfile import read_model
-
-    name, data, digest = read_model(model)
-    return Opened(name, digest, open_session(name, data, threads))
 
 
 def session_options(threads: int | None) -> ort.SessionOptions:
     """Make the session options that the classifier and the benchmarks share.
 
     Args:
-        threads: Number of threads of one inference, at most one per usable core; `MOST_THREADS` if ``None``.
+        threads: Number of threads of one inference; the default of `inference_threads` if ``None``.
     """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = at_most_cores(threads or MOST_THREADS)
+    options.intra_op_num_threads = inference_threads(threads)
     options.inter_op_num_threads = 1
     # Spinning workers keep a core busy after each inference and slow down whatever runs next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -122,10 +44,6 @@ def open_session(name: str, data: bytes, threads: int | None) -> ort.InferenceSe
     Raises:
         ModelError: onnxruntime cannot load the model.
     """
-    if data[4:8] == _TFLITE or name.lower().endswith(".tflite"):
-        raise ModelError(
-            f"{name}: TFLite files run in LiteRT, not here; give the .onnx file that `fracture-edge export` makes"
-        )
     try:
         return ort.InferenceSession(data, session_options(threads), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a dozen unrelated types

@@ -11,6 +11,9 @@ Result = TypeVar("Result")
 
 #: Maximum number of images that are classified at a time by default; the speed-up was measured on two cores only.
 MOST_JOBS = 4
+#: Maximum number of threads of one inference by default: one image keeps few cores busy, and more threads only
+#: delay the start.
+MOST_THREADS = 4
 #: Memory that decoding the largest accepted image may take, in GiB.
 DECODER_GB = 0.5
 
@@ -26,6 +29,11 @@ def default_jobs() -> int:
     memory = memory_gb()
     room = MOST_JOBS if memory is None else int(memory / DECODER_GB)
     return max(1, at_most_cores(min(MOST_JOBS, room)))
+
+
+def inference_threads(threads: int | None) -> int:
+    """Return the number of threads of one inference, at most one per usable core; `MOST_THREADS` for ``None``."""
+    return at_most_cores(threads or MOST_THREADS)
 
 
 def map_in_threads(

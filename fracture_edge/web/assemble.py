@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fracture_edge.attributes import Attributes
 from fracture_edge.errors import FractureEdgeError, ModelError
-from fracture_edge.modelfile import read_model
+from fracture_edge.modelfile import is_tflite, read_model
 from fracture_edge.runtimes.session import open_session, output_sizes, read_info
 from fracture_edge.web.contract import contract, model_record
 from fracture_edge.web.operators import operator_domains
@@ -46,6 +46,10 @@ def assemble(model: str | os.PathLike[str] | None = None) -> str:
     """
     parts = {name: _built(name) for name in _PARTS}
     name, data, sha256 = read_model(model)
+    if is_tflite(name, data):
+        raise ModelError(
+            f"{name}: TFLite files do not run in the page; give the .onnx file that `fracture-edge export` makes"
+        )
     session = open_session(name, data, 1)
     info = read_info(name, session)
     further = Attributes.of_model(info.attributes, info.classes, output_sizes(session), remarks=True)

@@ -26,6 +26,7 @@ from export.verify import verify
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import read_tflite_info
+from fracture_edge.suitability import NOT_COMPARED
 from train.artifacts import sha256
 from train.export_record import ExportEntry, read_manifest
 
@@ -306,7 +307,13 @@ def test_files_tell_what_is_unlike_the_training_images(trained: Path, tmp_path: 
         answer = classifier.predict(noise)
         assert (answer.decision, answer.reason.split(":")[0]) == ("uncertain", "not_like_training_images")
         assert answer.probability is not None
-    assert read_tflite_info(folder / "edge-float32.tflite").typicality == {}
+    # A TFLite file says that it cannot tell, and gives the probability of the others.
+    lite = FractureClassifier(folder / "edge-float32.tflite")
+    assert lite.info.typicality == {}
+    assert lite.predict(noise).reason.endswith(NOT_COMPARED)
+    pixels = _validation(folder)[:4]
+    expected = FractureClassifier(folder / "edge-float32.onnx").probabilities(pixels)
+    np.testing.assert_allclose(lite.probabilities(pixels), expected, atol=1e-4)
     assert len(thresholds) == 2
     # Each file has a threshold of its own: at most one of the 16 validation images, which settled it, lies beyond.
     for file in ("edge-float32.onnx", "edge-int8.onnx"):

@@ -22,7 +22,8 @@ from fracture_edge.images.image_file import Picture
 from fracture_edge.modelfile import ModelInfo, embed_info
 from fracture_edge.policy import Policy, ReasonCode
 from fracture_edge.preprocess import Preprocessing
-from fracture_edge.runtimes.session import MOST_THREADS, session_options
+from fracture_edge.runtimes.session import session_options
+from fracture_edge.runtimes.threads import MOST_THREADS
 
 # The graph computes in float32, the tests in float64.
 EXACT = 1e-6
@@ -384,13 +385,6 @@ def test_damaged_operating_point(
     embed_info(path, replace(tiny_info, operating_points={"screening": point}), path)
     with pytest.raises(ModelError, match="operating point 'screening'"):
         FractureClassifier(path, threads=1, policy="screening")
-
-
-@pytest.mark.parametrize(("name", "content"), [("x.tflite", b"any"), ("x.onnx", b"\x1c\0\0\0TFL3")])
-def test_tflite_file_says_what_to_do(name: str, content: bytes, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(ModelError, match=r"TFLite files run in LiteRT, not here; give the \.onnx file"):
-        FractureClassifier(tmp_path / name)
 
 
 def test_every_kind_of_image_gets_the_same_prediction(tiny_model: Path) -> None:

@@ -28,6 +28,7 @@ MODULES_OF_EXTRAS = (
     "starlette",
     "uvicorn",
     "python_multipart",
+    "ai_edge_litert",
 )
 
 BLOCK = f"""

@@ -16,6 +16,8 @@ from benchmarks.studies.documents.results import (
     read_stored,
     row_of,
 )
+from benchmarks.studies.processors.arm64_result import ArmProof
+from benchmarks.studies.processors.arm64_result import table_of as table_of_proof
 from benchmarks.studies.processors.comparison import Emulation
 from benchmarks.studies.robustness.unlike import Unlike, table_of
 from train.evaluation.formatting import NONE, markdown_table, megabytes, times
@@ -158,6 +160,13 @@ def emulation() -> str:
         "qemu",
     )
     return markdown_table(header, rows)
+
+
+def arm64() -> str:
+    """Render the proof on ARM."""
+    if not (RESULTS / "arm64.json").is_file():
+        return "No result is stored: `make arm64` has not been run to its end yet.\n"
+    return table_of_proof(read_stored(ArmProof, "arm64.json"))
 
 
 def older() -> str:

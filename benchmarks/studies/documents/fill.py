@@ -18,8 +18,8 @@ from benchmarks.records.result import BenchmarkResult
 from benchmarks.report import prose, tables
 from benchmarks.report.markdown import summary_table
 from benchmarks.report.recommend import recommend
-from benchmarks.studies.cost import formats_table, ladder
-from benchmarks.studies.documents import devices, edge_model, embedded_policies, overview
+from benchmarks.studies.cost import formats_table, ladder, tflite
+from benchmarks.studies.documents import card, devices, edge_model, embedded_policies, overview
 from benchmarks.studies.documents.results import (
     EMBEDDED_ROW,
     EMBEDDED_RUN,
@@ -47,7 +47,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 _SHOWN = ("keras float32", "onnx float32", "onnx int8", "onnx int8 factorised64", "tflite float16", "tflite int8")
 DOCUMENTS = (
     ROOT / "README.md",
-    ROOT / "fracture_edge" / "models" / "README.md",
+    card.CARD,
     ROOT / "docs" / "reproduction.md",
     ROOT / "docs" / "formats.md",
     ROOT / "docs" / "training.md",
@@ -181,6 +181,8 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "onednn": devices.onednn,
         "emulation": devices.emulation,
         "older": devices.older,
+        "tflite": tflite.tables,
+        "arm64": devices.arm64,
         "two": devices.two,
         "unlike": devices.unlike,
         "runs": edge_model.runs,
@@ -235,6 +237,8 @@ def documents(check: Annotated[bool, typer.Option("--check", help="Only compare.
     for document in DOCUMENTS:
         text = document.read_text(encoding="utf-8")
         new = filled(text)
+        if document == card.CARD:
+            new = card.with_header(new)
         if new != text:
             stale.append(document.name)
             if not check:

@@ -19,13 +19,12 @@ from benchmarks.records.environment import Environment
 from benchmarks.studies.processors.comparison import Emulated, Emulation, Native, compare
 from benchmarks.studies.processors.emulator import (
     DEFAULT_CPUS,
-    SYSROOT_VARIABLE,
+    ROOT_VARIABLE,
     Architecture,
     Interpreter,
     classify_in,
     emulated,
 )
-from benchmarks.studies.processors.sysroot import prepare
 from fracture_edge.batch.inputs import expand
 from fracture_edge.console import say
 from fracture_edge.errors import EXIT_FAILED, FractureEdgeError
@@ -41,7 +40,7 @@ def check(
     *,
     arch: str = "x86_64",
     cpu: str | None = None,
-    sysroot: Path | None = None,
+    root: Path | None = None,
     plain: bool = False,
 ) -> Emulation:
     """Run a model on the native and on an emulated processor, and compare the predictions.
@@ -51,16 +50,16 @@ def check(
         images: Paths of image files.
         arch: Architecture to emulate, a key of `DEFAULT_CPUS`.
         cpu: Processor to emulate; ``None`` for the default of the architecture in `DEFAULT_CPUS`.
-        sysroot: Sysroot for aarch64, see `emulated`.
+        root: Debian for arm64, see `emulated`.
         plain: Whether the emulated process opens the model without the session options of `FractureClassifier`,
             see `classify_in`.
 
     Raises:
-        FractureEdgeError: The emulator or sysroot is missing, a process failed, or the emulated x86 has AVX-512.
+        FractureEdgeError: The emulator or root is missing, a process failed, or the emulated x86 has AVX-512.
     """
     _, _, sha256 = read_model(model)
     chosen = cpu or DEFAULT_CPUS[arch]
-    python = emulated(arch, chosen, sysroot)
+    python = emulated(arch, chosen, root)
     native, other = classify_in(Interpreter(), model, images), classify_in(python, model, images, plain=plain)
     if arch == "x86_64" and any(feature.startswith("AVX512") for feature in other.cpu_features):
         raise FractureEdgeError(f"-cpu {chosen} has AVX-512; choose one without, such as {DEFAULT_CPUS[arch]}")
@@ -96,11 +95,11 @@ def _version(emulator: str) -> str:
 
 @app.command()
 def run(
-    model: Annotated[Path | None, typer.Argument(metavar="MODEL.onnx", show_default=False)] = None,
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", show_default=False)],
     images: Annotated[
-        list[Path] | None,
+        list[Path],
         typer.Option(metavar="PATH", help="Image file, or folder of image files; may be repeated."),
-    ] = None,
+    ],
     count: Annotated[
         int | None, typer.Option(min=1, help="Use this many of the images, evenly spaced in their order.")
     ] = None,
@@ -116,13 +115,11 @@ def run(
     plain: Annotated[
         bool, typer.Option("--plain", help="Open the model without the wider sums in the emulated process.")
     ] = False,
-    sysroot: Annotated[
+    root: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", envvar=SYSROOT_VARIABLE, help="Sysroot for aarch64, see --prepare."),
-    ] = None,
-    prepare_in: Annotated[
-        Path | None,
-        typer.Option("--prepare", metavar="FOLDER", help="Only create the sysroot for aarch64 in this folder."),
+        typer.Option(
+            metavar="FOLDER", envvar=ROOT_VARIABLE, help="Debian for arm64, for aarch64; the study arm64 makes it."
+        ),
     ] = None,
     output: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write the JSON here.")] = None,
 ) -> None:
@@ -133,16 +130,11 @@ def run(
     \b
     python -m benchmarks.studies emulation MODEL.onnx --images xrays --count 60
     """  # noqa: D301
-    if prepare_in is not None:
-        prepare(prepare_in)
-        return
-    if model is None or not images:
-        raise typer.BadParameter("give MODEL.onnx and --images, or --prepare FOLDER")
     files, notes = expand(images, recursive=True)
     for note in notes:
         say(note)
     files = spread(files, count or len(files))
-    result = check(model, files, arch=arch.value, cpu=cpu, sysroot=sysroot, plain=plain)
+    result = check(model, files, arch=arch.value, cpu=cpu, root=root, plain=plain)
     if output is not None:
         write_record(output, result)
     print(_summary(result))

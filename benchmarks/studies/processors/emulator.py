@@ -15,11 +15,11 @@ from pathlib import Path
 from statistics import median
 from types import MappingProxyType
 
-from benchmarks.studies.processors.sysroot import find_python
+from benchmarks.studies.processors.debian_root import DebianRoot
 from fracture_edge._version import installed
 from fracture_edge.errors import FractureEdgeError
 
-SYSROOT_VARIABLE = "FRACTURE_EDGE_AARCH64_SYSROOT"
+ROOT_VARIABLE = "FRACTURE_EDGE_ARM64_ROOT"
 
 
 class Architecture(StrEnum):
@@ -45,7 +45,7 @@ class Interpreter:
 
     Attributes:
         command: Command line of the interpreter, which starts with the emulator if there is one.
-        packages: Folders to put on the import path, before this project.
+        packages: Folders to put on the import path, after this project.
     """
 
     command: tuple[str, ...] = (sys.executable,)
@@ -91,16 +91,16 @@ class ProcessResult:
         return median(record.elapsed_ms for record in self.records)
 
 
-def emulated(arch: str, cpu: str, sysroot: Path | None) -> Interpreter:
-    """Return an emulated interpreter: the current one on another x86_64, or that of a sysroot on aarch64.
+def emulated(arch: str, cpu: str, root: Path | None) -> Interpreter:
+    """Return an emulated interpreter: the current one on another x86_64, or that of a Debian for arm64.
 
     Args:
         arch: Architecture, a key of `DEFAULT_CPUS`.
         cpu: Processor, one of those that ``qemu-<arch> -cpu help`` lists.
-        sysroot: Folder made by `benchmarks.studies.processors.sysroot.prepare`; for aarch64 only.
+        root: Folder of a root that `python -m benchmarks.studies arm64 --root` has made; for aarch64 only.
 
     Raises:
-        FractureEdgeError: The emulator or the sysroot is missing, or the current interpreter is not for x86_64.
+        FractureEdgeError: The emulator or the root is missing, or the current interpreter is not for x86_64.
     """
     emulator = shutil.which(f"qemu-{arch}")
     if emulator is None:
@@ -111,13 +111,13 @@ def emulated(arch: str, cpu: str, sysroot: Path | None) -> Interpreter:
                 f"an emulated x86_64 runs the current Python, and this one is for {platform.machine()}"
             )
         return Interpreter((emulator, "-cpu", cpu, sys.executable))
-    if sysroot is None:
+    if root is None:
         raise FractureEdgeError(
-            f"aarch64 needs --sysroot FOLDER (or {SYSROOT_VARIABLE}); "
-            "`python -m benchmarks.studies emulation --prepare FOLDER` makes one"
+            f"aarch64 needs --root FOLDER (or {ROOT_VARIABLE}); "
+            "`python -m benchmarks.studies arm64 --root FOLDER` makes one"
         )
-    interpreter, packages = find_python(sysroot)
-    return Interpreter((emulator, "-cpu", cpu, "-L", str(sysroot), str(interpreter)), (packages,))
+    debian = DebianRoot(root)
+    return Interpreter((emulator, "-cpu", cpu, "-L", str(root), str(debian.interpreter)), (debian.packages,))
 
 
 def classify_in(python: Interpreter, model: Path, images: Sequence[Path], *, plain: bool = False) -> ProcessResult:
@@ -145,7 +145,7 @@ def classify_in(python: Interpreter, model: Path, images: Sequence[Path], *, pla
         env={
             "OPENBLAS_NUM_THREADS": "1",
             "PYTHONUTF8": "1",
-            "PYTHONPATH": os.pathsep.join(map(str, (*python.packages, ours))),
+            "PYTHONPATH": os.pathsep.join(map(str, (ours, *python.packages))),
         },
         capture_output=True,
         check=False,

@@ -1,14 +1,13 @@
 """Every runtime on the same function, P = sigmoid(mean grey / 32 - 4): 64, 128 and 192 give logits -2, 0 and 2."""
 
-import contextlib
 import hashlib
-import io
 import math
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +25,7 @@ from benchmarks.runtimes.runners import (
 )
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError, ImageError, ModelError
-from fracture_edge.modelfile import ModelInfo, embed_info
+from fracture_edge.modelfile import ModelInfo
 from fracture_edge.policy import Decision
 from train.artifacts import TrainingRecord
 from train.json_records import write_record
@@ -40,12 +39,12 @@ RUNTIMES = ("onnxruntime", "litert", "openvino")
 def files(
     tmp_path_factory: pytest.TempPathFactory,
     tiny_model: Path,
+    tiny_tflite: Any,
     tiny_info: ModelInfo,
     make_training_record: Callable[..., TrainingRecord],
 ) -> SimpleNamespace:
     """Write the function in every format, and an image of each grey level."""
     import keras
-    import tensorflow as tf
 
     folder = tmp_path_factory.mktemp("tiny")
     side = tiny_info.preprocessing.height
@@ -62,9 +61,6 @@ def files(
         recipe={"preprocessing": tiny_info.preprocessing.to_dict()},
     )
     write_record(folder / "training.json", record)
-    with contextlib.redirect_stdout(io.StringIO()):
-        (folder / "tiny.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
-    embed_info(folder / "tiny.tflite", tiny_info, folder / "tiny.tflite")
     for grey in GREYS:
         Image.fromarray(np.full((100, 100), grey, np.uint8)).save(folder / f"{grey}.png")
     return SimpleNamespace(
@@ -72,7 +68,7 @@ def files(
         keras=folder / "model.keras",
         onnxruntime=tiny_model,
         openvino=tiny_model,
-        litert=folder / "tiny.tflite",
+        litert=tiny_tflite.plain,
         images=[folder / f"{grey}.png" for grey in GREYS],
     )
 
@@ -177,9 +173,9 @@ def test_litert_uses_the_requested_threads(
     asked = []
 
     class Interpreter(interpreter.Interpreter):  # type: ignore[misc]
-        def __init__(self, model_path: str, num_threads: int) -> None:
+        def __init__(self, model_content: bytes, num_threads: int) -> None:
             asked.append(num_threads)
-            super().__init__(model_path=model_path, num_threads=num_threads)
+            super().__init__(model_content=model_content, num_threads=num_threads)
 
     monkeypatch.setattr(interpreter, "Interpreter", Interpreter)
     LiteRtRunner(files.litert, threads)
@@ -191,7 +187,7 @@ def test_a_missing_runtime_says_what_to_install(files: SimpleNamespace, monkeypa
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(FractureEdgeError, match=r"needs openvino: pip install 'fracture-edge\[openvino\]'"):
         OpenVinoRunner(files.openvino, threads=1)
-    with pytest.raises(FractureEdgeError, match=r"needs ai_edge_litert.*\[export\]"):
+    with pytest.raises(FractureEdgeError, match=r"need LiteRT: pip install 'fracture-edge\[litert\]'"):
         LiteRtRunner(files.litert, threads=1)
 
 

@@ -5,6 +5,7 @@ import platform
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from fracture_edge import FractureClassifier, machine
 from fracture_edge.doctor import checks as doctor
 from fracture_edge.doctor import known_answers, requirements
 from fracture_edge.doctor import speed as device_speed
-from fracture_edge.doctor.checks import TOLERANCE, Check
+from fracture_edge.doctor.checks import MEAN_TOLERANCE, TOLERANCE, Check
 from fracture_edge.errors import ModelError
 
 Run = Callable[..., tuple[int, str, str]]
@@ -47,6 +48,7 @@ def test_this_installation_is_healthy(quick: None, cli: Run) -> None:
         "packaging": "ok",
         "extras": "note",
         "libraries load": "ok",
+        "LiteRT loads": "ok",
         "embedded model": "ok",
         "known answers": "ok",
         "processor": report["checks"][-1]["outcome"],
@@ -59,6 +61,15 @@ def test_this_installation_is_healthy(quick: None, cli: Run) -> None:
     assert measured["peak_memory_mb"] is None or 30 < measured["peak_memory_mb"] < 300
     assert (measured["threads"], measured["runs"]) == (min(4, report["machine"]["cores"]), 3)
     assert report["machine"]["versions"]["fracture-edge"]
+
+
+def test_without_measurements(cli: Run) -> None:
+    code, out, _ = cli("doctor", "--no-speed", "--json")
+    report = json.loads(out)
+    assert (code, report["healthy"], report["measured"]) == (0, True, None)
+    assert report["checks"][-1]["name"] == "processor"
+    code, out, _ = cli("doctor", "--no-speed")
+    assert (code, out.splitlines()[-1], "Latency" in out) == (0, "Healthy.", False)
 
 
 def test_report_contains_no_path_and_no_host_name(quick: None, cli: Run) -> None:
@@ -106,22 +117,66 @@ def test_damaged_model_is_found_and_nothing_is_measured(cli: Run, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("shift", "outcome", "advice"),
-    [(TOLERANCE * 0.9, "ok", ""), (TOLERANCE * 1.1, "failed", "do not rely on them")],
+    ("shift", "pictures", "outcome", "advice"),
+    [
+        (TOLERANCE * 0.9, 1, "ok", ""),
+        (TOLERANCE * 1.1, 1, "failed", "do not rely on them"),
+        (MEAN_TOLERANCE * 0.9, known_answers.IMAGES, "ok", ""),
+        (MEAN_TOLERANCE * 1.1, known_answers.IMAGES, "failed", "do not rely on them"),
+    ],
 )
 def test_known_answers(
-    shift: float, outcome: str, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shift: float, pictures: int, outcome: str, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The predictions of this machine, so that the test passes on any.
     known = known_answers.predictions(FractureClassifier())
-    known["probabilities"][3] += shift
+    for number in range(pictures):
+        known["probabilities"][number] += shift
     path = tmp_path / "known.json"
     path.write_text(json.dumps(known))
     monkeypatch.setattr(known_answers, "FILE", path)
     found = check("known answers")
     assert found.outcome == outcome
     assert advice in found.advice
-    assert f"differs by up to {shift:.4f}" in found.found
+    assert (
+        f"differs by up to {shift:.4f} (tolerance 0.04), by {shift * pictures / 7:.4f} on average" in found.found
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"filter": "bilinear"},
+        {"filter": "lanczos"},
+        {"filter": "box"},
+        {"framing": "stretch"},
+        {"pad": 128},
+        "moved",
+    ],
+    ids=str,
+)
+def test_wrong_pixels_are_found(wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = FractureClassifier()
+    right, runs = classifier.info.preprocessing, classifier.probabilities
+    preprocessing = right if wrong == "moved" else replace(right, **wrong)
+
+    def predictions(_: FractureClassifier, images: int) -> dict[str, Any]:
+        pixels = [preprocessing.load(known_answers.phantom(number)) for number in range(images)]
+        moved = [np.roll(each, 1, axis=1) for each in pixels] if wrong == "moved" else pixels
+        return {"probabilities": [float(runs(each[None])[0]) for each in moved]}
+
+    monkeypatch.setattr(known_answers, "predictions", predictions)
+    assert check("known answers").outcome == "failed"
+
+
+def test_litert_is_checked_only_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    found = check("LiteRT loads")
+    assert (found.outcome, found.found.startswith("ModuleNotFoundError: ")) == ("failed", True)
+    assert found.advice == "for TFLite files: pip install --force-reinstall 'fracture-edge[litert]'"
+    find = doctor.find_spec
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None if name == "ai_edge_litert" else find(name))
+    assert "LiteRT loads" not in {entry.name for entry in doctor.checks()}
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"model_sha256": "00", "probabilities": [0.5]}'])

@@ -12,8 +12,8 @@ from PIL import Image
 from fracture_edge import FractureClassifier
 from fracture_edge.errors import ModelError
 from fracture_edge.models import EMBEDDED_FILE
-from fracture_edge.runtimes import session
-from fracture_edge.runtimes.session import open_ahead, open_model
+from fracture_edge.runtimes import opening, session
+from fracture_edge.runtimes.opening import open_ahead, open_model
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
@@ -63,7 +63,7 @@ def test_error_in_the_background_is_reported_when_the_model_is_needed(monkeypatc
 
 
 def test_session_of_unverified_bytes_is_not_used(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
-    monkeypatch.setattr(session, "EMBEDDED_FILE", tiny_model)
+    monkeypatch.setattr(opening, "EMBEDDED_FILE", tiny_model)
     open_ahead()
     # The session is that of the other file; `read_model` reads and verifies the embedded one.
     assert FractureClassifier().info.name == EMBEDDED_FILE.stem
@@ -71,7 +71,7 @@ def test_session_of_unverified_bytes_is_not_used(monkeypatch: pytest.MonkeyPatch
 
 def test_session_opens_without_importing_pillow(run_python: Run) -> None:
     script = (
-        "import sys\nimport fracture_edge.runtimes.session\n"
+        "import sys\nimport fracture_edge.runtimes.session, fracture_edge.runtimes.opening\n"
         "print(sorted({'PIL', 'typer', 'fracture_edge.modelfile'} & set(sys.modules)))"
     )
     done = run_python("-c", script)

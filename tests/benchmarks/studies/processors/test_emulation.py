@@ -17,7 +17,7 @@ from benchmarks.studies.processors import emulation as module
 from benchmarks.studies.processors import emulator
 from benchmarks.studies.processors.emulation import check, compare, spread
 from benchmarks.studies.processors.emulator import (
-    SYSROOT_VARIABLE,
+    ROOT_VARIABLE,
     Interpreter,
     PredictionRecord,
     ProcessResult,
@@ -25,14 +25,13 @@ from benchmarks.studies.processors.emulator import (
     cpu_features,
     emulated,
 )
-from benchmarks.studies.processors.sysroot import find_python, prepare
 from fracture_edge import FractureClassifier, FractureEdgeError
 from fracture_edge.modelfile import ModelInfo, embed_info
 from fracture_edge.models import EMBEDDED_FILE
 from train.json_records import to_plain
 
 CHANNELS = 8
-SYSROOT = os.environ.get(SYSROOT_VARIABLE)
+ROOT = os.environ.get(ROOT_VARIABLE)
 #: Integer sums are equal; only the float operations around them can round differently, each to 1e-7.
 TOLERANCE = 1e-5
 
@@ -124,9 +123,9 @@ def test_missing_tools_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(FractureEdgeError, match=r"qemu-aarch64 is missing: .*apt-get install qemu-user"):
         emulated("aarch64", "max", tmp_path)
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
-    with pytest.raises(FractureEdgeError, match=f"--sysroot FOLDER.*{SYSROOT_VARIABLE}.*--prepare FOLDER"):
+    with pytest.raises(FractureEdgeError, match=f"--root FOLDER.*{ROOT_VARIABLE}.*arm64 --root FOLDER"):
         emulated("aarch64", "max", None)
-    with pytest.raises(FractureEdgeError, match=f"--prepare {tmp_path}` makes it"):
+    with pytest.raises(FractureEdgeError, match="no Python for aarch64 with fracture-edge"):
         emulated("aarch64", "max", tmp_path)
     monkeypatch.setattr(emulator.platform, "machine", lambda: "riscv64")
     with pytest.raises(FractureEdgeError, match="this one is for riscv64"):
@@ -145,23 +144,12 @@ def test_commands_of_the_emulators(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "usr" / "bin").mkdir(parents=True)
     for name in ("python3", "python3-config", "python3.11"):
         (tmp_path / "usr" / "bin" / name).touch()
-    (tmp_path / "site" / "onnxruntime").mkdir(parents=True)
+    packages = tmp_path / "opt" / "fracture-edge" / "lib" / "python3.11" / "site-packages"
+    packages.mkdir(parents=True)
     interpreter = tmp_path / "usr" / "bin" / "python3.11"
-    assert find_python(tmp_path) == (interpreter, tmp_path / "site")
     assert emulated("aarch64", "cortex-a72", tmp_path) == Interpreter(
-        ("/bin/qemu-aarch64", "-cpu", "cortex-a72", "-L", str(tmp_path), str(interpreter)), (tmp_path / "site",)
+        ("/bin/qemu-aarch64", "-cpu", "cortex-a72", "-L", str(tmp_path), str(interpreter)), (packages,)
     )
-
-
-def test_errors_of_preparing_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(FractureEdgeError, match=r"apt-get is missing: prepare .* on a Debian system"):
-        prepare(tmp_path / "sysroot")
-    apt = tmp_path / "apt-get"
-    apt.write_text("#!/bin/sh\necho W: slow >&2; echo 'E: no network' >&2; exit 100\n")
-    apt.chmod(0o755)
-    with pytest.raises(FractureEdgeError, match=r"^apt-get ended with 100: E: no network$"):
-        prepare(tmp_path / "sysroot")
 
 
 @pytest.fixture
@@ -286,9 +274,9 @@ needs_qemu = pytest.mark.skipif(
     not shutil.which("qemu-x86_64") or os.uname().machine != "x86_64",
     reason="needs an x86_64 machine with qemu-user (apt-get install qemu-user)",
 )
-needs_sysroot = pytest.mark.skipif(
-    not SYSROOT or not shutil.which("qemu-aarch64"),
-    reason=f"needs qemu-user, and {SYSROOT_VARIABLE} to name what the study's --prepare made",
+needs_root = pytest.mark.skipif(
+    not ROOT or not shutil.which("qemu-aarch64"),
+    reason=f"needs qemu-user, and {ROOT_VARIABLE} to name what the study arm64 made with --root",
 )
 
 
@@ -330,10 +318,10 @@ def test_the_embedded_model_decides_alike_without_vnni(pictures: list[Path]) -> 
 
 
 @pytest.mark.slow
-@needs_sysroot
+@needs_root
 @pytest.mark.parametrize("cpu", ["max", "cortex-a72"])
 def test_arm64_decides_alike_on_aarch64(cpu: str, quantised: Callable[[str], Path], pictures: list[Path]) -> None:
-    result = check(quantised("arm64"), pictures, arch="aarch64", cpu=cpu, sysroot=Path(SYSROOT or ""))
+    result = check(quantised("arm64"), pictures, arch="aarch64", cpu=cpu, root=Path(ROOT or ""))
     assert (result.images, result.same_decisions, result.answered) == (6, 6, 6)
     assert result.largest_difference < TOLERANCE
     # The Raspberry Pi 4 has no dot product instructions; onnxruntime then uses another kernel.
