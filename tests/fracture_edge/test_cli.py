@@ -304,7 +304,7 @@ def test_help_lists_every_command(cli: Run) -> None:
     lines = out.partition("Commands:")[2].splitlines()
     listed = [line.split()[0] for line in lines if line.startswith("  ") and line[2:3].strip()]
     assert listed == [
-        "classify", "watch", "gateway", "serve", "page", "hub", "info", "doctor",
+        "classify", "merge", "archive", "watch", "gateway", "serve", "page", "hub", "info", "doctor",
         "data", "train", "train-all", "tune", "evaluate", "export", "benchmark",
     ]  # fmt: skip
 

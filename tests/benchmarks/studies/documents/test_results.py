@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.speed.device_cost import DeviceCost
 from benchmarks.studies.cost.formats import ModelFormats
+from benchmarks.studies.cost.tflite import TfliteComparison
 from benchmarks.studies.cost.training_speed import TrainingSpeed
 from benchmarks.studies.documents.results import EMBEDDED_RUN, RESULTS, read_run, read_stored, row_of
 from benchmarks.studies.edge_model.body_part_result import BodyPartResult
@@ -20,9 +21,13 @@ from benchmarks.studies.edge_model.run_log import LoggedRun
 from benchmarks.studies.gateway.abuse import AbuseResult
 from benchmarks.studies.gateway.kills import KillResult
 from benchmarks.studies.gateway.load import LoadResult
+from benchmarks.studies.processors.arm64_result import ArmProof
 from benchmarks.studies.processors.comparison import Emulation
 from benchmarks.studies.robustness.stress_result import Stress
 from benchmarks.studies.robustness.unlike import Unlike
+from benchmarks.studies.scale.ray_cluster import ArchiveResult
+from benchmarks.studies.scale.shards import ShardsResult
+from benchmarks.studies.scale.throughput import Throughput
 from benchmarks.studies.serving.abuse import ServingAbuse
 from benchmarks.studies.serving.container import ContainerResult
 from benchmarks.studies.serving.equal import ServingEquality
@@ -34,12 +39,17 @@ KINDS: dict[str, Any] = {
     "ablations.json": list[Network],
     "folds.json": list[Network],
     "edge-runs.json": list[LoggedRun],
+    "archive.json": ArchiveResult,
+    "arm64.json": ArmProof,
     "body-part.json": BodyPartResult,
     "device-cost.json": DeviceCost,
     "frozen-features*.json": FrozenFeatures,
     "learning-curve*.json": Curve,
     "out-of-fold.json": OutOfFold,
+    "shards.json": ShardsResult,
     "stress-*.json": Stress,
+    "tflite/*.json": TfliteComparison,
+    "throughput.json": Throughput,
     "training-speed*.json": TrainingSpeed,
     "emulation/*.json": Emulation,
     "formats/*.json": ModelFormats,
