@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fracture_edge import machine
+from fracture_edge.batch import classify
 from fracture_edge.batch.progress import with_progress
 from fracture_edge.runtimes import threads as batch
 from fracture_edge.runtimes.threads import default_jobs, map_ahead, map_in_threads
@@ -184,3 +186,23 @@ def test_one_image_needs_no_threads(
     )
     done = run_python("-c", script, "classify", path, "--model", tiny_model, "--csv")
     assert done.stdout.splitlines()[-1] == b"[]"
+
+
+@pytest.mark.parametrize(
+    ("options", "images", "threads"),
+    [
+        ({}, 1, None),
+        ({}, 63, None),
+        ({}, 64, 1),
+        # Chosen by the user, or images one after the other.
+        ({"threads": 2}, 64, 2),
+        ({"jobs": 1}, 64, None),
+    ],
+)
+def test_many_images_get_one_thread_for_each_inference(
+    options: dict[str, Any], images: int, threads: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int | None] = []
+    monkeypatch.setattr(classify, "FractureClassifier", lambda model, threads, **_: asked.append(threads))
+    classify.ClassifyOptions(**options).classifier(images)
+    assert asked == [threads]
