@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -126,7 +125,7 @@ def _compare(
         for kind, executable in installed.items():
             is_first = number == 0
             visit = _visit(folder, kind, executable, page, some, labels, looks=is_first, screenshots=screenshots)
-            problems = [*_problems(visit, page), *_differences(visit, _as_given(kind, wanted))]
+            problems = [*_problems(visit, page), *_differences(visit, wanted)]
             if is_first:
                 problems += _policy_differences(visit, model, some[-1])
             summary.append(_line(visit, model.stem, page, wanted, problems))
@@ -134,16 +133,6 @@ def _compare(
     if all(one.probability == other.probability for one, other in zip(before, after, strict=True)):
         summary.append({"page": "changed", "problems": ["a changed weight changes no answer"]})
     return summary
-
-
-def _as_given(kind: str, wanted: Sequence[list[Prediction]]) -> list[list[Prediction]]:
-    """Return the predictions with the paths that the page knows: only Chromium is given folders."""
-    return [
-        [replace(one, path=f"batch-{number}/{one.path}") for one in some]
-        if (kind, WAYS[number]) == ("chrome", "folder")
-        else some
-        for number, some in enumerate(wanted)
-    ]
 
 
 def _visit(

@@ -26,8 +26,9 @@ const plain = (files) => Array.from(files, (file) => ({ file, path: file.webkitR
  * Listen for files.
  * @param {HTMLInputElement} input
  * @param {(files: {file: File, path: string}[]) => void} add Called with the files of each drop, choice or paste.
+ * @param {() => void} refuseFolder Called when a folder was dropped that the browser does not let the page read.
  */
-export function listenForFiles(input, add) {
+export function listenForFiles(input, add, refuseFolder) {
   const { body } = document;
   input.addEventListener("change", () => {
     add(plain(input.files));
@@ -46,8 +47,13 @@ export function listenForFiles(input, add) {
     const { files, items } = event.dataTransfer;
     // Entries are gone once the event has ended.
     const entries = Array.from(items, (item) => item.webkitGetAsEntry?.()).filter(Boolean);
-    if (!entries.some((entry) => entry.isDirectory)) add(plain(files));
-    else add((await Promise.all(entries.map(filesOf))).flat());
+    if (!entries.some((entry) => entry.isDirectory)) return add(plain(files));
+    try {
+      add((await Promise.all(entries.map(filesOf))).flat());
+    } catch {
+      // Chromium gives a page that was opened from the disk the name of a folder, and no access to it.
+      refuseFolder();
+    }
   });
   addEventListener("paste", (event) => {
     if (event.clipboardData?.files.length) add(plain(event.clipboardData.files));

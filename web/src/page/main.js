@@ -183,7 +183,7 @@ async function start() {
   byId("clear").addEventListener("click", clear);
   byId("stop").addEventListener("click", () => (queue = []));
   byId("licences").addEventListener("toggle", showNotices, { once: true });
-  listenForFiles(byId("files"), add);
+  listenForFiles(byId("files"), add, () => say(TEXTS.noFolder));
   if (!globalThis.DecompressionStream || !globalThis.WebAssembly) return say(TEXTS.tooOld);
   const [source, ort, webp, graph] = await Promise.all(["worker", "ort", "webp", "model"].map(unpacked));
   const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));

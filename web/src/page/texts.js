@@ -73,6 +73,7 @@ export const TEXTS = {
       : `${record.path}: ${words}, P(fractured) ${record.probability.toFixed(3)}, ${record.reason}`,
   show: (name) => `Show ${name}`,
   csvName: "answers.csv",
+  noFolder: "This browser does not let a page that was opened from the disk read a folder. Open the folder, select its pictures, and drop those.",
 };
 
 /** Texts and short HTML of index.html, which the build puts in. */
