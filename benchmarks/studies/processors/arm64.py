@@ -46,6 +46,8 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 CPUS = ("cortex-a53", "cortex-a72")
 #: Version of onnxruntime whose wheel for arm64 needs newer cores, for the negative control, and its folder.
 CONTROL, _CONTROL_FOLDER = "1.21.0", "/opt/control"
+#: Folder of the root for the wheel, the pictures and the tests.
+WORK = "srv"
 #: Number of drawn pictures.
 DRAWN = 40
 #: Tests that need nothing but the device package: their pictures and pixels are computed by hand.
@@ -137,14 +139,14 @@ class _Proof:
             wheel = build_wheel(scratch)
         with self.step("root"):
             self.root.make(suite)
-        constraints = self.root.copy_in(CHECKOUT / "constraints.txt", "root")
+        constraints = self.root.copy_in(CHECKOUT / "constraints.txt", WORK)
         with self.step("pip install"):
-            self.root.install(self.root.copy_in(wheel, "root"), "pytest", options=("-c", constraints))
+            self.root.install(self.root.copy_in(wheel, WORK), "pytest", options=("-c", constraints))
         with self.step("control"):
             options = ("--target", _CONTROL_FOLDER, "--no-deps")
             self.root.install(f"onnxruntime=={CONTROL}", options=options)
         for test in TESTS:
-            self.root.copy_in(CHECKOUT / "tests" / "fracture_edge" / test, "root/tests")
+            self.root.copy_in(CHECKOUT / "tests" / "fracture_edge" / test, f"{WORK}/tests")
         return wheel.name
 
     def on_core(self, cpu: str, pictures: Sequence[str], native: Records) -> EmulatedCore:
@@ -155,7 +157,7 @@ class _Proof:
             pictures: Names of the pictures, which lie in the root.
             native: Records of this machine for them.
         """
-        words = [f"/root/pictures/{name}" for name in pictures]
+        words = [f"/{WORK}/pictures/{name}" for name in pictures]
         with self.step(cpu):
             lines = [
                 self.root.checked("fracture-edge", "classify", *words, "--jsonl", *options, cpu=cpu)
@@ -163,7 +165,8 @@ class _Proof:
             ]
             doctor = self.root.run("fracture-edge", "doctor", "--no-speed", "--json", cpu=cpu)
             tests = self.root.checked(
-                *("python", "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", "/root/tests"), cpu=cpu
+                *("python", "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", f"/{WORK}/tests"),
+                cpu=cpu,
             )
             machine, _, _ = json.loads(self.root.checked("python", "-c", _DESCRIBE, cpu=cpu))
         found = Records.read(*lines)
@@ -186,7 +189,7 @@ class _Proof:
     def control(self, cpu: str, picture: str) -> ControlRun:
         """Run `classify` with the onnxruntime of the negative control."""
         more = {"PYTHONPATH": _CONTROL_FOLDER}
-        done = self.root.run("fracture-edge", "classify", f"/root/pictures/{picture}", cpu=cpu, more=more)
+        done = self.root.run("fracture-edge", "classify", f"/{WORK}/pictures/{picture}", cpu=cpu, more=more)
         ended = signal.Signals(-done.returncode).name if done.returncode < 0 else f"status {done.returncode}"
         said = done.stderr.strip().rpartition("\n")[2]
         return ControlRun(onnxruntime=CONTROL, cpu=cpu, ended_by=ended, said=said)
@@ -208,7 +211,7 @@ def prove(folder: Path, suite: str, seed: int, number: int) -> ArmProof:
     with tempfile.TemporaryDirectory() as scratch, emulation():
         wheel = proof.install(Path(scratch), suite)
         pictures = draw(Path(scratch) / "pictures", seed, number)
-        proof.root.copy_in(Path(scratch) / "pictures", "root")
+        proof.root.copy_in(Path(scratch) / "pictures", WORK)
         command = (sys.executable, "-m", "fracture_edge", "classify", *pictures, "--jsonl")
         # This checkout, not another one that is installed.
         native = Records.read(

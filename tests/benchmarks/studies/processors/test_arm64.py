@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.records.environment import Environment
 from benchmarks.studies.processors import arm64, debian_root
-from benchmarks.studies.processors.arm64 import Records, _Proof, draw
+from benchmarks.studies.processors.arm64 import WORK, Records, _Proof, draw
 from benchmarks.studies.processors.arm64_result import ArmProof, ControlRun, EmulatedCore, table_of, unexplained
 from benchmarks.studies.processors.comparison import Comparison, Difference, Outcome
 from benchmarks.studies.processors.debian_root import DebianRoot, checked, emulation
@@ -102,7 +102,7 @@ class FakeRoot(DebianRoot):
     ) -> subprocess.CompletedProcess[str]:
         program, *arguments = command
         words = [sys.executable, *(["-m", "fracture_edge"] if program == "fracture-edge" else []), *arguments]
-        inside = [word.replace("/root/", f"{self.folder}/root/") for word in words]
+        inside = [word.replace(f"/{WORK}/", f"{self.folder}/{WORK}/") for word in words]
         settings = {**os.environ, "PYTHONPATH": str(arm64.CHECKOUT), **more}
         return subprocess.run(inside, env=settings, capture_output=True, check=False, text=True)
 
@@ -115,11 +115,11 @@ def native(tmp_path: Path) -> _Proof:
 
 
 def test_one_core_on_this_machine(native: _Proof, tmp_path: Path) -> None:
-    names = draw(tmp_path / "root" / "root" / "pictures", 3, 2)
-    native.root.copy_in(arm64.CHECKOUT / "tests" / "fracture_edge" / "test_policy.py", "root/tests")
+    names = draw(tmp_path / "root" / WORK / "pictures", 3, 2)
+    native.root.copy_in(arm64.CHECKOUT / "tests" / "fracture_edge" / "test_policy.py", f"{WORK}/tests")
     lines = [
         native.root.checked(
-            "fracture-edge", "classify", *(f"/root/pictures/{name}" for name in names), "--jsonl", *options
+            "fracture-edge", "classify", *(f"/{WORK}/pictures/{name}" for name in names), "--jsonl", *options
         )
         for options in ((), ("--any-image",))
     ]
@@ -139,9 +139,9 @@ def test_the_tests_of_the_proof_need_nothing_but_the_device_package(native: _Pro
     for name in ("train", "keras", "tensorflow", "pydicom", "sklearn"):
         (hidden / f"{name}.py").write_text("raise ImportError")
     for test in arm64.TESTS:
-        native.root.copy_in(arm64.CHECKOUT / "tests" / "fracture_edge" / test, "root/tests")
+        native.root.copy_in(arm64.CHECKOUT / "tests" / "fracture_edge" / test, f"{WORK}/tests")
     path = os.pathsep.join((str(hidden), str(arm64.CHECKOUT)))
-    command = ("python", "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", "/root/tests")
+    command = ("python", "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", f"/{WORK}/tests")
     assert " passed in " in native.root.checked(*command, more={"PYTHONPATH": path}).splitlines()[-1]
 
 
