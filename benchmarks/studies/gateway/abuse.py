@@ -17,7 +17,8 @@ from benchmarks.records.environment import Environment
 from benchmarks.studies.fuzzing.mutants import MUTATIONS
 from benchmarks.studies.gateway.images import SentImage, write_images
 from benchmarks.studies.gateway.kills import send
-from benchmarks.studies.gateway.processes import GatewayProcess, dcmtk, free_port, wait_for_port
+from benchmarks.studies.gateway.processes import GatewayProcess, dcmtk
+from benchmarks.studies.network import free_port, wait_for_port
 
 _AT_A_TIME = 8
 #: Maximum number of threads that the gateway starts to send results when it needs them, and keeps.

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from benchmarks.records.environment import Environment
 from benchmarks.studies.gateway.images import PROPOSALS, SentImage, write_images
-from benchmarks.studies.gateway.processes import GatewayProcess, Orthanc, dcmtk, free_port, wait_for_port
+from benchmarks.studies.gateway.processes import GatewayProcess, Orthanc, dcmtk
+from benchmarks.studies.network import free_port, wait_for_port
 from fracture_edge.errors import FractureEdgeError
 
 SENDERS = 4

@@ -13,7 +13,8 @@ import numpy as np
 
 from benchmarks.records.environment import Environment
 from benchmarks.studies.gateway.images import new_uid, write_images
-from benchmarks.studies.gateway.processes import GatewayProcess, dcmtk, free_port, wait_for_port
+from benchmarks.studies.gateway.processes import GatewayProcess, dcmtk
+from benchmarks.studies.network import free_port, wait_for_port
 from fracture_edge.errors import FractureEdgeError
 
 _SYNTAX = "1.2.840.10008.1.2.1"

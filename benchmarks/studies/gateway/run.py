@@ -4,27 +4,18 @@ Everything runs in a network namespace of its own, because Orthanc 1.10 listens 
 root, and the packages orthanc, dcmtk and dicom3tools.
 """
 
-import json
-import sys
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from benchmarks.studies.gateway.processes import in_namespace, is_inside, missing_programs
-from fracture_edge.console import say
+from benchmarks.studies.gateway.processes import missing_programs
+from benchmarks.studies.network import enter_namespace, is_inside
+from benchmarks.studies.options import OutputOption, SeedOption, chosen_seed, write_result
 from fracture_edge.errors import FractureEdgeError
-from train.json_records import to_plain, write_record
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
-OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", help="JSON file for the result. Default: stdout.")
-]
-
-
-SeedOption = Annotated[int | None, typer.Option(help="Seed; from the clock by default, and printed.")]
 
 
 @app.callback()
@@ -44,11 +35,10 @@ def kills(
     _enter_namespace()
     from benchmarks.studies.gateway.kills import run_kills
 
-    seed = int(time.time()) if seed is None else seed
-    say(f"seed {seed}")
+    seed = chosen_seed(seed)
     with TemporaryDirectory(prefix="fracture-edge-study-") as folder:
         result = run_kills(Path(folder), images=images, kills=kills, outage=outage, seed=seed)
-    _write(result, output)
+    write_result(result, output)
 
 
 @app.command()
@@ -63,11 +53,10 @@ def abuse(
     _enter_namespace()
     from benchmarks.studies.gateway.abuse import run_abuse
 
-    seed = int(time.time()) if seed is None else seed
-    say(f"seed {seed}")
+    seed = chosen_seed(seed)
     with TemporaryDirectory(prefix="fracture-edge-study-") as folder:
         result = run_abuse(Path(folder), silent=silent, wrong_titles=wrong_titles, mutated=mutated, seed=seed)
-    _write(result, output)
+    write_result(result, output)
 
 
 @app.command()
@@ -83,7 +72,7 @@ def load(
 
     with TemporaryDirectory(prefix="fracture-edge-study-") as folder:
         result = run_load(Path(folder), images=images, size=(height, width), seed=1)
-    _write(result, output)
+    write_result(result, output)
 
 
 def _enter_namespace() -> None:
@@ -92,15 +81,6 @@ def _enter_namespace() -> None:
     Raises:
         FractureEdgeError: A program is missing.
     """
-    if is_inside():
-        return
-    if missing := missing_programs():
+    if not is_inside() and (missing := missing_programs()):
         raise FractureEdgeError(f"missing: {', '.join(missing)}; apt-get install orthanc dcmtk dicom3tools")
-    raise typer.Exit(in_namespace(["-m", "benchmarks.studies", *sys.argv[1:]]).returncode)
-
-
-def _write(result: object, output: Path | None) -> None:
-    if output is None:
-        print(json.dumps(to_plain(result), indent=2))
-    else:
-        write_record(output, result)
+    enter_namespace()

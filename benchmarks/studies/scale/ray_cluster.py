@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.records.environment import Environment
-from benchmarks.studies.gateway.processes import in_namespace, is_inside
+from benchmarks.studies.network import enter_namespace
 from benchmarks.studies.scale.opens import Opens
 from benchmarks.studies.scale.shards import draw_files, start, without_times
 from fracture_edge.batch.archive.blocks import TASK_FILES
@@ -259,8 +258,7 @@ def run(
     ] = RESULTS,
 ) -> None:
     """Classify an archive on two nodes: undisturbed, with a node killed, with the driver killed and resumed."""
-    if not is_inside():
-        raise typer.Exit(in_namespace(["-m", "benchmarks.studies", *sys.argv[1:]]).returncode)
+    enter_namespace()
     with TemporaryDirectory(prefix="fracture-edge-study-") as folder:
         result = run_archive(Path(folder), count, block)
     write_record(output, result)

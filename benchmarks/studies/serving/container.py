@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.records.environment import Environment
-from benchmarks.studies.gateway.processes import free_port
+from benchmarks.studies.network import free_port
 from benchmarks.studies.page.pictures import KINDS, draw
 from benchmarks.studies.serving.processes import ask
 from fracture_edge.classifier import FractureClassifier

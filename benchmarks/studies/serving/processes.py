@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.studies.gateway.processes import free_port, wait_for_port
+from benchmarks.studies.network import free_port, wait_for_port
 
 BOUNDARY = "boundary-of-the-study"
 OCTETS = "application/octet-stream"

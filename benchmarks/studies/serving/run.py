@@ -1,22 +1,15 @@
 """`python -m benchmarks.studies serving abuse|equal|load|container`: the HTTP server, on loopback."""
 
-import json
-import sys
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from fracture_edge.console import say
-from train.json_records import to_plain, write_record
+from benchmarks.studies.network import enter_namespace
+from benchmarks.studies.options import OutputOption, SeedOption, chosen_seed, write_result
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
-OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", help="JSON file for the result. Default: stdout.")
-]
-SeedOption = Annotated[int | None, typer.Option(help="Seed; from the clock by default, and printed.")]
 
 
 @app.callback()
@@ -35,9 +28,9 @@ def abuse(
     """Send broken requests, hold slow connections, send picture bombs; time normal requests, measure memory."""
     from benchmarks.studies.serving.abuse import run_abuse
 
-    seed = _seed(seed)
+    seed = chosen_seed(seed)
     with TemporaryDirectory(prefix="fracture-edge-study-") as folder:
-        _write(run_abuse(Path(folder), mutated=mutated, slow=slow, bombs=bombs, seed=seed), output)
+        write_result(run_abuse(Path(folder), mutated=mutated, slow=slow, bombs=bombs, seed=seed), output)
 
 
 @app.command()
@@ -49,9 +42,9 @@ def equal(
     """Compare the records of drawn pictures with those of the command line."""
     from benchmarks.studies.serving.equal import run_equal
 
-    seed = _seed(seed)
+    seed = chosen_seed(seed)
     with TemporaryDirectory(prefix="fracture-edge-study-") as folder:
-        _write(run_equal(Path(folder), files=files, seed=seed), output)
+        write_result(run_equal(Path(folder), files=files, seed=seed), output)
 
 
 @app.command()
@@ -68,7 +61,7 @@ def load(
         result = run_load(
             Path(folder), requests=requests, rounds=rounds, seconds=seconds, clients=(1, 2, 8), seed=1
         )
-    _write(result, output)
+    write_result(result, output)
 
 
 @app.command()
@@ -84,25 +77,9 @@ def container(
     output: OutputOption = None,
 ) -> None:
     """Run an image as its user, with a read-only root and no network: classify and serve. Needs Linux and root."""
-    from benchmarks.studies.gateway.processes import in_namespace, is_inside
-
-    if not is_inside():
-        raise typer.Exit(in_namespace(["-m", "benchmarks.studies", *sys.argv[1:]]).returncode)
+    enter_namespace()
     from benchmarks.studies.serving.container import run_container
 
-    seed = _seed(seed)
+    seed = chosen_seed(seed)
     with TemporaryDirectory(prefix="fracture-edge-study-") as folder:
-        _write(run_container(Path(folder), root, inspected, files=files, seed=seed), output)
-
-
-def _seed(seed: int | None) -> int:
-    seed = int(time.time()) if seed is None else seed
-    say(f"seed {seed}")
-    return seed
-
-
-def _write(result: object, output: Path | None) -> None:
-    if output is None:
-        print(json.dumps(to_plain(result), indent=2))
-    else:
-        write_record(output, result)
+        write_result(run_container(Path(folder), root, inspected, files=files, seed=seed), output)
