@@ -2,7 +2,8 @@
 
 They exchange arrays and files in a working folder: ``validation.npy``, ``calibration.npy`` and ``fidelity.npy``
 (uint8 [N, H, W, 1]; the last one has training images outside the calibration), ``reference.npz`` (P(fractured)
-from Keras for all three), ``float32.onnx`` and the exported files.
+from Keras for all three), ``model.keras`` and ``scales.npz`` (the rewritten model, see
+`export.keras_passes.rewrite`), ``float32.onnx`` and the exported files.
 """
 
 import json
@@ -24,7 +25,9 @@ from benchmarks.runtimes.process import die_with
 from export.conversion.convert import (
     ATTRIBUTES_FILE,
     FLOAT32_ONNX,
+    MODEL,
     OUTPUT_FILES,
+    SCALES,
     convert,
     to_float32_onnx,
     use_tensorflow,
@@ -53,7 +56,7 @@ def prepare(
     fidelity_images: int,
     learning_rate: float,
 ) -> Prepared:
-    """Read the images, run the Keras model on them, and compress the model if requested.
+    """Read the images, run the Keras model on them, compress the model if requested, and rewrite it.
 
     Args:
         folder: Folder of the model, ``artifacts/<model>``.
@@ -70,6 +73,7 @@ def prepare(
     use_tensorflow()
     import keras
 
+    from export.keras_passes.rewrite import rewrite
     from export.source import read_source
     from train.evaluation.attributes import load_heads
     from train.evaluation.predict import predict
@@ -98,7 +102,9 @@ def prepare(
             model = compress(model, pixels, labels, wanted, learning_rate)
         if training:
             np.savez(target / "training.npz", pixels=pixels, labels=labels)
-    model.save(target / "model.keras")
+    model, scales = rewrite(model, calibration)
+    model.save(target / MODEL)
+    np.savez(target / SCALES, allow_pickle=False, **scales)
     for name in OUTPUT_FILES:
         if (Path(folder) / name).is_file():
             shutil.copy(Path(folder) / name, target / name)

@@ -17,6 +17,8 @@ from export.results import Converted, Float32Onnx
 from train.json_records import from_plain
 
 FLOAT32_ONNX = "float32.onnx"
+#: Names of the rewritten model, and of the factors by which it multiplies the outputs of its layers.
+MODEL, SCALES = "model.keras", "scales.npz"
 #: Names of the files written by training from which outputs are made, see `train.evaluation.typicality` and
 #: `train.evaluation.attributes`; not all models have them.
 TYPICALITY_FILE, ATTRIBUTES_FILE = "typicality.npz", "attributes.npz"
@@ -196,7 +198,7 @@ def use_tensorflow() -> None:
 def _load_model(
     work: str, *, heatmap: bool, attributes: str | None = None
 ) -> tuple[Any, Mapping[str, npt.NDArray[np.floating[Any]]]]:
-    """Load the model to convert, rewrite what converters cannot, and add further outputs.
+    """Load the model to convert, and add further outputs.
 
     Args:
         work: Working folder.
@@ -210,18 +212,10 @@ def _load_model(
     use_tensorflow()
     import keras
 
-    from export.keras_passes.equalise_channels import equalise_channels
-    from export.keras_passes.fold_batch_norms import fold_batch_norms, output_scales
     from export.keras_passes.heatmap import with_heatmap
-    from export.keras_passes.merge_equal_channels import merge_equal_channels
 
-    model = keras.saving.load_model(Path(work) / "model.keras", compile=False)
-    scales = dict(output_scales(model))
-    model, factors = equalise_channels(
-        merge_equal_channels(fold_batch_norms(model)), np.load(Path(work) / "calibration.npy")
-    )
-    for name, factor in factors.items():
-        scales[name] = scales.get(name, 1.0) * factor
+    model = keras.saving.load_model(Path(work) / MODEL, compile=False)
+    scales = dict(np.load(Path(work) / SCALES))
     model = with_heatmap(model) if heatmap else model
     if attributes is not None and (Path(work) / ATTRIBUTES_FILE).is_file():
         from train.evaluation.attributes import load_heads, with_attributes

@@ -113,18 +113,19 @@ def serve(
     fracture-edge serve --host 0.0.0.0 --token-file token --tls-cert cert.pem --tls-key key.pem
     """  # noqa: D301
     from fracture_edge.classifier import FractureClassifier
+    from fracture_edge.machine import usable_cores
     from fracture_edge.pacs.gateway.options import TlsFiles
+    from fracture_edge.runtimes.threads import default_jobs
     from fracture_edge.serve.options import (
         QUEUE_PER_WORKER,
         ServeOptions,
         default_held_bytes,
-        default_workers,
         read_token,
     )
     from fracture_edge.serve.run import Server
     from fracture_edge.web.assemble import assemble
 
-    number = workers or default_workers()
+    number = workers or default_jobs(usable_cores())
     most = max_size * 1_000_000
     options = ServeOptions(
         host=host,

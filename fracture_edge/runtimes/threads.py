@@ -18,17 +18,17 @@ MOST_THREADS = 4
 DECODER_GB = 0.5
 
 
-def default_jobs() -> int:
+def default_jobs(most: int = MOST_JOBS) -> int:
     """Return the default number of images that are classified at a time, each in a thread.
 
-    It is the number of usable cores, at most `MOST_JOBS`, and at most as many as `DECODER_GB` each of physical
-    memory allows, because each thread may hold a large image. Pillow releases the interpreter lock while it
-    decodes and resizes, and onnxruntime during inference, so that threads keep the cores as busy as processes
-    would, with one model in memory.
+    It is the number of usable cores, at most `most`, and at most as many as `DECODER_GB` each of physical memory
+    allows, because each thread may hold a large image. Pillow releases the interpreter lock while it decodes and
+    resizes, and onnxruntime during inference, so that threads keep the cores as busy as processes would, with one
+    model in memory.
     """
     memory = memory_gb()
-    room = MOST_JOBS if memory is None else int(memory / DECODER_GB)
-    return max(1, at_most_cores(min(MOST_JOBS, room)))
+    room = most if memory is None else int(memory / DECODER_GB)
+    return max(1, at_most_cores(min(most, room)))
 
 
 def inference_threads(threads: int | None) -> int:

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.images.limits import MAX_PIXELS, max_bytes
-from fracture_edge.machine import at_most_cores, memory_gb, usable_cores
+from fracture_edge.machine import memory_gb
 from fracture_edge.pacs.gateway.options import TlsFiles
-from fracture_edge.runtimes.threads import DECODER_GB
 
 PORT = 8765
 #: Variable with the token.
@@ -142,13 +141,6 @@ def read_token(text: str | None, file: Path | None) -> str | None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise FractureEdgeError(f"{file}: the token could not be read ({reason})") from None
-
-
-def default_workers() -> int:
-    """Return the number of usable cores, or fewer if memory does not suffice to decode as many large images."""
-    memory = memory_gb()
-    room = usable_cores() if memory is None else int(memory / DECODER_GB)
-    return max(1, at_most_cores(room))
 
 
 def default_held_bytes() -> int:
