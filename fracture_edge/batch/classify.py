@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from fracture_edge.pacs.results.folder import ResultFolder
 
 
-#: Number of images from which on a session of one thread is opened in place of the one that has been opened ahead:
-#: 33 ms, which it saves in about as many images (`python -m benchmarks.studies throughput`).
+#: Number of images from which on a session of one thread is opened in place of the one that has been opened ahead.
+#: Opening takes tens of milliseconds, and one thread saves about one for each image (the study `throughput`).
 _MANY_IMAGES = 64
 
 
