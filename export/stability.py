@@ -2,45 +2,32 @@
 
 The gate looks at the validation images and at a draw of training images. This draws other images in their place,
 as many of each, from all that the calibration has left, and counts on how many draws each int8 file gets another
-verdict than most draws give it.
+verdict than most draws give it. Writes ``benchmarks/results/stability/MODEL.json``.
 """
 
-import json
 import os
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+import typer
 
+from benchmarks.runtimes.runners import runner_of
+from benchmarks.studies.cost.stability_result import RESULTS, ModelStability, Stability
 from export.gate import FIDELITY_IMAGES, compare, fidelity
 from export.recipes import load_budgets
-from train.json_records import to_plain
+from fracture_edge.console import say
+from fracture_edge.errors import FractureEdgeError
+from train.artifacts import read_record
+from train.export_record import read_manifest
+from train.json_records import write_record
 
 Floats = npt.NDArray[np.floating[Any]]
 DRAWS = 200
 #: Number of resamples of the interval of the change of sensitivity: one of its ends is compared with 0.
 _RESAMPLES = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Stability:
-    """Verdicts of the gate on one file.
-
-    Attributes:
-        images: Number of images that the draws are taken from.
-        draws: Number of draws.
-        accepted: Share of the draws in which the gate accepts the file, 0 to 1.
-        changed: Share of the draws with the rarer verdict, 0 to 0.5.
-    """
-
-    images: int
-    draws: int
-    accepted: float
-    changed: float
 
 
 def stability(
@@ -79,19 +66,19 @@ def stability(
     return Stability(len(truth), DRAWS, share, min(share, 1 - share))
 
 
-def main() -> None:
-    """Judge all int8 files of a model on many draws, and print the result as JSON."""
-    folder = Path(sys.argv[1])
+def measure(folder: Path) -> ModelStability:
+    """Judge all int8 files of a model on many draws.
+
+    Args:
+        folder: Folder of the exported model, ``artifacts/<model>``.
+    """
     from export.conversion.convert import use_tensorflow
 
     use_tensorflow()
     import keras
 
-    from benchmarks.runtimes.runners import runner_of
     from export.source import read_source
-    from train.artifacts import read_record
     from train.evaluation.predict import predict
-    from train.export_record import read_manifest
 
     source, record = read_source(folder), read_record(folder)
     files = {
@@ -99,21 +86,35 @@ def main() -> None:
         for file, entry in read_manifest(folder).files.items()
         if entry.precision == "int8" and entry.budget == "int8" and entry.calibration
     }
-    drawn = next(entry.calibration for entry in files.values() if entry.calibration)
+    drawn = next((entry.calibration for entry in files.values() if entry.calibration), None)
+    if drawn is None:
+        raise FractureEdgeError(
+            f"{folder}: no int8 files; `fracture-edge export {record.model} --int8` makes them"
+        )
     pixels, labels = source.outside_calibration(drawn.images, len(source.train), drawn.seed)
     pixels, labels = np.concatenate([source.validation(), pixels]), [*source.val.labels, *labels]
     reference = predict(keras.saving.load_model(folder / "model.keras", compile=False), pixels)
     found = {}
     for file, entry in files.items():
+        say(f"{file}: {DRAWS} draws from {len(labels)} images")
         runner = runner_of(folder / file, threads=os.cpu_count() or 1)
         exported = np.concatenate([runner.probabilities(pixels[k : k + 16]) for k in range(0, len(pixels), 16)])
-        found[file] = to_plain(
-            stability(
-                labels, reference, exported, record.threshold, validation=len(source.val), budget=entry.budget
-            )
+        found[file] = stability(
+            labels, reference, exported, record.threshold, validation=len(source.val), budget=entry.budget
         )
-    print(json.dumps(found, indent=2))
+    return ModelStability(record.model, len(source.val), found)
+
+
+def main(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="ARTIFACTS/MODEL...", help="Folders of exported models.")
+    ],
+) -> None:
+    """Count how often the gate changes its mind about int8 files, for the table of docs/formats.md."""
+    for folder in folders:
+        result = measure(folder)
+        write_record(RESULTS / f"{result.model}.json", result)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

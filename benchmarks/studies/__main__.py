@@ -48,6 +48,9 @@ STUDIES: Mapping[str, Command] = MappingProxyType(
             "benchmarks.studies.gateway.run",
             "Run the DICOM gateway between Orthanc and dcmtk: kills, abuse, load.",
         ),
+        "layers": Command(
+            "benchmarks.studies.cost.layers", "Time the kinds of layers in onnxruntime and OpenVINO."
+        ),
         "learning-curve": Command(
             "benchmarks.studies.edge_model.learning_curve", "Train on shares of the training images."
         ),

@@ -18,7 +18,7 @@ from benchmarks.records.result import BenchmarkResult
 from benchmarks.report import prose, tables
 from benchmarks.report.markdown import summary_table
 from benchmarks.report.recommend import recommend
-from benchmarks.studies.cost import formats_table, ladder, tflite
+from benchmarks.studies.cost import formats_table, ladder, layers, stability_result, tflite
 from benchmarks.studies.documents import card, devices, edge_model, embedded_policies, overview
 from benchmarks.studies.documents.results import (
     EMBEDDED_ROW,
@@ -177,6 +177,8 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "leak": reproduction.leak,
         "formats": formats_table.table,
         "ladder": ladder.ladder,
+        "layers": layers.table,
+        "stability": stability_result.table,
         "speed": devices.training_speed,
         "onednn": devices.onednn,
         "emulation": devices.emulation,
