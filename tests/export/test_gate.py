@@ -164,6 +164,29 @@ def test_a_biased_file_is_refused(bias: float) -> None:
     assert _accepted(0.03, bias) <= DRAWS - MOST
 
 
+@pytest.mark.parametrize(
+    ("noise", "bias", "least", "most"), [(0.05, 0.0, 36, 40), (0.4, 0.0, 0, 8), (0.1, -0.4, 0, 0)]
+)
+def test_a_compressed_network_at_a_threshold_fitted_to_the_images(
+    noise: float, bias: float, least: int, most: int
+) -> None:
+    budget, passed = load_budgets()["compressed"], 0
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        labels = (random.random(342) < 0.17).astype(int)
+        odds = random.normal(1.3 * labels - 1, 1)
+        # As training chooses it: a fractured image lies on the threshold of the largest balanced accuracy.
+        fractured, others = np.sort(odds[labels == 1]), odds[labels == 0]
+        threshold = max(fractured, key=lambda value: (fractured >= value).mean() + (others < value).mean())
+        file = odds + (bias + random.normal(0, noise, len(odds))) * odds.std()
+        groups = [str(image // 2) for image in range(342)]
+        metrics = compare(
+            labels.tolist(), groups, expit(odds), expit(file), float(expit(threshold)), resamples=200
+        )
+        passed += not budget.broken(metrics)
+    assert least <= passed <= most
+
+
 def test_bounds_of_many_images_and_of_an_interval(make_gate_metrics: Callable[..., GateMetrics]) -> None:
     metrics = make_gate_metrics(
         sensitivity_change=-0.1, intervals={"sensitivity_change": (-0.2, -0.05), "auroc_change": (0.0, 0.0)}

@@ -77,6 +77,7 @@ def test_the_budgets_that_are_shipped() -> None:
         pooled_auroc_change=-0.01,
         pooled_sensitivity_change=-0.02,
     )
+    assert budgets["compressed"] == Budget(auroc_change=-0.01, sensitivity_change_high=0.0)
     # What was trained further on training images is not judged on them.
     assert {name for name, budget in budgets.items() if budget.pooled} == {"int8", "dynamic"}
     assert {recipe.precision for recipe in FORMATS.values()} <= set(budgets)

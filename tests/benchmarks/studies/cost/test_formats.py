@@ -52,6 +52,27 @@ def result() -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("same_decision", "sensitivity_change", "verdict"),
+    [(0.8, -0.01, "accepted"), (0.99, -0.05, "rejected (sensitivity_change)")],
+)
+def test_the_gate_before_on_a_compressed_network(
+    same_decision: float,
+    sensitivity_change: float,
+    verdict: str,
+    result: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entry = _entry("int8", 1_000_000, budget="compressed", gate_version=3)
+    entry["gate"] |= {"same_decision": same_decision, "sensitivity_change": sensitivity_change}
+    result["files"] = {"tiny-pruned.onnx": entry}
+    (tmp_path / "tiny.json").write_text(json.dumps(result))
+    monkeypatch.setattr(formats_table, "RESULTS", tmp_path)
+    (row,) = (line for line in formats_table.table().splitlines() if line.startswith("| `"))
+    assert row.endswith(f"| accepted | {verdict} |")
+
+
 def test_a_row_for_each_file_including_rejected_ones(
     result: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
