@@ -42,11 +42,6 @@ class Attempts:
         """Whether the gate accepts at least one attempt."""
         return any(not entry.broken for _, entry in self.made)
 
-    @property
-    def best_file(self) -> Path:
-        """Path of the best attempt's file until `finish` is called."""
-        return self._kept
-
     def make(self, rung: Rung, float_layers: Sequence[str] = ()) -> None:
         """Make one more attempt; a StepError is recorded as a failure and not raised.
 
@@ -90,7 +85,7 @@ class Attempts:
 
 
 def climb(
-    attempts: Attempts, ladder: Sequence[Rung], sensitive: Callable[[Path], Sequence[Sequence[str]]]
+    attempts: Attempts, ladder: Sequence[Rung], sensitive: Callable[[Rung], Sequence[Sequence[str]]]
 ) -> None:
     """Try the rungs in order until the gate accepts a file; those that are always tried even then.
 
@@ -100,8 +95,8 @@ def climb(
     Args:
         attempts: Attempts to add to.
         ladder: Rungs for the runtime of the file.
-        sensitive: Function that returns the layers of an int8 file, most sensitive first, each as the names of the
-            nodes that must stay float32 with it.
+        sensitive: Function that returns the layers of the file of a rung, most sensitive first, each as the names
+            of the nodes that must stay float32 with it.
     """
     layers: Sequence[Sequence[str]] | None = None
     for rung in ladder:
@@ -112,7 +107,7 @@ def climb(
         best = attempts.best[0] if attempts.made else rung
         kept: list[str] = []
         if rung.float_layers:
-            layers = sensitive(attempts.best_file) if layers is None else layers
+            layers = sensitive(best) if layers is None else layers
             if rung.float_layers > len(layers):
                 continue
             kept = list(dict.fromkeys(name for names in layers[: rung.float_layers] for name in names))

@@ -153,11 +153,12 @@ class ModelExport:
             return self._attempt(chosen, path, None, ())
         ladder = rungs_of(chosen, self.options.ladder)
         attempts = Attempts(path, lambda rung, layers: self._attempt(chosen, path, rung, layers))
-        climb(attempts, ladder, self._sensitive_layers)
+        climb(attempts, ladder, lambda rung: self._sensitive_layers(chosen, rung))
         return replace(attempts.finish(), ladder=tuple(rung.name for rung in ladder))
 
-    def _sensitive_layers(self, file: Path) -> Sequence[Sequence[str]]:
-        found, _ = run_step("sensitive", {"work": str(self.work), "file": str(file)}, SensitiveLayers)
+    def _sensitive_layers(self, chosen: Format, rung: Rung) -> Sequence[Sequence[str]]:
+        arguments = {"work": str(self.work), "format_name": chosen.name, "rung": to_plain(rung)}
+        found, _ = run_step("sensitive", arguments, SensitiveLayers)
         return found.nodes
 
     def _attempt(self, chosen: Format, path: Path, rung: Rung | None, float_layers: Sequence[str]) -> ExportEntry:

@@ -30,9 +30,10 @@ from export.conversion.convert import (
     SCALES,
     convert,
     to_float32_onnx,
+    to_int8_onnx,
     use_tensorflow,
 )
-from export.recipes import FORMATS
+from export.recipes import FORMATS, Rung
 from export.results import Compared, Prepared, SensitiveLayers
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.machine import peak_memory_mb
@@ -195,17 +196,21 @@ def _milliseconds(file: Path, image: npt.NDArray[np.uint8]) -> float:
     return round(1000 * statistics.median(seconds[_WARM_UP:]), 2)
 
 
-def sensitive(work: str, file: str) -> SensitiveLayers:
+def sensitive(work: str, format_name: str, rung: Any) -> SensitiveLayers:
     """Return the layers of an int8 ONNX file, the most sensitive to quantisation first.
 
     Args:
         work: Working folder.
-        file: Path of the int8 file.
+        format_name: Name of the format, a key of `export.recipes.FORMATS`.
+        rung: Rung that the file comes from as JSON, see `export.recipes.Rung`.
     """
     from export.conversion.sensitivity import most_sensitive
 
+    quantised = Path(work) / "sensitive.onnx"
+    # Quantised again, from the cached ranges: the exported file no longer has the layers of the float32 one.
+    to_int8_onnx(work, FORMATS[format_name], from_plain(Rung, rung, "rung"), quantised)
     images = np.load(Path(work) / "calibration.npy")[:SENSITIVITY_IMAGES]
-    return SensitiveLayers(most_sensitive(Path(work) / FLOAT32_ONNX, Path(file), images))
+    return SensitiveLayers(most_sensitive(Path(work) / FLOAT32_ONNX, quantised, images))
 
 
 #: Steps by name.

@@ -4,7 +4,7 @@ See `export.steps` for the files of the working folder.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -113,27 +113,44 @@ def convert(
 
         to_float16(float32, path)
     elif way is not None:
-        from export.conversion.quantise import quantise
         from export.conversion.recentre import shift_onnx_bias
+        from export.onnx_passes.space_to_depth import group_pixels_of
 
-        images = np.load(Path(work) / "calibration.npy")
-        quantise(
-            float32,
-            path,
-            images,
-            chosen,
-            method=way.calibration,
-            dynamic_dense=way.dynamic_dense,
-            keep_float=keep_float,
-            ranges=Path(work) / f"ranges-{way.calibration}{'-dense' * way.dynamic_dense}.json",
-        )
+        to_int8_onnx(work, chosen, way, path, keep_float)
         embed_info(path, about, path)
         shift_onnx_bias(path, _shift(path, work, threshold))
+        # Files with uint8 weights are for other programs, which may be slower with it.
+        if chosen.weights == "int8":
+            group_pixels_of(path)
     described = operators(path)
     if about.typicality:
         about = replace(about, typicality={**about.typicality, "threshold": _typicality_threshold(path, work)})
     embed_info(path, about, path)
     return described
+
+
+def to_int8_onnx(work: str, chosen: Format, way: Rung, path: Path, keep_float: Sequence[str] = ()) -> None:
+    """Quantise the float32 ONNX file of the working folder; its layers keep their names and shapes.
+
+    Args:
+        work: Working folder.
+        chosen: Format of the file.
+        way: Rung of the ladder, with its calibration.
+        path: Path of the int8 file to write.
+        keep_float: Names of the layers that stay float32.
+    """
+    from export.conversion.quantise import quantise
+
+    quantise(
+        Path(work) / FLOAT32_ONNX,
+        path,
+        np.load(Path(work) / "calibration.npy"),
+        chosen,
+        method=way.calibration,
+        dynamic_dense=way.dynamic_dense,
+        keep_float=keep_float,
+        ranges=Path(work) / f"ranges-{way.calibration}{'-dense' * way.dynamic_dense}.json",
+    )
 
 
 def _to_int8_tflite(work: str, chosen: Format, way: Rung, path: Path, info: str, threshold: float) -> None:

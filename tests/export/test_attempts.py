@@ -135,7 +135,7 @@ def test_the_nearest_is_told_by_many_images(tmp_path: Path, make_export_entry: C
         return replace(entry, gate=replace(entry.gate, mean_difference=few[rung.name]), fidelity=followed)
 
     attempts = Attempts(path, make)
-    climb(attempts, ONNX, lambda file: LAYERS)
+    climb(attempts, ONNX, lambda rung: LAYERS)
     attempts.finish()
     assert path.read_text() == "minmax"
 
@@ -155,7 +155,7 @@ class Pretended:
 
     def best(self) -> ExportEntry:
         attempts = Attempts(self.path, self._make)
-        climb(attempts, ONNX, lambda file: LAYERS)
+        climb(attempts, ONNX, lambda rung: LAYERS)
         return attempts.finish()
 
     def _make(self, rung: Rung, float_layers: Sequence[str]) -> ExportEntry:

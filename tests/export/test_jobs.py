@@ -4,16 +4,25 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from export.jobs import StepError, run_step, working_folder
+from export.recipes import Rung
 from export.results import Converted, Prepared, SensitiveLayers
 from train.export_record import MANIFEST
+from train.json_records import to_plain
 
 
 def test_a_step_that_refuses_says_why(tmp_path: Path) -> None:
-    arguments = {"folder": "nowhere", "work": str(tmp_path), "data": None, "calibration_images": 1, "seed": 0}
+    arguments: dict[str, Any] = {
+        "folder": "nowhere",
+        "work": str(tmp_path),
+        "data": None,
+        "calibration_images": 1,
+        "seed": 0,
+    }
     arguments |= {"compression": None, "training": False, "fidelity_images": 1, "learning_rate": 1e-4}
     with pytest.raises(
         StepError, match=r"^nowhere: no trained model here; `fracture-edge train nowhere` makes one$"
@@ -21,15 +30,21 @@ def test_a_step_that_refuses_says_why(tmp_path: Path) -> None:
         run_step("prepare", arguments, Prepared)
 
 
+def _sensitive(work: Path, why: str = "A reason.") -> dict[str, Any]:
+    """Arguments of a step that finds no images in its working folder."""
+    rung = Rung(name="minmax", runtime="onnx", why=why, calibration="minmax")
+    return {"work": str(work), "format_name": "onnx_int8_static_x86", "rung": to_plain(rung)}
+
+
 def test_a_step_that_raises_gives_its_last_line(tmp_path: Path) -> None:
     with pytest.raises(StepError, match=r"^sensitive failed: FileNotFoundError: .*calibration\.npy"):
-        run_step("sensitive", {"work": str(tmp_path), "file": "x.onnx"}, SensitiveLayers)
+        run_step("sensitive", _sensitive(tmp_path), SensitiveLayers)
 
 
 def test_arguments_may_be_longer_than_a_command_line(tmp_path: Path) -> None:
     # Linux takes 128 kB in one argument.
     with pytest.raises(StepError, match="sensitive failed: FileNotFoundError"):
-        run_step("sensitive", {"work": str(tmp_path), "file": "x" * 200_000}, SensitiveLayers)
+        run_step("sensitive", _sensitive(tmp_path, why="x" * 200_000), SensitiveLayers)
 
 
 def test_a_step_that_is_killed_costs_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +61,7 @@ def test_a_users_own_export_py_is_not_run(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "export.py").write_text("raise SystemExit('the wrong module')\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StepError, match="sensitive failed: FileNotFoundError"):
-        run_step("sensitive", {"work": str(tmp_path), "file": "x.onnx"}, SensitiveLayers)
+        run_step("sensitive", _sensitive(tmp_path), SensitiveLayers)
 
 
 def test_the_working_folder_lies_beside_the_models_and_goes(tmp_path: Path) -> None:
