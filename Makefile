@@ -3,7 +3,7 @@
 #   make demo   installs the device package and classifies a real radiograph
 #   make test   installs everything and runs the quick tests; make test-all the slow ones too
 #   make web    builds the parts of the page for browsers (needs node and npm); make test-web tests it in browsers
-#   make container  builds the container image and runs it without a network (needs buildah and root)
+#   make container  builds the container image and runs it without a network (needs buildah and root); ARCH=arm64 for a Pi
 #   make arm64  installs the wheel on a Debian for ARM, emulated, and compares its answers with those here
 #   make bench  measures the embedded model and makes the tables of the documents anew
 #   make embedded DATA=fracatlas WEIGHTS=weights.npz   cross-validates, trains a model to embed on all images but the
@@ -72,15 +72,18 @@ docs: $(VENV)/ready
 
 # The image of the Containerfile, built and run without a network. It needs buildah and root, no container engine:
 #   make container BUILDAH_ISOLATION=chroot
+# ARCH=arm64 makes and runs the one for a Raspberry Pi on x86_64 too, emulated (apt-get install qemu-user-static binfmt-support).
 # BASE may be any Debian with Python 3.11 to 3.13, also one that mmdebstrap has made (docs/serve.md).
+ARCH ?= $(subst x86_64,amd64,$(subst aarch64,arm64,$(shell uname -m)))
 BASE ?= docker.io/library/debian:bookworm-slim
 BUILDAH ?= buildah
 BUILD_OPTIONS ?=
+IMAGE := fracture-edge:$(ARCH)
 container: $(VENV)/ready
-	$(BUILDAH) build $(BUILD_OPTIONS) --build-arg BASE=$(BASE) -t fracture-edge .
-	mkdir -p build && $(BUILDAH) inspect --type image fracture-edge > build/image.json
-	made=$$($(BUILDAH) from fracture-edge) && $(VENV)/bin/python -m benchmarks.studies serving container \
-		"$$($(BUILDAH) mount $$made)" build/image.json -o benchmarks/results/serving/container.json; \
+	$(BUILDAH) build $(BUILD_OPTIONS) --arch $(ARCH) --build-arg BASE=$(BASE) -t $(IMAGE) .
+	mkdir -p build && $(BUILDAH) inspect --type image $(IMAGE) > build/image.json
+	made=$$($(BUILDAH) from --arch $(ARCH) $(IMAGE)) && $(VENV)/bin/python -m benchmarks.studies serving container \
+		"$$($(BUILDAH) mount $$made)" build/image.json -o benchmarks/results/serving/container-$(ARCH).json; \
 		status=$$?; $(BUILDAH) rm $$made && exit $$status
 
 # The wheel on a fresh Debian for arm64, on emulated cores of the Raspberry Pi 3 and 4: needs root on x86_64, a package index,

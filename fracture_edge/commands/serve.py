@@ -27,7 +27,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8765,
     token_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="File with the token that requests must carry; see below."),
+        typer.Option(metavar="FILE", help="File with the token that requests must carry."),
     ] = None,
     token: Annotated[
         str | None,

@@ -32,7 +32,14 @@ from benchmarks.studies.processors.arm64_result import (
     unexplained,
 )
 from benchmarks.studies.processors.comparison import compare
-from benchmarks.studies.processors.debian_root import SUITE, DebianRoot, checked, checked_bytes, emulation
+from benchmarks.studies.processors.debian_root import (
+    PI_4,
+    SUITE,
+    DebianRoot,
+    checked,
+    checked_bytes,
+    emulation,
+)
 from benchmarks.studies.processors.emulator import PredictionRecord
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.console import say
@@ -43,7 +50,7 @@ from train.json_records import write_record
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 CHECKOUT = Path(__file__).resolve().parents[3]
 #: Cores of the Raspberry Pi 3 and Zero 2 (A53) and of the Pi 4 (A72): neither has instructions for dot products.
-CPUS = ("cortex-a53", "cortex-a72")
+CPUS = ("cortex-a53", PI_4)
 #: Version of onnxruntime whose wheel for arm64 needs newer cores, for the negative control, and its folder.
 CONTROL, _CONTROL_FOLDER = "1.21.0", "/opt/control"
 #: Folder of the root for the wheel, the pictures and the tests.
@@ -77,8 +84,7 @@ class Records(NamedTuple):
     def read(cls, checked_lines: str, any_lines: str) -> "Records":
         """Read the JSON lines of both runs."""
         both = [[json.loads(line) for line in lines.splitlines()] for lines in (checked_lines, any_lines)]
-        fields = PredictionRecord.__dataclass_fields__
-        found = [[PredictionRecord(**{name: one[name] for name in fields}) for one in run] for run in both]
+        found = [[PredictionRecord.of(one) for one in run] for run in both]
         return cls(found[0], found[1], frozenset(one["model_sha256"] for run in both for one in run))
 
 

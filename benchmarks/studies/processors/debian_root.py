@@ -24,7 +24,9 @@ _TOOLS = MappingProxyType(
 )
 #: Environment in the root into which the package is installed.
 _VENV = "opt/fracture-edge"
-#: Description of one core of a Raspberry Pi 4. onnxruntime reads names and numbers of cores from these files, and
+#: Core of the Raspberry Pi 4, by qemu's name.
+PI_4 = "cortex-a72"
+#: Description of one such core. onnxruntime reads names and numbers of cores from these files, and
 #: crashes on import if they describe an x86. It gets the instruction sets from the (emulated) kernel.
 _MACHINE = MappingProxyType(
     {
@@ -88,10 +90,7 @@ class DebianRoot:
         # them. Where it is killed they would stay mounted, and whoever removes the folder would empty them.
         isolated = ("unshare", "--mount", "mmdebstrap", "--quiet", "--architectures=arm64", "--variant=apt")
         checked(*isolated, f"--include={','.join(_DEBIAN)}", suite, self.folder)
-        for name, text in _MACHINE.items():
-            described = self.folder / name
-            described.parent.mkdir(parents=True, exist_ok=True)
-            described.write_text(text)
+        describe_core(self.folder)
         for name in _NETWORK:
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(Path("/", name), self.folder / name)
@@ -155,6 +154,14 @@ class DebianRoot:
         if done.returncode:
             raise _failed(command[0], done.returncode, f"{done.stdout}\n{done.stderr}")
         return done.stdout
+
+
+def describe_core(folder: Path) -> None:
+    """Write the files of /proc and /sys that describe one core of a Raspberry Pi 4 into a folder."""
+    for name, text in _MACHINE.items():
+        described = folder / name
+        described.parent.mkdir(parents=True, exist_ok=True)
+        described.write_text(text)
 
 
 @contextmanager

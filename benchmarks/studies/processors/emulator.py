@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from statistics import median
 from types import MappingProxyType
+from typing import Any
 
 from benchmarks.studies.processors.debian_root import DebianRoot
 from fracture_edge._version import installed
@@ -69,6 +70,11 @@ class PredictionRecord:
     decision: str | None
     probability: float | None
     elapsed_ms: float
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "PredictionRecord":
+        """Read them from a record of `classify`."""
+        return cls(**{name: record[name] for name in cls.__dataclass_fields__})
 
 
 @dataclass(frozen=True, slots=True)

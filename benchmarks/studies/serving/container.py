@@ -1,11 +1,13 @@
 """The image of the Containerfile: run as its own user, with a read-only root and without a network.
 
 No container engine is needed to run it: `unshare` and `chroot` set up what an engine would. The image has to be
-mounted as a folder, by `podman image mount` or `buildah mount`.
+mounted as a folder, by `podman image mount` or `buildah mount`. An image for another architecture
+runs on an emulated core of a Raspberry Pi 4; the kernel has to know the emulator (qemu-user-static).
 """
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import time
@@ -16,18 +18,26 @@ from typing import Any
 from benchmarks.records.environment import Environment
 from benchmarks.studies.network import free_port
 from benchmarks.studies.page.pictures import KINDS, draw
+from benchmarks.studies.processors.comparison import Comparison, compare
+from benchmarks.studies.processors.debian_root import PI_4, checked, describe_core
+from benchmarks.studies.processors.emulator import PredictionRecord
 from benchmarks.studies.serving.processes import ask
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
 
 _TOKEN = "token-of-the-container-study"  # noqa: S105
 _SECONDS = 120.0
-#: Set up a root and run a command in it. Arguments: root, folder for /data, user, command. The command is process
-#: 1 of its namespace, as in a container. Only /data, /proc and /dev are mounted.
+#: Architectures of images, and what ``uname -m`` calls them.
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+#: Set up a root and run a command in it. Arguments: root, folder for /data, folder with the description of an
+#: emulated core or nothing, user, command. The command is process 1 of its namespace, as in a container. Only
+#: /data, /proc and /dev are mounted, and the description.
 _RUN = (
-    'root=$1 data=$2 user=$3; shift 3; mount --bind "$root" "$root"; mount --bind "$data" "$root/data"; '
+    'root=$1 data=$2 core=$3 user=$4; shift 4; mount --bind "$root" "$root"; mount --bind "$data" "$root/data"; '
     'mount -t proc proc "$root/proc"; mount --rbind /dev "$root/dev"; mount -o remount,bind,ro "$root/data"; '
-    'mount -o remount,bind,ro "$root"; exec chroot --userspec="$user" --groups= "$root" /usr/bin/env -i "$@"'
+    'if [ "$core" ]; then mount --bind "$core/proc/cpuinfo" "$root/proc/cpuinfo"; '
+    'mount --bind -o ro "$core/sys" "$root/sys"; fi; mount -o remount,bind,ro "$root"; '
+    'exec chroot --userspec="$user" --groups= "$root" /usr/bin/env -i "$@"'
 )
 #: Commands in the container whose output is kept.
 _WRITE = "for place in / /data /tmp /opt/fracture-edge; do touch $place/x 2>/dev/null && echo $place; done; true"
@@ -41,6 +51,7 @@ class ContainerResult:
     Attributes:
         architecture: Architecture of the image.
         machine: What ``uname -m`` says inside.
+        emulator: Version of the emulator and the core that it emulates, if the image is for another architecture.
         image_mb: Size of all its files, in MB (10^6 bytes).
         package_mb: Size of the package and its dependencies.
         user: User and group that the image states.
@@ -50,16 +61,18 @@ class ContainerResult:
         files: Number of files that were classified.
         records: Number of their records.
         same: Number of records that are those of this machine's package, but for path and time.
+        compared: Decisions and probabilities compared with those of this machine's package.
         without_token: Message of the image's own command when no token is given.
         seconds_to_ready: Seconds from the start of the server until it was ready.
         same_over_http: Number of files whose answer of the server has the probability of `classify`.
-        memory_mb: Resident memory of the server at the end.
+        memory_mb: Resident memory of the server at the end, with that of an emulator.
         exit_status: Exit status of the server after SIGTERM.
         environment: Machine and package versions, outside.
     """
 
     architecture: str
     machine: str
+    emulator: str | None
     image_mb: float
     package_mb: float
     user: str
@@ -69,6 +82,7 @@ class ContainerResult:
     files: int
     records: int
     same: int
+    compared: Comparison
     without_token: str
     seconds_to_ready: float
     same_over_http: int
@@ -90,13 +104,16 @@ def run_container(folder: Path, root: Path, inspected: Path, *, files: int, seed
     Raises:
         FractureEdgeError: The image does not run.
     """
-    container = _Container(root, inspected, folder / "data")
+    container = _Container(root, inspected, folder)
     paths = container.draw(files, seed)
     records = json.loads(
         container.run("fracture-edge", "classify", "--json", *(f"/data/{path.name}" for path in paths))
     )
     with FractureClassifier() as classifier:
         expected = [prediction.record() for path in paths for prediction in classifier.predict_frames(path)]
+    compared = compare(
+        [PredictionRecord.of(one) for one in expected], [PredictionRecord.of(one) for one in records]
+    )
     refused = container.run(*container.command, expect=1)
     port = free_port()
     started = time.perf_counter()
@@ -116,6 +133,7 @@ def run_container(folder: Path, root: Path, inspected: Path, *, files: int, seed
     return ContainerResult(
         architecture=container.architecture,
         machine=container.run("uname", "-m").strip(),
+        emulator=container.emulator,
         image_mb=_size_mb(root),
         package_mb=_size_mb(root / "opt" / "fracture-edge"),
         user=container.user,
@@ -125,6 +143,7 @@ def run_container(folder: Path, root: Path, inspected: Path, *, files: int, seed
         files=files,
         records=len(records),
         same=sum(_plain(one) == _plain(other) for one, other in zip(records, expected, strict=True)),
+        compared=compared,
         without_token=refused.strip(),
         seconds_to_ready=seconds,
         same_over_http=sum(
@@ -141,11 +160,12 @@ class _Container:
 
     Attributes:
         architecture: Architecture that it states.
+        emulator: Version of the emulator and the core that it emulates, if this is not the machine's architecture.
         user: User that it states.
         command: Its entry point with its default arguments.
     """
 
-    def __init__(self, root: Path, inspected: Path, data: Path) -> None:
+    def __init__(self, root: Path, inspected: Path, folder: Path) -> None:
         found: Any = json.loads(inspected.read_text())
         # podman and docker print a list, buildah one object.
         image = found[0] if isinstance(found, list) else found["OCIv1"]
@@ -154,6 +174,15 @@ class _Container:
         self.user: str = config["User"]
         self.command: list[str] = [*config["Entrypoint"], *config["Cmd"]]
         self._environment: list[str] = config["Env"]
+        self.emulator: str | None = None
+        self._core = ""
+        machine = _MACHINES.get(self.architecture, self.architecture)
+        if machine != platform.machine():
+            version = checked(f"qemu-{machine}-static", "--version").partition("\n")[0]
+            self.emulator, self._core = f"{PI_4}, {version}", str(folder / "core")
+            self._environment = [*self._environment, f"QEMU_CPU={PI_4}"]
+            describe_core(folder / "core")
+        data = folder / "data"
         self._root, self._data = root, data
         data.mkdir()
         for parent in (data, *data.parents):
@@ -173,7 +202,7 @@ class _Container:
     def start(self, *words: object, **variables: str) -> "subprocess.Popen[str]":
         """Start a command inside."""
         given = [*self._environment, *(f"{name}={value}" for name, value in variables.items())]
-        inside = [self._root, self._data, self.user, *given, *words]
+        inside = [self._root, self._data, self._core, self.user, *given, *words]
         command = [
             "unshare",
             "--mount",

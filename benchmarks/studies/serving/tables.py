@@ -59,27 +59,40 @@ def serving_speed() -> str:
 
 
 def container() -> str:
-    """Describe what the image of the Containerfile did."""
-    found = read_stored(ContainerResult, "serving/container.json")
-    lines = [
-        ("architecture; `uname -m` inside", f"{found.architecture}; {found.machine}"),
-        ("size; of this the package with its dependencies", f"{found.image_mb:.0f} MB; {found.package_mb:.0f} MB"),
-        ("user of the image; `id -u` inside", f"{found.user}; {found.user_inside}"),
-        ("of `/`, `/data`, `/tmp`, `/opt/fracture-edge` can be written to", ", ".join(found.writable) or "none"),
-        ("network interfaces inside", ", ".join(found.networks)),
-        ("files that `classify` reads there, records; equal to those outside", _records_of(found)),
-        ("files with the same probability from the server inside", found.same_over_http),
-        ("server: ready after, memory at the end, exit status after SIGTERM", _server_of(found)),
+    """Describe what the images of the Containerfile did."""
+    found = [read_stored(ContainerResult, f"serving/container-{name}.json") for name in ("amd64", "arm64")]
+    rows = [
+        ("one run", *("emulated" if one.emulator else "native" for one in found)),
+        ("`uname -m`, `id -u` inside", *(f"{one.machine}, {one.user_inside}" for one in found)),
+        (
+            "size; of this the package with its dependencies",
+            *(f"{one.image_mb:.0f} MB; {one.package_mb:.0f} MB" for one in found),
+        ),
+        (
+            "of `/`, `/data`, `/tmp`, `/opt/fracture-edge` can be written to",
+            *(", ".join(one.writable) or "none" for one in found),
+        ),
+        ("network interfaces inside", *(", ".join(one.networks) for one in found)),
+        ("files that `classify` reads there, records", *(f"{one.files}, {one.records}" for one in found)),
+        ("records equal to those outside but for path and time", *(one.same for one in found)),
+        (
+            "records with a probability; with the same decision as outside",
+            *(f"{one.compared.answered}; {one.compared.same_decisions}" for one in found),
+        ),
+        ("largest difference of P to outside", *(f"{one.compared.largest_difference:.4f}" for one in found)),
+        ("files with the same probability from the server inside", *(one.same_over_http for one in found)),
+        (
+            "server: ready after, memory at the end, exit status after SIGTERM",
+            *(f"{one.seconds_to_ready:.1f} s, {one.memory_mb:.0f} MB, {one.exit_status}" for one in found),
+        ),
     ]
-    return f"{markdown_table(('one run', 'result'), lines)}\n{prose.describe_machine(found.environment)}.\n"
-
-
-def _records_of(found: ContainerResult) -> str:
-    return f"{found.files}, {found.records}; {found.same}"
-
-
-def _server_of(found: ContainerResult) -> str:
-    return f"{found.seconds_to_ready:.1f} s, {found.memory_mb:.0f} MB, {found.exit_status}"
+    header = ("", *(one.architecture for one in found))
+    emulators = "; ".join(f"{one.architecture} on {one.emulator}" for one in found if one.emulator)
+    return (
+        f"{markdown_table(header, rows)}\n"
+        f"Emulated: {emulators}; time and memory are those of the emulator.\n"
+        f"{prose.describe_machine(found[0].environment)}.\n"
+    )
 
 
 def _joined(failed: int, abuse: ServingAbuse) -> str:

@@ -58,7 +58,7 @@ KINDS: dict[str, Any] = {
     "gateway/load.json": LoadResult,
     "reproduction/*.json": Reproduced,
     "serving/abuse.json": ServingAbuse,
-    "serving/container.json": ContainerResult,
+    "serving/container-*.json": ContainerResult,
     "serving/equal.json": ServingEquality,
     "serving/load.json": ServingLoad,
     "unlike/*.json": Unlike,
