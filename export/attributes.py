@@ -20,8 +20,8 @@ from onnx import helper
 import fracture_edge.models
 from benchmarks.run_files import read_run, write_run
 from export.embed import embed
+from export.measured_runs import decide_again, rows_of_file
 from export.onnx_passes.graph import add_constant, drop_outputs
-from export.settle import decide_again, rows_of_file
 from fracture_edge.attributes import OUTPUTS
 from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError

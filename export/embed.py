@@ -1,11 +1,15 @@
 """Install an exported model as the embedded model: `python -m export.embed artifacts/edge/edge-int8.onnx`.
 
-Run it in a checkout; it writes the model file, its SHA-256 and its known answers to ``fracture_edge/models``.
+Run it in a checkout; it writes the model file, its SHA-256 and its known answers to ``fracture_edge/models``. The
+embedded file itself can be written again, with what has been learnt since about faster graphs: benchmark runs that
+measured it (``--run``) then name the new file, if it answers as before.
 """
 
 import argparse
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,6 +17,9 @@ import onnx
 import onnxruntime as ort
 
 import fracture_edge.models
+from benchmarks.run_files import read_run, write_run
+from export.measured_runs import decide_again, rows_of_file
+from export.onnx_passes.space_to_depth import group_pixels
 from export.onnx_passes.storage import unshare_zero_points
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.doctor import known_answers
@@ -23,15 +30,17 @@ from fracture_edge.models import EMBEDDED
 from fracture_edge.runtimes.session import read_info
 
 
-def embed(source: Path, folder: Path) -> Path:
+def embed(source: Path, folder: Path, *, version: str = "") -> Path:
     """Optimise the graph of a model file ahead of time and write it with its checksum and known answers.
 
     Fused quantised operators load faster than QDQ pairs, which shortens every `classify`. The optimisation level
-    is the highest whose result does not depend on the processor; probabilities stay the same.
+    is the highest whose result does not depend on the processor; probabilities stay the same. A first convolution
+    that reads one channel reads blocks of pixels, see `export.onnx_passes.space_to_depth`.
 
     Args:
         source: Path of an ``.onnx`` file written by `fracture-edge export`, or of an embedded one to write again.
         folder: Folder of the embedded model.
+        version: Version of the new file; that of `source` if empty.
 
     Returns:
         Path of the embedded file.
@@ -55,10 +64,11 @@ def embed(source: Path, folder: Path) -> Path:
             raise FractureEdgeError(f"{source}: the embedded model is '{EMBEDDED}', this is '{info.name}'")
         model = onnx.load(fused)
     unshare_zero_points(model)
+    group_pixels(model)
     target = folder / f"{info.name}.onnx"
     with atomic_path(target) as temporary:
         onnx.save(model, temporary)
-        embed_info(temporary, info, temporary)
+        embed_info(temporary, replace(info, version=version or info.version), temporary)
     write_checks(target)
     return target
 
@@ -76,11 +86,58 @@ def write_checks(target: Path) -> None:
     atomic_write_text(target.with_name("known-answers.json"), json.dumps(known, indent=2) + "\n")
 
 
+def embed_again(folder: Path, *, version: str, runs: Sequence[Path] = ()) -> Path:
+    """Write the embedded file again, and bring benchmark runs of it up to date.
+
+    Args:
+        folder: Folder of the embedded model.
+        version: Version of the new file; that of the old one if empty.
+        runs: ``RUN.json`` files that measured the file; their predictions and times stay.
+
+    Returns:
+        Path of the embedded file.
+
+    Raises:
+        FractureEdgeError: A run did not measure the file, or the new file answers a known picture otherwise.
+            Nothing is written in this case.
+    """
+    path = folder / f"{EMBEDDED}.onnx"
+    before = FractureClassifier(path)
+    measured = [(run, read_run(run)) for run in runs]
+    for _, run in measured:
+        rows_of_file(run, before.sha256)
+    with TemporaryDirectory() as work:
+        after_path = embed(path, Path(work), version=version)
+        after = FractureClassifier(after_path)
+        if _answers(after) != _answers(before):
+            raise FractureEdgeError(f"{path}: written again, it answers otherwise")
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(after_path.read_bytes())
+    write_checks(path)
+    for run_path, run in measured:
+        write_run(decide_again(run, before.sha256, path, after.info), run_path, force=True)
+    return path
+
+
+def _answers(classifier: FractureClassifier) -> list[float]:
+    return list(known_answers.predictions(classifier)["probabilities"])
+
+
 def main() -> None:
     """Embed the file given on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("model", type=Path)
-    print(embed(parser.parse_args().model, Path(fracture_edge.models.__file__).parent))
+    parser.add_argument("model", type=Path, nargs="?", help="default: the embedded file, written again")
+    parser.add_argument("--model-version", default="", help="version of the file; unchanged if it is left out")
+    parser.add_argument(
+        "--run", type=Path, action="append", default=[], metavar="RUN.json", help="benchmark of the embedded file"
+    )
+    given, folder = parser.parse_args(), Path(fracture_edge.models.__file__).parent
+    if given.model is not None and given.run:
+        parser.error("--run is for the embedded file, written again: another file must be measured")
+    if given.model is None:
+        print(embed_again(folder, version=given.model_version, runs=given.run))
+    else:
+        print(embed(given.model, folder, version=given.model_version))
 
 
 if __name__ == "__main__":
