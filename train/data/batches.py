@@ -98,6 +98,7 @@ class Batches(keras.utils.PyDataset):
         masks: npt.NDArray[np.uint8] | None = None,
         predictions: npt.NDArray[np.float64] | None = None,
         share: float = 0.0,
+        classes: npt.NDArray[np.bool_] | None = None,
         weights: dict[int, float] | None = None,
         seed: int | None = None,
         mixing: Mixing | None = None,
@@ -113,6 +114,8 @@ class Batches(keras.utils.PyDataset):
             masks: Masks of fractures, uint8 [N, H, W, 1], added to the images as a second channel.
             predictions: P(fractured) by teacher models, [N], see `train.data.soft_targets.soften`.
             share: Share of these predictions in the targets, 0 to 1.
+            classes: Class of each image, [N, L], a row without True for none. They follow in the targets,
+                [N, 1 + L], with the share of the target that the image's label has.
             weights: Weight of each class in the loss; all 1 when ``None``.
             seed: Random seed of the shuffling; the order is kept when ``None``.
             mixing: MixUp or CutMix of the images of a batch.
@@ -128,6 +131,9 @@ class Batches(keras.utils.PyDataset):
         known = labels if predictions is None else predictions
         targets, self.weights = soften(labels, known, share, weights or {0: 1.0, 1: 1.0})
         self.targets = targets[:, np.newaxis]
+        if classes is not None:
+            likely = np.where(np.asarray(labels) == 1, targets, 1 - targets)
+            self.targets = np.column_stack([self.targets, likely[:, np.newaxis] * classes])
         self.batch_size = batch_size
         self.seed = seed
         self.mixing = mixing

@@ -48,15 +48,15 @@ class Mixing:
 
         Args:
             images: Images, uint8 [N, H, W, channels].
-            targets: Targets, 0 to 1, [N, 1].
+            targets: Targets, 0 to 1, [N, 1 or more].
             weights: Weights in the loss, [N].
 
         Returns:
             Mixed images (uint8), targets and weights in the same shapes.
         """
         layer = self._layers[self._random.integers(len(self._layers))]
-        products = np.stack([weights * targets[:, 0], weights], axis=1)
+        products = np.column_stack([weights[:, np.newaxis] * targets, weights])
         mixed = layer({"images": images.astype(np.float32), "labels": products}, training=True)
         pixels = np.rint(keras.ops.convert_to_numpy(mixed["images"])).astype(np.uint8)
-        product, weight = keras.ops.convert_to_numpy(mixed["labels"]).astype(np.float32).T
-        return pixels, (product / weight)[:, np.newaxis], weight
+        blended = keras.ops.convert_to_numpy(mixed["labels"]).astype(np.float32)
+        return pixels, blended[:, :-1] / blended[:, -1:], blended[:, -1]

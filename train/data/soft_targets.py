@@ -1,4 +1,7 @@
-"""Soft targets between 0 and 1, from teacher models or mixed images, and metrics that accept them."""
+"""Soft targets between 0 and 1, from teacher models or mixed images, and metrics that accept them.
+
+The metrics read the first column, P(fractured); others may follow, see `train.trainer.class_softmax`.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -39,7 +42,7 @@ class SoftAccuracy(keras.metrics.BinaryAccuracy):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Accumulate a batch, see `keras.metrics.BinaryAccuracy`."""
-        return super().update_state(_likelier(y_true), y_pred, sample_weight)
+        return super().update_state(_likelier(y_true[:, :1]), y_pred[:, :1], sample_weight)
 
 
 class SoftAuroc(keras.metrics.AUC):
@@ -47,7 +50,7 @@ class SoftAuroc(keras.metrics.AUC):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Accumulate a batch, see `keras.metrics.AUC`."""
-        return super().update_state(_likelier(y_true), y_pred, sample_weight)
+        return super().update_state(_likelier(y_true[:, :1]), y_pred[:, :1], sample_weight)
 
 
 def _likelier(targets: Any) -> Any:

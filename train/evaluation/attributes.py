@@ -3,12 +3,13 @@
 The network stays as it is, and so does P(fractured). The features are those of `train.evaluation.typicality`: in a
 network trained to find fractures the last feature map has forgotten some of the body part that earlier ones show.
 Every label has a regression of its own, because an image may show several body parts and views. Classes, folders
-that a recipe names, exclude each other: they have a softmax.
+that a recipe names, exclude each other: they have a softmax, which may also be trained with the network, in place
+of the binary answer (`train.trainer.class_softmax`).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -26,6 +27,7 @@ from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path
 from fracture_edge.modelfile import OUTPUT_NAME
 from train.data.dataset import ATTRIBUTES, ImageTable
+from train.evaluation.classes import class_truth, side_offsets, sides
 from train.evaluation.predict import outputs
 from train.evaluation.typicality import described_features, scaled_features
 from train.trainer.linear_probe import STRENGTH, regress
@@ -51,6 +53,8 @@ class Head:
         bias: Biases, [L].
         threshold: Probability from which a label is named.
         exclusive: Whether exactly one label holds for each image, so that the probabilities add up to 1.
+        fractured: Whether each label is a class of fractures, if the classes were trained in place of the binary
+            answer: they share P(fractured), see `train.evaluation.classes`. Empty for all other heads.
     """
 
     labels: tuple[str, ...]
@@ -58,10 +62,16 @@ class Head:
     bias: Floats
     threshold: float
     exclusive: bool = False
+    fractured: tuple[bool, ...] = ()
 
     def probabilities(self, features: npt.NDArray[Any]) -> Floats:
-        """Compute the probability of each label, [N, L], from features, [N, K]."""
+        """Compute the probability of each label, [N, L], from features, [N, K].
+
+        Of classes that share P(fractured) it is the one among the classes of the same side.
+        """
         log_odds = np.asarray(features, np.float64) @ self.kernel + self.bias
+        if self.fractured:
+            return np.sum([softmax(log_odds + each, axis=1) for each in side_offsets(self.fractured)], axis=0)
         return np.asarray(softmax(log_odds, axis=1) if self.exclusive else expit(log_odds))
 
     @property
@@ -73,29 +83,6 @@ class Head:
 def truth_of(part: ImageTable, labels: tuple[str, ...]) -> Truth:
     """Return which labels hold for each image, [N, L], by the metadata of the data set."""
     return np.array([[item.metadata.get(label) == "1" for label in labels] for item in part])
-
-
-def class_truth(part: ImageTable, classes: Sequence[str]) -> Truth:
-    """Return the class of each image, [N, L]: the innermost of its folders that has the name of a class."""
-    truth = np.zeros((len(part), len(classes)), np.bool_)
-    for row, item in enumerate(part):
-        found = [folder for folder in PurePosixPath(item.path).parts[:-1] if folder in classes]
-        if found:
-            truth[row, list(classes).index(found[-1])] = True
-    return truth
-
-
-def require_classes(training: ImageTable, validation: ImageTable, classes: Sequence[str]) -> None:
-    """Check that both splits have images of each class.
-
-    Raises:
-        FractureEdgeError: A class has no images in a split.
-    """
-    for part, word in ((training, "training"), (validation, "validation")):
-        counts = class_truth(part, classes).sum(axis=0)
-        for name, count in zip(classes, counts.tolist(), strict=True):
-            if not count:
-                raise FractureEdgeError(f"recipe.classes: no {word} images in a folder named '{name}'")
 
 
 def fit_heads(
@@ -246,6 +233,8 @@ def load_heads(path: Path) -> dict[str, Head]:
                     held[f"{name}/bias"],
                     float(held[f"{name}/threshold"]),
                     bool(held[f"{name}/exclusive"]),
+                    # Missing in older files.
+                    tuple(map(bool, held.get(f"{name}/fractured", ()))),
                 )
                 for name in names
             }
@@ -275,6 +264,7 @@ def with_attributes(
         FractureEdgeError: A head is for a different number of features.
     """
     features = scaled_features(model, architecture, scales)
+    present = model.output if isinstance(model.output, Mapping) else {OUTPUT_NAME: model.output}
     added = {}
     for name, head in heads.items():
         if features.shape[-1] != len(head.kernel):
@@ -282,9 +272,11 @@ def with_attributes(
                 f"{FILE}: {len(head.kernel)} features, but {architecture} has {features.shape[-1]}: "
                 "written by another version; train again with --force"
             )
-        activation = "softmax" if head.exclusive else "sigmoid"
+        activation = None if head.fractured else "softmax" if head.exclusive else "sigmoid"
         layer = layers.Dense(len(head.labels), activation, name=f"{name}_head", dtype="float32")
         added[name] = layer(features)
+        if head.fractured:
+            broken, whole = sides(added[name], head.fractured)
+            added[name] = present[OUTPUT_NAME] * broken + (1 - present[OUTPUT_NAME]) * whole
         layer.set_weights([head.kernel.astype(np.float32), head.bias.astype(np.float32)])
-    present = model.output if isinstance(model.output, Mapping) else {OUTPUT_NAME: model.output}
     return keras.Model(model.input, {**present, **added}, name=model.name)

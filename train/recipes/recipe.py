@@ -95,6 +95,8 @@ class Recipe:
         options: Further arguments of the architecture.
         classes: Names of folders, inside the class folders or these themselves, whose images are to be told apart
             by a further output ``classes``, see `train.evaluation.attributes`; none if empty.
+        softmax: Where the softmax of `classes` is trained: ``beside`` the binary answer, on the features of the
+            trained network, or ``in_place`` of it, with the network, see `train.evaluation.classes`.
     """
 
     architecture: str
@@ -119,6 +121,7 @@ class Recipe:
     distillation: Distillation = field(default_factory=Distillation)
     options: dict[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    softmax: Literal["beside", "in_place"] = "beside"
 
     def __post_init__(self) -> None:
         if not self.phases:
@@ -129,6 +132,8 @@ class Recipe:
         _require("localisation", self.localisation, self.localisation >= 0, "at least 0")
         if self.classes and not 2 <= len(set(self.classes)) == len(self.classes):
             raise RecipeError("recipe.classes: must be at least two different names of folders")
+        if self.softmax == "in_place" and not self.classes:
+            raise RecipeError("recipe.softmax: 'in_place' needs recipe.classes, at least two names of folders")
         if self.frozen_norms and self.refit_norms:
             raise RecipeError("recipe.refit_norms: must be false where frozen_norms is true")
         _require("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1")
@@ -140,6 +145,8 @@ class Recipe:
         if not self.classes:
             # Records of models without classes stay as they were, and interrupted runs can be resumed.
             del values["classes"]
+        if self.softmax == "beside":
+            del values["softmax"]
         return values
 
 

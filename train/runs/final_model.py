@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from fracture_edge._version import __version__
+from fracture_edge.attributes import CLASSES_NAME
 from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import refuse_overwrite
@@ -25,6 +26,8 @@ from train.data.dataset import ImageTable, join_tables
 from train.data.pixel_store import PixelStore
 from train.data.splits import read_table_with_splits, write_split_file
 from train.device import Device, prepare
+from train.evaluation.attributes import FILE as ATTRIBUTES_FILE
+from train.evaluation.attributes import save_heads
 from train.evaluation.calibration import UNCALIBRATED, fit_calibration
 from train.evaluation.evaluate import evaluate_out_of_fold
 from train.evaluation.folded import read_folded
@@ -135,6 +138,8 @@ def train_final(recipe: Recipe, options: RunOptions, *, folds: int) -> Path:
             # The network has seen the images of both parts, the distribution of its features only those of one.
             parts = (store.of(table.where(split)) for split in ("train", "val"))
             measure_typicality(outcome.model, recipe.architecture, *parts, seed=seed).save(folder / FILE)
+            if outcome.classes:
+                save_heads({CLASSES_NAME: outcome.classes}, folder / ATTRIBUTES_FILE)
             write_split_file(table, folder / "splits.csv")
             write_record(
                 folder / TRAINING_FILE,

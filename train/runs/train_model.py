@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fracture_edge._version import __version__
+from fracture_edge.attributes import CLASSES_NAME
 from fracture_edge.console import say
 from train.artifacts import TRAINING_FILE, TrainingRecord
 from train.data.batches import fingerprint
@@ -14,7 +15,8 @@ from train.data.pixel_store import PixelStore
 from train.data.splits import read_table_with_splits, write_split_file
 from train.device import Device, prepare
 from train.evaluation.attributes import FILE as ATTRIBUTES_FILE
-from train.evaluation.attributes import measure_attributes, require_classes, save_heads
+from train.evaluation.attributes import measure_attributes, save_heads
+from train.evaluation.classes import require_classes
 from train.evaluation.evaluate import evaluate_predictions
 from train.evaluation.formatting import interval
 from train.evaluation.operating_points import fit_operating_points
@@ -80,8 +82,10 @@ def train_model(recipe: Recipe, options: RunOptions) -> Path:
                 store.of(train_part),
                 val_part,
                 store.of(val_part),
-                recipe.classes,
+                recipe.classes if recipe.softmax == "beside" else (),
             )
+            if outcome.classes:
+                heads[CLASSES_NAME] = outcome.classes
             if heads:
                 save_heads(heads, folder / ATTRIBUTES_FILE)
             write_split_file(table, folder / "splits.csv")

@@ -12,7 +12,7 @@ POSITIVE_WEIGHT = 10.0
 
 
 class CellLoss(keras.layers.Layer):
-    """Layer that adds the localisation loss during training and returns the probability unchanged.
+    """Layer that adds the localisation loss during training and returns the network's answer unchanged.
 
     The loss is the mean binary cross-entropy of the cells, with covered cells weighted by `POSITIVE_WEIGHT`.
     """
@@ -21,11 +21,11 @@ class CellLoss(keras.layers.Layer):
         super().__init__(**kwargs)
         self.weight = weight
 
-    def call(self, probability: Any, cells: Any, mask: Any, training: bool = False) -> Any:
+    def call(self, answer: Any, cells: Any, mask: Any, training: bool = False) -> Any:
         """Add the loss of the cells against the mask.
 
         Args:
-            probability: P(fractured), [N, 1], returned unchanged.
+            answer: Output of the network, [N, 1 or more], returned unchanged.
             cells: Logits of the cells, [N, h, w, 1].
             mask: Mask of the fracture boxes, 0 to 255, [N, H, W, 1].
             training: Whether to add the loss.
@@ -37,8 +37,8 @@ class CellLoss(keras.layers.Layer):
             logits = ops.cast(cells, "float32")
             losses = POSITIVE_WEIGHT * target * ops.softplus(-logits) + (1 - target) * ops.softplus(logits)
             self.add_loss(self.weight * ops.mean(losses))
-        return probability
+        return answer
 
-    def compute_output_shape(self, probability: Any, *_: Any) -> Any:
-        """Return the shape of the probability."""
-        return probability
+    def compute_output_shape(self, answer: Any, *_: Any) -> Any:
+        """Return the shape of the answer."""
+        return answer

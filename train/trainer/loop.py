@@ -25,6 +25,7 @@ from train.trainer.callbacks import (
     state_file,
 )
 from train.trainer.cell_loss import CellLoss
+from train.trainer.class_softmax import ClassLoss
 
 
 def fit(
@@ -43,7 +44,8 @@ def fit(
     If `folder` has the state of an interrupted run, that run is continued after its last complete epoch.
 
     Args:
-        model: Network built by `train.architectures`; its weights are changed.
+        model: Network built by `train.architectures`, or with classes, see `train.trainer.class_softmax`; its
+            weights are changed.
         recipe: Recipe to train.
         training: Shuffled batches of training images.
         validation: Batches of validation images, in order; ``None`` for a recipe that keeps the last epoch and
@@ -129,8 +131,8 @@ def with_augmentation(model: keras.Model, recipe: Recipe, seed: int, *, masks: b
     levels = RandomGreyLevels(recipe.augmentation, seed + 1, dtype="float32")(moved[..., :1])
     if masks:
         body = after_grey_levels(model, [model.output, model.get_layer("cells").output])
-        probability, cells = body(levels)
-        output = CellLoss(recipe.localisation, dtype="float32")(probability, cells, moved[..., 1:])
+        answer, cells = body(levels)
+        output = CellLoss(recipe.localisation, dtype="float32")(answer, cells, moved[..., 1:])
     else:
         output = after_grey_levels(model)(levels)
     return keras.Model(image, output, name=f"{model.name}_trainer")
@@ -147,9 +149,10 @@ def compile_phase(trainer: keras.Model, recipe: Recipe, phase: Phase, *, steps: 
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     else:
         optimizer = keras.optimizers.Adam(rate, **average)
+    loss = ClassLoss if recipe.softmax == "in_place" else keras.losses.BinaryCrossentropy
     trainer.compile(
         optimizer,
-        keras.losses.BinaryCrossentropy(label_smoothing=recipe.label_smoothing),
+        loss(label_smoothing=recipe.label_smoothing),
         metrics=[
             SoftAccuracy(name="accuracy"),
             SoftAuroc(num_thresholds=2000, name="auroc"),

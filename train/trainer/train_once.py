@@ -17,12 +17,15 @@ from train.data.localisation import fracture_masks
 from train.data.mixing import Mixing
 from train.data.pixel_store import PixelStore
 from train.device import devices_sharing
+from train.evaluation.attributes import Head
 from train.evaluation.calibration import UNCALIBRATED, Calibration, fit_calibration
+from train.evaluation.classes import class_truth, fractured_classes
 from train.evaluation.predict import predict
 from train.evaluation.predictions import Predictions
 from train.recipes.recipe import Recipe
 from train.trainer import loop
 from train.trainer.callbacks import History, State
+from train.trainer.class_softmax import head_of, with_classes
 from train.trainer.distillation import TeacherPredictions, cross_fit
 from train.trainer.linear_probe import fit_head, views_of
 from train.weights import initialise
@@ -53,6 +56,7 @@ class Outcome:
         calibration: Calibration, already folded into the model.
         validation: Predictions for the validation images, before and after calibration; empty without any.
         teaching: Predictions of its teacher models; ``None`` without teachers.
+        classes: Head of the classes that were trained in place of the binary answer; ``None`` without any.
     """
 
     model: keras.Model
@@ -61,6 +65,7 @@ class Outcome:
     calibration: Calibration
     validation: Predictions
     teaching: TeacherPredictions | None
+    classes: Head | None = None
 
     @property
     def seconds(self) -> float:
@@ -95,7 +100,12 @@ def train_once(
         seed: Random seed of initialisation, order and augmentation.
         callbacks: Further callbacks for `train.trainer.loop.fit`.
         settled: Epochs and calibration that were chosen before.
+
+    Raises:
+        FractureEdgeError: Weights, classes or batch size do not fit, or the training diverged.
     """
+    together = recipe.classes if recipe.softmax == "in_place" else ()
+    broken = fractured_classes(train_part, together) if together else ()
     if settled:
         recipe = replace(recipe, keep="last", patience=0)
 
@@ -142,6 +152,7 @@ def train_once(
         masks=masks,
         predictions=teaching.predictions if teaching else None,
         share=recipe.distillation.share,
+        classes=class_truth(train_part, together) if together else None,
         weights=balance,
         seed=seed,
         mixing=Mixing.of(recipe.augmentation, seed),
@@ -155,11 +166,13 @@ def train_once(
             val_part.labels,
             batch_size=2 * recipe.batch_size,
             masks=val_masks,
+            classes=class_truth(val_part, together) if together else None,
             weights=balance,
             multiple=sharing,
         )
+    whole = with_classes(model, broken) if together else model
     history = loop.fit(
-        model,
+        whole,
         recipe,
         training,
         validation,
@@ -168,16 +181,18 @@ def train_once(
         callbacks=callbacks,
         epochs=settled.epochs if settled else None,
     )
+    classes = head_of(whole, together, broken) if together else None
     model = _in_float32(model, recipe)
     if val_part is None or val_pixels is None:
         calibration = settled.calibration if settled else UNCALIBRATED
         calibration.fold_into(model.get_layer("probability"))
-        return Outcome(model, history, initial, calibration, Predictions(np.empty(0), np.empty(0)), teaching)
+        unseen = Predictions(np.empty(0), np.empty(0))
+        return Outcome(model, history, initial, calibration, unseen, teaching, classes)
     raw = predict(model, val_pixels)
     calibration = fit_calibration(val_part.labels, raw) if recipe.calibrate else UNCALIBRATED
     calibration.fold_into(model.get_layer("probability"))
     predictions = Predictions(raw, predict(model, val_pixels))
-    return Outcome(model, history, initial, calibration, predictions, teaching)
+    return Outcome(model, history, initial, calibration, predictions, teaching, classes)
 
 
 def clear_session() -> None:

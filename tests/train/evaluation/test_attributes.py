@@ -12,17 +12,16 @@ from train.data.dataset import ImageTable, Item
 from train.evaluation.attributes import (
     THRESHOLDS,
     Head,
-    class_truth,
     fit_head,
     fit_heads,
     labelled,
     load_heads,
     measure_attributes,
-    require_classes,
     save_heads,
     truth_of,
     with_attributes,
 )
+from train.evaluation.classes import class_truth
 from train.evaluation.typicality import described_features
 
 LABELS = ("a", "b")
@@ -136,27 +135,6 @@ def test_classes_have_a_softmax(names: tuple[str, ...]) -> None:
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-12)
     # Each class is told from one other with Phi(4 / sqrt 2) = 0.9977, from two with at least 0.995.
     assert (found.argmax(axis=1) == class_truth(unseen, names).argmax(axis=1)).mean() > 0.98
-
-
-def test_the_class_of_an_image_is_its_innermost_folder() -> None:
-    paths = (
-        "train/fractured/spiral/a.png",
-        "train/fractured/b.png",
-        "train/sound/spiral/sound/c.png",
-        "spiral.png",
-    )
-    table = ImageTable(Path(), "split_folders", tuple(Item(path, 1) for path in paths))
-    found = class_truth(table, ("sound", "spiral"))
-    assert found.tolist() == [[False, True], [False, False], [True, False], [False, False]]
-
-
-def test_a_class_without_images_is_refused() -> None:
-    table = ImageTable(Path(), "class_folders", (Item("fractured/spiral/a.png", 1), Item("normal/b.png", 0)))
-    require_classes(table, table, ("normal", "spiral"))
-    require_classes(table, table, ())
-    lacking = ImageTable(Path(), "class_folders", table.items[:1])
-    with pytest.raises(FractureEdgeError, match="classes: no validation images in a folder named 'normal'"):
-        require_classes(table, lacking, ("normal", "spiral"))
 
 
 @pytest.fixture(scope="module")
