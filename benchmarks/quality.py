@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.records.measured_row import Confusion, PairedChange, Quality, Subgroup, Uncertain
+from benchmarks.predicted_parts import part_column
+from benchmarks.records.measured_row import PREDICTED_PART, Confusion, PairedChange, Quality, Subgroup, Uncertain
 from fracture_edge.errors import FractureEdgeError
 from train.evaluation.metrics import UNDEFINED, auroc, confusion, evaluate, proportions
 from train.evaluation.paired import compare_pairs
 
-#: One image: ``path``, ``label``, ``group``, the `ATTRIBUTES`, and P(fractured) by row id.
+#: One image: ``path``, ``label``, ``group``, the `ATTRIBUTES`, and P(fractured) by row id; where the data say no
+#: body part, also the one that each row predicts, see `benchmarks.predicted_parts`.
 Row = Mapping[str, str]
 
 #: Columns that define the subgroups.
@@ -91,6 +93,8 @@ def compare_with_source(rows: Sequence[Row], source: str, column: str, threshold
 def subgroups(rows: Sequence[Row], column: str, threshold: float) -> tuple[Subgroup, ...]:
     """Compute the metrics of the images of each body part, view and hardware.
 
+    Body parts that the row itself predicts form subgroups of their own, where the predictions have them.
+
     Several values of one image ("hand+leg") form a subgroup of their own; images whose attribute is unknown belong
     to none of its subgroups.
 
@@ -107,18 +111,19 @@ def subgroups(rows: Sequence[Row], column: str, threshold: float) -> tuple[Subgr
         FractureEdgeError: The column is missing, or a probability is missing or not finite.
     """
     predictions = _Predictions.of(rows, column)
+    columns = {PREDICTED_PART: part_column(column), **{name: name for name in ATTRIBUTES}}
     return tuple(
         _subgroup(attribute, value, predictions.where(members), threshold)
-        for attribute in ATTRIBUTES
-        for value, members in sorted(_values(rows, attribute).items())
+        for attribute, source in columns.items()
+        for value, members in sorted(_values(rows, source).items())
     )
 
 
-def _values(rows: Sequence[Row], attribute: str) -> dict[str, list[int]]:
+def _values(rows: Sequence[Row], column: str) -> dict[str, list[int]]:
     found: dict[str, list[int]] = defaultdict(list)
     for number, row in enumerate(rows):
-        if row[attribute]:
-            found[row[attribute]].append(number)
+        if value := row.get(column):
+            found[value].append(number)
     return found
 
 

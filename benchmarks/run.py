@@ -5,7 +5,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from benchmarks.benchmarked_model import BenchmarkedModel, about_image, data_of, model_of
+from benchmarks.predicted_parts import RUNTIMES, part_column, predicted_parts
 from benchmarks.predictions import predict_rows
 from benchmarks.quality import compare_with_source, quality
 from benchmarks.records.environment import Environment
@@ -147,6 +151,7 @@ def _is_measured(each: BenchmarkedModel, run: Run) -> bool:
 def _without(name: str, run: Run) -> Run:
     """Remove a model from a run."""
     gone = {row.id for row in run.result.rows if row.model == name}
+    columns = gone | {part_column(row) for row in gone}
     result = replace(
         run.result,
         models={other: model for other, model in run.result.models.items() if other != name},
@@ -154,7 +159,7 @@ def _without(name: str, run: Run) -> Run:
     )
     return Run(
         result,
-        [{column: cell for column, cell in line.items() if column not in gone} for line in run.predictions],
+        [{column: cell for column, cell in line.items() if column not in columns} for line in run.predictions],
     )
 
 
@@ -162,8 +167,11 @@ def _measure(each: BenchmarkedModel, part: ImageTable, run: Run, options: SpeedO
     """Measure a model and add it to `run`, which must not contain it."""
     pixels = load_pixels(part, each.preprocessing, label=f"{each.name}: reading {part.items[0].split}")
     found, errors = predict_rows(each.rows, pixels, threads=usable_cores())
+    columns = {row.id: [f"{score:.6f}" for score in found.get(row.id, ())] for row in each.rows}
+    if not any(item.body_part for item in part):
+        columns |= _predicted_parts([row for row in each.rows if row.id in found], pixels)
     predictions = [
-        {**line, **{row.id: f"{found[row.id][number]:.6f}" if row.id in found else "" for row in each.rows}}
+        {**line, **{name: cells[number] if cells else "" for name, cells in columns.items()}}
         for number, line in enumerate(run.predictions)
     ]
     speeds = _speeds(each, part, errors, options)
@@ -175,6 +183,16 @@ def _measure(each: BenchmarkedModel, part: ImageTable, run: Run, options: SpeedO
         rows=(*run.result.rows, *rows),
     )
     return Run(result, predictions)
+
+
+def _predicted_parts(rows: Sequence[BenchmarkRow], pixels: npt.NDArray[np.uint8]) -> dict[str, list[str]]:
+    """Predict the body parts of the images with each row that can, by the name of the column for them."""
+    parts = {
+        part_column(row.id): predicted_parts(row.path, pixels, threads=usable_cores())
+        for row in rows
+        if row.runtime in RUNTIMES
+    }
+    return {name: found for name, found in parts.items() if found}
 
 
 def _speeds(

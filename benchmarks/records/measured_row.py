@@ -8,6 +8,8 @@ from benchmarks.speed.latency import Percentiles
 from train.evaluation.metrics import Estimate
 from train.evaluation.paired import McNemar, PairedComparison
 
+#: Attribute of subgroups by the body part that the model itself sees, where the data say none.
+PREDICTED_PART = "predicted_body_part"
 #: Verdict of the export gate.
 Gate = Literal["accepted", "rejected"]
 
@@ -43,7 +45,7 @@ class Subgroup:
     """Metrics of the images that share the value of an attribute.
 
     Attributes:
-        by: Name of the attribute: ``body_part``, ``view`` or ``hardware``.
+        by: Name of the attribute: ``body_part``, ``view``, ``hardware`` or `PREDICTED_PART`.
         value: Value of the attribute.
         images: Number of images.
         fractured: Number of fractured images.

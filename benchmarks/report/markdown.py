@@ -72,6 +72,7 @@ def _subgroups(result: BenchmarkResult) -> list[str]:
         return []
     return [
         "## Subgroups",
-        f"{markdown_cell(name_of(row))}, the file to take where nothing is limited. {prose.SUBGROUPS}",
+        f"{markdown_cell(name_of(row))}, the file to take where nothing is limited. "
+        f"{prose.describe_subgroups(result)}",
         tables.subgroups(row).markdown(),
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.predicted_parts import is_part_column
 from benchmarks.records.result import BenchmarkResult
 from fracture_edge.errors import FractureEdgeError
 
@@ -56,7 +57,7 @@ def read_predictions(path: Path) -> Predictions:
             columns={
                 name: np.array([float(row[name]) for row in rows])
                 for name in rows[0]
-                if name not in _ABOUT_THE_IMAGE and all(row[name] for row in rows)
+                if name not in _ABOUT_THE_IMAGE and not is_part_column(name) and all(row[name] for row in rows)
             },
         )
     except (TypeError, ValueError) as error:

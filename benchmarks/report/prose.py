@@ -1,8 +1,9 @@
 """Sentences of the Markdown and HTML reports about data, machine, timing and results."""
 
 from benchmarks.records.environment import Environment
+from benchmarks.records.measured_row import PREDICTED_PART
 from benchmarks.records.result import BenchmarkResult
-from benchmarks.report.rows import measured
+from benchmarks.report.rows import measured, quality_of
 from train.evaluation.formatting import counted
 from train.evaluation.metrics import Estimate
 
@@ -20,6 +21,10 @@ FRONT = (
 SUBGROUPS = (
     "Small groups have wide intervals, and images of which nothing is known are in none. What shows several body "
     "parts is a group of its own (hand+leg)."
+)
+PREDICTED_PARTS = (
+    "The data say no body parts: the predicted ones are the model's own, the likeliest where it sees several, and "
+    "the model may be wrong."
 )
 PAIRED = (
     "Each format against the Keras model it was made from, on the same images: a paired bootstrap over groups "
@@ -77,6 +82,12 @@ def describe_timing(result: BenchmarkResult) -> str:
         overhead = harness.overhead_us
         text += f" A runner that does nothing takes {overhead.p50:.1f} µs (p90 {overhead.p90:.1f} µs)."
     return text
+
+
+def describe_subgroups(result: BenchmarkResult) -> str:
+    """Describe how images are divided into subgroups, and whose body parts they are."""
+    groups = (group for row in measured(result) for group in quality_of(row).subgroups)
+    return f"{SUBGROUPS} {PREDICTED_PARTS}" if any(group.by == PREDICTED_PART for group in groups) else SUBGROUPS
 
 
 def describe_significance(result: BenchmarkResult) -> str:
