@@ -18,10 +18,8 @@ FRONT = (
     "On the front are the files that no other file beats in size, speed and AUROC together; failed rows, rows "
     "that the export gate rejected, Keras and OpenVINO take no part."
 )
-SUBGROUPS = (
-    "Small groups have wide intervals, and images of which nothing is known are in none. What shows several body "
-    "parts is a group of its own (hand+leg)."
-)
+_SMALL_GROUPS = "Small groups have wide intervals, and images of which nothing is known are in none."
+SUBGROUPS = f"{_SMALL_GROUPS} What shows several body parts is a group of its own (hand+leg)."
 PREDICTED_PARTS = (
     "The data say no body parts: the predicted ones are the model's own, the likeliest where it sees several, and "
     "the model may be wrong."
@@ -87,7 +85,8 @@ def describe_timing(result: BenchmarkResult) -> str:
 def describe_subgroups(result: BenchmarkResult) -> str:
     """Describe how images are divided into subgroups, and whose body parts they are."""
     groups = (group for row in measured(result) for group in quality_of(row).subgroups)
-    return f"{SUBGROUPS} {PREDICTED_PARTS}" if any(group.by == PREDICTED_PART for group in groups) else SUBGROUPS
+    predicted = any(group.by == PREDICTED_PART for group in groups)
+    return f"{_SMALL_GROUPS} {PREDICTED_PARTS}" if predicted else SUBGROUPS
 
 
 def describe_significance(result: BenchmarkResult) -> str:

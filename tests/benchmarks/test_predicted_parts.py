@@ -114,4 +114,5 @@ def test_they_are_in_the_files_and_the_report_says_whose_they_are(run: Run, tmp_
     for text in (markdown(result), html(result, predictions)):
         assert "predicted body part" in text
         assert "the likeliest where it sees several" in text
+        assert "hand+leg" not in text
     assert COLUMN not in _without("tiny", again).predictions[0]

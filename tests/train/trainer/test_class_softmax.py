@@ -90,6 +90,33 @@ def test_the_classes_train_the_network_in_front_of_them(network: keras.Model, tm
     np.testing.assert_array_equal(head.kernel, model.get_layer("classes_head").get_weights()[0])
 
 
+class _Stop(keras.callbacks.Callback):
+    """End the process when the second epoch begins."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_goes_on_with_its_classes(tmp_path: Path) -> None:
+    recipe = _recipe(phases=(Phase(2, 1e-2),), ema_momentum=0.5, keep="last", patience=0)
+
+    def fit(folder: Path, *callbacks: keras.callbacks.Callback) -> np.ndarray:
+        folder.mkdir(exist_ok=True)
+        keras.utils.set_random_seed(0)
+        model = with_classes(build("custom_cnn", 32, 32, filters=(4, 6, 8), units=10), FRACTURED)
+        training = Batches(_images(), LABELS, batch_size=4, classes=CLASSES, seed=1)
+        loop.fit(model, recipe, training, None, folder=folder, seed=0, callbacks=callbacks)
+        return head_of(model, NAMES, FRACTURED).kernel
+
+    expected = fit(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "cut", _Stop())
+    # Threads may add float32 numbers in another order.
+    np.testing.assert_allclose(fit(tmp_path / "cut"), expected, rtol=1e-3, atol=1e-5)
+    assert np.abs(expected).max() > 1e-3
+
+
 def test_classes_of_a_calibrated_network_add_up_to_its_answer(network: keras.Model, tmp_path: Path) -> None:
     model = _with_any_head(network)
     save_heads({"classes": head_of(model, NAMES, FRACTURED)}, tmp_path / "attributes.npz")
