@@ -1,14 +1,22 @@
-"""An archive in this process, and a sender."""
+"""An archive in this process, a sender, a gateway in a process of its own, and certificates for them."""
 
 import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from fracture_edge.pacs.gateway.options import TlsFiles
 from fracture_edge.pacs.gateway.run import SILENCED
 
 
@@ -34,6 +42,7 @@ class Archive:
         status: Status that it answers C-STORE with.
         received: Datasets that it has answered with success, in order.
         attempts: Number of C-STORE requests.
+        tls: Context of encrypted connections, from the next start on; they are not encrypted if ``None``.
     """
 
     def __init__(self, ssl_context: Any = None) -> None:
@@ -41,7 +50,7 @@ class Archive:
         self.received: list[Any] = []
         self.attempts = 0
         self.lock = threading.Lock()
-        self._tls = ssl_context
+        self.tls = ssl_context
         self.port = 0
         self.start()
 
@@ -57,7 +66,7 @@ class Archive:
             ("127.0.0.1", self.port),
             block=False,
             evt_handlers=[(evt.EVT_C_STORE, self._store)],
-            ssl_context=self._tls,
+            ssl_context=self.tls,
         )
         self.port = self._server.server_address[1]
 
@@ -116,3 +125,131 @@ def send() -> Callable[..., int | None]:
             association.release()
 
     return run
+
+
+class Gateway:
+    """Gateway process.
+
+    Attributes:
+        spool: Its spool.
+        port: Port that it listens on.
+    """
+
+    def __init__(self, folder: Path, repository: Path, *options: object) -> None:
+        self.spool, self._log = folder / "spool", folder / "gateway.log"
+        self._command = [sys.executable, "-m", "fracture_edge", "gateway", "--spool", self.spool]
+        self._command += ["--host", "127.0.0.1", "--port", "0", "--min-free", "0", *options]
+        self._environment = {**os.environ, "PYTHONPATH": os.fspath(repository)}
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            known = self.log.count("listens on port")
+            self.process = subprocess.Popen(
+                [*map(str, self._command)], stdout=log, stderr=log, env=self._environment
+            )
+        self.wait(lambda: self.log.count("listens on port") > known)
+        self.port = int(self.log.rpartition("listens on port ")[2].partition(",")[0])
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text() if self._log.exists() else ""
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=60)
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds, while the process runs."""
+        end = time.monotonic() + 60
+        while not condition():
+            assert self.process.poll() is None, self.log
+            assert time.monotonic() < end, self.log
+            time.sleep(0.05)
+
+    def files(self) -> list[str]:
+        """Return what is in the spool, but for lock and status."""
+        found = (str(path.relative_to(self.spool)) for path in self.spool.rglob("*") if path.is_file())
+        return sorted(set(found) - {"lock", "status.json"})
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, repository: Path) -> Iterator[Callable[..., Gateway]]:
+    """Start a gateway in a process of its own, with these options."""
+    made: list[Gateway] = []
+
+    def start(*options: object) -> Gateway:
+        made.append(Gateway(tmp_path, repository, *options))
+        return made[-1]
+
+    yield start
+    for one in made:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait()
+
+
+@pytest.fixture
+def films(tmp_path: Path, write_radiograph: Callable[..., Path]) -> list[Path]:
+    """Write three images of one patient, each of a study of its own."""
+    pixels = np.zeros((64, 64), np.uint8)
+    pixels[:32] = 255
+    return [
+        write_radiograph(
+            tmp_path / f"films/{number}.dcm",
+            pixels,
+            patient=b"Zyxwvut^Qponml",
+            patient_id=b"PID-918273",
+            uids=(f"1.2.{number}.1", f"1.2.{number}.2", f"1.2.{number}.3"),
+        )
+        for number in range(1, 4)
+    ]
+
+
+class Authority:
+    """Authority that signs certificates.
+
+    Attributes:
+        certificate: Path of its own certificate.
+    """
+
+    def __init__(self, openssl: str, folder: Path) -> None:
+        folder.mkdir()
+        self._openssl, self._folder = openssl, folder
+        self.certificate, self._key = folder / "ca.pem", folder / "ca-key.pem"
+        self._run(
+            *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", 2, "-subj", f"/CN={folder.name}"),
+            *("-keyout", self._key, "-out", self.certificate),
+        )
+
+    def issue(self, name: str) -> TlsFiles:
+        """Issue a certificate, with a key; its owner trusts this authority."""
+        certificate, key, request = (self._folder / f"{name}{end}" for end in (".pem", "-key.pem", "-request.pem"))
+        self._run(
+            *("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", key, "-out", request)
+        )
+        self._run(
+            *("x509", "-req", "-days", 2, "-in", request, "-CA", self.certificate, "-CAkey", self._key),
+            *("-CAcreateserial", "-out", certificate),
+        )
+        return TlsFiles(certificate=certificate, key=key, authorities=self.certificate)
+
+    def _run(self, *words: object) -> None:
+        subprocess.run([self._openssl, *map(str, words)], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def make_authority(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Authority]:
+    """Return the authority of a name; made once, because keys take their time."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl")
+    folder, made = tmp_path_factory.mktemp("authorities"), dict[str, Authority]()
+
+    def make(name: str) -> Authority:
+        if name not in made:
+            made[name] = Authority(openssl, folder / name)
+        return made[name]
+
+    return make

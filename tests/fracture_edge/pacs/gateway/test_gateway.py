@@ -1,12 +1,8 @@
 """The gateway from a received image to the archive, as a command in a process of its own."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,93 +15,14 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGTERM")
 
 Send = Callable[..., int | None]
 Cli = Callable[..., tuple[int, str, str]]
-NAME, ID = b"Zyxwvut^Qponml", b"PID-918273"
-
-
-class Gateway:
-    """Gateway process.
-
-    Attributes:
-        spool: Its spool.
-        port: Port that it listens on.
-    """
-
-    def __init__(self, folder: Path, repository: Path, *options: object) -> None:
-        self.spool, self._log = folder / "spool", folder / "gateway.log"
-        self._command = [sys.executable, "-m", "fracture_edge", "gateway", "--spool", self.spool]
-        self._command += ["--host", "127.0.0.1", "--port", "0", "--min-free", "0", *options]
-        self._environment = {**os.environ, "PYTHONPATH": os.fspath(repository)}
-        self.port = 0
-        self.start()
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            known = self.log.count("listens on port")
-            self.process = subprocess.Popen(
-                [*map(str, self._command)], stdout=log, stderr=log, env=self._environment
-            )
-        wait(lambda: self.log.count("listens on port") > known or self.process.poll() is not None)
-        assert self.process.poll() is None, self.log
-        self.port = int(self.log.rpartition("listens on port ")[2].partition(",")[0])
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text() if self._log.exists() else ""
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=60)
-
-    def files(self) -> list[str]:
-        """Return what is in the spool, but for lock and status."""
-        found = (str(path.relative_to(self.spool)) for path in self.spool.rglob("*") if path.is_file())
-        return sorted(set(found) - {"lock", "status.json"})
-
-
-def wait(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-@pytest.fixture
-def gateway(tmp_path: Path, repository: Path) -> Iterator[Callable[..., Gateway]]:
-    made: list[Gateway] = []
-
-    def start(*options: object) -> Gateway:
-        made.append(Gateway(tmp_path, repository, *options))
-        return made[-1]
-
-    yield start
-    for one in made:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.wait()
-
-
-@pytest.fixture
-def films(tmp_path: Path, write_radiograph: Callable[..., Path]) -> list[Path]:
-    pixels = np.zeros((64, 64), np.uint8)
-    pixels[:32] = 255
-    return [
-        write_radiograph(
-            tmp_path / f"films/{number}.dcm",
-            pixels,
-            patient=NAME,
-            patient_id=ID,
-            uids=(f"1.2.{number}.1", f"1.2.{number}.2", f"1.2.{number}.3"),
-        )
-        for number in range(1, 4)
-    ]
 
 
 def test_images_go_in_and_results_come_out(
-    gateway: Callable[..., Gateway], archive: Any, send: Send, films: list[Path], tiny_model: Path
+    gateway: Callable[..., Any], archive: Any, send: Send, films: list[Path], tiny_model: Path
 ) -> None:
     running = gateway("--to", f"PACS@127.0.0.1:{archive.port}", "--model", tiny_model)
     assert [send(running.port, film) for film in films] == [0, 0, 0]
-    wait(lambda: len(archive.received) == 6)
+    running.wait(lambda: len(archive.received) == 6)
     assert running.stop() == 0
     kinds = sorted((found.Modality, str(found.StudyInstanceUID)) for found in archive.received)
     assert kinds == [(kind, f"1.2.{number}.1") for kind in ("OT", "SR") for number in range(1, 4)]
@@ -127,12 +44,13 @@ def test_images_go_in_and_results_come_out(
     }
     assert "3 received, 3 answered, 6 sent; in the spool: 0 images, 0 results, 0 dead letters" in running.log
     told = (running.log + (running.spool / "status.json").read_text()).encode()
-    for secret in (*NAME.split(b"^"), ID, b"1.2.1.1"):
+    # Name and ID of the patient of `films`, and a Study Instance UID.
+    for secret in (b"Zyxwvut", b"Qponml", b"PID-918273", b"1.2.1.1"):
         assert secret not in told
 
 
 def test_termination_finishes_what_was_taken(
-    gateway: Callable[..., Gateway], archive: Any, send: Send, films: list[Path], tiny_model: Path
+    gateway: Callable[..., Any], archive: Any, send: Send, films: list[Path], tiny_model: Path
 ) -> None:
     running = gateway("--to", f"PACS@127.0.0.1:{archive.port}", "--model", tiny_model)
     for film in films:
@@ -142,7 +60,7 @@ def test_termination_finishes_what_was_taken(
 
 
 def test_a_kill_loses_and_doubles_nothing(
-    gateway: Callable[..., Gateway], archive: Any, send: Send, films: list[Path], tiny_model: Path
+    gateway: Callable[..., Any], archive: Any, send: Send, films: list[Path], tiny_model: Path
 ) -> None:
     archive.stop()
     running = gateway("--to", f"PACS@127.0.0.1:{archive.port}", "--model", tiny_model)
@@ -154,26 +72,26 @@ def test_a_kill_loses_and_doubles_nothing(
     running.start()
     # Whatever had not been answered is left in the spool, and said.
     assert "left in the spool: " in running.log
-    wait(lambda: len({str(found.SOPInstanceUID) for found in archive.received}) == 6)
+    running.wait(lambda: len({str(found.SOPInstanceUID) for found in archive.received}) == 6)
     assert running.stop() == 0
     assert running.files() == []
 
 
 def test_results_return_to_the_sender(
-    gateway: Callable[..., Gateway], archive: Any, send: Send, films: list[Path], tiny_model: Path
+    gateway: Callable[..., Any], archive: Any, send: Send, films: list[Path], tiny_model: Path
 ) -> None:
     running = gateway("--return-to-sender", "--return-port", archive.port, "--model", tiny_model)
     assert send(running.port, films[0], calling="PACS") == 0
-    wait(lambda: len(archive.received) == 2)
+    running.wait(lambda: len(archive.received) == 2)
     assert running.stop() == 0
 
 
 def test_images_and_results_are_kept_if_asked_for(
-    gateway: Callable[..., Gateway], archive: Any, send: Send, films: list[Path], tiny_model: Path
+    gateway: Callable[..., Any], archive: Any, send: Send, films: list[Path], tiny_model: Path
 ) -> None:
     running = gateway("--to", f"PACS@127.0.0.1:{archive.port}", "--model", tiny_model, "--keep", "1")
     send(running.port, films[0])
-    wait(lambda: len(archive.received) == 2)
+    running.wait(lambda: len(archive.received) == 2)
     assert running.stop() == 0
     assert [name.rpartition("/")[2][:2] for name in running.files() if "images" not in name] == ["SC", "SR"]
     assert len([name for name in running.files() if name.startswith("done/images/")]) == 1
@@ -181,7 +99,7 @@ def test_images_and_results_are_kept_if_asked_for(
 
 
 def test_an_image_without_an_answer_is_said_and_dropped(
-    gateway: Callable[..., Gateway],
+    gateway: Callable[..., Any],
     archive: Any,
     send: Send,
     films: list[Path],
@@ -194,14 +112,14 @@ def test_an_image_without_an_answer_is_said_and_dropped(
     )
     running = gateway("--to", f"PACS@127.0.0.1:{archive.port}", "--model", tiny_model)
     assert [send(running.port, film) for film in (small, films[0])] == [0, 0]
-    wait(lambda: len(archive.received) == 2)
+    running.wait(lambda: len(archive.received) == 2)
     assert running.stop() == 0
     assert "an image has no answer: too_small (16x16 pixels, under 32 on a side); 1 so far" in running.log
     assert "1 unanswered (too_small 1)" in running.log
     assert running.files() == []
 
 
-def test_two_gateways_do_not_share_a_spool(gateway: Callable[..., Gateway], cli: Cli, tiny_model: Path) -> None:
+def test_two_gateways_do_not_share_a_spool(gateway: Callable[..., Any], cli: Cli, tiny_model: Path) -> None:
     running = gateway("--to", "PACS@127.0.0.1:104", "--model", tiny_model)
     code, _, err = cli("gateway", "--spool", running.spool, "--to", "A@h:1", "--model", tiny_model, "--port", 0)
     assert (code, "is being written by another fracture-edge process" in err) == (1, True)
@@ -229,9 +147,7 @@ def test_mistakes_on_the_command_line(options: tuple[str, ...], message: str, cl
     assert not (tmp_path / "spool").exists()
 
 
-def test_a_port_in_use_is_named(
-    gateway: Callable[..., Gateway], cli: Cli, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_a_port_in_use_is_named(gateway: Callable[..., Any], cli: Cli, tiny_model: Path, tmp_path: Path) -> None:
     running = gateway("--to", "PACS@127.0.0.1:104", "--model", tiny_model)
     code, _, err = cli(
         *("gateway", "--spool", tmp_path / "other", "--to", "A@h:1", "--model", tiny_model),

@@ -1,9 +1,7 @@
 """The receiving side acknowledges only what is safe, and stays open to senders whatever others do."""
 
-import shutil
 import socket
 import struct
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -378,28 +376,10 @@ def test_stopping_refuses_what_comes_later(receive: Callable[..., Running], radi
     running.stop = running._receiver.stop = lambda: None  # type: ignore[method-assign]
 
 
-@pytest.fixture
-def certificates(tmp_path: Path) -> TlsFiles:
-    """An authority, and a certificate that it has signed, for both sides."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs openssl")
-    name, key, request = tmp_path / "c.pem", tmp_path / "k.pem", tmp_path / "r.pem"
-    authority, authority_key = tmp_path / "ca.pem", tmp_path / "ck.pem"
-
-    def run(*words: object) -> None:
-        subprocess.run([openssl, *map(str, words)], check=True, capture_output=True)
-
-    made = ("-newkey", "rsa:2048", "-nodes", "-subj")
-    run("req", "-x509", *made, "/CN=authority", "-keyout", authority_key, "-out", authority, "-days", 2)
-    run("req", *made, "/CN=peer", "-keyout", key, "-out", request)
-    run("x509", "-req", "-in", request, "-CA", authority, "-CAkey", authority_key, "-out", name, "-days", 2)
-    return TlsFiles(certificate=name, key=key, authorities=authority)
-
-
 def test_encrypted_connections(
-    receive: Callable[..., Running], send: Send, radiograph: Path, certificates: TlsFiles
+    receive: Callable[..., Running], send: Send, radiograph: Path, make_authority: Callable[[str], Any]
 ) -> None:
+    certificates: TlsFiles = make_authority("hospital").issue("peer")
     running = receive(tls=certificates, timeout=300)
     # Peers that do not even begin the handshake keep nobody out.
     before = threading.active_count()
