@@ -50,7 +50,7 @@ def structured_report(
     )
     document = sr.Comprehensive3DSR(
         evidence=[_stand_in(source)],
-        content=report[0],
+        content=_outline(report[0]),
         series_instance_uid=series_uid(source, model_sha256, Kind.REPORT),
         series_number=SERIES_NUMBER + 1,
         series_description=SERIES_DESCRIPTION,
@@ -63,8 +63,19 @@ def structured_report(
         transfer_syntax_uid=ExplicitVRLittleEndian,
         coding_schemes=[_scheme()],
     )
+    document.ContentSequence = report[0].ContentSequence
     copy_patient_and_study(source, document)
     return document
+
+
+def _outline(content: Any) -> Any:
+    """Return the root of a content tree without its items: highdicom copies and searches whatever it gets."""
+    from pydicom.dataset import Dataset
+
+    outline = Dataset()
+    outline.update({element.tag: element for element in content if element.keyword != "ContentSequence"})
+    outline.ContentSequence = []
+    return outline
 
 
 def _group(source: SourceImage, prediction: Prediction, info: ModelInfo, policy: Policy, model_sha256: str) -> Any:
