@@ -90,6 +90,12 @@ class GatewayProcess:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
+    def cpu_seconds(self) -> float:
+        """Return the processor time that it has taken, of all its threads (proc(5), /proc/pid/stat)."""
+        # The name of the program, in parentheses, may contain spaces.
+        words = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
 
 class Orthanc:
     """Orthanc, the archive that results are sent to.

@@ -123,10 +123,9 @@ class Answering:
             self._count_unanswered(str(error.status), error.detail)
         except MemoryError:
             self._count_unanswered(str(Status.TOO_LARGE), "not enough memory for its results")
-        for target in self._targets(image):
-            for result in results:
-                self._spool.put(result, target)
         if results:
+            for target in self._targets(image):
+                self._spool.put(results, target)
             self._counts.add("answered")
             self._made()
         self._spool.finish(image)

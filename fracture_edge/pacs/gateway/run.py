@@ -1,5 +1,6 @@
 """Life of the gateway: start, work until it is told to stop, finish what was taken."""
 
+import gc
 import logging
 import threading
 import time
@@ -80,6 +81,8 @@ def run(
             )
         if not options.allowed:
             note("every peer may send images; --allow names those that may")
+        # pynetdicom collects garbage every six seconds; what is loaded stays, and need not be searched each time.
+        gc.freeze()
         sending.start()
         answering.start()
         status = _StatusFile(spool, counts, classifier, sending.state)

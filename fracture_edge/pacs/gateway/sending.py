@@ -1,6 +1,7 @@
 """Sending side of the gateway: results go to their targets until these have acknowledged them."""
 
 import random
+import socket
 import ssl
 import threading
 import time
@@ -10,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from pynetdicom import AE
+from pynetdicom import AE, evt
 
 from fracture_edge.pacs.gateway.counts import Counts
 from fracture_edge.pacs.gateway.options import GatewayOptions
@@ -170,7 +171,7 @@ class Sending:
         entity.network_timeout = entity.dimse_timeout = max(30.0, self._options.timeout)
         for uid in (SECONDARY_CAPTURE, COMPREHENSIVE_3D_SR):
             entity.add_requested_context(uid, _SYNTAXES)
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {"evt_handlers": [(evt.EVT_CONN_OPEN, _send_at_once)]}
         if target.tls:
             options["tls_args"] = (self._tls, target.host)
         try:
@@ -223,3 +224,8 @@ class Sending:
             f"a result for {target} is a dead letter: {reason}; find the cause there, then move the files from "
             f"{folder} back to {result.path.parent}"
         )
+
+
+def _send_at_once(event: Any) -> None:
+    """Switch off Nagle's algorithm, which holds back a data set until the peer has acknowledged its request."""
+    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

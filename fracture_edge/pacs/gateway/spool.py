@@ -16,7 +16,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -106,6 +106,7 @@ class Spool:
             self.incoming, self.queue = self.folder / "tmp", self.folder / "in"
             self._work, self._out, self._dead = (self.folder / name for name in ("work", "out", "dead"))
             self._done = self.folder / "done"
+            flush_folder(self.folder)
             self._recover()
         except BaseException:
             self._lock_file.close()
@@ -173,19 +174,22 @@ class Spool:
         else:
             image.path.rename(target)
 
-    def put(self, result: ResultObject, target: Target) -> None:
-        """Put a result into the outbox of a target. When this returns, it survives a power cut.
+    def put(self, results: Sequence[ResultObject], target: Target) -> None:
+        """Put results into the outbox of a target. When this returns, they survive a power cut.
 
         Raises:
-            OSError: The disk does not take it.
+            OSError: The disk does not take them.
         """
         folder = self._out / target.folder
-        temporary = self.incoming / f".{result.name}"
-        temporary.write_bytes(result.content)
-        flush_to_disk(temporary)
-        with self._lock:
-            folder.mkdir(exist_ok=True, mode=0o700)
-            temporary.replace(folder / result.name)
+        for result in results:
+            temporary = self.incoming / f".{result.name}"
+            temporary.write_bytes(result.content)
+            flush_to_disk(temporary)
+            with self._lock:
+                if not folder.is_dir():
+                    folder.mkdir(mode=0o700)
+                    flush_folder(self._out)
+                temporary.replace(folder / result.name)
         flush_folder(folder)
 
     def targets(self) -> list[Target]:

@@ -80,8 +80,7 @@ def test_results_arrive_as_they_were_made(
 ) -> None:
     target = Target("PACS", "127.0.0.1", archive.port)
     sender = make_sender(target)
-    for result in results:
-        sender.spool.put(result, target)
+    sender.spool.put(results, target)
     wait(lambda: sender.counts.sent == 2)
     wait(lambda: sender.waiting(target) == 0)
     found = {str(dataset.SOPInstanceUID): dataset for dataset in archive.received}
@@ -101,7 +100,7 @@ def test_results_wait_for_a_target_that_is_down_and_others_do_not(
     here, there = (Target("PACS", "127.0.0.1", one.port) for one in (up, down))
     sender = make_sender(here, there)
     for target in (there, here):
-        sender.spool.put(results[1], target)
+        sender.spool.put([results[1]], target)
     wait(lambda: len(up.received) == 1)
     wait(lambda: sender.sending.state().get(str(there)) == "failing")
     failures = sender.counts.failed
@@ -124,7 +123,7 @@ def test_a_result_that_is_refused_again_and_again_becomes_a_dead_letter(
     archive.status = 0xC123
     target = Target("PACS", "127.0.0.1", archive.port)
     sender = make_sender(target)
-    sender.spool.put(results[1], target)
+    sender.spool.put([results[1]], target)
 
     def dead() -> bool:
         sender.now += 1e6
@@ -155,7 +154,7 @@ def test_warnings_count_as_taken(
     archive.status = 0xB000
     target = Target("PACS", "127.0.0.1", archive.port)
     sender = make_sender(target)
-    sender.spool.put(results[1], target)
+    sender.spool.put([results[1]], target)
     wait(lambda: sender.counts.sent == 1)
     wait(lambda: sender.waiting(target) == 0)
 
@@ -165,7 +164,7 @@ def test_a_result_that_nobody_takes_for_days_becomes_a_dead_letter(
 ) -> None:
     target = Target("PACS", "127.0.0.1", archive.port)
     sender = make_sender(target, give_up_days=0.0)
-    sender.spool.put(results[1], target)
+    sender.spool.put([results[1]], target)
     wait(lambda: sender.counts.dead == 1)
     assert archive.attempts == 0
     assert "not taken for 0 days" in sender.notes[0]
@@ -177,7 +176,7 @@ def test_finishing_tries_once_more_and_keeps_the_rest(
     here, nowhere = Target("PACS", "127.0.0.1", archive.port), Target("PACS", "127.0.0.1", 1)
     sender = Sender(tmp_path / "spool", [here, nowhere])
     for target in (here, nowhere):
-        sender.spool.put(results[1], target)
+        sender.spool.put([results[1]], target)
     sender.sending.start()
     sender.sending.finish()
     assert (len(archive.received), sender.waiting(here), sender.waiting(nowhere)) == (1, 0, 1)

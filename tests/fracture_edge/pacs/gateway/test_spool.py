@@ -5,6 +5,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from fracture_edge.pacs.gateway.peers import Target
 from fracture_edge.pacs.gateway.spool import MOST_CRASHES, Spool
 from fracture_edge.pacs.results.make import ResultObject
@@ -130,7 +132,7 @@ def test_results_wait_for_each_target(tmp_path: Path) -> None:
     other = Target("A B", "::1", 11112, tls=True)
     result = ResultObject("SC-2.25.1.dcm", b"capture")
     for target in (TARGET, other):
-        spool.put(result, target)
+        spool.put([result], target)
     assert set(spool.targets()) == {TARGET, other}
     (found,) = spool.outgoing(TARGET)
     spool.sent(found)
@@ -138,11 +140,27 @@ def test_results_wait_for_each_target(tmp_path: Path) -> None:
     assert spool.targets() == [other]
 
 
+def test_results_are_flushed_before_they_get_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path / "spool")
+    out = spool.folder / "out"
+    there = out / TARGET.folder
+    done: list[tuple[str, int]] = []
+
+    def record(path: Path) -> None:
+        done.append((path.name, len(list(there.iterdir())) if there.is_dir() else 0))
+
+    monkeypatch.setattr("fracture_edge.pacs.gateway.spool.flush_to_disk", record)
+    monkeypatch.setattr("fracture_edge.pacs.gateway.spool.flush_folder", record)
+    spool.put([ResultObject(f"{kind}-2.25.1.dcm", b"result") for kind in ("SC", "SR")], TARGET)
+    # What was flushed, and the number of files that the outbox had then.
+    assert done == [(".SC-2.25.1.dcm", 0), ("out", 0), (".SR-2.25.1.dcm", 1), (TARGET.folder, 2)]
+
+
 def test_a_result_that_was_replaced_while_it_was_sent_is_sent_again(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
-    spool.put(ResultObject("SC-2.25.1.dcm", b"old"), TARGET)
+    spool.put([ResultObject("SC-2.25.1.dcm", b"old")], TARGET)
     (old,) = spool.outgoing(TARGET)
-    spool.put(ResultObject("SC-2.25.1.dcm", b"new"), TARGET)
+    spool.put([ResultObject("SC-2.25.1.dcm", b"new")], TARGET)
     spool.sent(old)
     spool.bury(old)
     (new,) = spool.outgoing(TARGET)
@@ -151,7 +169,7 @@ def test_a_result_that_was_replaced_while_it_was_sent_is_sent_again(tmp_path: Pa
 
 def test_dead_letters_can_be_moved_back(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool")
-    spool.put(ResultObject("SC-2.25.1.dcm", b"capture"), TARGET)
+    spool.put([ResultObject("SC-2.25.1.dcm", b"capture")], TARGET)
     (found,) = spool.outgoing(TARGET)
     folder = spool.bury(found)
     assert (spool.outgoing(TARGET), spool.counts()) == ([], (0, 0, 1))
@@ -189,7 +207,7 @@ def test_parts_of_images_and_empty_folders_go(tmp_path: Path) -> None:
     left.touch()
     fresh.touch()
     os.utime(left, (1, 1))
-    spool.put(ResultObject("SC-2.25.1.dcm", b"capture"), TARGET)
+    spool.put([ResultObject("SC-2.25.1.dcm", b"capture")], TARGET)
     folder = spool.outgoing(TARGET)[0].path.parent
     spool.clean()
     assert (left.exists(), fresh.exists(), folder.exists()) == (False, True, True)
