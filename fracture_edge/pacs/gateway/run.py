@@ -68,17 +68,8 @@ def run(
         except OSError as error:
             where = f"{options.host or 'all addresses'}, port {options.port}"
             raise FractureEdgeError(f"{where}: {error.strerror}; choose another --host or --port") from error
-        waiting, outgoing, dead = spool.counts()
         note(f"{options.ae_title} listens on port {receiver.port}, spool {spool.folder}")
-        if waiting or outgoing or dead:
-            note(f"left in the spool: {waiting} images to answer, {outgoing} results to send, {dead} dead letters")
-        if spool.crashed:
-            for _ in range(spool.crashed):
-                counts.add("unanswered", "crashed")
-            note(
-                f"{spool.crashed} images were set aside in {spool.folder / 'dead'}: the gateway ended while it "
-                f"answered them, {MOST_CRASHES} times; try them with `fracture-edge classify`"
-            )
+        _say_what_is_left(spool, counts, note)
         if not options.allowed:
             note("every peer may send images; --allow names those that may")
         # pynetdicom collects garbage every six seconds; what is loaded stays, and need not be searched each time.
@@ -157,6 +148,20 @@ class _StatusFile:
             write_json(self._spool.folder / "status.json", values)
         except OSError:
             return
+
+
+def _say_what_is_left(spool: Spool, counts: Counts, note: Callable[[str], None]) -> None:
+    """Say what an earlier process has left in the spool."""
+    waiting, outgoing, dead = spool.counts()
+    if waiting or outgoing or dead:
+        note(f"left in the spool: {waiting} images to answer, {outgoing} results to send, {dead} dead letters")
+    if spool.crashed:
+        for _ in range(spool.crashed):
+            counts.add("unanswered", "crashed")
+        note(
+            f"{spool.crashed} images were set aside in {spool.folder / 'dead'}: the gateway ended while it "
+            f"answered them, {MOST_CRASHES} times; try them with `fracture-edge classify`"
+        )
 
 
 def _left(spool: Spool) -> str:
