@@ -1,20 +1,16 @@
 """Senders that send while the gateway is killed at random moments and the archive is down for a while."""
 
-import io
-import json
-import re
 import subprocess
-import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple
 
 from benchmarks.records.environment import Environment
+from benchmarks.studies.gateway.archived import examine, reports_found, tags
+from benchmarks.studies.gateway.certificates import Authority, Certificate
 from benchmarks.studies.gateway.images import PROPOSALS, SentImage, write_images
 from benchmarks.studies.gateway.processes import GatewayProcess, Orthanc, dcmtk
 from benchmarks.studies.network import free_port, wait_for_port
@@ -33,6 +29,7 @@ class KillResult:
 
     Attributes:
         images: Number of images that were sent and acknowledged.
+        encrypted: Whether every connection was encrypted, with certificates on both sides.
         seed: Seed of images and moments.
         outage_seconds: Seconds during which the archive was down.
         kills: Number of kills.
@@ -51,6 +48,7 @@ class KillResult:
     """
 
     images: int
+    encrypted: bool
     seed: int
     outage_seconds: float
     kills: int
@@ -69,7 +67,14 @@ class KillResult:
 
 
 def run_kills(
-    folder: Path, *, images: int, kills: int, outage: float, seed: int, options: Sequence[object] = ()
+    folder: Path,
+    *,
+    images: int,
+    kills: int,
+    outage: float,
+    seed: int,
+    tls: bool = False,
+    options: Sequence[object] = (),
 ) -> KillResult:
     """Send images from four processes, kill the gateway meanwhile, stop the archive for a while, and count.
 
@@ -79,12 +84,19 @@ def run_kills(
         kills: Number of kills.
         outage: Seconds during which the archive is down.
         seed: Seed of images and moments.
+        tls: Whether all connections are encrypted.
         options: Further options of the gateway.
     """
     random = Random(seed)  # noqa: S311
     sent = write_images(folder / "images", images, random)
     port = free_port()
+    modality: Certificate | None = None
     archive = Orthanc(folder / "orthanc", port)
+    if tls:
+        authority = Authority(folder / "hospital")
+        modality = authority.issue("modality")
+        archive = Orthanc(folder / "orthanc", port, authority.issue("archive"))
+        options = (*authority.issue("gateway").of_gateway, *options)
     # The disks of test machines are small.
     gateway = GatewayProcess(folder, port, [archive.target], "--min-free", 100, *options)
     archive.start()
@@ -92,7 +104,7 @@ def run_kills(
         gateway.start()
         # As long as the kills go on.
         pause = kills * sum(_KILL_AFTER) / 2 * SENDERS / images
-        senders = _Senders(sent, port, folder, pause, random)
+        senders = _Senders(sent, port, folder, pause, random, modality)
         senders.start()
         at_work = _kill_repeatedly(gateway, kills, random)
         _outage(archive, outage)
@@ -100,9 +112,10 @@ def run_kills(
         _wait_until_sent(gateway)
         came_back = _send_back(archive, gateway)
         exit_status = gateway.stop()
-        found = _count(folder, sent, archive, gateway)
+        found = examine(folder, sent, archive, gateway)
         return KillResult(
             images=images,
+            encrypted=tls,
             seed=seed,
             outage_seconds=outage,
             kills=kills,
@@ -110,7 +123,7 @@ def run_kills(
             captures=found.modalities["OT"],
             reports=found.modalities["SR"],
             other=found.modalities.total() - found.modalities["OT"] - found.modalities["SR"],
-            reports_found=_reports_found(archive, sent),
+            reports_found=reports_found(archive, sent, modality),
             misfiled=found.misfiled,
             wrong=found.wrong,
             left_in_spool=found.left_in_spool,
@@ -128,8 +141,16 @@ def run_kills(
 class _Senders:
     """Four senders, each of which repeats an image until it is acknowledged, as modalities do."""
 
-    def __init__(self, images: Sequence[SentImage], port: int, folder: Path, pause: float, random: Random) -> None:
-        self._port, self._log = port, folder / "storescu.log"
+    def __init__(
+        self,
+        images: Sequence[SentImage],
+        port: int,
+        folder: Path,
+        pause: float,
+        random: Random,
+        certificate: Certificate | None,
+    ) -> None:
+        self._port, self._log, self._certificate = port, folder / "storescu.log", certificate
         self._pause, self._random = pause, random
         shares = [images[first::SENDERS] for first in range(SENDERS)]
         self._threads = [threading.Thread(target=self._send, args=(share,)) for share in shares]
@@ -145,13 +166,14 @@ class _Senders:
     def _send(self, images: Sequence[SentImage]) -> None:
         for image in images:
             time.sleep(self._random.uniform(0, 2 * self._pause))
-            while not send(image, self._port, self._log):
+            while not send(image, self._port, self._log, self._certificate):
                 time.sleep(0.3)
 
 
-def send(image: SentImage, port: int, log: Path) -> bool:
-    """Send an image by a process of storescu, and return whether it was acknowledged."""
-    command = [dcmtk("storescu") or "storescu", PROPOSALS[image.syntax], "-v", "-aec", "FRACTURE"]
+def send(image: SentImage, port: int, log: Path, certificate: Certificate | None = None) -> bool:
+    """Send an image by a process of storescu, encrypted if there is a certificate; return whether it was taken."""
+    command = [dcmtk("storescu") or "storescu", *(certificate.of_dcmtk if certificate else ())]
+    command += [PROPOSALS[image.syntax], "-v", "-aec", "FRACTURE"]
     with log.open("ab") as stream:
         done = subprocess.run(  # noqa: S603
             [*command, "127.0.0.1", str(port), str(image.path)], stdout=stream, stderr=stream, check=False
@@ -208,93 +230,4 @@ def _send_back(archive: Orthanc, gateway: GatewayProcess) -> int:
         if found == len(kinds):
             break
         time.sleep(0.5)
-    return found
-
-
-def tags(archive: Orthanc, instance: str) -> dict[str, str]:
-    """Return the header of an instance in the archive."""
-    found: dict[str, str] = json.loads(archive.get(f"/instances/{instance}/simplified-tags"))
-    return found
-
-
-class _Count(NamedTuple):
-    """What the archive holds, and what is left elsewhere.
-
-    Attributes:
-        modalities: Number of objects in the archive by modality.
-        misfiled: Number of results that are not in the study of their source.
-        wrong: Number of reports with another probability.
-        left_in_spool: Files that are left in the spool.
-        secrets_in_messages: Number of secrets in messages.
-    """
-
-    modalities: Counter[str]
-    misfiled: int
-    wrong: int
-    left_in_spool: tuple[str, ...]
-    secrets_in_messages: int
-
-
-def _count(folder: Path, sent: Sequence[SentImage], archive: Orthanc, gateway: GatewayProcess) -> _Count:
-    import pydicom
-
-    expected = probabilities(folder / "images")
-    by_instance = {image.instance: image for image in sent}
-    modalities: Counter[str] = Counter()
-    misfiled = wrong = 0
-    for instance in archive.instances():
-        found = pydicom.dcmread(io.BytesIO(archive.get(f"/instances/{instance}/file")))
-        modalities[found.Modality] += 1
-        image = by_instance[source_of(found)]
-        misfiled += found.StudyInstanceUID != image.study or str(found.PatientID) != image.secrets[1]
-        if found.Modality == "SR":
-            wrong += probability_of(found) != expected[str(image.path)]
-    messages = b"".join(path.read_bytes() for path in (gateway.log, archive.log, folder / "storescu.log"))
-    messages += (gateway.spool / "status.json").read_bytes()
-    left = [str(path.relative_to(gateway.spool)) for path in gateway.spool.rglob("*") if path.is_file()]
-    return _Count(
-        modalities,
-        misfiled,
-        wrong,
-        tuple(sorted(set(left) - {"lock", "status.json"})),
-        sum(secret.encode() in messages for image in sent for secret in image.secrets),
-    )
-
-
-def source_of(result: Any) -> str:
-    """Return the SOP Instance UID of the image that a result is of."""
-    sources = result.get("SourceImageSequence")
-    if sources:
-        return str(sources[0].ReferencedSOPInstanceUID)
-    evidence = result.CurrentRequestedProcedureEvidenceSequence[0]
-    return str(evidence.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
-
-
-def probability_of(report: object) -> float:
-    """Return the probability in a report of one frame."""
-    import highdicom
-
-    groups = highdicom.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
-    values = [item.value for item in groups[0].get_measurements() if item.name.value == "122157"]
-    return float(values[0])
-
-
-def probabilities(folder: Path) -> dict[str, float]:
-    """Return what the command line says, by path."""
-    command = [sys.executable, "-m", "fracture_edge", "classify", str(folder), "--json"]
-    done = subprocess.run(command, capture_output=True, check=True)  # noqa: S603
-    return {record["path"]: record["probability"] for record in json.loads(done.stdout)}
-
-
-def _reports_found(archive: Orthanc, sent: Sequence[SentImage]) -> int:
-    """Ask by findscu for the series of reports in each study, and return how many there are."""
-    found = 0
-    for image in sent:
-        command = [dcmtk("findscu") or "findscu", "-S", "-aec", "ORTHANC", "-k", "QueryRetrieveLevel=SERIES"]
-        keys = [f"StudyInstanceUID={image.study}", "Modality=SR", "SeriesInstanceUID"]
-        words = [word for key in keys for word in ("-k", key)]
-        done = subprocess.run(  # noqa: S603
-            [*command, *words, "127.0.0.1", str(archive.port)], capture_output=True, check=True
-        )
-        found += len(re.findall(rb"\(0008,0060\) CS \[SR", done.stdout + done.stderr))
     return found

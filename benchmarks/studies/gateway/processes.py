@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.studies.gateway.certificates import Certificate
 from benchmarks.studies.network import free_port, wait_for_port
 from fracture_edge.errors import FractureEdgeError
 
 
 def missing_programs() -> list[str]:
     """Return the programs that the study needs and that are not installed."""
-    missing = [name for name in ("storescu", "findscu", "storescp", "dciodvfy") if dcmtk(name) is None]
+    missing = [name for name in ("storescu", "findscu", "storescp", "dciodvfy", "openssl") if dcmtk(name) is None]
     if orthanc_program() is None:
         missing.append("orthanc")
     tried = subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False)  # noqa: S607
@@ -104,8 +105,14 @@ class Orthanc:
         port: Its DICOM port.
     """
 
-    def __init__(self, folder: Path, gateway_port: int) -> None:
-        """Write its configuration; `start` starts it."""
+    def __init__(self, folder: Path, gateway_port: int, certificate: Certificate | None = None) -> None:
+        """Write its configuration; `start` starts it.
+
+        Args:
+            folder: Folder for its files.
+            gateway_port: Port that the gateway will listen on.
+            certificate: Certificate for encrypted DICOM connections; they are not encrypted if ``None``.
+        """
         self.port, self._http = free_port(), free_port()
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -120,9 +127,23 @@ class Orthanc:
             "AuthenticationEnabled": False,
             "RemoteAccessAllowed": False,
             "DicomAlwaysAllowFind": True,
-            "DicomModalities": {"gateway": ["FRACTURE", "127.0.0.1", gateway_port]},
+            "DicomModalities": {
+                "gateway": {
+                    **{"AET": "FRACTURE", "Host": "127.0.0.1", "Port": gateway_port},
+                    "UseDicomTls": certificate is not None,
+                }
+            },
             "Plugins": [],
         }
+        if certificate is not None:
+            settings |= {
+                "DicomTlsEnabled": True,
+                "DicomTlsRemoteCertificateRequired": True,
+                "DicomTlsCertificate": str(certificate.path),
+                "DicomTlsPrivateKey": str(certificate.key),
+                "DicomTlsTrustedCertificates": str(certificate.authority),
+            }
+        self._encrypted = certificate is not None
         (folder / "orthanc.json").write_text(json.dumps(settings))
 
     @property
@@ -133,7 +154,7 @@ class Orthanc:
     @property
     def target(self) -> str:
         """Target that the gateway sends to."""
-        return f"ORTHANC@127.0.0.1:{self.port}"
+        return f"{'tls:' if self._encrypted else ''}ORTHANC@127.0.0.1:{self.port}"
 
     def start(self) -> None:
         """Start it, and wait until it listens."""

@@ -28,6 +28,7 @@ def kills(
     images: Annotated[int, typer.Option(min=1, help="Images that are sent.")] = 50,
     kills: Annotated[int, typer.Option(min=0, help="Times that the gateway is killed.")] = 10,
     outage: Annotated[float, typer.Option(min=0, help="Seconds during which the archive is down.")] = 30.0,
+    tls: Annotated[bool, typer.Option("--tls", help="Encrypt every connection.")] = False,
     seed: SeedOption = None,
     output: OutputOption = None,
 ) -> None:
@@ -37,7 +38,7 @@ def kills(
 
     seed = chosen_seed(seed)
     with TemporaryDirectory(prefix="fracture-edge-study-") as folder:
-        result = run_kills(Path(folder), images=images, kills=kills, outage=outage, seed=seed)
+        result = run_kills(Path(folder), images=images, kills=kills, outage=outage, seed=seed, tls=tls)
     write_result(result, output)
 
 
@@ -82,5 +83,7 @@ def _enter_namespace() -> None:
         FractureEdgeError: A program is missing.
     """
     if not is_inside() and (missing := missing_programs()):
-        raise FractureEdgeError(f"missing: {', '.join(missing)}; apt-get install orthanc dcmtk dicom3tools")
+        raise FractureEdgeError(
+            f"missing: {', '.join(missing)}; apt-get install orthanc dcmtk dicom3tools openssl"
+        )
     enter_namespace()

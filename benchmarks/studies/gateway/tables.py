@@ -11,19 +11,27 @@ from train.evaluation.formatting import markdown_table
 def gateway() -> str:
     """Describe what the gateway withstood, and its throughput, as tables."""
     kills = read_stored(KillResult, "gateway/kills.json")
+    encrypted = read_stored(KillResult, "gateway/kills-tls.json")
     abuse = read_stored(AbuseResult, "gateway/abuse.json")
     load = read_stored(LoadResult, "gateway/load.json")
-    objects = f"{kills.captures} captures and {kills.reports} reports ({kills.reports_found} found by findscu)"
+    runs = (kills, encrypted)
     lost = (
-        (f"images, from {SENDERS} processes of storescu", kills.images),
-        ("kills by SIGKILL; of these, with work in the spool", f"{kills.kills}; {kills.kills_at_work}"),
-        ("seconds during which Orthanc was stopped", f"{kills.outage_seconds:.0f}"),
-        ("in Orthanc at the end", objects),
-        ("results in another study than their image", kills.misfiled),
-        ("reports with another probability than `classify` gives", kills.wrong),
-        ("new objects after a capture and a report were sent back", kills.other),
-        ("names and IDs of patients in messages and logs", kills.secrets_in_messages),
-        ("files left in the spool, exit status after SIGTERM", f"{len(kills.left_in_spool)}, {kills.exit_status}"),
+        (f"images, from {SENDERS} processes of storescu", *(run.images for run in runs)),
+        (
+            "kills by SIGKILL; of these, with work in the spool",
+            *(f"{run.kills}; {run.kills_at_work}" for run in runs),
+        ),
+        ("seconds during which Orthanc was stopped", *(f"{run.outage_seconds:.0f}" for run in runs)),
+        ("captures and reports in Orthanc at the end", *(f"{run.captures}, {run.reports}" for run in runs)),
+        ("reports found by findscu", *(run.reports_found for run in runs)),
+        ("results in another study than their image", *(run.misfiled for run in runs)),
+        ("reports with another probability than `classify` gives", *(run.wrong for run in runs)),
+        ("new objects after a capture and a report were sent back", *(run.other for run in runs)),
+        ("names and IDs of patients in messages and logs", *(run.secrets_in_messages for run in runs)),
+        (
+            "files left in the spool, exit status after SIGTERM",
+            *(f"{len(run.left_in_spool)}, {run.exit_status}" for run in runs),
+        ),
     )
     held = (
         (f"{abuse.silent} connections that say nothing, all open", f"{abuse.after_silent:.1f} s"),
@@ -32,7 +40,7 @@ def gateway() -> str:
     )
     memory = ", ".join(f"{value:.0f}" for value in load.memory_mb)
     return (
-        f"{markdown_table(('one run', 'result'), lost)}\n"
+        f"{markdown_table(('', 'unencrypted', 'TLS, certificates on both sides'), lost)}\n"
         f"{markdown_table(('after', 'the next sender has its image acknowledged after'), held)}\n"
         f"One run each. Threads before and after all of it: {abuse.threads_before} and {abuse.threads_after} "
         f"(up to {SENDING_THREADS} are started for sending and kept).\n\n"

@@ -55,6 +55,7 @@ KINDS: dict[str, Any] = {
     "formats/*.json": ModelFormats,
     "gateway/abuse.json": AbuseResult,
     "gateway/kills.json": KillResult,
+    "gateway/kills-tls.json": KillResult,
     "gateway/load.json": LoadResult,
     "reproduction/*.json": Reproduced,
     "serving/abuse.json": ServingAbuse,

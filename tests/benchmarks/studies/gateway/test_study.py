@@ -48,6 +48,14 @@ def test_kills_lose_and_double_nothing(run_python: Run, tmp_path: Path) -> None:
     assert_nothing_lost(study(run_python, tmp_path / "kills.json", "kills", *options))
 
 
+@pytest.mark.slow
+def test_orthanc_and_the_gateway_over_tls(run_python: Run, tmp_path: Path) -> None:
+    options = ("--images", 6, "--kills", 2, "--outage", 3, "--tls")
+    found = study(run_python, tmp_path / "kills.json", "kills", *options)
+    assert found["encrypted"]
+    assert_nothing_lost(found)
+
+
 @pytest.mark.endurance
 def test_many_kills_lose_and_double_nothing(run_python: Run, tmp_path: Path) -> None:
     options = ("--images", 50, "--kills", 10, "--outage", 30)
