@@ -36,10 +36,10 @@ class LoadResult:
         seconds: Seconds from the first byte of the first image to the acknowledgement of the last result.
         images_per_second: Throughput.
         gateway_cpu_ms: Processor time of the gateway for each image, in ms, on all cores.
-        inference_ms: Median time of one inference in a process that does nothing else, in ms, measured after the
-            run; so are the next two.
-        classify_ms: Median time of one classification: reading and decoding the file, checks, inference.
-        results_ms: Median time of making the results of one image: heat map, capture and report.
+        inference_ms: Median processor time of one inference in a process that does nothing else, in ms, measured
+            after the run; so are the next two.
+        classify_ms: Median processor time of one classification: reading and decoding the file, checks, inference.
+        results_ms: Median processor time of making the results of one image: heat map, capture and report.
         repeated: Number of images that had to be sent again because their association was lost.
         memory_mb: Resident memory after each tenth of the images, in MB (10^6 bytes).
         other_work: Share of the processor time of the machine that programs outside this study took during the
@@ -176,7 +176,7 @@ def _own_seconds() -> float:
 
 
 def _measure_steps(path: Path) -> tuple[float, float, float]:
-    """Return the median times of one inference, one classification and of making the results, in ms."""
+    """Return the processor times of one inference, one classification and of making the results, in ms."""
     from fracture_edge.classifier import FractureClassifier
     from fracture_edge.pacs.results.make import ResultMaker
 
@@ -197,7 +197,7 @@ def _median_ms(step: Callable[[], object]) -> float:
     step()
     times = []
     for _ in range(_STEPS):
-        started = time.perf_counter()
+        started = time.process_time()
         step()
-        times.append(time.perf_counter() - started)
+        times.append(time.process_time() - started)
     return 1000 * float(np.median(times))
