@@ -50,8 +50,9 @@ def gateway() -> str:
         "processor time.\n"
         f"Of the {1000 / load.images_per_second:.0f} ms for each image the gateway took "
         f"{load.gateway_cpu_ms:.0f} ms of processor time. In a process of its own classification takes "
-        f"{load.classify_ms:.0f} ms of processor time, {load.inference_ms:.0f} ms of them for inference; heat map, "
-        f"capture and report take {load.results_ms:.0f} ms. The rest is receiving, keeping the spool and sending.\n"
+        f"{load.classify_ms:.0f} ms of processor time, {load.inference_ms:.0f} ms of them for inference; heat "
+        f"map, capture and report take {load.results_ms:.0f} ms. The rest is receiving, keeping the spool and "
+        f"sending.\n"
         f"Resident memory after each tenth: {memory} MB.\n"
         f"{prose.describe_machine(load.environment)}.\n"
     )
