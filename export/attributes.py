@@ -18,9 +18,9 @@ import onnx
 from onnx import helper
 
 import fracture_edge.models
+from benchmarks.measured_runs import decide_again, rows_of_file
 from benchmarks.run_files import read_run, write_run
 from export.embed import embed
-from export.measured_runs import decide_again, rows_of_file
 from export.onnx_passes.graph import add_constant, drop_outputs
 from fracture_edge.attributes import OUTPUTS
 from fracture_edge.console import say

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import onnx
 
+from benchmarks.measured_runs import decide_again, rows_of_file
 from benchmarks.run_files import read_run, write_run
 from export.embed import write_checks
-from export.measured_runs import decide_again, rows_of_file
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError

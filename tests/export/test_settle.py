@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 import pytest
 
+from benchmarks.measured_runs import decide_again, rows_of_file
 from benchmarks.run_files import read_run, write_run
 from benchmarks.studies.documents.results import EMBEDDED_ELSEWHERE, EMBEDDED_ROW, EMBEDDED_RUN, RESULTS
 from export import settle as settling
-from export.measured_runs import decide_again, rows_of_file
 from export.settle import settle
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
