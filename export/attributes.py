@@ -18,8 +18,7 @@ import onnx
 from onnx import helper
 
 import fracture_edge.models
-from benchmarks.measured_runs import decide_again, rows_of_file
-from benchmarks.run_files import read_run, write_run
+from benchmarks.run_files import decide_again, read_run, rows_of_file, write_run
 from export.embed import embed
 from export.onnx_passes.graph import add_constant, drop_outputs
 from fracture_edge.attributes import OUTPUTS

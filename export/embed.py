@@ -17,8 +17,7 @@ import onnx
 import onnxruntime as ort
 
 import fracture_edge.models
-from benchmarks.measured_runs import decide_again, rows_of_file
-from benchmarks.run_files import read_run, write_run
+from benchmarks.run_files import decide_again, read_run, rows_of_file, write_run
 from export.onnx_passes.space_to_depth import group_pixels
 from export.onnx_passes.storage import unshare_zero_points
 from fracture_edge.classifier import FractureClassifier

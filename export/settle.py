@@ -16,8 +16,7 @@ from pathlib import Path
 
 import onnx
 
-from benchmarks.measured_runs import decide_again, rows_of_file
-from benchmarks.run_files import read_run, write_run
+from benchmarks.run_files import decide_again, read_run, rows_of_file, write_run
 from export.embed import write_checks
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.console import say

@@ -10,8 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from benchmarks.measured_runs import decide_again, rows_of_file
-from benchmarks.run_files import read_run, write_run
+from benchmarks.run_files import decide_again, read_run, rows_of_file, write_run
 from benchmarks.studies.documents.results import EMBEDDED_ELSEWHERE, EMBEDDED_ROW, EMBEDDED_RUN, RESULTS
 from export import settle as settling
 from export.settle import settle
