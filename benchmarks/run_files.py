@@ -1,6 +1,6 @@
 """Read and write the files of a run: results (JSON), per-image probabilities (CSV), report (Markdown and HTML).
 
-A run that measured a model file can be brought up to date with it, when the file changes but not its probabilities.
+A run that measured a model file can be brought up to date when the file changes, and its probabilities do not.
 """
 
 import csv
