@@ -66,8 +66,8 @@ def prepare(
         calibration_images: Number of training images for the ranges of the activations.
         seed: Random seed for sampling the calibration images.
         compression: Compression as JSON, see `train.export_record.Compression`; ``None`` without any.
-        training: Whether to write all training images and labels to ``training.npz``, for formats that are
-            retrained.
+        training: Whether to write all training images, and P(fractured) of them, to ``training.npz``, for formats
+            that are retrained.
         fidelity_images: Number of training images outside the calibration that the gate looks at.
         learning_rate: Learning rate of fine-tuning for the compression.
     """
@@ -97,12 +97,13 @@ def prepare(
     if compression or training:
         from export.compression.compress import compress
 
-        pixels, labels = source.training()
+        pixels, _ = source.training()
+        targets = predict(model, pixels)
         if compression:
             wanted = from_plain(Compression, compression, "compression")
-            model = compress(model, pixels, labels, wanted, learning_rate)
+            model = compress(model, pixels, targets, wanted, learning_rate)
         if training:
-            np.savez(target / "training.npz", pixels=pixels, labels=labels)
+            np.savez(target / "training.npz", pixels=pixels, targets=targets)
     model, scales = rewrite(model, calibration)
     model.save(target / MODEL)
     np.savez(target / SCALES, allow_pickle=False, **scales)

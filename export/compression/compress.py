@@ -1,6 +1,6 @@
 """Optional compression before export: factorise, prune, cluster, in that order."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ FACTORISE_IMAGES = 1024
 def compress(
     model: keras.Model,
     pixels: npt.NDArray[np.uint8],
-    labels: Sequence[int],
+    targets: npt.NDArray[np.floating[Any]],
     compression: Compression,
     learning_rate: float,
 ) -> keras.Model:
@@ -26,7 +26,7 @@ def compress(
     Args:
         model: Model as saved by training; not changed.
         pixels: Training images, uint8 [N, H, W, 1].
-        labels: Labels of the training images, 0 or 1, [N].
+        targets: P(fractured) of the training images from `model`, [N].
         compression: Requested operations and their parameters, see `export.keras_passes.factorise.factorise`,
             `export.compression.prune_and_cluster.prune` and `cluster`.
         learning_rate: Learning rate of fine-tuning.
@@ -38,7 +38,7 @@ def compress(
         rows = np.sort(np.random.default_rng(compression.seed).permutation(len(pixels))[:FACTORISE_IMAGES])
         model = factorise(model, pixels[rows], compression.rank)
     tuning = FineTuning(
-        pixels, labels, epochs=compression.epochs, learning_rate=learning_rate, seed=compression.seed
+        pixels, targets, epochs=compression.epochs, learning_rate=learning_rate, seed=compression.seed
     )
     if compression.sparsity is not None:
         model = prune(model, compression.sparsity, tuning)

@@ -1,13 +1,18 @@
-"""Prune or cluster the weights of a model and fine-tune it.
+"""Prune or cluster the weights of a model and fine-tune it towards the answers that it gave before.
 
 Neither makes the file smaller or inference faster by itself: zeros and repeated values are stored like any others.
 They reduce the size after gzip, for a download or a compressed file system. Sources: Zhu and Gupta, "To prune, or
 not to prune" (2017); Han et al., "Deep Compression" (ICLR 2016), section 3.
+
+Fine-tuning has the network's own answers for targets, and no labels (distillation; Polino et al., "Model
+compression via distillation and quantization", ICLR 2018): by labels, without the augmentation of its training, a
+network soon knows the images by heart, and calibration and threshold no longer fit.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,7 +24,6 @@ from sklearn.cluster import KMeans
 from export.compression.tf_keras_twin import check_twin, from_twin, to_twin
 from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
-from train.data.batches import class_weights
 
 #: Minimum number of weights of a kernel that is compressed; smaller ones hardly contribute to the size.
 FEWEST_WEIGHTS = 1000
@@ -38,15 +42,15 @@ class FineTuning:
 
     Attributes:
         pixels: Images of the training split, uint8 [N, H, W, 1].
-        labels: Labels, 0 or 1, [N].
+        targets: P(fractured) that the network gave before it was compressed, [N].
         epochs: Number of epochs, at least 1.
         batch_size: Number of images in a batch.
         learning_rate: Learning rate of Adam.
-        seed: Random seed for shuffling, dropout and other sampling.
+        seed: Random seed for shuffling and other sampling.
     """
 
     pixels: npt.NDArray[np.uint8]
-    labels: Sequence[int]
+    targets: npt.NDArray[np.floating[Any]]
     epochs: int = 1
     batch_size: int = 32
     learning_rate: float = 1e-5
@@ -181,7 +185,7 @@ def fine_tune(
     what: str,
     callbacks: Sequence[tf_keras.callbacks.Callback] = (),
 ) -> None:
-    """Train a tf_keras model in place with class weights; print the progress to stderr.
+    """Train a tf_keras model in place towards the targets; print the progress to stderr.
 
     Args:
         network: Model to train; changed in place.
@@ -196,13 +200,11 @@ def fine_tune(
     def report_epoch(epoch: int, logs: dict[str, float]) -> None:
         say(f"{what}: epoch {epoch + 1} of {tuning.epochs}, loss {logs['loss']:.4f}")
 
-    weights = class_weights(tuning.labels)
     network.compile(tf_keras.optimizers.Adam(tuning.learning_rate), tf_keras.losses.BinaryCrossentropy())
     say(f"{what}: {len(tuning.pixels)} images, {tuning.epochs} epochs")
     history = network.fit(
         tuning.pixels,
-        np.asarray(tuning.labels, np.float32)[:, np.newaxis],
-        sample_weight=np.array([weights[label] for label in tuning.labels], np.float32),
+        tuning.targets.astype(np.float32)[:, np.newaxis],
         batch_size=tuning.batch_size,
         epochs=tuning.epochs,
         callbacks=[
@@ -217,11 +219,13 @@ def fine_tune(
         raise FractureEdgeError(f"{what}: fine-tuning diverged; a smaller learning rate may help")
 
 
-def freeze_batch_norms(network: tf_keras.Model) -> None:
-    """Freeze all batch norms: statistics taken with dropout do not fit (`train.trainer.batch_norm`)."""
+def as_at_inference(network: tf_keras.Model) -> None:
+    """Let a network run in training as it does at inference, as its targets do: norms frozen, nothing dropped."""
     for layer in network.layers:
         if isinstance(layer, tf_keras.layers.BatchNormalization):
             layer.trainable = False
+        elif isinstance(layer, tf_keras.layers.Dropout):
+            layer.rate = 0.0
 
 
 def _compress(
@@ -241,7 +245,7 @@ def _compress(
     some = tuning.pixels[:8]
     twin = to_twin(model)
     check_twin(model, twin, some)
-    freeze_batch_norms(twin)
+    as_at_inference(twin)
     wrapped = tf_keras.models.clone_model(
         twin, clone_function=lambda layer: wrap(layer) if layer.name in names else layer
     )

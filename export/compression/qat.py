@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 
-from export.compression.prune_and_cluster import FineTuning, fine_tune, freeze_batch_norms
+from export.compression.prune_and_cluster import FineTuning, as_at_inference, fine_tune
 from export.compression.tf_keras_twin import check_twin, to_twin
 from export.keras_passes.fold_batch_norms import follows_linear, layer_inputs
 from fracture_edge.errors import FractureEdgeError
@@ -51,7 +51,7 @@ def quantisation_aware(model: keras.Model, tuning: FineTuning) -> bytes:
     tf_keras.utils.set_random_seed(tuning.seed)
     twin = to_twin(model)
     check_twin(model, twin, tuning.pixels[:8])
-    freeze_batch_norms(twin)
+    as_at_inference(twin)
     normalised = twin.get_layer("normalise").output
     # Without `grey_levels`, which only converts bytes to float32.
     front = tf_keras.Model(twin.get_layer("grey_levels").output, normalised, name="front")

@@ -90,7 +90,7 @@ def convert(
 
         images = np.load(Path(work) / "training.npz")
         tuning = FineTuning(
-            images["pixels"], images["labels"].tolist(), epochs=epochs, learning_rate=learning_rate, seed=seed
+            images["pixels"], images["targets"], epochs=epochs, learning_rate=learning_rate, seed=seed
         )
         path.write_bytes(quantisation_aware(_load_model(work, heatmap=False)[0], tuning))
     elif way is not None and chosen.runtime == "tflite":

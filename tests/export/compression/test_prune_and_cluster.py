@@ -8,6 +8,7 @@ from export.compression.prune_and_cluster import FineTuning, cluster, compressib
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build
 from train.data.batches import Batches
+from train.evaluation.predict import predict
 from train.trainer.batch_norm import RefitBatchNorms
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -15,6 +16,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "edge": {"filters": 0.25, "depth": 0.5},
 }
 BOTH = ["custom_cnn", pytest.param("edge", marks=pytest.mark.slow)]
+
+
+def _tuning(model: keras.Model, images: tuple[Any, list[int]], **options: Any) -> FineTuning:
+    """Fine-tuning towards the model's own answers."""
+    return FineTuning(images[0], predict(model, images[0]), **options)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +81,7 @@ def test_pruned_to_the_share_asked_for_and_trained_on(
 ) -> None:
     model = models[name]
     before = [weight.copy() for weight in model.get_weights()]
-    pruned = prune(model, 0.8, FineTuning(*images, batch_size=8, epochs=2, learning_rate=1e-3))
+    pruned = prune(model, 0.8, _tuning(model, images, batch_size=8, epochs=2, learning_rate=1e-3))
     for layer, kernel in _kernels(pruned).items():
         assert 1 - np.count_nonzero(kernel) / kernel.size == pytest.approx(0.8, abs=1 / kernel.size)
         original = model.get_layer(layer).get_weights()[0]
@@ -96,7 +102,7 @@ def test_clustered_to_few_values_near_the_weights(
     name: str, models: dict[str, keras.Model], images: tuple[Any, list[int]]
 ) -> None:
     model = models[name]
-    clustered = cluster(model, 16, FineTuning(*images, batch_size=8))
+    clustered = cluster(model, 16, _tuning(model, images, batch_size=8))
     for layer, kernel in _kernels(clustered).items():
         assert 8 < len(np.unique(kernel)) <= 16
         original = model.get_layer(layer).get_weights()[0]
@@ -113,7 +119,10 @@ def test_clustered_to_few_values_near_the_weights(
 
 @pytest.mark.slow
 def test_same_seed_same_model(models: dict[str, keras.Model], images: tuple[Any, list[int]]) -> None:
-    first, second = (prune(models["custom_cnn"], 0.5, FineTuning(*images, batch_size=8, seed=3)) for _ in range(2))
+    first, second = (
+        prune(models["custom_cnn"], 0.5, _tuning(models["custom_cnn"], images, batch_size=8, seed=3))
+        for _ in range(2)
+    )
     for left, right in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(left, right)
 
@@ -122,16 +131,35 @@ def test_a_diverging_fine_tuning_is_an_error(
     models: dict[str, keras.Model], images: tuple[Any, list[int]]
 ) -> None:
     with pytest.raises(FractureEdgeError, match="fine-tuning diverged; a smaller learning rate may help"):
-        prune(models["custom_cnn"], 0.5, FineTuning(*images, batch_size=4, epochs=3, learning_rate=1e30))
+        prune(
+            models["custom_cnn"],
+            0.5,
+            _tuning(models["custom_cnn"], images, batch_size=4, epochs=3, learning_rate=1e30),
+        )
 
 
 def test_numbers_out_of_range_are_refused(models: dict[str, keras.Model], images: tuple[Any, list[int]]) -> None:
     for sparsity in (0, 1, 80):
         with pytest.raises(FractureEdgeError, match=f"sparsity {sparsity}: give a share above 0 and below 1"):
-            prune(models["edge"], sparsity, FineTuning(*images))
+            prune(models["edge"], sparsity, FineTuning(images[0], np.array(images[1])))
     for clusters in (1, 257):
         with pytest.raises(FractureEdgeError, match=f"{clusters} clusters: give 2 to 256"):
-            cluster(models["edge"], clusters, FineTuning(*images))
+            cluster(models["edge"], clusters, FineTuning(images[0], np.array(images[1])))
     tiny = build("custom_cnn", 32, 32, filters=(2, 2, 2), units=2)
     with pytest.raises(FractureEdgeError, match="custom_cnn: no kernel of 1000 weights or more"):
-        prune(tiny, 0.5, FineTuning(*images))
+        prune(tiny, 0.5, FineTuning(images[0], np.array(images[1])))
+
+
+def test_fine_tuning_brings_the_answers_back(
+    models: dict[str, keras.Model], images: tuple[Any, list[int]]
+) -> None:
+    # Labels have no part in it: these answers are those of random weights.
+    model, pixels = models["custom_cnn"], images[0]
+    before = predict(model, pixels)
+    differences = []
+    for rate in (1e-12, 1e-3):
+        tuned = prune(model, 0.8, _tuning(model, images, batch_size=8, epochs=20, learning_rate=rate))
+        differences.append(np.abs(predict(tuned, pixels) - before).mean())
+    without, with_tuning = differences
+    assert without > 0.1
+    assert with_tuning < 0.5 * without
