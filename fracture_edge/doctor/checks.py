@@ -24,8 +24,8 @@ PACKAGES = ("fracture-edge", "numpy", "pillow", "onnxruntime", "typer", "pydicom
 #: Tolerances of P(fractured), for each known picture and for their mean. Sums of int8 products are exact, but the
 #: float operations between layers may round to the neighbouring int8 value on another processor. On emulated ARM
 #: cores P differed by up to 0.010 over 47 pictures (0.016 over others, drawn before), and on these known ones by
-#: 0.003 on average (`make arm64`, `benchmarks/results/arm64.json`); more than twice that is left for other pictures
-#: and processors. What is wrong differs on all pictures: another resampling filter by 0.085 at most and 0.033 on
+#: 0.003 on average (`make arm64`, `benchmarks/results/arm64.json`); more than twice that is left for other
+#: pictures and processors. What is wrong differs on all: another resampling filter by 0.085 at most and 0.033 on
 #: average, an image that lies one pixel off by 0.069 and 0.028 (tests/fracture_edge/doctor/test_checks.py), sums
 #: that saturate by 0.33 and 0.14
 #: (`python -m benchmarks.studies emulation --plain` on the known pictures).

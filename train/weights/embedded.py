@@ -48,6 +48,7 @@ def load(model: keras.Model) -> str:
             f"the embedded model has {len(convolutions)} convolutions, this one {len(layers)}: use the options "
             "of the recipe finetune"
         )
+    convolutions[0] = _by_pixel(*convolutions[0], layers[0])
     for layer in layers:
         kernel, bias = _take(convolutions, layer)
         layer.set_weights([kernel])
@@ -95,6 +96,19 @@ def refit_batch_norms(
 def _convolutions(model: keras.Model) -> list[Any]:
     kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
     return [layer for layer in model.layers if isinstance(layer, kinds) and layer.name not in _HEAD]
+
+
+def _by_pixel(kernel: npt.NDArray[np.float32], bias: npt.NDArray[np.float32], layer: Any) -> _Convolution:
+    """Return the first convolution as the network has it, over pixels.
+
+    In the file it may read blocks of four pixels of a row, in which two outputs begin, each with all filters: the
+    first of them begins with the block (`export.onnx_passes.space_to_depth`).
+    """
+    if kernel.shape[1] == 1:
+        return kernel, bias
+    filters, (rows, columns) = len(kernel) // 2, layer.kernel_size
+    pixels = kernel[:filters].transpose(0, 2, 3, 1).reshape(filters, 1, rows, -1)
+    return pixels[..., :columns], bias[:filters]
 
 
 def _take(convolutions: list[_Convolution], layer: Any) -> _Convolution:

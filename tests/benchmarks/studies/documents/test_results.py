@@ -8,6 +8,8 @@ import pytest
 
 from benchmarks.speed.device_cost import DeviceCost
 from benchmarks.studies.cost.formats import ModelFormats
+from benchmarks.studies.cost.layers import LayerTimes
+from benchmarks.studies.cost.stability_result import ModelStability
 from benchmarks.studies.cost.tflite import TfliteComparison
 from benchmarks.studies.cost.training_speed import TrainingSpeed
 from benchmarks.studies.documents.results import EMBEDDED_RUN, RESULTS, read_run, read_stored, row_of
@@ -57,11 +59,13 @@ KINDS: dict[str, Any] = {
     "gateway/kills.json": KillResult,
     "gateway/kills-tls.json": KillResult,
     "gateway/load.json": LoadResult,
+    "layers/*.json": LayerTimes,
     "reproduction/*.json": Reproduced,
     "serving/abuse.json": ServingAbuse,
     "serving/container-*.json": ContainerResult,
     "serving/equal.json": ServingEquality,
     "serving/load.json": ServingLoad,
+    "stability/*.json": ModelStability,
     "unlike/*.json": Unlike,
 }
 FILES = {path: kind for pattern, kind in KINDS.items() for path in sorted(RESULTS.glob(pattern))}
