@@ -1,5 +1,6 @@
 """The table of the README: the embedded model beside the reference's networks, in five rows."""
 
+from benchmarks.records.environment import Environment
 from benchmarks.records.measured_row import MeasuredRow, Quality
 from benchmarks.report import prose
 from benchmarks.studies.documents.results import (
@@ -28,9 +29,13 @@ def overview() -> str:
     header = ("model", "MB", "AUROC", "sensitivity", "specificity", "ms")
     return (
         f"{markdown_table(header, rows)}\n{prose.describe_data(others)} "
-        "Milliseconds: median of one inference on one "
-        f"thread, {prose.describe_machine(others.environment)}.\n"
+        f"Milliseconds: median of one inference on one thread, {_processor(others.environment)}; "
+        f"of **edge** on another, {_processor(embedded.environment)}: not comparable.\n"
     )
+
+
+def _processor(environment: Environment) -> str:
+    return f"{environment.cpu} ({', '.join(environment.cpu_flags)})"
 
 
 def _cells(row: MeasuredRow, quality: Quality) -> tuple[str, ...]:

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.studies.gateway.certificates import Certificate
+from benchmarks.studies.gateway.certificates import dcmtk_options
 from benchmarks.studies.gateway.images import SentImage
 from benchmarks.studies.gateway.processes import GatewayProcess, Orthanc, dcmtk
+from fracture_edge.pacs.gateway.options import TlsFiles
 
 
 def tags(archive: Orthanc, instance: str) -> dict[str, str]:
@@ -91,13 +92,13 @@ def probabilities(folder: Path) -> dict[str, float]:
     return {record["path"]: record["probability"] for record in json.loads(done.stdout)}
 
 
-def reports_found(archive: Orthanc, sent: Sequence[SentImage], certificate: Certificate | None) -> int:
+def reports_found(archive: Orthanc, sent: Sequence[SentImage], certificate: TlsFiles | None) -> int:
     """Ask by findscu for the series of reports in each study, and return how many there are."""
     found = 0
     for image in sent:
         command = [
             dcmtk("findscu") or "findscu",
-            *(certificate.of_dcmtk if certificate else ()),
+            *dcmtk_options(certificate),
             "-S",
             "-aec",
             "ORTHANC",

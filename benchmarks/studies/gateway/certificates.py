@@ -3,33 +3,20 @@
 import shutil
 import subprocess
 from pathlib import Path
-from typing import NamedTuple
+
+from fracture_edge.pacs.gateway.options import TlsFiles
 
 _DAYS = 2
 
 
-class Certificate(NamedTuple):
-    """Certificate of a peer.
+def gateway_options(files: TlsFiles) -> tuple[object, ...]:
+    """Return the options of a gateway that has these files."""
+    return "--tls-cert", files.certificate, "--tls-key", files.key, "--tls-ca", files.authorities
 
-    Attributes:
-        path: Path of the certificate, PEM.
-        key: Path of its private key.
-        authority: Path of the certificate of the authority that has signed it.
-    """
 
-    path: Path
-    key: Path
-    authority: Path
-
-    @property
-    def of_gateway(self) -> tuple[object, ...]:
-        """Options of the gateway."""
-        return "--tls-cert", self.path, "--tls-key", self.key, "--tls-ca", self.authority
-
-    @property
-    def of_dcmtk(self) -> tuple[str, ...]:
-        """Options of the programs of dcmtk."""
-        return "+tls", str(self.key), str(self.path), "+cf", str(self.authority)
+def dcmtk_options(files: TlsFiles | None) -> tuple[str, ...]:
+    """Return the options of a program of dcmtk that has these files; none for an unencrypted connection."""
+    return () if files is None else ("+tls", str(files.key), str(files.certificate), "+cf", str(files.authorities))
 
 
 class Authority:
@@ -53,8 +40,8 @@ class Authority:
             *("-keyout", self._key, "-out", self.certificate),
         )
 
-    def issue(self, name: str) -> Certificate:
-        """Issue a certificate with a key for a peer."""
+    def issue(self, name: str) -> TlsFiles:
+        """Issue a certificate with a key for a peer, who trusts this authority."""
         path, key, request = (self._folder / f"{name}{end}.pem" for end in ("", "-key", "-request"))
         self._run(
             *("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", key, "-out", request)
@@ -63,7 +50,7 @@ class Authority:
             *("x509", "-req", "-days", _DAYS, "-in", request, "-CA", self.certificate, "-CAkey", self._key),
             *("-CAcreateserial", "-out", path),
         )
-        return Certificate(path, key, self.certificate)
+        return TlsFiles(certificate=path, key=key, authorities=self.certificate)
 
     @staticmethod
     def _run(*words: object) -> None:

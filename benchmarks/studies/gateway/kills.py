@@ -10,11 +10,12 @@ from random import Random
 
 from benchmarks.records.environment import Environment
 from benchmarks.studies.gateway.archived import examine, reports_found, tags
-from benchmarks.studies.gateway.certificates import Authority, Certificate
+from benchmarks.studies.gateway.certificates import Authority, dcmtk_options, gateway_options
 from benchmarks.studies.gateway.images import PROPOSALS, SentImage, write_images
 from benchmarks.studies.gateway.processes import GatewayProcess, Orthanc, dcmtk
 from benchmarks.studies.network import free_port, wait_for_port
 from fracture_edge.errors import FractureEdgeError
+from fracture_edge.pacs.gateway.options import TlsFiles
 
 SENDERS = 4
 #: Range of the seconds from a start of the gateway to its kill; it needs some of them to start.
@@ -90,13 +91,13 @@ def run_kills(
     random = Random(seed)  # noqa: S311
     sent = write_images(folder / "images", images, random)
     port = free_port()
-    modality: Certificate | None = None
+    modality: TlsFiles | None = None
     archive = Orthanc(folder / "orthanc", port)
     if tls:
         authority = Authority(folder / "hospital")
         modality = authority.issue("modality")
         archive = Orthanc(folder / "orthanc", port, authority.issue("archive"))
-        options = (*authority.issue("gateway").of_gateway, *options)
+        options = (*gateway_options(authority.issue("gateway")), *options)
     # The disks of test machines are small.
     gateway = GatewayProcess(folder, port, [archive.target], "--min-free", 100, *options)
     archive.start()
@@ -148,7 +149,7 @@ class _Senders:
         folder: Path,
         pause: float,
         random: Random,
-        certificate: Certificate | None,
+        certificate: TlsFiles | None,
     ) -> None:
         self._port, self._log, self._certificate = port, folder / "storescu.log", certificate
         self._pause, self._random = pause, random
@@ -170,9 +171,9 @@ class _Senders:
                 time.sleep(0.3)
 
 
-def send(image: SentImage, port: int, log: Path, certificate: Certificate | None = None) -> bool:
+def send(image: SentImage, port: int, log: Path, certificate: TlsFiles | None = None) -> bool:
     """Send an image by a process of storescu, encrypted if there is a certificate; return whether it was taken."""
-    command = [dcmtk("storescu") or "storescu", *(certificate.of_dcmtk if certificate else ())]
+    command = [dcmtk("storescu") or "storescu", *dcmtk_options(certificate)]
     command += [PROPOSALS[image.syntax], "-v", "-aec", "FRACTURE"]
     with log.open("ab") as stream:
         done = subprocess.run(  # noqa: S603

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.studies.gateway.certificates import Certificate
 from benchmarks.studies.network import free_port, wait_for_port
 from fracture_edge.errors import FractureEdgeError
+from fracture_edge.pacs.gateway.options import TlsFiles
 
 
 def missing_programs() -> list[str]:
@@ -105,7 +105,7 @@ class Orthanc:
         port: Its DICOM port.
     """
 
-    def __init__(self, folder: Path, gateway_port: int, certificate: Certificate | None = None) -> None:
+    def __init__(self, folder: Path, gateway_port: int, certificate: TlsFiles | None = None) -> None:
         """Write its configuration; `start` starts it.
 
         Args:
@@ -139,9 +139,9 @@ class Orthanc:
             settings |= {
                 "DicomTlsEnabled": True,
                 "DicomTlsRemoteCertificateRequired": True,
-                "DicomTlsCertificate": str(certificate.path),
+                "DicomTlsCertificate": str(certificate.certificate),
                 "DicomTlsPrivateKey": str(certificate.key),
-                "DicomTlsTrustedCertificates": str(certificate.authority),
+                "DicomTlsTrustedCertificates": str(certificate.authorities),
             }
         self._encrypted = certificate is not None
         (folder / "orthanc.json").write_text(json.dumps(settings))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fracture_edge.pacs.gateway.options import TlsFiles
+from benchmarks.studies.gateway.certificates import Authority
 from fracture_edge.pacs.gateway.run import SILENCED
 
 
@@ -207,49 +207,16 @@ def films(tmp_path: Path, write_radiograph: Callable[..., Path]) -> list[Path]:
     ]
 
 
-class Authority:
-    """Authority that signs certificates.
-
-    Attributes:
-        certificate: Path of its own certificate.
-    """
-
-    def __init__(self, openssl: str, folder: Path) -> None:
-        folder.mkdir()
-        self._openssl, self._folder = openssl, folder
-        self.certificate, self._key = folder / "ca.pem", folder / "ca-key.pem"
-        self._run(
-            *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", 2, "-subj", f"/CN={folder.name}"),
-            *("-keyout", self._key, "-out", self.certificate),
-        )
-
-    def issue(self, name: str) -> TlsFiles:
-        """Issue a certificate, with a key; its owner trusts this authority."""
-        certificate, key, request = (self._folder / f"{name}{end}" for end in (".pem", "-key.pem", "-request.pem"))
-        self._run(
-            *("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-keyout", key, "-out", request)
-        )
-        self._run(
-            *("x509", "-req", "-days", 2, "-in", request, "-CA", self.certificate, "-CAkey", self._key),
-            *("-CAcreateserial", "-out", certificate),
-        )
-        return TlsFiles(certificate=certificate, key=key, authorities=self.certificate)
-
-    def _run(self, *words: object) -> None:
-        subprocess.run([self._openssl, *map(str, words)], check=True, capture_output=True)
-
-
 @pytest.fixture(scope="session")
 def make_authority(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Authority]:
     """Return the authority of a name; made once, because keys take their time."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
+    if shutil.which("openssl") is None:
         pytest.skip("needs openssl")
     folder, made = tmp_path_factory.mktemp("authorities"), dict[str, Authority]()
 
     def make(name: str) -> Authority:
         if name not in made:
-            made[name] = Authority(openssl, folder / name)
+            made[name] = Authority(folder / name)
         return made[name]
 
     return make

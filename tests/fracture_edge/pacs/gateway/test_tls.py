@@ -16,6 +16,7 @@ import pytest
 
 pytest.importorskip("pynetdicom")
 pytest.importorskip("highdicom")
+from benchmarks.studies.gateway.certificates import gateway_options
 from fracture_edge.pacs.gateway.options import TlsFiles
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGTERM")
@@ -24,10 +25,6 @@ Send = Callable[..., int | None]
 MakeAuthority = Callable[[str], Any]
 #: dcmtk's; pynetdicom installs a program of the same name beside Python.
 STORESCU = shutil.which("storescu", path="/usr/bin:/usr/local/bin")
-
-
-def tls_options(files: TlsFiles) -> tuple[object, ...]:
-    return "--tls-cert", files.certificate, "--tls-key", files.key, "--tls-ca", files.authorities
 
 
 def counts(gateway: Any) -> dict[str, Any]:
@@ -93,7 +90,7 @@ def test_images_and_results_are_encrypted(
     archive = make_archive(ssl_context=hospital.issue("archive").server_context())
     archive_port, brought = wiretap(archive.port)
     target = f"tls:PACS@127.0.0.1:{archive_port}"
-    running = gateway("--to", target, "--model", tiny_model, *tls_options(hospital.issue("gateway")))
+    running = gateway("--to", target, "--model", tiny_model, *gateway_options(hospital.issue("gateway")))
     port, sent = wiretap(running.port)
     assert send(port, films[0], tls_args=(modality.client_context(), None)) == 0
     images = 1
@@ -127,7 +124,7 @@ def test_senders_without_a_certificate_of_the_authority_are_refused(
     modality: TlsFiles = hospital.issue("modality")
     running = gateway(
         *("--to", f"PACS@127.0.0.1:{archive.port}", "--model", tiny_model),
-        *tls_options(hospital.issue("gateway")),
+        *gateway_options(hospital.issue("gateway")),
     )
 
     def status(files: TlsFiles) -> int | None:
@@ -171,7 +168,7 @@ def test_a_target_without_a_certificate_of_the_authority_gets_nothing(
     targets = [f"tls:PACS@127.0.0.1:{one.port}" for one in (good, bad, plain)]
     running = gateway(
         *(word for target in targets for word in ("--to", target)),
-        *("--model", tiny_model, *tls_options(hospital.issue("gateway"))),
+        *("--model", tiny_model, *gateway_options(hospital.issue("gateway"))),
     )
     context = hospital.issue("modality").client_context()
     assert send(running.port, films[0], tls_args=(context, None)) == 0
