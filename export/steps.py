@@ -98,12 +98,11 @@ def prepare(
         from export.compression.compress import compress
 
         pixels, _ = source.training()
-        targets = predict(model, pixels)
+        if training:
+            np.savez(target / "training.npz", pixels=pixels, targets=predict(model, pixels))
         if compression:
             wanted = from_plain(Compression, compression, "compression")
-            model = compress(model, pixels, targets, wanted, learning_rate)
-        if training:
-            np.savez(target / "training.npz", pixels=pixels, targets=targets)
+            model = compress(model, pixels, wanted, learning_rate)
     model, scales = rewrite(model, calibration)
     model.save(target / MODEL)
     np.savez(target / SCALES, allow_pickle=False, **scales)

@@ -1,13 +1,12 @@
 """Optional compression before export: factorise, prune, cluster, in that order."""
 
-from typing import Any
-
 import keras
 import numpy as np
 import numpy.typing as npt
 
 from export.compression.prune_and_cluster import FineTuning, cluster, prune
 from export.keras_passes.factorise import factorise
+from train.evaluation.predict import predict
 from train.export_record import Compression
 
 #: Number of training images for the principal directions of `export.keras_passes.factorise`.
@@ -17,7 +16,6 @@ FACTORISE_IMAGES = 1024
 def compress(
     model: keras.Model,
     pixels: npt.NDArray[np.uint8],
-    targets: npt.NDArray[np.floating[Any]],
     compression: Compression,
     learning_rate: float,
 ) -> keras.Model:
@@ -26,7 +24,6 @@ def compress(
     Args:
         model: Model as saved by training; not changed.
         pixels: Training images, uint8 [N, H, W, 1].
-        targets: P(fractured) of the training images from `model`, [N].
         compression: Requested operations and their parameters, see `export.keras_passes.factorise.factorise`,
             `export.compression.prune_and_cluster.prune` and `cluster`.
         learning_rate: Learning rate of fine-tuning.
@@ -34,12 +31,18 @@ def compress(
     Returns:
         The compressed model.
     """
+    # The answers of the network as it is: factorising alone needs none.
+    tuned = compression.sparsity is not None or compression.clusters is not None
+    tuning = FineTuning(
+        pixels,
+        predict(model, pixels) if tuned else np.empty(0),
+        epochs=compression.epochs,
+        learning_rate=learning_rate,
+        seed=compression.seed,
+    )
     if compression.rank is not None:
         rows = np.sort(np.random.default_rng(compression.seed).permutation(len(pixels))[:FACTORISE_IMAGES])
         model = factorise(model, pixels[rows], compression.rank)
-    tuning = FineTuning(
-        pixels, targets, epochs=compression.epochs, learning_rate=learning_rate, seed=compression.seed
-    )
     if compression.sparsity is not None:
         model = prune(model, compression.sparsity, tuning)
     if compression.clusters is not None:
