@@ -27,8 +27,9 @@ FIND_RADIOGRAPH := from pydicom.data import get_testdata_file as f; print(f("RG3
 demo: $(DEMO)/ready
 	$(DEMO)/bin/fracture-edge classify "$$($(DEMO)/bin/python -c '$(FIND_RADIOGRAPH)')"
 
-# Two at a time; tests of one file share its fixtures.
-PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadfile
+# Two at a time; tests of one file share its fixtures. A process that ends by itself, as for want of memory, ends the
+# tests: pytest-xdist would replace it and then wait for ever for the rest of its file.
+PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 test: $(VENV)/ready
 	$(PYTEST)
 

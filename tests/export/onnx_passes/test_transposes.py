@@ -1,6 +1,4 @@
-import io
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -121,12 +119,12 @@ def test_other_uses_of_the_flattened_map_are_left_alone() -> None:
 
 def _convert(model: Any) -> onnx.ModelProto:
     import tensorflow as tf
-    import tf2onnx
+
+    from export.conversion.to_onnx import convert_function
 
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, name="image")]
     function = tf.function(lambda image: {"probability": model(image, training=False)}, input_signature=signature)
-    with redirect_stdout(io.StringIO()):
-        return tf2onnx.convert.from_function(function, input_signature=signature, opset=17)[0]
+    return convert_function(function, signature)
 
 
 def _custom_cnn() -> Any:
