@@ -143,9 +143,9 @@ def _resume(before: Run, fresh: Run) -> Run:
 
 
 def _is_measured(each: BenchmarkedModel, run: Run) -> bool:
-    """Return whether `run` contains every file of a model with its current checksum."""
-    held = {row.id: row.sha256 for row in run.result.rows}
-    return all(held.get(row.id) == row.sha256 for row in each.rows)
+    """Return whether `run` contains every file of a model, measured and timed as it is."""
+    held = {row.id: {row.sha256, row.sha256_of_times} for row in run.result.rows}
+    return all(held.get(row.id) == {row.sha256} for row in each.rows)
 
 
 def _without(name: str, run: Run) -> Run:

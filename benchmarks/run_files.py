@@ -5,10 +5,11 @@ A run that measured a model file can be brought up to date when the file changes
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.predicted_parts import part_column
 from benchmarks.quality import compare_with_source, quality
 from benchmarks.records.measured_row import MeasuredRow
 from benchmarks.records.result import BenchmarkResult, Run, read_result
@@ -127,6 +128,39 @@ def write_report(
     atomic_write_text(html_path, page, force=force)
 
 
+def runs_of_file(paths: Iterable[Path], digest: str) -> dict[Path, Run]:
+    """Read the benchmark runs that measured a file.
+
+    Args:
+        paths: Paths of ``RUN.json`` files.
+        digest: SHA-256 of the file.
+
+    Raises:
+        FractureEdgeError: A run cannot be read, or see `rows_of_file`; the message names the run.
+    """
+    runs = {path: read_run(path) for path in paths}
+    for path, run in runs.items():
+        try:
+            rows_of_file(run, digest)
+        except FractureEdgeError as error:
+            raise FractureEdgeError(f"{path}: {error}") from error
+    return runs
+
+
+def update_runs(runs: Mapping[Path, Run], old: str, model: Path, info: ModelInfo, *, parts: bool = True) -> None:
+    """Write benchmark runs of a file that was written again, see `decide_again`.
+
+    Args:
+        runs: Runs by path, as `runs_of_file` returns them.
+        old: SHA-256 of the file as it was.
+        model: The file as it is.
+        info: Its metadata.
+        parts: Whether it predicts the same body parts.
+    """
+    for path, run in runs.items():
+        write_run(decide_again(run, old, model, info, parts=parts), path, force=True)
+
+
 def rows_of_file(run: Run, digest: str) -> list[MeasuredRow]:
     """Return the rows of a run that measured a file.
 
@@ -135,8 +169,8 @@ def rows_of_file(run: Run, digest: str) -> list[MeasuredRow]:
         digest: SHA-256 of the file.
 
     Raises:
-        FractureEdgeError: There are none, or the model that they belong to has rows of other files, which keep
-            their threshold.
+        FractureEdgeError: No row measured the file, or its model also has rows of other files, which share its
+            threshold.
     """
     names = {row.model for row in run.result.rows if row.sha256 == digest}
     rows = [row for row in run.result.rows if row.model in names]
@@ -149,31 +183,36 @@ def rows_of_file(run: Run, digest: str) -> list[MeasuredRow]:
     return rows
 
 
-def decide_again(run: Run, old: str, model: Path, info: ModelInfo) -> Run:
-    """Bring a benchmark run up to date with a file whose metadata has changed.
+def decide_again(run: Run, old: str, model: Path, info: ModelInfo, *, parts: bool = True) -> Run:
+    """Update a benchmark run for a file that was written again with the same probabilities.
 
-    Predictions and times of its rows stay; metrics that depend on threshold and band are computed again.
+    Predictions of its rows stay, and times with the checksum of the file that was timed; metrics that depend on
+    threshold and band are computed again.
 
     Args:
         run: Run that measured the file as it was.
         old: SHA-256 of the file as it was.
         model: The file as it is.
         info: Its metadata.
+        parts: Whether it predicts the same body parts; if not, those of the run are removed.
 
     Raises:
         FractureEdgeError: See `rows_of_file`.
     """
     rows, policy = rows_of_file(run, old), info.policy
     names = {row.model for row in rows}
+    gone = set() if parts else {part_column(row.id) for row in rows}
+    predictions = [{name: cell for name, cell in line.items() if name not in gone} for line in run.predictions]
     new = {
         row.id: replace(
             row,
             sha256=sha256(model),
             bytes=model.stat().st_size,
+            timed_sha256=row.sha256_of_times,
             quality=row.quality
-            and quality(run.predictions, row.id, policy.threshold, (policy.uncertain_low, policy.uncertain_high)),
+            and quality(predictions, row.id, policy.threshold, (policy.uncertain_low, policy.uncertain_high)),
             against_source=row.against_source
-            and compare_with_source(run.predictions, row.against_source.source, row.id, policy.threshold),
+            and compare_with_source(predictions, row.against_source.source, row.id, policy.threshold),
         )
         for row in rows
     }
@@ -189,4 +228,4 @@ def decide_again(run: Run, old: str, model: Path, info: ModelInfo) -> Run:
         for name, described in run.result.models.items()
     }
     result = replace(run.result, models=models, rows=tuple(new.get(row.id, row) for row in run.result.rows))
-    return Run(result, run.predictions)
+    return Run(result, predictions)

@@ -18,7 +18,7 @@ import onnx
 from onnx import helper
 
 import fracture_edge.models
-from benchmarks.run_files import decide_again, read_run, rows_of_file, write_run
+from benchmarks.run_files import runs_of_file, update_runs
 from export.embed import embed
 from export.onnx_passes.graph import add_constant, drop_outputs
 from fracture_edge.attributes import OUTPUTS
@@ -123,10 +123,15 @@ def main() -> None:
         "--run", type=Path, action="append", default=[], metavar="RUN.json", help="benchmark of the file"
     )
     arguments = parser.parse_args()
-    measured = [(path, read_run(path)) for path in arguments.run]
+    try:
+        print(_embed_with_attributes(arguments))
+    except FractureEdgeError as error:
+        parser.exit(1, f"error: {error}\n")
+
+
+def _embed_with_attributes(arguments: argparse.Namespace) -> Path:
     old = sha256(arguments.model)
-    for _, run in measured:
-        rows_of_file(run, old)
+    measured = runs_of_file(arguments.run, old)
     with TemporaryDirectory() as work:
         copy = Path(work) / arguments.model.name
         heads = add_attributes(
@@ -135,10 +140,10 @@ def main() -> None:
         for name, head in heads.items():
             say(f"{name}: {', '.join(head.labels)}; named from {head.threshold:.2f} on")
         target = embed(copy, Path(fracture_edge.models.__file__).parent)
-    for path, run in measured:
-        info = read_info(str(target), open_session(str(target), target.read_bytes(), None))
-        write_run(decide_again(run, old, target, info), path, force=True)
-    print(target)
+    info = read_info(str(target), open_session(str(target), target.read_bytes(), None))
+    # The new heads may see other body parts than the old ones did.
+    update_runs(measured, old, target, info, parts=False)
+    return target
 
 
 if __name__ == "__main__":

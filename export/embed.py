@@ -17,7 +17,7 @@ import onnx
 import onnxruntime as ort
 
 import fracture_edge.models
-from benchmarks.run_files import decide_again, read_run, rows_of_file, write_run
+from benchmarks.run_files import runs_of_file, update_runs
 from export.onnx_passes.space_to_depth import group_pixels
 from export.onnx_passes.storage import unshare_zero_points
 from fracture_edge.classifier import FractureClassifier
@@ -33,8 +33,8 @@ def embed(source: Path, folder: Path, *, version: str = "") -> Path:
     """Optimise the graph of a model file ahead of time and write it with its checksum and known answers.
 
     Fused quantised operators load faster than QDQ pairs, which shortens every `classify`. The optimisation level
-    is the highest whose result does not depend on the processor; probabilities stay the same. A first convolution
-    that reads one channel reads blocks of pixels, see `export.onnx_passes.space_to_depth`.
+    is the highest whose result does not depend on the processor. A first convolution that reads one channel reads
+    blocks of pixels, see `export.onnx_passes.space_to_depth`. `embed_again` checks that the answers stay the same.
 
     Args:
         source: Path of an ``.onnx`` file written by `fracture-edge export`, or of an embedded one to write again.
@@ -91,7 +91,8 @@ def embed_again(folder: Path, *, version: str, runs: Sequence[Path] = ()) -> Pat
     Args:
         folder: Folder of the embedded model.
         version: Version of the new file; that of the old one if empty.
-        runs: ``RUN.json`` files that measured the file; their predictions and times stay.
+        runs: ``RUN.json`` files that measured the file; their predictions stay, and their times as those of the
+            old file.
 
     Returns:
         Path of the embedded file.
@@ -102,9 +103,7 @@ def embed_again(folder: Path, *, version: str, runs: Sequence[Path] = ()) -> Pat
     """
     path = folder / f"{EMBEDDED}.onnx"
     before = FractureClassifier(path)
-    measured = [(run, read_run(run)) for run in runs]
-    for _, run in measured:
-        rows_of_file(run, before.sha256)
+    measured = runs_of_file(runs, before.sha256)
     with TemporaryDirectory() as work:
         after_path = embed(path, Path(work), version=version)
         after = FractureClassifier(after_path)
@@ -113,8 +112,7 @@ def embed_again(folder: Path, *, version: str, runs: Sequence[Path] = ()) -> Pat
         with atomic_path(path) as temporary:
             temporary.write_bytes(after_path.read_bytes())
     write_checks(path)
-    for run_path, run in measured:
-        write_run(decide_again(run, before.sha256, path, after.info), run_path, force=True)
+    update_runs(measured, before.sha256, path, after.info)
     return path
 
 
@@ -133,10 +131,13 @@ def main() -> None:
     given, folder = parser.parse_args(), Path(fracture_edge.models.__file__).parent
     if given.model is not None and given.run:
         parser.error("--run is for the embedded file, written again: another file must be measured")
-    if given.model is None:
-        print(embed_again(folder, version=given.model_version, runs=given.run))
-    else:
-        print(embed(given.model, folder, version=given.model_version))
+    try:
+        if given.model is None:
+            print(embed_again(folder, version=given.model_version, runs=given.run))
+        else:
+            print(embed(given.model, folder, version=given.model_version))
+    except FractureEdgeError as error:
+        parser.exit(1, f"error: {error}\n")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import onnx
 
-from benchmarks.run_files import decide_again, read_run, rows_of_file, write_run
+from benchmarks.run_files import runs_of_file, update_runs
 from export.embed import write_checks
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.console import say
@@ -90,19 +90,13 @@ def settle(
         FractureEdgeError: A file cannot be read or used. Nothing is written in this case.
     """
     folded = read_folded(predictions, network)
-    measured = [(path, read_run(path)) for path in runs]
     old = sha256(model)
-    for path, run in measured:
-        try:
-            rows_of_file(run, old)
-        except FractureEdgeError as error:
-            raise FractureEdgeError(f"{path}: {error}") from error
+    measured = runs_of_file(runs, old)
     info = settled(FractureClassifier(model, threads=1).info, folded, version=version)
     write_settled(model, info)
     if model.resolve() == EMBEDDED_FILE.resolve():
         write_checks(model)
-    for path, run in measured:
-        write_run(decide_again(run, old, model, info), path, force=True)
+    update_runs(measured, old, model, info)
     return info
 
 

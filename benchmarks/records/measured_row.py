@@ -157,6 +157,8 @@ class MeasuredRow:
             not measured.
         peak_memory_mb: Largest peak memory of these processes, in MB (10^6 bytes); ``None`` if not measured.
         speed_error: Error message if the speed measurement failed or is incomplete, else ``None``.
+        timed_sha256: SHA-256 checksum of the file whose latency and memory these are, if this file was written
+            since with the same probabilities; else ``None``.
     """
 
     id: str
@@ -175,3 +177,9 @@ class MeasuredRow:
     first_answer_ms: Percentiles | None
     peak_memory_mb: float | None
     speed_error: str | None
+    timed_sha256: str | None = None
+
+    @property
+    def sha256_of_times(self) -> str:
+        """SHA-256 checksum of the file whose latency and memory the row has."""
+        return self.timed_sha256 or self.sha256

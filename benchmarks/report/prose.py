@@ -79,6 +79,12 @@ def describe_timing(result: BenchmarkResult) -> str:
     if harness := result.harness:
         overhead = harness.overhead_us
         text += f" A runner that does nothing takes {overhead.p50:.1f} µs (p90 {overhead.p90:.1f} µs)."
+    for row in result.rows:
+        if row.timed_sha256:
+            text += (
+                f" Times and memory of {row.id} are those of the file with SHA-256 {row.timed_sha256[:12]}, which "
+                f"was written again since with the same probabilities."
+            )
     return text
 
 

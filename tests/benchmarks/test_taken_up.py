@@ -71,6 +71,11 @@ def test_unchanged_files_are_not_measured_again(run: Run) -> None:
 
 def test_changed_and_new_files_are_measured(run: Run) -> None:
     assert not _is_measured(_selected(onnx_int8="another"), run)
+    # Written again with the same probabilities: measured, but its times are of the file before.
+    older = tuple(replace(row, timed_sha256="before") for row in run.result.rows)
+    assert not _is_measured(
+        _selected(onnx_int8="edge onnx int8 as it was"), Run(replace(run.result, rows=older), run.predictions)
+    )
     assert not _is_measured(_selected(onnx_int8="edge onnx int8 as it was", tflite_int8="new"), run)
     assert not _is_measured(_selected(onnx_int8="x"), Run(result_of(_EMPTY), []))
 

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.run_files import read_run, write_run
 from benchmarks.studies.documents.results import EMBEDDED_ELSEWHERE, EMBEDDED_ROW, RESULTS
-from export.embed import embed_again
+from export.embed import embed_again, main
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.doctor import known_answers
 from fracture_edge.errors import FractureEdgeError
@@ -31,13 +31,38 @@ def test_written_again(folder: Path) -> None:
     old, new = ({row.id: row for row in each.result.rows}[EMBEDDED_ROW] for each in (run, again))
     assert old.sha256 == before.sha256
     assert (new.sha256, new.bytes) == (after.sha256, path.stat().st_size)
-    assert (new.speed, new.quality) == (old.speed, old.quality)
+    assert new.speed == old.speed
+    assert new.quality is not None
+    assert old.quality is not None
+    assert new.quality.confusion == old.quality.confusion
+    for name, stored in old.quality.metrics.items():
+        found = new.quality.metrics[name]
+        # Another processor may sum in another order.
+        assert (found.value, found.low, found.high) == pytest.approx(
+            (stored.value, stored.low, stored.high), abs=1e-9
+        )
+    # Whose times they are stays known, also when it is written once more.
+    assert new.timed_sha256 == old.sha256
+    embed_again(folder, version="100", runs=[folder / "run.json"])
+    (last,) = read_run(folder / "run.json").result.rows
+    assert (last.timed_sha256, last.sha256_of_times) == (old.sha256, old.sha256)
+    assert f"those of the file with SHA-256 {old.sha256[:12]}" in (folder / "run.md").read_text()
 
 
 def test_a_run_of_another_file_is_refused(folder: Path) -> None:
     path = embed_again(folder, version="98")
     content = path.read_bytes()
     write_run(read_run(RESULTS / EMBEDDED_ELSEWHERE), folder / "run.json", force=False)
-    with pytest.raises(FractureEdgeError, match="did not measure the file as it is"):
+    with pytest.raises(FractureEdgeError, match=r"run\.json: did not measure the file as it is"):
         embed_again(folder, version="99", runs=[folder / "run.json"])
     assert path.read_bytes() == content
+
+
+def test_the_command_refuses_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["embed", str(tmp_path / "none.onnx")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'none.onnx'}: ")

@@ -199,7 +199,8 @@ def _on_two(first: str, second: str) -> str:
         for threads, speed in (row.speed or {}).items():
             decision = NONE if speed.file_to_decision_ms is None else f"{speed.file_to_decision_ms.p50:.1f}"
             memory = _megabytes(row.peak_memory_mb)
-            rows.append((processor, row.sha256[:12], threads, _spread(speed.inference_ms), decision, memory))
+            timed = row.sha256_of_times[:12]
+            rows.append((processor, timed, threads, _spread(speed.inference_ms), decision, memory))
     return markdown_table(header, rows) + (
         f"\nP(fractured) of {same} of the {len(there)} test images is the same in all six decimals.\n"
     )
