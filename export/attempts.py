@@ -66,6 +66,15 @@ class Attempts:
         if self.best[1] is entry:
             self.path.replace(self._kept)
 
+    def ask(self, sensitive: Callable[[Rung], Sequence[Sequence[str]]], rung: Rung) -> Sequence[Sequence[str]]:
+        """Ask for the sensitive layers of the file of a rung; a StepError is recorded, and there are none."""
+        try:
+            return sensitive(rung)
+        except StepError as error:
+            say(f"{self.path.name}: {error}")
+            self.failures.append(error)
+            return ()
+
     def finish(self) -> ExportEntry:
         """Move the best attempt's file to its path.
 
@@ -107,7 +116,8 @@ def climb(
         best = attempts.best[0] if attempts.made else rung
         kept: list[str] = []
         if rung.float_layers:
-            layers = sensitive(best) if layers is None else layers
+            if layers is None:
+                layers = attempts.ask(sensitive, best)
             if rung.float_layers > len(layers):
                 continue
             kept = list(dict.fromkeys(name for names in layers[: rung.float_layers] for name in names))

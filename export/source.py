@@ -40,9 +40,9 @@ class Source:
         """Read the validation images, uint8 [N, H, W, 1]."""
         return load_pixels(self.val, self.preprocessing, label="reading val")
 
-    def training(self) -> tuple[Pixels, list[int]]:
-        """Read all training images, uint8 [N, H, W, 1], and their labels, 0 or 1, [N]."""
-        return load_pixels(self.train, self.preprocessing, label="reading train"), self.train.labels
+    def training(self) -> Pixels:
+        """Read all training images, uint8 [N, H, W, 1]."""
+        return load_pixels(self.train, self.preprocessing, label="reading train")
 
     def calibration(self, count: int, seed: int) -> tuple[Pixels, str]:
         """Sample training images for the ranges of the activations.

@@ -97,12 +97,15 @@ def prepare(
     if compression or training:
         from export.compression.compress import compress
 
-        pixels, _ = source.training()
+        pixels = source.training()
+        wanted = from_plain(Compression, compression, "compression") if compression else None
+        # Fine-tuning goes towards the answers of the network as it is; factorising alone needs none.
+        tuned = training or (wanted is not None and wanted.tunes)
+        targets = predict(model, pixels) if tuned else np.empty(0)
         if training:
-            np.savez(target / "training.npz", pixels=pixels, targets=predict(model, pixels))
-        if compression:
-            wanted = from_plain(Compression, compression, "compression")
-            model = compress(model, pixels, wanted, learning_rate)
+            np.savez(target / "training.npz", pixels=pixels, targets=targets)
+        if wanted is not None:
+            model = compress(model, pixels, targets, wanted, learning_rate)
     model, scales = rewrite(model, calibration)
     model.save(target / MODEL)
     np.savez(target / SCALES, allow_pickle=False, **scales)

@@ -105,8 +105,7 @@ class Compression:
         epochs: Epochs of fine-tuning.
         seed: Random seed of fine-tuning.
         learning_rate: Learning rate of fine-tuning; ``None`` for that of the last phase of the model's recipe
-        (1e-5
-            before version 2 of the gate).
+            (1e-5 before version 2 of the gate).
     """
 
     rank: int | None = None
@@ -115,6 +114,11 @@ class Compression:
     epochs: int
     seed: int
     learning_rate: float | None = None
+
+    @property
+    def tunes(self) -> bool:
+        """Whether the network is fine-tuned."""
+        return self.sparsity is not None or self.clusters is not None
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ import numpy.typing as npt
 
 from export.compression.prune_and_cluster import FineTuning, cluster, prune
 from export.keras_passes.factorise import factorise
-from train.evaluation.predict import predict
 from train.export_record import Compression
 
 #: Number of training images for the principal directions of `export.keras_passes.factorise`.
@@ -16,6 +15,7 @@ FACTORISE_IMAGES = 1024
 def compress(
     model: keras.Model,
     pixels: npt.NDArray[np.uint8],
+    targets: npt.NDArray[np.floating],
     compression: Compression,
     learning_rate: float,
 ) -> keras.Model:
@@ -24,6 +24,7 @@ def compress(
     Args:
         model: Model as saved by training; not changed.
         pixels: Training images, uint8 [N, H, W, 1].
+        targets: P(fractured) of these images by the model, [N]; not used by factorising.
         compression: Requested operations and their parameters, see `export.keras_passes.factorise.factorise`,
             `export.compression.prune_and_cluster.prune` and `cluster`.
         learning_rate: Learning rate of fine-tuning.
@@ -31,11 +32,9 @@ def compress(
     Returns:
         The compressed model.
     """
-    # The answers of the network as it is: factorising alone needs none.
-    tuned = compression.sparsity is not None or compression.clusters is not None
     tuning = FineTuning(
         pixels,
-        predict(model, pixels) if tuned else np.empty(0),
+        targets,
         epochs=compression.epochs,
         learning_rate=learning_rate,
         seed=compression.seed,

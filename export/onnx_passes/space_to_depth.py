@@ -23,6 +23,7 @@ from export.onnx_passes.graph import (
     constants,
     consumers,
     drop_unused_constants,
+    is_output,
     replace_input,
 )
 
@@ -175,8 +176,7 @@ def _only_consumer(graph: onnx.GraphProto, name: str) -> onnx.NodeProto | None:
 
 def _first_convolution(graph: onnx.GraphProto, reshape: onnx.NodeProto | None) -> _Convolution | None:
     """Return the quantised convolution that alone reads the reshaped image, if it has one input channel."""
-    # With one channel the two move nothing.
-    if reshape is None or reshape.op_type not in ("Reshape", "Transpose"):
+    if reshape is None or not _to_planes(graph, reshape):
         return None
     node = _only_consumer(graph, reshape.output[0])
     while node is not None and node.op_type in _CONVERTING:
@@ -189,8 +189,12 @@ def _first_convolution(graph: onnx.GraphProto, reshape: onnx.NodeProto | None) -
         makers = {name: each for each in graph.node for name in each.output}
         owner, places, bias = makers.get(node.input[1], node), (0, 1, 2), 2
     kernel = stored.get(owner.input[places[0]])
+    further = [(owner, places[1]), (owner, places[2]), (node, bias)]
+    given_by = [stored.get(each.input[place]) if _has(each, place) else np.zeros(1) for each, place in further]
+    if kernel is None or kernel.dtype != np.int8 or kernel.ndim != 4 or any(each is None for each in given_by):
+        return None
     # Another zero point would have to fill what is added to the kernel.
-    if kernel is None or kernel.dtype != np.int8 or kernel.ndim != 4 or np.any(stored[owner.input[places[2]]]):
+    if np.any(given_by[1]):
         return None
     found = _Convolution(node, owner, places, bias, kernel)
     square = kernel.shape[1] == 1 and kernel.shape[2] == kernel.shape[3]
@@ -199,15 +203,29 @@ def _first_convolution(graph: onnx.GraphProto, reshape: onnx.NodeProto | None) -
     return found if square and plain and given.get("auto_pad", b"NOTSET") == b"NOTSET" else None
 
 
+def _has(node: onnx.NodeProto, place: int) -> bool:
+    """Return whether a node has an input at a place; those that may be missing may also be empty."""
+    return place < len(node.input) and bool(node.input[place])
+
+
+def _to_planes(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
+    """Return whether a node makes [N, 1, H, W] of the image, [N, H, W, 1]: with one channel this moves nothing."""
+    if node.op_type == "Transpose":
+        return tuple(_attributes(node).get("perm", ())) == _TO_FIRST
+    sides = [entry.dim_value for entry in graph.input[0].type.tensor_type.shape.dim[1:3]]
+    shape = constants(graph).get(node.input[1]) if node.op_type == "Reshape" else None
+    return shape is not None and shape.size == 4 and shape[1] in (1, -1) and shape[2:].tolist() == sides
+
+
 def _values_behind(graph: onnx.GraphProto, node: onnx.NodeProto) -> str | None:
     """Return the tensor behind a convolution, its activation and its quantisation; ``None`` if others read one."""
     name = node.output[0]
     while node.op_type not in ("QLinearConv", "DequantizeLinear"):
         following = _only_consumer(graph, name)
-        if following is None or following.op_type not in _MONOTONE:
+        if following is None or following.op_type not in _MONOTONE or is_output(graph, name):
             return None
         node, name = following, following.output[0]
-    return name
+    return None if is_output(graph, name) else name
 
 
 def _pooling(graph: onnx.GraphProto, name: str | None) -> onnx.NodeProto | None:
@@ -218,7 +236,8 @@ def _pooling(graph: onnx.GraphProto, name: str | None) -> onnx.NodeProto | None:
     given = _attributes(found)
     of_four = all(set(given.get(name, ())) == {_POOL} for name in ("kernel_shape", "strides"))
     plain = not any(given.get("pads", ())) and set(given.get("dilations", (1,))) == {1}
-    return found if of_four and plain and not given.get("ceil_mode") else None
+    unpadded = given.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID") and not given.get("ceil_mode")
+    return found if of_four and plain and unpadded and not is_output(graph, found.output[0]) else None
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
@@ -268,7 +287,7 @@ def _set_kernel(graph: onnx.GraphProto, found: _Convolution, rows: _Axis, column
     stored = constants(graph)
     _store(graph, found.owner, found.places[0], np.concatenate(groups))
     for node, place in ((found.owner, found.places[1]), (found.owner, found.places[2]), (found.node, found.bias)):
-        if place < len(node.input) and stored[node.input[place]].size == outputs:
+        if _has(node, place) and stored[node.input[place]].size == outputs:
             _store(graph, node, place, np.tile(stored[node.input[place]], len(groups)))
 
 

@@ -113,6 +113,22 @@ def test_where_none_can_be_made_the_first_error_is_told(
     assert pretended.tried == ["minmax", "percentile", "entropy"]
 
 
+def test_layers_that_cannot_be_told_leave_the_attempts_before(
+    tmp_path: Path, make_export_entry: Callable[..., ExportEntry], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def sensitive(rung: Rung) -> Sequence[Sequence[str]]:
+        raise StepError("sensitive was killed by SIGKILL: out of memory?")
+
+    refused = {"minmax": 0.030, "percentile": 0.020, "dynamic percentile": None, "entropy": 0.030}
+    pretended = Pretended(tmp_path / "edge-int8.onnx", refused, make_export_entry, sensitive=sensitive)
+    entry = pretended.best()
+    assert pretended.path.read_text() == "percentile"
+    assert (entry.gate.mean_difference, entry.broken) == (0.020, ["too far"])
+    told = [line for line in capsys.readouterr().err.splitlines() if "sensitive" in line]
+    # Asked once, not for each of the rungs with layers in float32.
+    assert told == ["edge-int8.onnx: sensitive was killed by SIGKILL: out of memory?"]
+
+
 def test_the_nearest_is_told_by_many_images(tmp_path: Path, make_export_entry: Callable[..., ExportEntry]) -> None:
     path = tmp_path / "edge-int8.onnx"
     # On the validation images the second one seems nearer.
@@ -148,14 +164,20 @@ class Pretended:
     """
 
     def __init__(
-        self, path: Path, differences: dict[str, float | None], make_entry: Callable[..., ExportEntry]
+        self,
+        path: Path,
+        differences: dict[str, float | None],
+        make_entry: Callable[..., ExportEntry],
+        *,
+        sensitive: Callable[[Rung], Sequence[Sequence[str]]] = lambda rung: LAYERS,
     ) -> None:
         self.tried: list[str] = []
         self.path, self._differences, self._make_entry = path, differences, make_entry
+        self._sensitive = sensitive
 
     def best(self) -> ExportEntry:
         attempts = Attempts(self.path, self._make)
-        climb(attempts, ONNX, lambda rung: LAYERS)
+        climb(attempts, ONNX, self._sensitive)
         return attempts.finish()
 
     def _make(self, rung: Rung, float_layers: Sequence[str]) -> ExportEntry:

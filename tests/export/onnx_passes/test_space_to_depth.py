@@ -143,6 +143,54 @@ def test_other_convolutions_are_left_as_they_are(network: Network, options: dict
     assert model.SerializeToString() == before
 
 
+def _node(model: onnx.ModelProto, kind: str) -> onnx.NodeProto:
+    return next(node for node in model.graph.node if node.op_type == kind)
+
+
+def _other_axes(model: onnx.ModelProto) -> None:
+    _node(model, "Transpose").attribute[0].ints[:] = [0, 3, 2, 1]
+
+
+def _padded_pooling(model: onnx.ModelProto) -> None:
+    _node(model, "MaxPool").attribute.append(helper.make_attribute("auto_pad", "SAME_UPPER"))
+
+
+def _computed_bias(model: onnx.ModelProto) -> None:
+    conv = _node(model, "Conv")
+    place = list(model.graph.node).index(conv)
+    model.graph.node.insert(place, helper.make_node("Identity", [conv.input[2]], ["computed"]))
+    conv.input[2] = "computed"
+
+
+def _told(model: onnx.ModelProto) -> None:
+    # What the convolution gives is an answer of the network too.
+    quantised = next(
+        node.output[0]
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and any("c1" in name for name in node.input)
+    )
+    model.graph.output.append(helper.make_tensor_value_info(quantised, TensorProto.FLOAT, None))
+
+
+@pytest.mark.parametrize("change", [_other_axes, _padded_pooling, _computed_bias, _told])
+def test_other_graphs_are_left_as_they_are(network: Network, change: Callable[[onnx.ModelProto], None]) -> None:
+    model = network(stride=1, pool=2)
+    change(model)
+    before = model.SerializeToString()
+    assert not group_pixels(model)
+    assert model.SerializeToString() == before
+
+
+def test_a_kernel_without_a_zero_point_has_zero(network: Network, images: npt.NDArray[np.uint8]) -> None:
+    model = network(stride=2, pads=(0, 0, 1, 1))
+    before = _answers(model, images)
+    kernel = _node(model, "Conv").input[1]
+    owner = next(node for node in model.graph.node if kernel in node.output)
+    del owner.input[2]
+    assert group_pixels(model)
+    np.testing.assert_array_equal(_answers(model, images), before)
+
+
 def test_a_graph_that_onnxruntime_has_fused(
     network: Network, images: npt.NDArray[np.uint8], tmp_path: Path
 ) -> None:
