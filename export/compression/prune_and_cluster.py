@@ -220,7 +220,7 @@ def fine_tune(
 
 
 def as_at_inference(network: tf_keras.Model) -> None:
-    """Let a network run in training as it does at inference, as its targets do: norms frozen, nothing dropped."""
+    """Freeze batch norms and disable dropout: the targets were computed at inference."""
     for layer in network.layers:
         if isinstance(layer, tf_keras.layers.BatchNormalization):
             layer.trainable = False

@@ -61,7 +61,7 @@ def convert_function(
 
 @contextmanager
 def _collecting_often() -> Iterator[None]:
-    """Collect garbage often, and among new objects alone.
+    """Run the garbage collector often, on newly created objects only.
 
     tf2onnx copies the whole graph before each of its optimisations. The copies refer to themselves, so that only
     the garbage collector frees them. It counts objects, not bytes, and a copy is few objects beside those of

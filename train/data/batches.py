@@ -114,8 +114,8 @@ class Batches(keras.utils.PyDataset):
             masks: Masks of fractures, uint8 [N, H, W, 1], added to the images as a second channel.
             predictions: P(fractured) by teacher models, [N], see `train.data.soft_targets.soften`.
             share: Share of these predictions in the targets, 0 to 1.
-            classes: Class of each image, [N, L], a row without True for none. They follow in the targets,
-                [N, 1 + L], with the share of the target that the image's label has.
+            classes: Class of each image, [N, L], a row without True for none; appended to the targets as L
+                columns: the target probability of the image's own label in the column of its class, 0 elsewhere.
             weights: Weight of each class in the loss; all 1 when ``None``.
             seed: Random seed of the shuffling; the order is kept when ``None``.
             mixing: MixUp or CutMix of the images of a batch.

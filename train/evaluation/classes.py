@@ -49,7 +49,7 @@ def require_classes(training: ImageTable, validation: ImageTable, classes: Seque
 
 
 def fractured_classes(part: ImageTable, classes: Sequence[str]) -> tuple[bool, ...]:
-    """Return of each class whether it is one of fractures, by the labels of its training images.
+    """Determine for each class whether its images are fractured, by their labels.
 
     Raises:
         FractureEdgeError: A class has no images or images of both labels, or all classes have the same label.
@@ -59,7 +59,7 @@ def fractured_classes(part: ImageTable, classes: Sequence[str]) -> tuple[bool, .
     for name, rows in zip(classes, truth.T, strict=True):
         found = set(labels[rows].tolist())
         if not found:
-            raise FractureEdgeError(f"recipe.classes: no training images in a folder named '{name}'")
+            raise FractureEdgeError(f"recipe.classes: no images in a folder named '{name}'")
         if len(found) > 1:
             raise FractureEdgeError(
                 f"recipe.classes: '{name}' has both fractured and not fractured images; with softmax = 'in_place' "
@@ -76,7 +76,7 @@ def fractured_classes(part: ImageTable, classes: Sequence[str]) -> tuple[bool, .
 
 
 def side_offsets(fractured: Sequence[bool]) -> npt.NDArray[np.float32]:
-    """Return what leaves the softmax of L log-odds one side, [2, L]: the classes of fractures, and all others."""
+    """Return offsets of the log-odds that restrict a softmax to one side, [2, L]: fractures, and all others."""
     mask = np.array(fractured)
     return np.where([mask, ~mask], 0, _OTHER_SIDE).astype(np.float32)
 

@@ -16,6 +16,7 @@ from train.data.dataset import DataError, ImageTable
 from train.data.pixel_store import PixelStore
 from train.data.splits import cross_validation_table, fold_numbers
 from train.device import Device, prepare
+from train.evaluation.classes import fractured_classes
 from train.evaluation.evaluate import metrics_of
 from train.evaluation.formatting import interval
 from train.evaluation.predict import predict
@@ -100,6 +101,8 @@ def cross_validate(recipe: Recipe, options: RunOptions, *, folds: int, pool: Ima
                 raise DataError(
                     f"{options.data}: too few groups for {folds} folds, fold {fold + 1} would lack a class"
                 )
+        # A fold may lack a rare class: all images tell what the classes are.
+        fractured = fractured_classes(pool, recipe.classes) if recipe.softmax == "in_place" else ()
         settings = run_settings(
             recipe,
             seed=options.seed,
@@ -112,7 +115,17 @@ def cross_validate(recipe: Recipe, options: RunOptions, *, folds: int, pool: Ima
             say(f"{len(pool)} images in {folds} folds; {device.name}, {device.precision}")
             store = PixelStore(pool, recipe.preprocessing)
             rounds = [
-                _round(recipe, options, store, pool, numbers, number, folder=folder, weights=weights)
+                _round(
+                    recipe,
+                    options,
+                    store,
+                    pool,
+                    numbers,
+                    number,
+                    folder=folder,
+                    weights=weights,
+                    fractured=fractured,
+                )
                 for number in range(1, folds + 1)
             ]
             result = _result(recipe, options, rounds, settings, device)
@@ -132,6 +145,7 @@ def _round(
     *,
     folder: Path,
     weights: str,
+    fractured: Sequence[bool],
 ) -> Fold:
     """Train and test one round, or read the result of an earlier process."""
     folds = max(numbers) + 1
@@ -156,6 +170,7 @@ def _round(
         weights=weights,
         seed=options.seed,
         callbacks=tensorboard(options, f"{recipe.architecture}-fold-{number}"),
+        fractured=fractured,
     )
     calibrated = predict(outcome.model, store.of(test_part))
     point = operating_point(val_part.labels, outcome.validation.calibrated, chosen=recipe.calibrate)

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from fracture_edge._version import __version__
-from fracture_edge.attributes import CLASSES_NAME
 from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import refuse_overwrite
@@ -26,9 +25,8 @@ from train.data.dataset import ImageTable, join_tables
 from train.data.pixel_store import PixelStore
 from train.data.splits import read_table_with_splits, write_split_file
 from train.device import Device, prepare
-from train.evaluation.attributes import FILE as ATTRIBUTES_FILE
-from train.evaluation.attributes import save_heads
 from train.evaluation.calibration import UNCALIBRATED, fit_calibration
+from train.evaluation.classes import require_classes
 from train.evaluation.evaluate import evaluate_out_of_fold
 from train.evaluation.folded import read_folded
 from train.evaluation.formatting import interval
@@ -36,11 +34,11 @@ from train.evaluation.operating_points import fit_operating_points
 from train.evaluation.predictions import Predictions, write_rows
 from train.evaluation.record import FOLDS_FILE, FOLDS_SCHEMA, CrossValidationRecord
 from train.evaluation.suitability import fit_limits
-from train.evaluation.typicality import FILE, measure_typicality
 from train.json_records import from_plain, read_versioned, write_record
 from train.lock import exclusive_lock
 from train.recipes.recipe import Recipe
 from train.runs.cross_validation import cross_validate
+from train.runs.further_outputs import save_further_outputs
 from train.runs.options import RunOptions, tensorboard
 from train.runs.plots import plot_training
 from train.runs.run_folder import check_target, open_folder, publish, unfinished
@@ -93,7 +91,9 @@ def train_final(recipe: Recipe, options: RunOptions, *, folds: int) -> Path:
     with exclusive_lock(target):
         device = prepare(options.precision, distribute=options.distribute)
         table = read_table_with_splits(options.data, options.splits, seed=seed)
-        pool = join_tables(table.where("train"), table.where("val"))
+        parts = table.where("train"), table.where("val")
+        require_classes(*parts, recipe.classes)
+        pool = join_tables(*parts)
         unused = len(table.where("test"))
         say(f"{len(pool)} images of training and validation; the {unused} test images are not used")
         if options.resume and folded.is_dir() and not unfinished(folded).is_dir():
@@ -136,10 +136,7 @@ def train_final(recipe: Recipe, options: RunOptions, *, folds: int) -> Path:
             )
             outcome.model.save(folder / "model.keras")
             # The network has seen the images of both parts, the distribution of its features only those of one.
-            parts = (store.of(table.where(split)) for split in ("train", "val"))
-            measure_typicality(outcome.model, recipe.architecture, *parts, seed=seed).save(folder / FILE)
-            if outcome.classes:
-                save_heads({CLASSES_NAME: outcome.classes}, folder / ATTRIBUTES_FILE)
+            save_further_outputs(outcome, recipe, *parts, store, folder, seed=seed)
             write_split_file(table, folder / "splits.csv")
             write_record(
                 folder / TRAINING_FILE,

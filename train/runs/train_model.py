@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from fracture_edge._version import __version__
-from fracture_edge.attributes import CLASSES_NAME
 from fracture_edge.console import say
 from train.artifacts import TRAINING_FILE, TrainingRecord
 from train.data.batches import fingerprint
@@ -14,18 +13,16 @@ from train.data.dataset import ImageTable, join_tables
 from train.data.pixel_store import PixelStore
 from train.data.splits import read_table_with_splits, write_split_file
 from train.device import Device, prepare
-from train.evaluation.attributes import FILE as ATTRIBUTES_FILE
-from train.evaluation.attributes import measure_attributes, save_heads
 from train.evaluation.classes import require_classes
 from train.evaluation.evaluate import evaluate_predictions
 from train.evaluation.formatting import interval
 from train.evaluation.operating_points import fit_operating_points
 from train.evaluation.predictions import groups_of, write_predictions
 from train.evaluation.suitability import fit_limits
-from train.evaluation.typicality import FILE, measure_typicality
 from train.json_records import write_record
 from train.lock import exclusive_lock
 from train.recipes.recipe import Recipe
+from train.runs.further_outputs import save_further_outputs
 from train.runs.options import RunOptions, tensorboard
 from train.runs.plots import plot_training
 from train.runs.run_folder import check_target, open_folder, publish
@@ -72,22 +69,7 @@ def train_model(recipe: Recipe, options: RunOptions) -> Path:
                 callbacks=tensorboard(options, recipe.architecture),
             )
             outcome.model.save(folder / "model.keras")
-            measure_typicality(
-                outcome.model, recipe.architecture, store.of(train_part), store.of(val_part), seed=seed
-            ).save(folder / FILE)
-            heads = measure_attributes(
-                outcome.model,
-                recipe.architecture,
-                train_part,
-                store.of(train_part),
-                val_part,
-                store.of(val_part),
-                recipe.classes if recipe.softmax == "beside" else (),
-            )
-            if outcome.classes:
-                heads[CLASSES_NAME] = outcome.classes
-            if heads:
-                save_heads(heads, folder / ATTRIBUTES_FILE)
+            save_further_outputs(outcome, recipe, train_part, val_part, store, folder, seed=seed)
             write_split_file(table, folder / "splits.csv")
             write_record(
                 folder / TRAINING_FILE,

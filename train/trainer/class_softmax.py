@@ -1,8 +1,8 @@
 """Training of classes in place of the binary answer, see `train.evaluation.classes`.
 
-The log-odds of the classes are computed from the features that all further outputs have, see
-`train.evaluation.attributes`, and files get their probabilities as they get those of others. Their loss trains the
-network in front of these features.
+The log-odds of the classes are computed from the features that all further outputs have, and their loss trains the
+network in front of these features. Exported files compute class probabilities with
+`train.evaluation.attributes.with_attributes`.
 """
 
 from collections.abc import Sequence
@@ -53,14 +53,14 @@ def head_of(model: keras.Model, names: Sequence[str], fractured: Sequence[bool])
 class ClassLoss(keras.losses.Loss):
     """Categorical cross-entropy of the classes.
 
-    An image that belongs to none of the classes counts by fractured or not alone.
+    Images without a class contribute only the binary cross-entropy.
     """
 
     def __init__(self, label_smoothing: float = 0.0, **kwargs: Any) -> None:
         """Create the loss.
 
         Args:
-            label_smoothing: Label smoothing of fractured or not.
+            label_smoothing: Label smoothing of the binary target; class targets are not smoothed.
             **kwargs: Further arguments of `keras.losses.Loss`.
         """
         super().__init__(**kwargs)

@@ -12,7 +12,7 @@ from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build
 from train.data.batches import Batches, batch_multiple, class_weights
-from train.data.dataset import ImageTable
+from train.data.dataset import ImageTable, join_tables
 from train.data.localisation import fracture_masks
 from train.data.mixing import Mixing
 from train.data.pixel_store import PixelStore
@@ -85,6 +85,7 @@ def train_once(
     seed: int,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     settled: Settled | None = None,
+    fractured: Sequence[bool] = (),
 ) -> Outcome:
     """Train a network, keep the recipe's choice of weights, and fit the calibration on validation images.
 
@@ -100,12 +101,13 @@ def train_once(
         seed: Random seed of initialisation, order and augmentation.
         callbacks: Further callbacks for `train.trainer.loop.fit`.
         settled: Epochs and calibration that were chosen before.
+        fractured: Whether each class that is trained in place of the binary answer is one of fractures; decided by
+            the images of both parts if empty.
 
     Raises:
         FractureEdgeError: Weights, classes or batch size do not fit, or the training diverged.
     """
-    together = recipe.classes if recipe.softmax == "in_place" else ()
-    broken = fractured_classes(train_part, together) if together else ()
+    together, broken = _classes_in_place(recipe, train_part, val_part, fractured)
     if settled:
         recipe = replace(recipe, keep="last", patience=0)
 
@@ -113,7 +115,7 @@ def train_once(
         its: Recipe, rest: ImageTable, held: ImageTable, place: Path
     ) -> tuple[npt.NDArray[np.float64], float]:
         say(f"{place.name} of {recipe.distillation.folds}: {len(rest)} training, {len(held)} held-out images")
-        taught = train_once(its, store, rest, val_part, folder=place, weights=weights, seed=seed)
+        taught = train_once(its, store, rest, val_part, folder=place, weights=weights, seed=seed, fractured=broken)
         return predict(taught.model, store.of(held)), taught.seconds
 
     teaching = None
@@ -193,6 +195,16 @@ def train_once(
     calibration.fold_into(model.get_layer("probability"))
     predictions = Predictions(raw, predict(model, val_pixels))
     return Outcome(model, history, initial, calibration, predictions, teaching, classes)
+
+
+def _classes_in_place(
+    recipe: Recipe, train_part: ImageTable, val_part: ImageTable | None, fractured: Sequence[bool]
+) -> tuple[tuple[str, ...], tuple[bool, ...]]:
+    """Return the classes that are trained in place of the binary answer, and whether each is one of fractures."""
+    if recipe.softmax != "in_place" or not recipe.classes:
+        return (), ()
+    part = join_tables(train_part, val_part) if val_part else train_part
+    return recipe.classes, tuple(fractured) or fractured_classes(part, recipe.classes)
 
 
 def clear_session() -> None:

@@ -227,5 +227,5 @@ class Sending:
 
 
 def _send_at_once(event: Any) -> None:
-    """Switch off Nagle's algorithm, which holds back a data set until the peer has acknowledged its request."""
+    """Disable Nagle's algorithm (TCP_NODELAY), which holds back data until the peer has acknowledged a request."""
     event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -7,6 +7,8 @@ from keras import ops
 from fracture_edge.errors import FractureEdgeError
 from train.data.dataset import ImageTable, Item
 from train.evaluation.classes import class_truth, fractured_classes, require_classes, sides
+from train.recipes.recipe import recipe_of
+from train.trainer.train_once import _classes_in_place
 
 
 def test_the_class_of_an_image_is_its_innermost_folder() -> None:
@@ -46,7 +48,7 @@ def test_folders_tell_which_classes_are_fractured() -> None:
     [
         (("spiral", "oblique"), "none of spiral, oblique is not fractured"),
         (("normal", "cast"), "none of normal, cast is fractured"),
-        (("normal", "bowed"), "no training images in a folder named 'bowed'"),
+        (("normal", "bowed"), "no images in a folder named 'bowed'"),
         (("normal", "wrist", "spiral"), "'wrist' has both fractured and not fractured images"),
     ],
 )
@@ -55,6 +57,24 @@ def test_classes_that_cannot_take_the_place_of_the_answer(classes: tuple[str, ..
     table = _table(*paths, "fractured/wrist/d.png", "fractured/spiral/e.png", "fractured/oblique/f.png")
     with pytest.raises(FractureEdgeError, match=f"recipe.classes: {message}"):
         fractured_classes(table, classes)
+
+
+def test_a_part_without_a_rare_class_takes_what_all_images_tell() -> None:
+    everything = _table("normal/a.png", "fractured/spiral/b.png", "fractured/oblique/c.png")
+    part = _table("normal/a.png", "fractured/spiral/b.png")
+    classes = ("spiral", "oblique", "normal")
+    values = {"architecture": "custom_cnn", "preprocessing": {"height": 8, "width": 8}, "softmax": "in_place"}
+    recipe = recipe_of(values | {"classes": list(classes), "phases": [{"epochs": 1, "learning_rate": 1e-3}]})
+    known = fractured_classes(everything, classes)
+    assert known == (True, True, False)
+    assert _classes_in_place(recipe, part, None, known) == (classes, known)
+    # The images of both parts, where nothing is given.
+    assert _classes_in_place(recipe, part, everything, ()) == (classes, known)
+    with pytest.raises(FractureEdgeError, match="no images in a folder named 'oblique'"):
+        _classes_in_place(recipe, part, None, ())
+    # A validation image on the other side is seen too.
+    with pytest.raises(FractureEdgeError, match="'spiral' has both fractured and not fractured images"):
+        _classes_in_place(recipe, everything, _table("normal/spiral/d.png"), ())
 
 
 def test_sides_by_hand() -> None:

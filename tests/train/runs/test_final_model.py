@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
+from fracture_edge.attributes import CLASSES_NAME
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.preprocess import Preprocessing
 from train.architectures import build
 from train.artifacts import read_record
 from train.data.dataset import ImageTable, read_splits
 from train.data.pixel_store import PixelStore
+from train.evaluation.attributes import load_heads
 from train.evaluation.calibration import UNCALIBRATED, Calibration, fit_calibration
 from train.evaluation.decided import decided_metrics, decisions
 from train.evaluation.evaluate import evaluate_model
@@ -215,6 +217,23 @@ def test_a_settled_training_folds_its_calibration_in(project: Path, tmp_path: Pa
     assert np.ptp(odds[0]) > 0.1
     # float32 sums that threads may add in another order.
     np.testing.assert_allclose(odds[1], odds[0] / 2 + 0.75, atol=5e-3)
+
+
+@slow
+def test_classes_beside_the_answer_are_kept(project: Path, tmp_path: Path) -> None:
+    rows = _rows(project / "splits.csv")
+    names = tuple(sorted({Path(row["path"]).parent.name for row in rows}))
+    folder = _run(project, tmp_path, replace(_recipe(project), classes=names))
+    head = load_heads(folder / "attributes.npz")[CLASSES_NAME]
+    assert (head.labels, head.exclusive, head.fractured) == (names, True, ())
+
+
+def test_a_class_without_images_is_refused_before_the_folds(project: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        FractureEdgeError, match=r"^recipe\.classes: no training images in a folder named 'bowed'$"
+    ):
+        _run(project, tmp_path, replace(_recipe(project), classes=("bowed", "spiral")))
+    assert not list(tmp_path.glob("*-folds"))
 
 
 @slow
