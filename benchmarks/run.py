@@ -17,6 +17,7 @@ from benchmarks.records.measured_row import MeasuredRow
 from benchmarks.records.result import RESULT_SCHEMA, BenchmarkData, BenchmarkResult, Run, Settings
 from benchmarks.rows import BenchmarkRow, rows_of
 from benchmarks.speed.speed import RowSpeed, SpeedOptions, Speeds, measure_speed
+from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.machine import usable_cores
 from fracture_edge.modelfile import POSITIVE_CLASS
@@ -187,12 +188,19 @@ def _measure(each: BenchmarkedModel, part: ImageTable, run: Run, options: SpeedO
 
 def _predicted_parts(rows: Sequence[BenchmarkRow], pixels: npt.NDArray[np.uint8]) -> dict[str, list[str]]:
     """Predict the body parts of the images with each row that can, by the name of the column for them."""
-    parts = {
-        part_column(row.id): predicted_parts(row.path, pixels, threads=usable_cores())
-        for row in rows
-        if row.runtime in RUNTIMES
-    }
-    return {name: found for name, found in parts.items() if found}
+    columns = {}
+    for row in rows:
+        if row.runtime not in RUNTIMES:
+            continue
+        try:
+            parts = predicted_parts(row.path, pixels, threads=usable_cores())
+        except FractureEdgeError as error:
+            # Subgroups alone are lost.
+            say(f"{row.id}: no body parts predicted: {error}")
+            continue
+        if parts:
+            columns[part_column(row.id)] = parts
+    return columns
 
 
 def _speeds(

@@ -25,7 +25,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from export.onnx_passes.bias_correction import correct_biases
 from export.onnx_passes.dynamic_dense import large_dense_nodes, quantise_dynamically
 from export.onnx_passes.float_layers import protect_float_layers
-from export.onnx_passes.graph import shapes_of
+from export.onnx_passes.graph import producers, shapes_of
 from export.onnx_passes.input_normalisation import dequantise_input, normalisation_nodes
 from export.onnx_passes.storage import as_float_biases, as_uint8_weights
 from export.recipes import METHODS, Format
@@ -127,7 +127,7 @@ def further_nodes(model: onnx.ModelProto) -> list[str]:
 
     A distance and the log-odds of labels are too fine for 8 bits, and cost next to nothing in float32.
     """
-    makers = {name: node for node in model.graph.node for name in node.output}
+    makers = producers(model.graph)
 
     def ancestors(outputs: Iterable[str]) -> set[str]:
         found: set[str] = set()

@@ -16,7 +16,7 @@ import onnx
 from onnx import numpy_helper
 
 from export.gate import log_odds
-from export.onnx_passes.graph import initializers, set_constant
+from export.onnx_passes.graph import initializers, producers, set_constant
 from fracture_edge.modelfile import OUTPUT_NAME
 
 _Floats = npt.NDArray[np.floating[Any]]
@@ -66,7 +66,7 @@ def shift_onnx_bias(path: Path, shift: float) -> None:
         ValueError: There is no such bias.
     """
     model = onnx.load(path)
-    makers = {name: node for node in model.graph.node for name in node.output}
+    makers = producers(model.graph)
     stored = initializers(model.graph)
     sigmoid = makers[OUTPUT_NAME]
     source = makers[sigmoid.input[0]] if sigmoid.op_type == "Sigmoid" else sigmoid

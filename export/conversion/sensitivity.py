@@ -12,6 +12,7 @@ import onnx
 from onnxruntime.quantization import qdq_loss_debug
 
 from export.conversion.quantise import prepare
+from export.onnx_passes.graph import producers
 from export.onnx_passes.storage import as_int8_weights
 from fracture_edge.modelfile import INPUT_NAME
 
@@ -51,7 +52,7 @@ def most_sensitive(float_model: Path, int8_model: Path, images: npt.NDArray[np.u
         weights = {name: _noise(decibel) for name, decibel in qdq_loss_debug.compute_weight_error(kernels).items()}
         graph = onnx.load(prepared).graph
     sizes = {entry.name: math.prod(entry.dims) for entry in graph.initializer}
-    makers = {name: node for node in graph.node for name in node.output}
+    makers = producers(graph)
     scores = {
         node.name: sum(activations.get(name, 0.0) + weights.get(name, 0.0) for name in node.input)
         for node in graph.node

@@ -13,7 +13,13 @@ import numpy.typing as npt
 import onnx
 from onnx import helper
 
-from export.onnx_passes.graph import add_constant, constants, drop_unused_constants, initializers
+from export.onnx_passes.graph import (
+    add_constant,
+    attributes_of,
+    constants,
+    drop_unused_constants,
+    initializers,
+)
 
 #: Share of all weights from which a Dense layer is large.
 LARGE = 0.5
@@ -73,6 +79,6 @@ def quantise_dynamically(model: onnx.ModelProto, names: list[str], *, unsigned: 
 
 def _kernel(node: onnx.NodeProto, kernel: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Return the kernel of a MatMul or Gemm, [inputs, outputs]."""
-    settings = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+    settings = attributes_of(node)
     values = kernel.astype(np.float64) * settings.get("alpha", 1.0)
     return values.T if settings.get("transB", 0) else values

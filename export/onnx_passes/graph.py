@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 
 def initializers(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
@@ -37,6 +37,27 @@ def set_constant(tensor: onnx.TensorProto, value: npt.NDArray[Any]) -> None:
 def consumers(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
     """Return the nodes that have a tensor as input."""
     return [node for node in graph.node if name in node.input]
+
+
+def only_consumer(graph: onnx.GraphProto, name: str) -> onnx.NodeProto | None:
+    """Return the one node that has a tensor as input; ``None`` if there are none or several."""
+    found = consumers(graph, name)
+    return found[0] if len(found) == 1 else None
+
+
+def producers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
+    """Return the node that has each tensor as output, by the name of the tensor."""
+    return {name: node for node in graph.node for name in node.output}
+
+
+def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+    """Return the attributes of a node by name."""
+    return {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+
+
+def has_input(node: onnx.NodeProto, place: int) -> bool:
+    """Return whether a node has an input at a place; optional ones may be missing or have an empty name."""
+    return place < len(node.input) and bool(node.input[place])
 
 
 def replace_input(node: onnx.NodeProto, old: str, new: str) -> None:

@@ -18,12 +18,16 @@ import numpy.typing as npt
 import onnx
 from onnx import helper
 
+from export.onnx_passes.first_convolution import CONVERTING, TO_FIRST, FirstConvolution, first_convolution
 from export.onnx_passes.graph import (
     add_constant,
+    attributes_of,
     constants,
     consumers,
     drop_unused_constants,
+    has_input,
     is_output,
+    only_consumer,
     replace_input,
 )
 
@@ -31,29 +35,9 @@ from export.onnx_passes.graph import (
 PIXELS = 4
 #: Height and width of the max pooling that can follow.
 _POOL = 2
-_TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
-_CONVERTING = ("QuantizeLinear", "DequantizeLinear")
+_TO_LAST = (0, 2, 3, 1)
 #: Operators after a convolution that change each value by itself, and never the order of two values.
-_MONOTONE = (*_CONVERTING, "Relu", "Clip")
-
-
-@dataclass(frozen=True, slots=True)
-class _Convolution:
-    """First convolution of a graph and what its kernel is made of.
-
-    Attributes:
-        node: Conv, or QLinearConv in a graph that onnxruntime has fused.
-        owner: Node that reads the stored kernel: `node`, or its DequantizeLinear.
-        places: Places of kernel, scales and zero points among the inputs of `owner`.
-        bias: Place of the bias among the inputs of `node`.
-        kernel: Stored kernel, int8 [K, 1, k, k].
-    """
-
-    node: onnx.NodeProto
-    owner: onnx.NodeProto
-    places: tuple[int, int, int]
-    bias: int
-    kernel: npt.NDArray[np.int8]
+_MONOTONE = (*CONVERTING, "Relu", "Clip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +101,12 @@ def group_pixels(model: onnx.ModelProto) -> bool:
     """
     graph = model.graph
     sides = [entry.dim_value for entry in graph.input[0].type.tensor_type.shape.dim[1:3]]
-    reshape = _only_consumer(graph, graph.input[0].name)
-    found = _first_convolution(graph, reshape)
+    reshape = only_consumer(graph, graph.input[0].name)
+    found = first_convolution(graph, reshape)
     if reshape is None or found is None:
         return False
     outputs, _, size, _ = found.kernel.shape
-    given = _attributes(found.node)
+    given = attributes_of(found.node)
     strides, pads = set(given.get("strides", [1, 1])), list(given.get("pads", [0] * 4))
     behind = _values_behind(graph, found.node)
     pool = _pooling(graph, behind)
@@ -169,59 +153,11 @@ def group_pixels_of(path: Path) -> bool:
     return changed
 
 
-def _only_consumer(graph: onnx.GraphProto, name: str) -> onnx.NodeProto | None:
-    found = consumers(graph, name)
-    return found[0] if len(found) == 1 else None
-
-
-def _first_convolution(graph: onnx.GraphProto, reshape: onnx.NodeProto | None) -> _Convolution | None:
-    """Return the quantised convolution that alone reads the reshaped image, if it has one input channel."""
-    if reshape is None or not _to_planes(graph, reshape):
-        return None
-    node = _only_consumer(graph, reshape.output[0])
-    while node is not None and node.op_type in _CONVERTING:
-        node = _only_consumer(graph, node.output[0])
-    if node is None or node.op_type not in ("Conv", "QLinearConv"):
-        return None
-    stored = constants(graph)
-    owner, places, bias = node, (3, 4, 5), 8
-    if node.op_type == "Conv":
-        makers = {name: each for each in graph.node for name in each.output}
-        owner, places, bias = makers.get(node.input[1], node), (0, 1, 2), 2
-    kernel = stored.get(owner.input[places[0]])
-    further = [(owner, places[1]), (owner, places[2]), (node, bias)]
-    given_by = [stored.get(each.input[place]) if _has(each, place) else np.zeros(1) for each, place in further]
-    if kernel is None or kernel.dtype != np.int8 or kernel.ndim != 4 or any(each is None for each in given_by):
-        return None
-    # Another zero point would have to fill what is added to the kernel.
-    if np.any(given_by[1]):
-        return None
-    found = _Convolution(node, owner, places, bias, kernel)
-    square = kernel.shape[1] == 1 and kernel.shape[2] == kernel.shape[3]
-    given = _attributes(node)
-    plain = given.get("group", 1) == 1 and set(given.get("dilations", [1])) == {1}
-    return found if square and plain and given.get("auto_pad", b"NOTSET") == b"NOTSET" else None
-
-
-def _has(node: onnx.NodeProto, place: int) -> bool:
-    """Return whether a node has an input at a place; those that may be missing may also be empty."""
-    return place < len(node.input) and bool(node.input[place])
-
-
-def _to_planes(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
-    """Return whether a node makes [N, 1, H, W] of the image, [N, H, W, 1]: with one channel this moves nothing."""
-    if node.op_type == "Transpose":
-        return tuple(_attributes(node).get("perm", ())) == _TO_FIRST
-    sides = [entry.dim_value for entry in graph.input[0].type.tensor_type.shape.dim[1:3]]
-    shape = constants(graph).get(node.input[1]) if node.op_type == "Reshape" else None
-    return shape is not None and shape.size == 4 and shape[1] in (1, -1) and shape[2:].tolist() == sides
-
-
 def _values_behind(graph: onnx.GraphProto, node: onnx.NodeProto) -> str | None:
     """Return the tensor behind a convolution, its activation and its quantisation; ``None`` if others read one."""
     name = node.output[0]
     while node.op_type not in ("QLinearConv", "DequantizeLinear"):
-        following = _only_consumer(graph, name)
+        following = only_consumer(graph, name)
         if following is None or following.op_type not in _MONOTONE or is_output(graph, name):
             return None
         node, name = following, following.output[0]
@@ -230,18 +166,14 @@ def _values_behind(graph: onnx.GraphProto, node: onnx.NodeProto) -> str | None:
 
 def _pooling(graph: onnx.GraphProto, name: str | None) -> onnx.NodeProto | None:
     """Return the max pooling of 2x2 that alone reads a tensor."""
-    found = None if name is None else _only_consumer(graph, name)
+    found = None if name is None else only_consumer(graph, name)
     if found is None or found.op_type != "MaxPool":
         return None
-    given = _attributes(found)
+    given = attributes_of(found)
     of_four = all(set(given.get(name, ())) == {_POOL} for name in ("kernel_shape", "strides"))
     plain = not any(given.get("pads", ())) and set(given.get("dilations", (1,))) == {1}
     unpadded = given.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID") and not given.get("ceil_mode")
     return found if of_four and plain and unpadded and not is_output(graph, found.output[0]) else None
-
-
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
 
 
 def _set_attributes(node: onnx.NodeProto, **values: Any) -> None:
@@ -267,14 +199,14 @@ def _read_blocks(graph: onnx.GraphProto, reshape: onnx.NodeProto, rows: _Axis, c
     joined = add_constant(graph, "blocks", np.array([0, high, wide, PIXELS], np.int64))
     made += [
         helper.make_node("Reshape", [source, joined], [f"{out}_blocks"], name=f"{out}_blocks"),
-        helper.make_node("Transpose", [f"{out}_blocks"], [out], name=reshape.name, perm=_TO_FIRST),
+        helper.make_node("Transpose", [f"{out}_blocks"], [out], name=reshape.name, perm=TO_FIRST),
     ]
     place = list(graph.node).index(reshape)
     graph.node.remove(reshape)
     _insert(graph, place, made)
 
 
-def _set_kernel(graph: onnx.GraphProto, found: _Convolution, rows: _Axis, columns: _Axis) -> None:
+def _set_kernel(graph: onnx.GraphProto, found: FirstConvolution, rows: _Axis, columns: _Axis) -> None:
     """Write the kernel over blocks, with one group of output channels for each output that begins in a block."""
     outputs, _, size, _ = found.kernel.shape
     groups = []
@@ -287,7 +219,7 @@ def _set_kernel(graph: onnx.GraphProto, found: _Convolution, rows: _Axis, column
     stored = constants(graph)
     _store(graph, found.owner, found.places[0], np.concatenate(groups))
     for node, place in ((found.owner, found.places[1]), (found.owner, found.places[2]), (found.node, found.bias)):
-        if _has(node, place) and stored[node.input[place]].size == outputs:
+        if has_input(node, place) and stored[node.input[place]].size == outputs:
             _store(graph, node, place, np.tile(stored[node.input[place]], len(groups)))
 
 
@@ -306,7 +238,7 @@ def _reshape_last(graph: onnx.GraphProto, tensor: str, shape: list[int]) -> None
     made = [
         helper.make_node("Transpose", [tensor], names[:1], name=names[0], perm=_TO_LAST),
         helper.make_node("Reshape", [names[0], wanted], names[1:2], name=names[1]),
-        helper.make_node("Transpose", names[1:2], names[2:], name=names[2], perm=_TO_FIRST),
+        helper.make_node("Transpose", names[1:2], names[2:], name=names[2], perm=TO_FIRST),
     ]
     maker = next(node for node in graph.node if tensor in node.output)
     _insert(graph, list(graph.node).index(maker) + 1, made)

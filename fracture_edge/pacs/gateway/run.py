@@ -73,6 +73,7 @@ def run(
         if not options.allowed:
             note("every peer may send images; --allow names those that may")
         # pynetdicom collects garbage every six seconds; what is loaded stays, and need not be searched each time.
+        gc.collect()
         gc.freeze()
         sending.start()
         answering.start()
@@ -95,6 +96,7 @@ def run(
         if failed is not None:
             raise failed
     finally:
+        gc.unfreeze()
         spool.close()
 
 

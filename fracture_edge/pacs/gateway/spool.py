@@ -97,7 +97,9 @@ class Spool:
         self._keep, self._clock = keep_days * _DAY_SECONDS, clock
         # Results may be replaced while older ones of the same name are sent.
         self._lock = threading.Lock()
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not self.folder.is_dir():
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            flush_folder(self.folder.parent)
         self._lock_file: BinaryIO = (self.folder / "lock").open("a+b", buffering=0)
         try:
             lock(self._lock_file, self.folder)
@@ -190,7 +192,9 @@ class Spool:
                     folder.mkdir(mode=0o700)
                     flush_folder(self._out)
                 temporary.replace(folder / result.name)
-        flush_folder(folder)
+        # If all has been sent meanwhile, the folder is gone with it.
+        with contextlib.suppress(FileNotFoundError):
+            flush_folder(folder)
 
     def targets(self) -> list[Target]:
         """Return the targets that results wait for."""
