@@ -4,6 +4,7 @@ Rotation, scaling, shifting and flipping are one affine transform with one inter
 own layers each would interpolate again, and a fracture line is 1 to 3 pixels wide.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from keras import ops
 
 from fracture_edge.errors import FractureEdgeError
+from train.data.scanners import ScannerVariation
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Augmentation:
         brightness: Largest shift of all grey levels, as a share of 255.
         gamma: Largest change of gamma; 0.2 samples exponents between 1/1.2 and 1.2.
         noise: Largest standard deviation of white noise, as a share of 255; sampled for each image.
+        scanner: Share of images that are changed as by another scanner or archive (`train.data.scanners`).
         mixup: Alpha of MixUp (Zhang et al., ICLR 2018): images and labels of a batch are blended in pairs, with a
             weight sampled from Beta(alpha, alpha).
         cutmix: Alpha of CutMix (Yun et al., ICCV 2019), at most 1: a rectangle comes from another image, the label
@@ -46,15 +49,17 @@ class Augmentation:
     brightness: float = 0.0
     gamma: float = 0.0
     noise: float = 0.0
+    scanner: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("rotation", "scale", "shift", "contrast", "brightness", "gamma", "noise", "mixup", "cutmix"):
-            if getattr(self, name) < 0:
+        for name, value in dataclasses.asdict(self).items():
+            if value < 0:
                 raise FractureEdgeError(f"augmentation.{name} must not be negative")
-        if self.cutmix > 1:
-            raise FractureEdgeError("augmentation.cutmix must not be above 1")
+        for name in ("scanner", "cutmix"):
+            if getattr(self, name) > 1:
+                raise FractureEdgeError(f"augmentation.{name} must not be above 1")
 
 
 class _RandomLayer(keras.layers.Layer):
@@ -154,10 +159,11 @@ def augmented_copies(
     """
     affine = RandomAffine(limits, seed, dtype="float32")
     levels = RandomGreyLevels(limits, seed + 1, dtype="float32")
-    for _ in range(count):
+    scanners = ScannerVariation(limits.scanner, seed)
+    for number in range(count):
         copies = np.empty_like(pixels)
         for start in range(0, len(pixels), batch_size):
-            part = pixels[start : start + batch_size].astype(np.float32)
+            part = scanners(pixels[start : start + batch_size], number, start).astype(np.float32)
             copies[start : start + batch_size] = np.rint(
                 ops.convert_to_numpy(levels(affine(part, training=True), training=True))
             )

@@ -16,6 +16,7 @@ from fracture_edge.errors import ImageError
 from fracture_edge.preprocess import Preprocessing
 from train.data.dataset import DataError, ImageTable
 from train.data.mixing import Mixing
+from train.data.scanners import ScannerVariation
 from train.data.soft_targets import soften
 
 
@@ -101,6 +102,7 @@ class Batches(keras.utils.PyDataset):
         classes: npt.NDArray[np.bool_] | None = None,
         weights: dict[int, float] | None = None,
         seed: int | None = None,
+        scanners: ScannerVariation | None = None,
         mixing: Mixing | None = None,
         multiple: int = 1,
         **kwargs: Any,
@@ -118,6 +120,7 @@ class Batches(keras.utils.PyDataset):
                 columns: the target probability of the image's own label in the column of its class, 0 elsewhere.
             weights: Weight of each class in the loss; all 1 when ``None``.
             seed: Random seed of the shuffling; the order is kept when ``None``.
+            scanners: Changes of some images as by another scanner; none if ``None``.
             mixing: MixUp or CutMix of the images of a batch.
             multiple: Number that the batch sizes are a multiple of; the remaining images of an epoch are skipped.
             **kwargs: Further arguments of `keras.utils.PyDataset`.
@@ -136,12 +139,14 @@ class Batches(keras.utils.PyDataset):
             self.targets = np.column_stack([self.targets, likely[:, np.newaxis] * classes])
         self.batch_size = batch_size
         self.seed = seed
+        self.scanners = scanners
         self.mixing = mixing
         self.multiple = multiple
         self.start_epoch(0)
 
     def start_epoch(self, number: int) -> None:
         """Shuffle for epoch `number`, counted from 0; without a seed the order is always the same."""
+        self.epoch = number
         self.order = np.arange(len(self.targets))
         if self.seed is not None:
             np.random.default_rng([self.seed, number]).shuffle(self.order)
@@ -158,6 +163,8 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[npt.NDArray[Any], ...]:
         rows = self.order[: self._usable][index * self.batch_size : (index + 1) * self.batch_size]
         images = self.pixels[rows]
+        if self.scanners is not None:
+            images = self.scanners(images, self.epoch, index)
         if self.masks is not None:
             images = np.concatenate([images, self.masks[rows]], axis=-1)
         if self.mixing is not None:

@@ -16,6 +16,7 @@ from train.data.dataset import ImageTable, join_tables
 from train.data.localisation import fracture_masks
 from train.data.mixing import Mixing
 from train.data.pixel_store import PixelStore
+from train.data.scanners import ScannerVariation
 from train.device import devices_sharing
 from train.evaluation.attributes import Head
 from train.evaluation.calibration import UNCALIBRATED, Calibration, fit_calibration
@@ -157,6 +158,7 @@ def train_once(
         classes=class_truth(train_part, together) if together else None,
         weights=balance,
         seed=seed,
+        scanners=ScannerVariation(recipe.augmentation.scanner, seed) if recipe.augmentation.scanner else None,
         mixing=Mixing.of(recipe.augmentation, seed),
         multiple=batch_multiple(recipe.batch_size, len(pixels), sharing),
     )

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from train.data.localisation import Marks
+from train.data.scanners import as_another_scanner
 
 Grey = npt.NDArray[np.uint8]
 Change = Callable[[Grey], Grey]
@@ -42,6 +43,10 @@ def _noise(grey: Grey) -> Grey:
     return np.clip(np.rint(grey + rng.normal(0, _NOISE, grey.shape)), 0, 255).astype(np.uint8)
 
 
+def _scanner(grey: Grey) -> Grey:
+    return as_another_scanner(grey, np.random.default_rng(int(grey.sum(dtype=np.int64))))
+
+
 #: Degradations by name, as images may suffer before they reach the model.
 DEGRADED: MappingProxyType[str, Change] = MappingProxyType(
     {
@@ -56,6 +61,7 @@ DEGRADED: MappingProxyType[str, Change] = MappingProxyType(
         "half the resolution": _half,
         f"noise of {_NOISE:.0f} grey levels": _noise,
         "grey scale inverted": np.invert,
+        "as from another scanner": _scanner,
     }
 )
 
