@@ -16,7 +16,14 @@ from typer.main import get_command
 from benchmarks.quality import quality
 from benchmarks.studies.__main__ import STUDIES
 from benchmarks.studies.documents.fill import DOCUMENTS, filled
-from benchmarks.studies.documents.results import EMBEDDED_ROW, EMBEDDED_RUN, OLDER, RESULTS, RUN
+from benchmarks.studies.documents.results import (
+    EMBEDDED_ROW,
+    EMBEDDED_RUN,
+    OLDER,
+    REFERENCE_RUN,
+    RESULTS,
+    RUN,
+)
 from benchmarks.studies.edge_model.reproduction_runs import RUNS, Run
 from fracture_edge.classifier import FractureClassifier
 from train.json_records import to_plain
@@ -57,7 +64,9 @@ def test_a_processor_without_vnni_gives_the_same_predictions() -> None:
     assert answers == there
 
 
-@pytest.mark.parametrize(("run", "least"), [(EMBEDDED_RUN, 5), pytest.param(RUN, 10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("run", "least"), [(EMBEDDED_RUN, 5), pytest.param(REFERENCE_RUN, 10, marks=pytest.mark.slow)]
+)
 def test_quality_metrics_can_be_recomputed_from_the_predictions(run: str, least: int) -> None:
     result = _result(run)
     predictions = _predictions(result)
@@ -81,7 +90,7 @@ def _numbers(value: Any) -> list[float]:
     return [float(value)] if isinstance(value, int | float) else []
 
 
-@pytest.mark.parametrize("run", [EMBEDDED_RUN, RUN])
+@pytest.mark.parametrize("run", [EMBEDDED_RUN, REFERENCE_RUN, RUN])
 def test_the_test_images_are_those_of_the_split_file(run: str) -> None:
     with (RESULTS / "fracatlas-splits.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))

@@ -188,7 +188,7 @@ def models(result: BenchmarkResult) -> Table:
                     Cell(NONE) if parameters is None else number(parameters, f"{parameters / 1e6:.2f}"),
                     number(model.threshold, f"{model.threshold:.3f}"),
                     Cell(f"{model.uncertain_low:.3f} to {model.uncertain_high:.3f}"),
-                    Cell(_training(trained) if trained else "not known here"),
+                    Cell(describe_training(trained) if trained else "not known here"),
                     Cell("" if model.splits_of_training else "other data or splits: may have seen images"),
                 )
             )
@@ -206,7 +206,8 @@ def models(result: BenchmarkResult) -> Table:
     return Table(columns, tuple(lines))
 
 
-def _training(trained: TrainingSummary) -> str:
+def describe_training(trained: TrainingSummary) -> str:
+    """Describe recipe, initial weights, epochs, images and device of a training in one line."""
     # A model file alone does not contain precision and device.
     on = [f"{known}, " for known in (trained.precision, trained.device) if known is not None]
     return (

@@ -12,7 +12,7 @@ from fracture_edge.errors import FractureEdgeError
 from train.json_records import to_plain
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
-RUNS = ("embedded", "embedded-epyc", "fracatlas", "fracatlas-avx2")
+RUNS = ("embedded", "embedded-epyc", "fracatlas", "fracatlas-avx2", "reference")
 
 
 def _keys(value: Any) -> Any:

@@ -23,6 +23,7 @@ from benchmarks.studies.documents import card, devices, edge_model, embedded_pol
 from benchmarks.studies.documents.results import (
     EMBEDDED_ROW,
     EMBEDDED_RUN,
+    REFERENCE_RUN,
     RESULTS,
     ROOT,
     RUN,
@@ -63,8 +64,13 @@ DOCUMENTS = (
 
 
 def _benchmark() -> str:
-    result, before = read_run(EMBEDDED_RUN), read_run(RUN)
+    result, reference = read_run(EMBEDDED_RUN), read_run(REFERENCE_RUN)
     advice = "".join(f"- {each}\n" for each in recommend(result))
+    trained = "".join(
+        f"- `{name}`: {tables.describe_training(model.training)}\n"
+        for name, model in reference.models.items()
+        if model.training
+    )
     return (
         f"{prose.describe_data(result)} "
         f"AUROC of size and brightness alone: {interval(result.trivial_baseline)}.\n\n"
@@ -72,8 +78,8 @@ def _benchmark() -> str:
         "Milliseconds: median of one inference on one thread, "
         f"{prose.describe_machine(result.environment)}.\n\n"
         f"{advice}\nThe networks of the reference, on the same images and another processor "
-        f"({prose.describe_machine(before.environment)}), beside\n"
-        f"`edge` as it was in model version 0.2:\n\n{_few(before)}"
+        f"({prose.describe_machine(reference.environment)}), beside\n"
+        f"the embedded model and `edge` trained on from it:\n\n{_few(reference)}\n{trained}"
     )
 
 

@@ -20,7 +20,9 @@ RESULTS = ROOT / "benchmarks" / "results"
 EMBEDDED_RUN = "embedded.json"
 #: Benchmark of the embedded model on another processor.
 EMBEDDED_ELSEWHERE = "embedded-epyc.json"
-#: Benchmark of the networks of the reference notebook and of `edge` as of version 0.2.
+#: Benchmark of the networks of the reference notebook beside `edge` and the embedded model, in one run.
+REFERENCE_RUN = "reference.json"
+#: Benchmark with the embedded model of version 0.2.
 RUN = "fracatlas.json"
 #: Benchmark of the embedded model of version 0.2 on a processor without VNNI.
 OLDER = "fracatlas-avx2.json"
