@@ -158,8 +158,8 @@ class FractureClassifier:
 
         Args:
             images: Images as for `predict`.
-            jobs: Number of images that are classified at a time, 1 or more, in threads, at most one per core.
-                With 1 an image is taken when its prediction is requested, else up to ``2 * jobs`` are taken ahead.
+            jobs: Number of images that are classified at a time, in threads, at most one per core; fastest with
+                ``threads=1``. With 1 an image is taken when it is requested, else up to ``2 * jobs`` ahead.
 
         Returns:
             Iterator over the predictions; the next one raises errors as `predict` does.

@@ -11,7 +11,7 @@ def predict_many(files: Sequence[Path]) -> int:
     from fracture_edge.classifier import FractureClassifier
     from fracture_edge.runtimes.threads import default_jobs
 
-    return sum(answer.ok for answer in FractureClassifier().predict_many(files, jobs=default_jobs()))
+    return sum(answer.ok for answer in FractureClassifier(threads=1).predict_many(files, jobs=default_jobs()))
 
 
 def plain_loop(files: Sequence[Path]) -> int:
