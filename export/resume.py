@@ -6,7 +6,7 @@ from pathlib import Path
 from export.gate import GATE_VERSION
 from export.manifest import REJECTED, stale_reason
 from export.options import ExportOptions, Outcome, has_heatmap, retraining
-from export.recipes import Format, rungs_of
+from export.recipes import CONVERSION_VERSION, Format, rungs_of
 from fracture_edge.console import say
 from train.artifacts import TrainingRecord
 from train.export_record import ExportEntry, read_manifest
@@ -55,7 +55,7 @@ def same_settings(entry: ExportEntry, chosen: Format, options: ExportOptions, tr
     names = tuple(rung.name for rung in rungs_of(chosen, options.ladder))
     calibration = entry.calibration
     return (
-        entry.gate_version == GATE_VERSION
+        (entry.gate_version, entry.conversion_version) == (GATE_VERSION, CONVERSION_VERSION)
         and entry.heatmap == has_heatmap(chosen, options)
         and entry.compression == options.compression
         and (

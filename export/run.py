@@ -12,7 +12,7 @@ from export.jobs import StepError, run_step, working_folder
 from export.manifest import REJECTED, delete_file, gzip_bytes, put, stale_reason, summary
 from export.metadata import model_info
 from export.options import ExportOptions, Outcome, has_heatmap, retraining, tune_rate
-from export.recipes import Format, Rung, rungs_of
+from export.recipes import CONVERSION_VERSION, Format, Rung, rungs_of
 from export.results import Compared, Converted, Float32Onnx, Prepared, SensitiveLayers
 from export.resume import finished
 from fracture_edge._version import __version__, installed
@@ -221,6 +221,7 @@ class ModelExport:
             fidelity=compared.fidelity,
             milliseconds=compared.milliseconds,
             gate_version=GATE_VERSION,
+            conversion_version=CONVERSION_VERSION,
             budget=budget,
             broken=bounds.broken(compared.gate, compared.fidelity),
             versions=self.versions,

@@ -192,6 +192,7 @@ class ExportEntry:
         licence: Licence of the weights as written into the file; empty if none was given.
         version: Version of the weights as written into the file; empty if none was given.
         gate_version: Version of the gate that judged it, see `export.gate.GATE_VERSION`.
+        conversion_version: Version of the conversion that made it, see `export.recipes.CONVERSION_VERSION`.
     """
 
     recipe: str
@@ -221,6 +222,7 @@ class ExportEntry:
     licence: str = ""
     version: str = ""
     gate_version: int = field(default=1, metadata=WRITTEN_ALWAYS)
+    conversion_version: int = field(default=1, metadata=WRITTEN_ALWAYS)
 
 
 @dataclass(frozen=True, slots=True)

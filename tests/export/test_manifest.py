@@ -207,7 +207,7 @@ def test_a_manifest_of_the_version_before_is_read(folder: Path) -> None:
         retrained={"epochs": 2, "seed": 5},
     )
     # Written always, although it is that of a file without one.
-    before = {"gate_version": 1}
+    before = {"gate_version": 1, "conversion_version": 1}
     # TFLite has no version of operators.
     del retrained["opset"]
     files = {"edge-float32.onnx": float32, "edge-qat.tflite": retrained, "rejected/edge-int8.onnx": int8}
