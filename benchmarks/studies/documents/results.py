@@ -22,7 +22,7 @@ EMBEDDED_RUN = "embedded.json"
 EMBEDDED_ELSEWHERE = "embedded-epyc.json"
 #: Benchmark of the networks of the reference notebook beside `edge` and the embedded model, in one run.
 REFERENCE_RUN = "reference.json"
-#: Benchmark with the embedded model of version 0.2.
+#: Earlier benchmark of the networks of the reference, with the embedded model of version 0.2.
 RUN = "fracatlas.json"
 #: Benchmark of the embedded model of version 0.2 on a processor without VNNI.
 OLDER = "fracatlas-avx2.json"
