@@ -35,6 +35,10 @@ def test_written_again(folder: Path) -> None:
     assert new.quality is not None
     assert old.quality is not None
     assert new.quality.confusion == old.quality.confusion
+    assert new.quality.uncertain == old.quality.uncertain
+    assert [(each.by, each.value, each.images, each.fractured) for each in new.quality.subgroups] == [
+        (each.by, each.value, each.images, each.fractured) for each in old.quality.subgroups
+    ]
     for name, stored in old.quality.metrics.items():
         found = new.quality.metrics[name]
         # Another processor may sum in another order.

@@ -67,7 +67,7 @@ def _benchmark() -> str:
     result, reference = read_run(EMBEDDED_RUN), read_run(REFERENCE_RUN)
     older = with_rows(read_run(RUN), lambda row: row.model == "vgg16")
     advice = "".join(f"- {each}\n" for each in recommend(result))
-    models = {name: model for name, model in older.models.items() if name == "vgg16"} | dict(reference.models)
+    models = {"vgg16": older.models["vgg16"], **reference.models}
     trained = "".join(
         f"- `{name}`: {tables.describe_training(model.training)}\n"
         for name, model in models.items()
