@@ -174,8 +174,7 @@ def change(labels: Sequence[int], groups: Sequence[str], first: Answers, other: 
     def mean_gain(weights: bootstrap.Floats) -> Mapping[str, bootstrap.Floats]:
         return {"pointing": (weights @ gains) / (weights @ marked)}
 
-    truth = np.asarray(labels) == 1
-    samples = bootstrap.resampled(mean_gain, truth, groups, resamples=RESAMPLES, seed=0)["pointing"]
+    samples = bootstrap.resampled(mean_gain, marked, groups, resamples=RESAMPLES, seed=0)["pointing"]
     return Change(
         auroc=of(first.plain, other.plain),
         covered=of(first.covered, other.covered),

@@ -208,7 +208,7 @@ def where_it_looks(
     start = chosen.weights if weights is None else weights
     pool = Pool.read(data, splits, seed)
     plan = Plan(
-        recipe_name=recipe,
+        recipe_name=Path(recipe).stem,
         # In the form in which it is read from JSON again, for the comparison below.
         recipe=json.loads(json.dumps(chosen.to_dict())),
         settings=tuple(settings or ()),

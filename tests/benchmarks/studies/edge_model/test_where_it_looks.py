@@ -1,0 +1,182 @@
+"""Where it looks: figures of made-up answers, what a simple network is asked, and the command."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.studies.edge_model.looking import ask
+from benchmarks.studies.edge_model.looking_result import (
+    Answers,
+    Way,
+    WhereItLooks,
+    change,
+    figures,
+    pointing,
+    table_of,
+)
+from fracture_edge.errors import EXIT_FAILED
+from fracture_edge.preprocess import Preprocessing
+from train.data.dataset import ImageTable, Item
+from train.data.localisation import Marks
+from train.evaluation.metrics import Estimate
+
+LABELS, GROUPS = [1, 1, 1, 1, 0, 0, 0, 0], [f"g{k}" for k in range(8)]
+RIGHT = (0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.2, 0.1)
+WRONG = tuple(reversed(RIGHT))
+FIRST = Answers(RIGHT, RIGHT, RIGHT, (True, True, False, None, None, None, None, None))
+OTHER = Answers(RIGHT, WRONG, RIGHT, (True, True, True, None, None, None, None, None))
+
+
+def test_figures_of_answers() -> None:
+    assert [found.value for found in figures(LABELS, GROUPS, OTHER)] == [1, 0, 1]
+    assert pointing(FIRST).value == pytest.approx(2 / 3)
+    assert pointing(OTHER).value == 1
+
+
+def test_changes_are_paired() -> None:
+    found = change(LABELS, GROUPS, FIRST, OTHER)
+    assert found.auroc == Estimate(0, 0, 0)
+    # From 1 to 0 in every resample.
+    assert found.covered == Estimate(-1, -1, -1)
+    assert found.pointing.value == pytest.approx(1 / 3)
+    # A resample may lack the image that the other way finds, or have no other one.
+    assert (found.pointing.low, found.pointing.high) == (0, 1)
+
+
+def test_answers_of_folds_are_joined_in_order() -> None:
+    assert Answers.joined([FIRST, OTHER]).covered == RIGHT + WRONG
+
+
+def _estimate(value: float) -> Estimate:
+    return Estimate(value, value - 0.1, value + 0.1)
+
+
+def test_the_table_has_changes_below_the_figures() -> None:
+    way = Way(
+        name="plain",
+        settings=(),
+        epochs=(3, 2),
+        seconds=(60.0, 60.0),
+        auroc=_estimate(0.8),
+        covered=_estimate(0.7),
+        scanner=_estimate(0.6),
+        pointing=_estimate(0.5),
+    )
+    other = {name: getattr(way, name) for name in Way.__slots__} | {
+        "name": "local",
+        "change": change(LABELS, GROUPS, FIRST, OTHER),
+    }
+    about = {"recipe": "probed", "initial_weights": "w.npz", "input": "32x32", "seed": 0, "device": "CPU"}
+    about |= {"precision": "float32", "data_fingerprint": "f", "folds": 5, "rounds": 2}
+    lines = table_of(
+        WhereItLooks(**about, images=8, fractured=4, marked=3, ways=(way, Way(**other)))  # type: ignore[arg-type]
+    ).splitlines()
+    assert lines[2].startswith("| plain | 2-3 | 2 | 0.800 [0.700, 0.900] | 0.700 [0.600, 0.800] |")
+    assert lines[4].startswith("| less plain | | | 0.000 [0.000, 0.000] | -1.000 [-1.000, -1.000] |")
+    assert "2 of 5 folds: 8 images, 4 fractured, 3 of them marked" in lines[-1]
+
+
+def _brightest() -> keras.Model:
+    """Return a network whose cells are the mean grey levels of 8 x 8 pixels, and that answers by the largest."""
+    image = keras.Input((64, 64, 1), dtype="uint8", name="image")
+    cells = keras.layers.AveragePooling2D(8, name="cells")(keras.layers.Rescaling(1 / 255)(image))
+    answer = keras.layers.Dense(1, activation="sigmoid", kernel_initializer="ones", name="probability")
+    return keras.Model(image, answer(keras.layers.GlobalMaxPooling2D()(cells)))
+
+
+def test_a_network_that_sees_the_fracture_alone_is_lost_without_it(tmp_path: Path) -> None:
+    items, marks = [], {}
+    for number in range(8):
+        fractured = number < 4
+        grey = np.full((64, 64), 40 + number, np.uint8)
+        if fractured:
+            # Where the last one is marked there is nothing.
+            grey[16:24, 32:40] = 250
+            spot = (30.0, 14.0, 12.0, 12.0) if number < 3 else (0.0, 48.0, 8.0, 8.0)
+            marks[f"{number}.png"] = Marks(64, 64, (spot,))
+        Image.fromarray(grey).save(tmp_path / f"{number}.png")
+        items.append(Item(f"{number}.png", int(fractured), group=f"g{number}"))
+    table = ImageTable(tmp_path, "fracatlas", tuple(items))
+    found = ask(_brightest(), table, marks, Preprocessing(64, 64, "stretch", "bilinear"), seed=0)
+    assert found.hits == (True, True, True, False, None, None, None, None)
+    assert min(found.plain[:4]) > max(found.plain[4:])
+    # Without the spot an image is as dark as its background; the spot beside the last one's box is left.
+    assert max(found.covered[:3]) < min(found.covered[4:])
+    assert found.covered[3] == found.plain[3]
+    # A box in an image without fracture has the grey of its rim, and nothing changes.
+    assert found.covered[4:] == pytest.approx(found.plain[4:], abs=1e-6)
+
+
+EDGE = """
+architecture = "edge"
+batch_size = 8
+localisation = 1.0
+options = { filters = 0.125, depth = 0.3 }
+preprocessing = { height = 32, width = 32 }
+phases = [{ epochs = 1, learning_rate = 1e-3 }]
+"""
+
+
+@pytest.mark.slow
+def test_the_command_trains_compares_and_goes_on(
+    tmp_path: Path,
+    write_bones: Callable[..., Path],
+    study: Callable[..., tuple[int, str, str]],
+) -> None:
+    data = write_bones(tmp_path / "data", 10, splits=("train", "val"), height=64, width=64)
+    paths = sorted(data.rglob("bone*.*"))
+    fractured = [path.name for path in paths if path.parent.name == "fractured"]
+    rows = [
+        f"{path.relative_to(data).as_posix()},{int(path.name in fractured)},{path.parts[-3]},{path.stem}"
+        for path in paths
+    ]
+    (tmp_path / "splits.csv").write_text("\n".join(["path,label,split,group", *rows]) + "\n")
+    (tmp_path / "edge.toml").write_text(EDGE)
+    coco = data / "Annotations/COCO JSON/COCO_fracture_masks.json"
+    coco.parent.mkdir(parents=True)
+    images = [{"id": k, "file_name": name, "width": 64, "height": 64} for k, name in enumerate(fractured)]
+    boxes = [{"image_id": k, "bbox": [16, 16, 20, 30]} for k in range(len(fractured))]
+    coco.write_text(json.dumps({"images": images, "annotations": boxes}))
+    output = tmp_path / "looks.json"
+    common = [
+        "--data",
+        data,
+        "--splits",
+        tmp_path / "splits.csv",
+        "--recipe",
+        tmp_path / "edge.toml",
+        "--rounds",
+        2,
+    ]
+    common += ["--weights", "none", "--folder", tmp_path / "runs", "-o", output]
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        return study("where-it-looks", *arguments, *common)
+
+    code, _, error = run("scanner", "--set", "augmentation.scanner=0.5")
+    assert code == EXIT_FAILED
+    assert "has no way 'plain' to compare with" in error
+    code, out, _ = run("plain")
+    assert code == 0
+    assert "| scanner | 1 |" in out
+    found = json.loads(output.read_text())
+    # Two of five folds of 40 images.
+    assert (found["images"], found["fractured"], found["marked"]) == (16, 8, 8)
+    assert [way["name"] for way in found["ways"]] == ["plain", "scanner"]
+    assert found["ways"][1]["settings"] == ["augmentation.scanner=0.5"]
+    assert found["ways"][0]["change"] is None
+    change_of_auroc = found["ways"][1]["auroc"]["value"] - found["ways"][0]["auroc"]["value"]
+    assert found["ways"][1]["change"]["auroc"]["value"] == pytest.approx(change_of_auroc)
+    assert str(tmp_path) not in output.read_text()
+    # Finished rounds are kept: nothing is trained.
+    before = (tmp_path / "runs/plain/fold-1.json").stat().st_mtime_ns
+    assert run("plain")[1] == out
+    assert (tmp_path / "runs/plain/fold-1.json").stat().st_mtime_ns == before
+    code, _, error = run("plain", "--set", "label_smoothing=0.1")
+    assert code == EXIT_FAILED
+    assert "was trained with other settings" in error
