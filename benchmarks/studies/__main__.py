@@ -34,6 +34,10 @@ STUDIES: Mapping[str, Command] = MappingProxyType(
         "documents": Command(
             "benchmarks.studies.documents.fill", "Insert the results into the documents, or check them."
         ),
+        "elsewhere": Command(
+            "benchmarks.studies.robustness.elsewhere",
+            "Judge a model on another data set, one score for each X-ray.",
+        ),
         "emulation": Command(
             "benchmarks.studies.processors.emulation", "Compare decisions with those on an emulated processor."
         ),

@@ -22,6 +22,8 @@ from benchmarks.studies.edge_model.body_part_result import table_of as table_of_
 from benchmarks.studies.edge_model.frozen_features import FrozenFeatures
 from benchmarks.studies.edge_model.frozen_features import table_of as table_of_frozen
 from benchmarks.studies.edge_model.learning_curve import Curve
+from benchmarks.studies.robustness.elsewhere import Elsewhere
+from benchmarks.studies.robustness.elsewhere import table_of as table_of_elsewhere
 from benchmarks.studies.robustness.stress_result import Stress, side_by_side
 from fracture_edge.errors import FractureEdgeError
 from train.evaluation.formatting import interval, markdown_table
@@ -138,6 +140,11 @@ def by_body_part() -> str:
 def body_part_val() -> str:
     """Render the AUROC of body part and view on validation as a table."""
     return table_of_body_part(read_stored(BodyPartResult, "body-part.json"), "val")
+
+
+def elsewhere() -> str:
+    """Render the figures of the embedded model on X-rays of another data set as a table."""
+    return table_of_elsewhere([read_stored(Elsewhere, "elsewhere.json")])
 
 
 def robust() -> str:

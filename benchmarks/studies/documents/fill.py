@@ -209,6 +209,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "learning": partial(edge_model.learning_curve, "learning-curve.json"),
         "learning_corrected": partial(edge_model.learning_curve, "learning-curve-corrected.json"),
         "stress": _stress,
+        "elsewhere": edge_model.elsewhere,
         "robust": edge_model.robust,
         "gateway": tables_of_gateway,
         "container": container,

@@ -25,6 +25,7 @@ from benchmarks.studies.gateway.kills import KillResult
 from benchmarks.studies.gateway.load import LoadResult
 from benchmarks.studies.processors.arm64_result import ArmProof
 from benchmarks.studies.processors.comparison import Emulation
+from benchmarks.studies.robustness.elsewhere import Elsewhere
 from benchmarks.studies.robustness.stress_result import Stress
 from benchmarks.studies.robustness.unlike import Unlike
 from benchmarks.studies.scale.ray_cluster import ArchiveResult
@@ -45,6 +46,7 @@ KINDS: dict[str, Any] = {
     "arm64.json": ArmProof,
     "body-part.json": BodyPartResult,
     "device-cost.json": DeviceCost,
+    "elsewhere.json": Elsewhere,
     "frozen-features*.json": FrozenFeatures,
     "learning-curve*.json": Curve,
     "out-of-fold.json": OutOfFold,
