@@ -22,6 +22,8 @@ from benchmarks.studies.edge_model.body_part_result import table_of as table_of_
 from benchmarks.studies.edge_model.frozen_features import FrozenFeatures
 from benchmarks.studies.edge_model.frozen_features import table_of as table_of_frozen
 from benchmarks.studies.edge_model.learning_curve import Curve
+from benchmarks.studies.edge_model.looking_result import WhereItLooks
+from benchmarks.studies.edge_model.looking_result import table_of as table_of_looks
 from benchmarks.studies.robustness.elsewhere import Elsewhere
 from benchmarks.studies.robustness.elsewhere import table_of as table_of_elsewhere
 from benchmarks.studies.robustness.stress_result import Stress, side_by_side
@@ -145,6 +147,11 @@ def body_part_val() -> str:
 def elsewhere() -> str:
     """Render the figures of the embedded model on X-rays of another data set as a table."""
     return table_of_elsewhere([read_stored(Elsewhere, "elsewhere.json")])
+
+
+def looks() -> str:
+    """Render where networks look that were trained in several ways as a table."""
+    return table_of_looks(read_stored(WhereItLooks, "where-it-looks.json"))
 
 
 def robust() -> str:

@@ -65,12 +65,10 @@ DOCUMENTS = (
 
 def _benchmark() -> str:
     result, reference = read_run(EMBEDDED_RUN), read_run(REFERENCE_RUN)
-    older = with_rows(read_run(RUN), lambda row: row.model == "vgg16")
     advice = "".join(f"- {each}\n" for each in recommend(result))
-    models = {"vgg16": older.models["vgg16"], **reference.models}
     trained = "".join(
         f"- `{name}`: {tables.describe_training(model.training)}\n"
-        for name, model in models.items()
+        for name, model in reference.models.items()
         if model.training
     )
     return (
@@ -79,10 +77,9 @@ def _benchmark() -> str:
         f"{_few(result)}\n"
         "Milliseconds: median of one inference on one thread, "
         f"{prose.describe_machine(result.environment)}.\n\n"
-        f"{advice}\nTwo networks of the reference, on the same images and another processor "
+        f"{advice}\nThe networks of the reference, on the same images and another processor "
         f"({prose.describe_machine(reference.environment)}), beside\n"
         f"the embedded model and `edge` trained on from it:\n\n{_few(reference)}\n"
-        f"The third, in an earlier run on {prose.describe_machine(older.environment)}:\n\n{_few(older)}\n"
         f"How they were trained:\n\n{trained}"
     )
 
@@ -210,6 +207,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "learning_corrected": partial(edge_model.learning_curve, "learning-curve-corrected.json"),
         "stress": _stress,
         "elsewhere": edge_model.elsewhere,
+        "looks": edge_model.looks,
         "robust": edge_model.robust,
         "gateway": tables_of_gateway,
         "container": container,

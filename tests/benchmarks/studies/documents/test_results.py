@@ -17,6 +17,7 @@ from benchmarks.studies.edge_model.body_part_result import BodyPartResult
 from benchmarks.studies.edge_model.cross_validated import Network
 from benchmarks.studies.edge_model.frozen_features import FrozenFeatures
 from benchmarks.studies.edge_model.learning_curve import Curve
+from benchmarks.studies.edge_model.looking_result import WhereItLooks
 from benchmarks.studies.edge_model.out_of_fold_result import OutOfFold
 from benchmarks.studies.edge_model.reproduction import Reproduced
 from benchmarks.studies.edge_model.run_log import LoggedRun
@@ -54,6 +55,7 @@ KINDS: dict[str, Any] = {
     "stress-*.json": Stress,
     "tflite/*.json": TfliteComparison,
     "throughput.json": Throughput,
+    "where-it-looks.json": WhereItLooks,
     "training-speed*.json": TrainingSpeed,
     "emulation/*.json": Emulation,
     "formats/*.json": ModelFormats,
