@@ -158,14 +158,13 @@ class TrainingRecord:
         data: Data of the run.
         epochs: Number of epochs trained.
         best_epoch: Epoch whose weights were kept, counted from 1.
-        seconds: Duration of the run, teachers included.
+        seconds: Duration of the run.
         device: Device and backend, in words.
         precision: Dtype policy of Keras.
         backend: Backend of Keras.
         versions: Versions of the packages used.
         created: Time of completion, ISO 8601, UTC.
-        teachers_auroc: AUROC of the teacher models on training images held out from them; ``None`` without
-            teachers.
+        teachers_auroc: AUROC of teacher models, in records of earlier versions that trained with some.
     """
 
     schema_version: int

@@ -17,7 +17,6 @@ from fracture_edge.preprocess import Preprocessing
 from train.data.dataset import DataError, ImageTable
 from train.data.mixing import Mixing
 from train.data.scanners import ScannerVariation
-from train.data.soft_targets import soften
 
 
 def load_pixels(
@@ -97,8 +96,6 @@ class Batches(keras.utils.PyDataset):
         *,
         batch_size: int,
         masks: npt.NDArray[np.uint8] | None = None,
-        predictions: npt.NDArray[np.float64] | None = None,
-        share: float = 0.0,
         classes: npt.NDArray[np.bool_] | None = None,
         weights: dict[int, float] | None = None,
         seed: int | None = None,
@@ -114,8 +111,6 @@ class Batches(keras.utils.PyDataset):
             labels: Labels, 0 or 1, [N].
             batch_size: Number of images per batch; the last batch may be smaller.
             masks: Masks of fractures, uint8 [N, H, W, 1], added to the images as a second channel.
-            predictions: P(fractured) by teacher models, [N], see `train.data.soft_targets.soften`.
-            share: Share of these predictions in the targets, 0 to 1.
             classes: Class of each image, [N, L], a row without True for none; appended to the targets as L
                 columns: the target probability of the image's own label in the column of its class, 0 elsewhere.
             weights: Weight of each class in the loss; all 1 when ``None``.
@@ -131,8 +126,9 @@ class Batches(keras.utils.PyDataset):
         super().__init__(workers=2 if mixing is None else 1, **kwargs)
         self.pixels = pixels
         self.masks = masks
-        known = labels if predictions is None else predictions
-        targets, self.weights = soften(labels, known, share, weights or {0: 1.0, 1: 1.0})
+        targets = np.asarray(labels, np.float32)
+        by_class = weights or {0: 1.0, 1: 1.0}
+        self.weights = np.array([by_class[label] for label in labels], np.float32)
         self.targets = targets[:, np.newaxis]
         if classes is not None:
             likely = np.where(np.asarray(labels) == 1, targets, 1 - targets)

@@ -45,26 +45,6 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
-class Distillation:
-    """Distillation from teacher models, see `train.trainer.distillation`.
-
-    Attributes:
-        share: Share of the teachers' predictions in the targets, 0 to 1, the rest is the labels'; 0 for no
-            teachers.
-        folds: Number of teachers; each is trained on all training images but those of one fold.
-        phases: Phases of a teacher; those of its student if empty.
-    """
-
-    share: float = 0.0
-    folds: int = 3
-    phases: tuple[Phase, ...] = ()
-
-    def __post_init__(self) -> None:
-        _require("distillation.share", self.share, 0 <= self.share <= 1, "from 0 to 1")
-        _require("distillation.folds", self.folds, self.folds >= 2, "at least 2")
-
-
-@dataclass(frozen=True, slots=True)
 class Recipe:
     """Hyper-parameters of a training run: everything beside data, seed and initial weights.
 
@@ -91,7 +71,6 @@ class Recipe:
         calibrate: Whether calibration, threshold and uncertain band are chosen on validation images; if not, the
             sigmoid is not calibrated and the threshold is 0.5, without a band.
         augmentation: Augmentation of training images.
-        distillation: Distillation from teacher models.
         options: Further arguments of the architecture.
         classes: Names of folders, inside the class folders or these themselves, whose images are to be told apart
             by a further output ``classes``, see `train.evaluation.attributes`; none if empty.
@@ -118,7 +97,6 @@ class Recipe:
     keep: Literal["best", "last"] = "best"
     calibrate: bool = True
     augmentation: Augmentation = field(default_factory=Augmentation)
-    distillation: Distillation = field(default_factory=Distillation)
     options: dict[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     softmax: Literal["beside", "in_place"] = "beside"
@@ -238,7 +216,7 @@ def override(
 
     Args:
         recipe: Recipe to start from.
-        epochs: Largest number of epochs of every phase, of teacher models too.
+        epochs: Largest number of epochs of every phase.
         batch_size: Number of images per step.
         learning_rate: Learning rate of the first phase; those of later phases keep their ratio to it.
         image_size: Height and width of the input in pixels.
@@ -250,7 +228,7 @@ def override(
     """
     values = plain_values(recipe)
     if epochs is not None:
-        for phase in [*values["phases"], *values["distillation"]["phases"]]:
+        for phase in values["phases"]:
             phase["epochs"] = epochs
     for phase in values["phases"]:
         if learning_rate is not None:

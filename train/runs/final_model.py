@@ -81,10 +81,8 @@ def train_final(recipe: Recipe, options: RunOptions, *, folds: int) -> Path:
         Path of the model's folder; ``MODEL-folds`` lies beside it.
 
     Raises:
-        FractureEdgeError: Data, splits, weights or folders are invalid, or the recipe distils teacher models.
+        FractureEdgeError: Data, splits, weights or folders are invalid.
     """
-    if recipe.distillation.share:
-        raise FractureEdgeError("--final does not go with teacher models: give --set distillation.share=0")
     target, seed = options.out / recipe.architecture, options.seed
     folded = options.out / f"{recipe.architecture}-folds"
     _check(target, folded, options)
@@ -275,7 +273,6 @@ def _record(
         kept_epoch=history.kept,
         epochs=len(history.rows),
         seconds=outcome.seconds,
-        teachers_auroc=None,
         calibration=outcome.calibration,
         points=choices.points,
         out_of_fold=choices.metrics,

@@ -37,7 +37,7 @@ def check_target(target: Path, *, resume: bool, force: bool) -> None:
 
 
 def worth_resuming(folder: Path) -> bool:
-    """Return whether a run in `folder`, or one of its folds or teacher models, has completed an epoch."""
+    """Return whether a run in `folder`, or one of its folds, has completed an epoch."""
     return any(any(folder.rglob(name)) for name in (STATE_FILE, FOLD_FILE))
 
 

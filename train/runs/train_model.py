@@ -114,7 +114,6 @@ def _record(
         kept_epoch=history.kept,
         epochs=len(history.rows),
         seconds=outcome.seconds,
-        teachers_auroc=outcome.teaching.auroc if outcome.teaching else None,
         calibration=outcome.calibration,
         points=points,
         validation=validation_metrics(labels, probabilities, default_policy(points)),

@@ -41,7 +41,6 @@ def training_record(
     kept_epoch: int,
     epochs: int,
     seconds: float,
-    teachers_auroc: float | None,
     calibration: Calibration,
     points: Mapping[str, OperatingPoint],
     validation: ValidationMetrics | None = None,
@@ -63,9 +62,7 @@ def training_record(
         parameters: Number of parameters of the network.
         kept_epoch: Epoch whose weights were kept, counted from 1.
         epochs: Number of epochs trained.
-        seconds: Duration of the run, teacher models included.
-        teachers_auroc: AUROC of the teacher models on training images held out from them; ``None`` without
-            teachers.
+        seconds: Duration of the run.
         calibration: Calibration, already folded into the model.
         points: Operating points by name; empty for a threshold of 0.5 without a band.
         validation: Metrics of the validation images; ``None`` if the model was trained on them.
@@ -104,7 +101,6 @@ def training_record(
         epochs=epochs,
         best_epoch=kept_epoch,
         seconds=round(seconds),
-        teachers_auroc=teachers_auroc,
         device=device.name,
         precision=device.precision,
         backend=keras.backend.backend(),

@@ -254,5 +254,5 @@ class Commit(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-#: Result of a finished fold of a cross-validation, or of a teacher model, in its folder.
+#: Result of a finished fold of a cross-validation, in its folder.
 FOLD_FILE = "fold.json"

@@ -1,4 +1,4 @@
-"""Training of one network: teacher models, initial weights, head, epochs, calibration."""
+"""Training of one network: initial weights, head, epochs, calibration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
 from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
@@ -27,7 +26,6 @@ from train.recipes.recipe import Recipe
 from train.trainer import loop
 from train.trainer.callbacks import History, State
 from train.trainer.class_softmax import head_of, with_classes
-from train.trainer.distillation import TeacherPredictions, cross_fit
 from train.trainer.linear_probe import fit_head, views_of
 from train.weights import initialise
 from train.weights.embedded import refit_batch_norms
@@ -56,7 +54,6 @@ class Outcome:
         initial_weights: Initial weights, in words.
         calibration: Calibration, already folded into the model.
         validation: Predictions for the validation images, before and after calibration; empty without any.
-        teaching: Predictions of its teacher models; ``None`` without teachers.
         classes: Head of the classes that were trained in place of the binary answer; ``None`` without any.
     """
 
@@ -65,14 +62,12 @@ class Outcome:
     initial_weights: str
     calibration: Calibration
     validation: Predictions
-    teaching: TeacherPredictions | None
     classes: Head | None = None
 
     @property
     def seconds(self) -> float:
-        """Duration of all epochs, teacher models included."""
-        taught = self.teaching.seconds if self.teaching else 0.0
-        return round(taught + sum(row["seconds"] for row in self.history.rows), 1)
+        """Duration of all epochs."""
+        return round(sum(row["seconds"] for row in self.history.rows), 1)
 
 
 def train_once(
@@ -96,8 +91,8 @@ def train_once(
         recipe: Recipe to train.
         store: Decoded images of both parts.
         train_part: Training images.
-        val_part: Validation images; ``None`` for none, which needs `settled` and goes without teacher models.
-        folder: Folder for history, checkpoint and state of the run, and for its teacher models.
+        val_part: Validation images; ``None`` for none, which needs `settled`.
+        folder: Folder for history, checkpoint and state of the run.
         weights: Initial weights, see `train.weights.initialise`.
         seed: Random seed of initialisation, order and augmentation.
         callbacks: Further callbacks for `train.trainer.loop.fit`.
@@ -112,17 +107,6 @@ def train_once(
     if settled:
         recipe = replace(recipe, keep="last", patience=0)
 
-    def teacher(
-        its: Recipe, rest: ImageTable, held: ImageTable, place: Path
-    ) -> tuple[npt.NDArray[np.float64], float]:
-        say(f"{place.name} of {recipe.distillation.folds}: {len(rest)} training, {len(held)} held-out images")
-        taught = train_once(its, store, rest, val_part, folder=place, weights=weights, seed=seed, fractured=broken)
-        return predict(taught.model, store.of(held)), taught.seconds
-
-    teaching = None
-    if recipe.distillation.share:
-        teaching = cross_fit(recipe, train_part, folder=folder, seed=seed, train=teacher)
-        say(f"teachers: AUROC {teaching.auroc:.3f} on held-out training images")
     clear_session()
     keras.utils.set_random_seed(seed)
     sharing = devices_sharing()
@@ -153,8 +137,6 @@ def train_once(
         train_part.labels,
         batch_size=recipe.batch_size,
         masks=masks,
-        predictions=teaching.predictions if teaching else None,
-        share=recipe.distillation.share,
         classes=class_truth(train_part, together) if together else None,
         weights=balance,
         seed=seed,
@@ -191,12 +173,12 @@ def train_once(
         calibration = settled.calibration if settled else UNCALIBRATED
         calibration.fold_into(model.get_layer("probability"))
         unseen = Predictions(np.empty(0), np.empty(0))
-        return Outcome(model, history, initial, calibration, unseen, teaching, classes)
+        return Outcome(model, history, initial, calibration, unseen, classes)
     raw = predict(model, val_pixels)
     calibration = fit_calibration(val_part.labels, raw) if recipe.calibrate else UNCALIBRATED
     calibration.fold_into(model.get_layer("probability"))
     predictions = Predictions(raw, predict(model, val_pixels))
-    return Outcome(model, history, initial, calibration, predictions, teaching, classes)
+    return Outcome(model, history, initial, calibration, predictions, classes)
 
 
 def _classes_in_place(

@@ -6,47 +6,17 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from train.data.batches import Batches
-from train.data.soft_targets import SoftAccuracy, SoftAuroc, soften
+from train.data.soft_targets import SoftAccuracy, SoftAuroc
 
 LABELS = [1, 0, 0, 1]
-ANSWERS = np.array([0.9, 0.2, 0.7, 0.4])
 WEIGHT_OF = {0: 0.6, 1: 2.8}
-
-
-def _loss(target: np.ndarray, probability: float) -> np.ndarray:
-    return -(target * np.log(probability) + (1 - target) * np.log(1 - probability))
-
-
-def test_labels_alone_stay_as_they_are() -> None:
-    targets, weights = soften(LABELS, ANSWERS, 0.0, WEIGHT_OF)
-    assert targets.tolist() == [1, 0, 0, 1]
-    assert weights.tolist() == [np.float32(WEIGHT_OF[label]) for label in LABELS]
-
-
-def test_predictions_alone_have_the_expected_class_weight() -> None:
-    targets, weights = soften(LABELS, ANSWERS, 1.0, WEIGHT_OF)
-    # 0.9 * 2.8 = 2.52 of 2.52 + 0.1 * 0.6; 0.56 of 1.04; 1.96 of 2.14; 1.12 of 1.48.
-    np.testing.assert_allclose(targets, [2.52 / 2.58, 0.56 / 1.04, 1.96 / 2.14, 1.12 / 1.48], rtol=1e-6)
-    np.testing.assert_allclose(weights, [2.58, 1.04, 2.14, 1.48], rtol=1e-6)
-
-
-@pytest.mark.parametrize("weight_of", [WEIGHT_OF, {0: 1.0, 1: 1.0}])
-@pytest.mark.parametrize("probability", [0.05, 0.5, 0.8])
-def test_the_loss_is_the_blend_of_both_losses(weight_of: dict[int, float], probability: float) -> None:
-    targets, weights = soften(LABELS, ANSWERS, 0.7, weight_of)
-    by_class = np.array([weight_of[c] * _loss(np.array(c), probability) for c in (0, 1)])
-    of_label = by_class[LABELS]
-    of_teacher = ANSWERS * by_class[1] + (1 - ANSWERS) * by_class[0]
-    # float32 targets and weights.
-    np.testing.assert_allclose(
-        weights * _loss(targets.astype(float), probability), 0.3 * of_label + 0.7 * of_teacher, rtol=1e-5
-    )
 
 
 def test_batches_keep_targets_with_their_images() -> None:
     pixels = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
-    batches = Batches(pixels, LABELS, batch_size=2, predictions=ANSWERS, share=0.7, weights=WEIGHT_OF, seed=3)
-    targets, weights = soften(LABELS, ANSWERS, 0.7, WEIGHT_OF)
+    batches = Batches(pixels, LABELS, batch_size=2, weights=WEIGHT_OF, seed=3)
+    targets = np.array(LABELS, np.float32)
+    weights = np.array([2.8, 0.6, 0.6, 2.8], np.float32)
     seen = []
     for number in range(len(batches)):
         images, given, weighed = batches[number]

@@ -241,19 +241,6 @@ def test_finished_models_are_left_alone(
     _check_comparison(artifacts, "val")
 
 
-def test_one_that_was_cut_off_among_its_teachers_goes_on(
-    trained: Trained, artifacts: Path, cli: Cli, tiny: None, calls: list[tuple[str, RunOptions]]
-) -> None:
-    shutil.rmtree(artifacts / "edge")
-    teacher = unfinished(artifacts / "edge") / "teacher-1"
-    teacher.mkdir(parents=True)
-    (teacher / "fold.json").write_text("{}")
-    arguments = ("train-all", "--data", trained.data, "--artifacts", artifacts, "--models", ",".join(MODELS))
-    code, _, err = cli(*arguments, "--resume")
-    assert code == 0, err
-    assert [(model, options.resume) for model, options in calls] == [("edge", True)]
-
-
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [((), ("corrected", "robust")), (("--recipe", "corrected"), ("corrected", "corrected"))],

@@ -146,14 +146,6 @@ def test_mixed_images_have_mixed_classes() -> None:
     assert np.unique(mixed[:, 1:].round(4)).size > 4
 
 
-def test_soft_targets_weigh_the_classes() -> None:
-    teachers = np.full(8, 0.5)
-    batches = Batches(_images(), LABELS, batch_size=8, classes=CLASSES, predictions=teachers, share=0.4)
-    np.testing.assert_allclose(batches.targets[1], [0.8, 0, 0.8, 0, 0], atol=1e-6)
-    np.testing.assert_allclose(batches.targets[3], [0.2, 0, 0, 0, 0.8], atol=1e-6)
-    np.testing.assert_allclose(batches.targets[6], [0.8, 0, 0, 0, 0], atol=1e-6)
-
-
 def test_recipe() -> None:
     with pytest.raises(RecipeError, match=r"'in_place' needs recipe\.classes"):
         _recipe(classes=())
