@@ -13,9 +13,9 @@ from train.export_record import Fidelity, GateMetrics
 
 Runtime = Literal["onnx", "tflite"]
 Precision = Literal["float32", "float16", "dynamic", "int8"]
-#: Version of the conversion: in 1 the first convolution read single pixels, and fine-tuning went towards labels.
-#: `--resume` makes files of an earlier version again.
-CONVERSION_VERSION = 2
+#: Version of the conversion: in 1 the first convolution read single pixels, and fine-tuning went towards labels;
+#: in 2 files after quantisation-aware training were not recentred. `--resume` makes older files again.
+CONVERSION_VERSION = 3
 #: Calibration methods of int8 ONNX for the ranges of the activations.
 METHODS = ("minmax", "percentile", "entropy")
 #: Calibration methods of int8 TFLite.

@@ -67,7 +67,14 @@ def quantisation_aware(model: keras.Model, tuning: FineTuning) -> tf_keras.Model
 
 
 def to_int8_tflite(trained: tf_keras.Model) -> bytes:
-    """Convert a model of `quantisation_aware` to the content of a TFLite file."""
+    """Convert a model of `quantisation_aware` to the content of a TFLite file.
+
+    Args:
+        trained: Model from grey levels 0 to 255, float32 [1, H, W, 1], to P(fractured), [1, 1].
+
+    Returns:
+        Content of a file with the same input and output, both float32.
+    """
     converter = tf.lite.TFLiteConverter.from_keras_model(trained)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     # The converter prints its temporary paths to stdout, and warns of missing statistics that are in the graph.
@@ -76,7 +83,12 @@ def to_int8_tflite(trained: tf_keras.Model) -> bytes:
 
 
 def shift_trained_bias(trained: tf_keras.Model, shift: float) -> None:
-    """Subtract a shift of log-odds from the last bias of a model of `quantisation_aware`; in place."""
+    """Subtract a shift of log-odds from the last bias of a model of `quantisation_aware`; in place.
+
+    Args:
+        trained: Model of `quantisation_aware`.
+        shift: Shift of log-odds, see `export.conversion.recentre.threshold_shift`.
+    """
     shift_keras_bias(trained.get_layer(_BODY), shift)
 
 

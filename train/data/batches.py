@@ -112,7 +112,7 @@ class Batches(keras.utils.PyDataset):
             batch_size: Number of images per batch; the last batch may be smaller.
             masks: Masks of fractures, uint8 [N, H, W, 1], added to the images as a second channel.
             classes: Class of each image, [N, L], a row without True for none; appended to the targets as L
-                columns: the target probability of the image's own label in the column of its class, 0 elsewhere.
+                columns: 1 in the column of its class, 0 elsewhere.
             weights: Weight of each class in the loss; all 1 when ``None``.
             seed: Random seed of the shuffling; the order is kept when ``None``.
             scanners: Changes of some images as by another scanner; none if ``None``.
@@ -131,8 +131,7 @@ class Batches(keras.utils.PyDataset):
         self.weights = np.array([by_class[label] for label in labels], np.float32)
         self.targets = targets[:, np.newaxis]
         if classes is not None:
-            likely = np.where(np.asarray(labels) == 1, targets, 1 - targets)
-            self.targets = np.column_stack([self.targets, likely[:, np.newaxis] * classes])
+            self.targets = np.column_stack([self.targets, classes]).astype(np.float32)
         self.batch_size = batch_size
         self.seed = seed
         self.scanners = scanners

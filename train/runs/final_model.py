@@ -36,7 +36,7 @@ from train.evaluation.record import FOLDS_FILE, FOLDS_SCHEMA, CrossValidationRec
 from train.evaluation.suitability import fit_limits
 from train.json_records import from_plain, read_versioned, write_record
 from train.lock import exclusive_lock
-from train.recipes.recipe import Recipe
+from train.recipes.recipe import Recipe, of_this_version
 from train.runs.cross_validation import cross_validate
 from train.runs.further_outputs import save_further_outputs
 from train.runs.options import RunOptions, tensorboard
@@ -187,7 +187,7 @@ def _require_same(
 ) -> None:
     """Refuse folds that were trained with other settings than those of the final model."""
     pairs = {
-        "recipe": (record.recipe, json.loads(json.dumps(recipe.to_dict()))),
+        "recipe": (of_this_version(record.recipe), json.loads(json.dumps(recipe.to_dict()))),
         "seed": (record.seed, options.seed),
         "number of folds": (len(record.folds), folds),
         "data": (record.data_fingerprint, data),

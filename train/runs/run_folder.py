@@ -9,6 +9,7 @@ from typing import Any
 
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text, refuse_overwrite
+from train.recipes.recipe import of_this_version
 from train.trainer.callbacks import FOLD_FILE, STATE_FILE, clear_state
 
 _SETTINGS = "run.json"
@@ -62,6 +63,7 @@ def open_folder(target: Path, settings: Mapping[str, Any], *, resume: bool) -> I
     path = folder / _SETTINGS
     if resume and path.is_file():
         theirs = json.loads(path.read_text(encoding="utf-8"))
+        theirs["recipe"] = of_this_version(theirs.get("recipe", {}))
         # Ours through JSON and back, to have the same types.
         if differing := _first_difference(theirs, json.loads(json.dumps(settings)), ""):
             raise FractureEdgeError(f"{folder}: was started with another {differing}")

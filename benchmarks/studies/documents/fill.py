@@ -65,10 +65,12 @@ DOCUMENTS = (
 
 def _benchmark() -> str:
     result, reference = read_run(EMBEDDED_RUN), read_run(REFERENCE_RUN)
+    older = with_rows(read_run(RUN), lambda row: row.model == "vgg16")
     advice = "".join(f"- {each}\n" for each in recommend(result))
+    models = {"vgg16": older.models["vgg16"], **reference.models}
     trained = "".join(
         f"- `{name}`: {tables.describe_training(model.training)}\n"
-        for name, model in reference.models.items()
+        for name, model in models.items()
         if model.training
     )
     return (
@@ -77,9 +79,10 @@ def _benchmark() -> str:
         f"{_few(result)}\n"
         "Milliseconds: median of one inference on one thread, "
         f"{prose.describe_machine(result.environment)}.\n\n"
-        f"{advice}\nThe networks of the reference, on the same images and another processor "
+        f"{advice}\nTwo networks of the reference, on the same images and another processor "
         f"({prose.describe_machine(reference.environment)}), beside\n"
         f"the embedded model and `edge` trained on from it:\n\n{_few(reference)}\n"
+        f"The third, in an earlier run on {prose.describe_machine(older.environment)}:\n\n{_few(older)}\n"
         f"How they were trained:\n\n{trained}"
     )
 

@@ -1,4 +1,6 @@
-"""The table of the README: the embedded model beside the reference's networks in one run, in five rows."""
+"""The table of the README: the embedded model beside the reference's networks, in five rows."""
+
+from types import MappingProxyType
 
 from benchmarks.records.environment import Environment
 from benchmarks.records.measured_row import MeasuredRow, Quality
@@ -7,6 +9,7 @@ from benchmarks.studies.documents.results import (
     EMBEDDED_ROW,
     REFERENCE_RUN,
     RESULTS,
+    RUN,
     quality_of,
     read_run,
     read_stored,
@@ -16,19 +19,26 @@ from benchmarks.studies.edge_model.cross_validated import read_networks
 from benchmarks.studies.robustness.elsewhere import Elsewhere
 from train.evaluation.formatting import interval, markdown_table, megabytes, milliseconds
 
-#: int8 file of each network of the reference that is shown.
-_REFERENCE = ("vgg16/onnx int8", "resnet50/onnx int8", "custom_cnn/onnx int8 factorised64")
+#: int8 file of each network of the reference that is shown, by the run that measured it.
+_REFERENCE = MappingProxyType(
+    {
+        "vgg16/onnx int8": RUN,
+        "resnet50/onnx int8": REFERENCE_RUN,
+        "custom_cnn/onnx int8 factorised64": REFERENCE_RUN,
+    }
+)
 #: Network of the cross-validation whose recipe the embedded model has.
-_RECIPE = "edge (robust)"
+_NETWORK = "edge (robust)"
 
 
 def overview() -> str:
     """Tabulate AUROC, sensitivity and specificity with their intervals, size and latency of five rows."""
     run = read_run(REFERENCE_RUN)
     rows = [("**edge**, int8, in the package", *_cells(row_of(run, EMBEDDED_ROW), quality_of(run, EMBEDDED_ROW)))]
-    for identifier in _REFERENCE:
-        row = row_of(run, identifier)
-        rows.append((f"{row.model}, {row.format}", *_cells(row, quality_of(run, identifier))))
+    for identifier, name in _REFERENCE.items():
+        its_run = read_run(name)
+        row = row_of(its_run, identifier)
+        rows.append((f"{row.model}, {row.format}", *_cells(row, quality_of(its_run, identifier))))
     rows.append(("size and brightness alone", "", interval(run.trivial_baseline), "", "", ""))
     header = ("model", "MB", "AUROC", "sensitivity", "specificity", "ms")
     return (
@@ -39,7 +49,7 @@ def overview() -> str:
 
 def _elsewhere() -> str:
     """Say in a sentence what is left of the AUROC on other folds and on another data set."""
-    network = next(each for each in read_networks(RESULTS / "folds.json") if each.name == _RECIPE)
+    network = next(each for each in read_networks(RESULTS / "folds.json") if each.name == _NETWORK)
     other = read_stored(Elsewhere, "elsewhere.json")
     cross_validated = interval(network.pooled["auroc"])
     return (

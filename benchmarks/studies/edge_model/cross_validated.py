@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.studies.edge_model.answers import FoldPredictions
-from benchmarks.studies.edge_model.recipe_changes import changes, shipped
+from benchmarks.studies.edge_model.recipe_changes import changes, current, shipped
 from fracture_edge.errors import FractureEdgeError
 from train.evaluation.formatting import interval, markdown_cell, markdown_table
 from train.evaluation.metrics import Estimate
@@ -163,7 +163,7 @@ def _network(result: CrossValidationRecord) -> Network:
         device=result.device,
         precision=result.precision,
         data_fingerprint=result.data_fingerprint,
-        changed=() if usual is None else tuple(changes(result.recipe, usual)),
+        changed=() if usual is None else tuple(changes(current(result.recipe), usual)),
         recipe=Path(result.recipe_name).stem,
         input=f"{size['height']}x{size['width']}",
         images=result.pooled.images,

@@ -29,7 +29,7 @@ from train.evaluation.metrics import Estimate
 from train.evaluation.predictions import groups_of
 from train.figure import COLOURS, saved_figure
 from train.json_records import from_plain, read_json, write_record
-from train.recipes.recipe import Recipe, load_recipe, override
+from train.recipes.recipe import Recipe, load_recipe, of_this_version, override
 from train.trainer.callbacks import clear_state
 from train.trainer.train_once import train_once
 
@@ -154,7 +154,7 @@ def measure(plan: Plan, table: ImageTable, shares: Sequence[float], output: Path
     )
     if output.is_file():
         held = from_plain(Curve, read_json(output), str(output))
-        if replace(held, points=()) != result:
+        if replace(held, points=(), recipe=of_this_version(held.recipe)) != result:
             raise FractureEdgeError(f"{output}: was measured with another recipe, seed, data set or device")
         result = held
     # Written at once, so that the remains of an interrupted point are known to belong to this plan.

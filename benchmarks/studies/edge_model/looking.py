@@ -1,4 +1,4 @@
-"""Ask a network `edge` about images as they are, with covered fractures, and as from another scanner."""
+"""Score images by a network `edge` as they are, with covered fractures, and as from another scanner."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,8 +7,9 @@ from pathlib import Path, PurePosixPath
 import keras
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
-from benchmarks.studies.edge_model.looking_result import Answers
+from benchmarks.studies.edge_model.looking_result import Scores
 from benchmarks.studies.robustness.degradations import DEGRADED, Grey, sample_marks, without_boxes
 from benchmarks.studies.robustness.pointing import hit, peak
 from fracture_edge.errors import FractureEdgeError
@@ -30,7 +31,7 @@ class Pool:
     Attributes:
         table: N images with labels and groups.
         folds: Fold of each image, counted from 0, [N].
-        marks: Boxes of the fractures by file name.
+        marks: Boxes of the fractures by file name, of images in `table`.
     """
 
     table: ImageTable
@@ -41,11 +42,18 @@ class Pool:
     def read(cls, data: Path, splits: Path, seed: int) -> "Pool":
         """Read training and validation images of a data set with boxes around the fractures.
 
+        Args:
+            data: Data folder.
+            splits: Split file; its test images are not used.
+            seed: Random seed of the folds.
+
         Raises:
-            FractureEdgeError: The data set has no boxes, or the data or the splits cannot be read.
+            FractureEdgeError: The images have no boxes, or the data or the splits cannot be read.
         """
         table = cross_validation_table(data, splits)
-        marks = fracture_marks(table.root)
+        known = fracture_marks(table.root) or {}
+        names = {PurePosixPath(item.path).name for item in table if item.label}
+        marks = {name: boxes for name, boxes in known.items() if name in names}
         if not marks:
             raise FractureEdgeError(f"{data}: has no boxes around fractures, so it cannot be asked where it looks")
         return cls(table, np.array(fold_numbers(table, FOLDS, seed=seed)), marks)
@@ -56,10 +64,10 @@ class Pool:
         return replace(self.table, items=tuple(self.table.items[row] for row in kept))
 
 
-def ask(
+def score(
     model: keras.Model, part: ImageTable, marks: dict[str, Marks], preprocessing: Preprocessing, *, seed: int
-) -> Answers:
-    """Let a network answer to images as they are, covered, and as from another scanner.
+) -> Scores:
+    """Score images as they are, covered, and as from another scanner.
 
     Args:
         model: Network `edge`.
@@ -67,11 +75,13 @@ def ask(
         marks: Boxes of the fractures by file name.
         preprocessing: Preprocessing of the images.
         seed: Random seed of the boxes that are covered in images without fracture.
+
+    Raises:
+        FractureEdgeError: An image cannot be read.
     """
     own = [marks.get(PurePosixPath(item.path).name) if item.label else None for item in part]
     others = sample_marks(list(marks.values()), len(part), seed=seed)
     images: list[Grey] = [load_image(part.file(item)) for item in part]
-
     covered = [
         without_boxes(image, boxes or other) for image, boxes, other in zip(images, own, others, strict=True)
     ]
@@ -79,17 +89,18 @@ def ask(
     def pixels(changed: Sequence[Grey]) -> npt.NDArray[np.uint8]:
         return np.stack([preprocessing(image) for image in changed])
 
-    def answers(changed: Sequence[Grey]) -> tuple[float, ...]:
-        return tuple(predict(model, pixels(changed)).tolist())
+    def probabilities(inputs: npt.NDArray[np.uint8]) -> tuple[float, ...]:
+        return tuple(predict(model, inputs).tolist())
 
-    cells = outputs(keras.Model(model.input, model.get_layer("cells").output), pixels(images))[..., 0]
+    plain = pixels(images)
+    cells = outputs(keras.Model(model.input, model.get_layer("cells").output), plain)[..., 0]
     hits = [
         None if boxes is None else hit(peak(heatmap, preprocessing, image.shape[::-1]), boxes)
-        for image, boxes, heatmap in zip(images, own, 1 / (1 + np.exp(-cells)), strict=True)
+        for image, boxes, heatmap in zip(images, own, expit(cells), strict=True)
     ]
-    return Answers(
-        plain=answers(images),
-        covered=answers(covered),
-        scanner=answers([_SCANNER(image) for image in images]),
+    return Scores(
+        plain=probabilities(plain),
+        covered=probabilities(pixels(covered)),
+        scanner=probabilities(pixels([_SCANNER(image) for image in images])),
         hits=tuple(hits),
     )

@@ -2,8 +2,8 @@
 
 Each way is judged on images of folds that it was not trained on, by four figures: AUROC; AUROC with the marked
 fractures covered (and the same boxes in images without fracture), which comes from something other than the
-fracture; AUROC on images changed as by another scanner; and the share of fractured images whose strongest cell
-lies on the fracture.
+fracture; AUROC on images changed as by another scanner; and the share of marked images whose strongest cell lies
+in or near the fracture.
 """
 
 import json
@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
-from benchmarks.studies.edge_model.looking import FOLDS, Pool, ask
+from benchmarks.studies.edge_model.looking import FOLDS, Pool, score
 from benchmarks.studies.edge_model.looking_result import (
-    Answers,
     Round,
+    Scores,
     Way,
     WhereItLooks,
     change,
@@ -68,8 +67,23 @@ class Plan:
     data_fingerprint: str
     rounds: int
 
+    def unlike(self, other: "Plan") -> str:
+        """Name the first setting that keeps two ways from being compared; empty if they can be."""
+        for name in (
+            "data_fingerprint",
+            "seed",
+            "rounds",
+            "device",
+            "precision",
+            "recipe_name",
+            "initial_weights",
+        ):
+            if getattr(self, name) != getattr(other, name):
+                return name
+        return "" if self.recipe["preprocessing"] == other.recipe["preprocessing"] else "preprocessing"
 
-def train_and_ask(recipe: Recipe, pool: Pool, folder: Path, *, weights: str, seed: int, rounds: int) -> None:
+
+def train_and_score(recipe: Recipe, pool: Pool, folder: Path, *, weights: str, seed: int, rounds: int) -> None:
     """Train and test the rounds of a way that are not yet in its folder.
 
     Round k tests on fold k, chooses epoch and calibration on fold k + 1, and trains on the rest.
@@ -81,6 +95,9 @@ def train_and_ask(recipe: Recipe, pool: Pool, folder: Path, *, weights: str, see
         weights: Initial weights, see `train.weights.initialise`.
         seed: Random seed of the training.
         rounds: Number of folds to test on.
+
+    Raises:
+        FractureEdgeError: An image cannot be read, the weights do not fit, or a training diverged.
     """
     store = PixelStore(pool.table, recipe.preprocessing)
     for fold in range(rounds):
@@ -98,14 +115,16 @@ def train_and_ask(recipe: Recipe, pool: Pool, folder: Path, *, weights: str, see
             weights=weights,
             seed=seed,
         )
-        answers = ask(outcome.model, pool.part([fold]), pool.marks, recipe.preprocessing, seed=fold)
-        done = Round(answers, len(outcome.history.rows), outcome.seconds)
+        tested = pool.part([fold])
+        scores = score(outcome.model, tested, pool.marks, recipe.preprocessing, seed=fold)
+        paths = tuple(item.path for item in tested)
+        done = Round(paths, scores, len(outcome.history.rows), outcome.seconds)
         write_record(folder / f"fold-{fold + 1}.json", done)
         clear_state(place)
 
 
 def collect(folder: Path, pool: Pool, first: str) -> WhereItLooks:
-    """Compute the figures of all ways in a folder.
+    """Compute the figures of all finished ways in a folder that can be compared with the first one.
 
     Args:
         folder: Folder with a folder for each way.
@@ -113,31 +132,25 @@ def collect(folder: Path, pool: Pool, first: str) -> WhereItLooks:
         first: Name of the way that the others are compared with.
 
     Raises:
-        FractureEdgeError: The first way is missing or unfinished, or the ways are of other data, folds, input or
-            device.
+        FractureEdgeError: The first way is missing or unfinished, or a way was tested on other images.
     """
-    plans = {path.parent.name: from_plain(Plan, read_json(path), str(path)) for path in folder.glob(f"*/{PLAN}")}
-    if first not in plans:
-        raise FractureEdgeError(f"{folder}: has no way '{first}' to compare with; train it first")
-    common = plans[first]
+    plans = read_plans(folder)
+    common = plans.get(first)
+    reference = _rounds(folder / first, pool, common.rounds) if common else None
+    if common is None or reference is None:
+        raise FractureEdgeError(f"{folder}: has no finished way '{first}' to compare with; train it first")
     parts = [pool.part([fold]) for fold in range(common.rounds)]
     labels = [item.label for part in parts for item in part]
     groups = [group for part in parts for group in groups_of(part)]
-    compared: Answers | None = None
     ways = []
     for name in sorted(plans, key=lambda name: (name != first, name)):
-        if _comparable(plans[name]) != _comparable(common):
-            raise FractureEdgeError(
-                f"{folder / name}: was trained on other data, folds, input or device than {first}"
-            )
-        files = [folder / name / f"fold-{number + 1}.json" for number in range(common.rounds)]
-        if not all(file.is_file() for file in files):
-            say(f"{name}: not finished, left out")
+        rounds = _rounds(folder / name, pool, common.rounds) if not plans[name].unlike(common) else None
+        if rounds is None:
+            say(f"{name}: left out, it is not finished or cannot be compared with {first}")
             continue
-        rounds = [from_plain(Round, read_json(file), str(file)) for file in files]
-        answers = Answers.joined([each.answers for each in rounds])
-        compared = compared or answers
-        plain, covered, scanner = figures(labels, groups, answers)
+        scores = Scores.joined([each.scores for each in rounds])
+        plain, covered, scanner = figures(labels, groups, scores)
+        before = Scores.joined([each.scores for each in reference])
         ways.append(
             Way(
                 name=name,
@@ -147,12 +160,10 @@ def collect(folder: Path, pool: Pool, first: str) -> WhereItLooks:
                 auroc=plain,
                 covered=covered,
                 scanner=scanner,
-                pointing=pointing(answers),
-                change=None if name == first else change(labels, groups, compared, answers),
+                pointing=pointing(scores),
+                change=None if name == first else change(labels, groups, before, scores),
             )
         )
-    if compared is None or ways[0].name != first:
-        raise FractureEdgeError(f"{folder / first}: is not finished; train it first")
     size = common.recipe["preprocessing"]
     return WhereItLooks(
         recipe=common.recipe_name,
@@ -166,14 +177,26 @@ def collect(folder: Path, pool: Pool, first: str) -> WhereItLooks:
         rounds=common.rounds,
         images=len(labels),
         fractured=sum(labels),
-        marked=int(np.sum([hit is not None for hit in compared.hits])),
+        marked=sum(hit is not None for each in reference for hit in each.scores.hits),
         ways=tuple(ways),
     )
 
 
-def _comparable(plan: Plan) -> tuple[Any, ...]:
-    size = plan.recipe["preprocessing"]
-    return plan.data_fingerprint, plan.seed, plan.rounds, plan.device, plan.precision, size
+def read_plans(folder: Path) -> dict[str, Plan]:
+    """Read the plans of all ways in a folder, by name."""
+    return {path.parent.name: from_plain(Plan, read_json(path), str(path)) for path in folder.glob(f"*/{PLAN}")}
+
+
+def _rounds(folder: Path, pool: Pool, count: int) -> list[Round] | None:
+    """Read the rounds of a way; ``None`` if it is not finished."""
+    files = [folder / f"fold-{number + 1}.json" for number in range(count)]
+    if not all(file.is_file() for file in files):
+        return None
+    rounds = [from_plain(Round, read_json(file), str(file)) for file in files]
+    for fold, each in enumerate(rounds):
+        if each.paths != tuple(item.path for item in pool.part([fold])):
+            raise FractureEdgeError(f"{files[fold]}: was tested on other images; give another --folder")
+    return rounds
 
 
 @app.command()
@@ -219,15 +242,21 @@ def where_it_looks(
         data_fingerprint=fingerprint(pool.table),
         rounds=rounds,
     )
+    plans = read_plans(folder)
+    if name in plans and plans[name] != plan:
+        raise FractureEdgeError(f"{folder / name}: was trained with other settings; give another NAME or --folder")
+    if name != against:
+        if against not in plans:
+            raise FractureEdgeError(f"{folder}: has no way '{against}' to compare with; train it first")
+        if unlike := plan.unlike(plans[against]):
+            raise FractureEdgeError(
+                f"{folder / against}: was trained with another {unlike}; it cannot be compared"
+            )
     place = folder / name
     place.mkdir(parents=True, exist_ok=True)
-    if (place / PLAN).is_file():
-        if from_plain(Plan, read_json(place / PLAN), str(place / PLAN)) != plan:
-            raise FractureEdgeError(f"{place}: was trained with other settings; give another NAME or --folder")
-    else:
-        write_record(place / PLAN, plan)
+    write_record(place / PLAN, plan)
     say(f"{name}: {device.name}, {device.precision}")
-    train_and_ask(chosen, pool, place, weights=start, seed=seed, rounds=rounds)
+    train_and_score(chosen, pool, place, weights=start, seed=seed, rounds=rounds)
     result = collect(folder, pool, against)
     write_record(output, result)
     print(table_of(result), end="")

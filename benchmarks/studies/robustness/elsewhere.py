@@ -90,7 +90,8 @@ def read_xrays(data: Path) -> ImageTable:
     """
     table = read_table(data)
     say_left_out(table)
-    links = find_links(table, scan(table))
+    # Neighbouring numbers of FracAtlas are other views of one patient, not copies.
+    links = replace(find_links(table, scan(table)), neighbours=())
     wrong = conflicting_rows(table, links)
     if wrong:
         say(f"left out: {len(wrong)} images whose copies have another label")
@@ -133,7 +134,7 @@ def measure(classifier: FractureClassifier, table: ImageTable, name: str) -> Els
         name: Name of the data set.
 
     Raises:
-        FractureEdgeError: No image could be read, or a class is missing.
+        FractureEdgeError: No image could be read, a class is missing, or copies have both labels.
     """
     files = [table.file(item) for item in table]
     predictions = list(tqdm(classifier.predict_many(files), "predicting", len(files), unit="img", disable=None))

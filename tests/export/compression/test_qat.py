@@ -1,3 +1,5 @@
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -5,11 +7,15 @@ import numpy as np
 import pytest
 from ai_edge_litert import interpreter
 
+from benchmarks.runtimes.runners import runner_of
 from export.compression.prune_and_cluster import FineTuning
 from export.compression.qat import quantisation_aware, shift_trained_bias, to_int8_tflite
+from export.conversion.convert import convert
+from export.conversion.recentre import threshold_shift
 from export.gate import log_odds
 from export.keras_passes.fold_batch_norms import fold_batch_norms
 from fracture_edge.errors import FractureEdgeError
+from fracture_edge.modelfile import ModelInfo
 from train.architectures import build
 from train.data.batches import Batches
 from train.trainer.batch_norm import RefitBatchNorms
@@ -97,6 +103,44 @@ def test_edge_runs_with_its_log_odds_in_float(images: tuple[Any, list[int]]) -> 
     # Fifty layers, each rounded to 1/256 of its range.
     assert np.abs(found - expected).max() < 0.1
     assert expected.std() > 0.05
+
+
+@pytest.mark.slow
+def test_a_converted_file_is_recentred(
+    images: tuple[Any, list[int]], tmp_path: Path, tiny_info: ModelInfo
+) -> None:
+    model = fold_batch_norms(_trained("custom_cnn", images, 0.2, filters=(4, 6, 8), units=8))
+    pixels, _ = images
+    # As if the network had answered otherwise before: a file that is not recentred is off by as much.
+    answers = np.asarray(model(pixels, training=False))[:, 0]
+    before = 1 / (1 + np.exp(-(log_odds(answers) + 0.4)))
+    work = tmp_path / "work"
+    work.mkdir()
+    model.save(work / "model.keras")
+    np.savez(work / "scales.npz", allow_pickle=False)
+    np.save(work / "calibration.npy", pixels)
+    np.savez(work / "reference.npz", calibration=before)
+    np.savez(work / "training.npz", pixels=pixels, targets=answers)
+    path = tmp_path / "file.tflite"
+    info = replace(tiny_info, preprocessing=replace(tiny_info.preprocessing, height=32, width=32), typicality={})
+    convert(
+        work=str(work),
+        format_name="tflite_int8_qat",
+        target=str(path),
+        info=info.to_json(),
+        heatmap=False,
+        rung=None,
+        keep_float=[],
+        threshold=0.5,
+        epochs=1,
+        learning_rate=1e-6,
+        seed=0,
+    )
+    runner = runner_of(path, threads=1)
+    found = runner.probabilities(pixels)
+    runner.close()
+    # The last bias is float32, and so is the log-odds: the shift is gone but for rounding.
+    assert threshold_shift(before, found, 0.5) == pytest.approx(0, abs=1e-4)
 
 
 def test_norms_that_were_not_folded_are_refused(images: tuple[Any, list[int]]) -> None:

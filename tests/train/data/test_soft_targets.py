@@ -5,28 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from train.data.batches import Batches
 from train.data.soft_targets import SoftAccuracy, SoftAuroc
-
-LABELS = [1, 0, 0, 1]
-WEIGHT_OF = {0: 0.6, 1: 2.8}
-
-
-def test_batches_keep_targets_with_their_images() -> None:
-    pixels = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
-    batches = Batches(pixels, LABELS, batch_size=2, weights=WEIGHT_OF, seed=3)
-    targets = np.array(LABELS, np.float32)
-    weights = np.array([2.8, 0.6, 0.6, 2.8], np.float32)
-    seen = []
-    for number in range(len(batches)):
-        images, given, weighed = batches[number]
-        rows = images[:, 0, 0, 0]
-        seen += rows.tolist()
-        assert given.shape == (2, 1)
-        assert given[:, 0].tolist() == targets[rows].tolist()
-        assert weighed.tolist() == weights[rows].tolist()
-    assert sorted(seen) == [0, 1, 2, 3]
-    assert seen != [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("soft", [False, True])

@@ -136,6 +136,19 @@ def test_other_settings_are_refused(target: Path, change: dict[str, object], dif
     assert State.read(folder) is not None
 
 
+def test_a_run_of_before_distillation_left_can_be_resumed(target: Path) -> None:
+    off = {"share": 0.0, "folds": 3, "phases": []}
+    folder = _half_done(target)
+    held = json.loads((folder / "run.json").read_text())
+    held["recipe"]["distillation"] = off
+    (folder / "run.json").write_text(json.dumps(held))
+    assert _open(target, SETTINGS, resume=True) == folder
+    held["recipe"]["distillation"] = off | {"share": 0.7}
+    (folder / "run.json").write_text(json.dumps(held))
+    with pytest.raises(FractureEdgeError, match=r"was started with another recipe\.distillation"):
+        _open(target, SETTINGS, resume=True)
+
+
 def test_one_run_at_a_time(target: Path) -> None:
     with exclusive_lock(target):
         with (

@@ -205,6 +205,15 @@ def test_an_ablation_is_named_by_what_was_changed(tmp_path: Path) -> None:
     assert entries[1].compared_with == "edge (probed)"
 
 
+def test_a_folder_of_before_distillation_left_keeps_its_name(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "a", "edge", GOOD, 1.0, recipe="robust")
+    held = json.loads((folder / "folds.json").read_text())
+    held["recipe"]["distillation"] = {"share": 0.0, "folds": 3, "phases": []}
+    (folder / "folds.json").write_text(json.dumps(held))
+    (entry,) = add_networks([folder], tmp_path / "out.json", resamples=50)
+    assert entry.name == "edge (robust)"
+
+
 def test_the_command_writes_what_it_prints(study: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     folder, output = _folder(tmp_path / "a", "edge", GOOD, 1.0), tmp_path / "folds.json"
     code, out, _ = study("cross-validated", folder, "-o", output)

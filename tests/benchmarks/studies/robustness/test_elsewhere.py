@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from benchmarks.studies.robustness.elsewhere import Elsewhere, XRay, measure, table_of, xrays_of
+from benchmarks.studies.robustness.elsewhere import Elsewhere, XRay, measure, read_xrays, table_of, xrays_of
 from fracture_edge.errors import FractureEdgeError
 from train.data.dataset import ImageTable, Item
 from train.evaluation.metrics import Estimate
@@ -71,6 +72,20 @@ def test_every_xray_counts_once(tmp_path: Path) -> None:
     assert found.uncertain.value == 0.25
     with pytest.raises(FractureEdgeError, match="must have readable images of both classes"):
         measure(Known(dict.fromkeys(answers, _answer(None))), table, "set")  # type: ignore[arg-type]
+
+
+def test_views_of_one_patient_are_not_copies(tmp_path: Path, bone: Callable[..., Any]) -> None:
+    # FracAtlas: neighbouring numbers of one body part, of both labels; and a copy of the first.
+    rows = ["image_id,hand,leg,hip,shoulder,fractured,fracture_count"]
+    for number, label, seed in ((1, 1, 1), (2, 0, 2), (9, 1, 1)):
+        folder = tmp_path / "images" / ("Fractured" if label else "Non_fractured")
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = bone(seed, fractured=bool(label), height=64, width=64)
+        Image.fromarray(picture).save(folder / f"IMG{number:07}.png")
+        rows.append(f"IMG{number:07}.png,1,0,0,0,{label},{label}")
+    (tmp_path / "dataset.csv").write_text("\n".join(rows) + "\n")
+    groups = {Path(item.path).stem: item.group for item in read_xrays(tmp_path)}
+    assert groups["IMG0000001"] == groups["IMG0000009"] != groups["IMG0000002"]
 
 
 def test_the_command_writes_and_prints(
