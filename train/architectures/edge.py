@@ -58,6 +58,7 @@ def build(
     depth: float = 1.0,
     dropout: float = 0.2,
     drop_path: float = 0.1,
+    pooled_evidence: bool = True,
 ) -> keras.Model:
     """Build the network.
 
@@ -70,6 +71,7 @@ def build(
         dropout: Share of pooled features dropped during training.
         drop_path: Probability that the last residual branch is dropped during training (stochastic depth,
             Huang et al., ECCV 2016); it grows linearly from 0 at the first block.
+        pooled_evidence: Whether the averages of the last feature map add to the strongest cell.
 
     Returns:
         A model from ``image`` uint8 [N, height, width, 1] to ``probability`` float32 [N, 1].
@@ -107,9 +109,11 @@ def build(
     bias = keras.initializers.Constant(-3.0)
     cells = layers.Conv2D(1, 1, bias_initializer=bias, name="cells")(top)
     strongest = layers.GlobalMaxPooling2D(name="strongest_cell")(cells)
-    pooled = layers.GlobalAveragePooling2D(name="pool")(top)
-    pooled = layers.Dropout(dropout, name="dropout")(pooled)
-    evidence = layers.Add(name="evidence")([strongest, layers.Dense(1, name="pooled_evidence")(pooled)])
+    evidence = strongest
+    if pooled_evidence:
+        pooled = layers.GlobalAveragePooling2D(name="pool")(top)
+        pooled = layers.Dropout(dropout, name="dropout")(pooled)
+        evidence = layers.Add(name="evidence")([strongest, layers.Dense(1, name="pooled_evidence")(pooled)])
     probability = layers.Dense(
         1, activation="sigmoid", kernel_initializer="ones", name="probability", dtype="float32"
     )(evidence)

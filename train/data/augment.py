@@ -34,6 +34,8 @@ class Augmentation:
         gamma: Largest change of gamma; 0.2 samples exponents between 1/1.2 and 1.2.
         noise: Largest standard deviation of white noise, as a share of 255; sampled for each image.
         scanner: Share of images that are changed as by another scanner or archive (`train.data.scanners`).
+        local: Share of images that are covered or cut so that the label follows the fracture
+            (`train.data.local_evidence`); needs boxes around fractures.
         mixup: Alpha of MixUp (Zhang et al., ICLR 2018): images and labels of a batch are blended in pairs, with a
             weight sampled from Beta(alpha, alpha).
         cutmix: Alpha of CutMix (Yun et al., ICCV 2019), at most 1: a rectangle comes from another image, the label
@@ -50,6 +52,7 @@ class Augmentation:
     gamma: float = 0.0
     noise: float = 0.0
     scanner: float = 0.0
+    local: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
 
@@ -57,7 +60,7 @@ class Augmentation:
         for name, value in dataclasses.asdict(self).items():
             if value < 0:
                 raise FractureEdgeError(f"augmentation.{name} must not be negative")
-        for name in ("scanner", "cutmix"):
+        for name in ("scanner", "local", "cutmix"):
             if getattr(self, name) > 1:
                 raise FractureEdgeError(f"augmentation.{name} must not be above 1")
 

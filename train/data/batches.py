@@ -15,6 +15,7 @@ from tqdm import tqdm
 from fracture_edge.errors import ImageError
 from fracture_edge.preprocess import Preprocessing
 from train.data.dataset import DataError, ImageTable
+from train.data.local_evidence import LocalEvidence
 from train.data.mixing import Mixing
 from train.data.scanners import ScannerVariation
 from train.data.soft_targets import soften
@@ -103,6 +104,7 @@ class Batches(keras.utils.PyDataset):
         weights: dict[int, float] | None = None,
         seed: int | None = None,
         scanners: ScannerVariation | None = None,
+        local: LocalEvidence | None = None,
         mixing: Mixing | None = None,
         multiple: int = 1,
         **kwargs: Any,
@@ -121,6 +123,7 @@ class Batches(keras.utils.PyDataset):
             weights: Weight of each class in the loss; all 1 when ``None``.
             seed: Random seed of the shuffling; the order is kept when ``None``.
             scanners: Changes of some images as by another scanner; none if ``None``.
+            local: Covers and windows whose label follows the fracture; needs `masks`; none if ``None``.
             mixing: MixUp or CutMix of the images of a batch.
             multiple: Number that the batch sizes are a multiple of; the remaining images of an epoch are skipped.
             **kwargs: Further arguments of `keras.utils.PyDataset`.
@@ -140,6 +143,9 @@ class Batches(keras.utils.PyDataset):
         self.batch_size = batch_size
         self.seed = seed
         self.scanners = scanners
+        self.local = local
+        self.fractured = np.asarray(labels) == 1
+        self.negative_weight = (weights or {0: 1.0})[0]
         self.mixing = mixing
         self.multiple = multiple
         self.start_epoch(0)
@@ -167,6 +173,11 @@ class Batches(keras.utils.PyDataset):
             images = self.scanners(images, self.epoch, index)
         if self.masks is not None:
             images = np.concatenate([images, self.masks[rows]], axis=-1)
+        if self.local is not None:
+            images, fractured = self.local(images, self.fractured[rows], self.epoch, index)
+            lost = self.fractured[rows] & ~fractured
+            targets = np.where(lost[:, np.newaxis], np.float32(0), self.targets[rows])
+            return images, targets, np.where(lost, np.float32(self.negative_weight), self.weights[rows])
         if self.mixing is not None:
             return self.mixing(images, self.targets[rows], self.weights[rows])
         return images, self.targets[rows], self.weights[rows]

@@ -38,6 +38,11 @@ def fit_head(
         FractureEdgeError: The network has no such head.
     """
     names = {layer.name for layer in model.layers}
+    if "cells" in names and "pooled_evidence" not in names:
+        features = np.concatenate([features_of(model, view) for view in views])
+        kernel, bias = regress(features, np.tile(labels, len(features) // len(labels)), balanced=balanced)
+        model.get_layer("cells").set_weights([kernel[np.newaxis, np.newaxis, :, np.newaxis], np.array([bias])])
+        return
     if "pooled_evidence" not in names:
         raise FractureEdgeError(f"recipe.probe: is for 'edge', '{model.name}' has no single layer to fit")
     features = np.concatenate([features_of(model, view) for view in views])
@@ -66,7 +71,11 @@ def views_of(pixels: npt.NDArray[np.uint8], *, mirrored: bool) -> Iterator[npt.N
 
 def features_of(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Compute the pooled features, [N, F], of images, uint8 [N, H, W, 1], by the network `edge`."""
-    return outputs(keras.Model(model.input, model.get_layer("pooled_evidence").input), pixels)
+    names = {layer.name for layer in model.layers}
+    if "pooled_evidence" in names:
+        return outputs(keras.Model(model.input, model.get_layer("pooled_evidence").input), pixels)
+    pooled = keras.layers.GlobalAveragePooling2D()(model.get_layer("cells").input)
+    return outputs(keras.Model(model.input, pooled), pixels)
 
 
 def regress(

@@ -13,6 +13,7 @@ from fracture_edge.errors import FractureEdgeError
 from train.architectures import build
 from train.data.batches import Batches, batch_multiple, class_weights
 from train.data.dataset import ImageTable, join_tables
+from train.data.local_evidence import LocalEvidence
 from train.data.localisation import fracture_masks
 from train.data.mixing import Mixing
 from train.data.pixel_store import PixelStore
@@ -87,6 +88,7 @@ def train_once(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     settled: Settled | None = None,
     fractured: Sequence[bool] = (),
+    taught: TeacherPredictions | None = None,
 ) -> Outcome:
     """Train a network, keep the recipe's choice of weights, and fit the calibration on validation images.
 
@@ -105,6 +107,8 @@ def train_once(
         fractured: Whether each class that is trained in place of the binary answer is one of fractures; decided by
             the images of both parts if empty.
 
+        taught: Predictions of teachers trained elsewhere; by `train.trainer.distillation` if ``None``.
+
     Raises:
         FractureEdgeError: Weights, classes or batch size do not fit, or the training diverged.
     """
@@ -119,8 +123,8 @@ def train_once(
         taught = train_once(its, store, rest, val_part, folder=place, weights=weights, seed=seed, fractured=broken)
         return predict(taught.model, store.of(held)), taught.seconds
 
-    teaching = None
-    if recipe.distillation.share:
+    teaching = taught
+    if recipe.distillation.share and not taught:
         teaching = cross_fit(recipe, train_part, folder=folder, seed=seed, train=teacher)
         say(f"teachers: AUROC {teaching.auroc:.3f} on held-out training images")
     clear_session()
@@ -159,6 +163,7 @@ def train_once(
         weights=balance,
         seed=seed,
         scanners=ScannerVariation(recipe.augmentation.scanner, seed) if recipe.augmentation.scanner else None,
+        local=LocalEvidence(recipe.augmentation.local, seed) if recipe.augmentation.local else None,
         mixing=Mixing.of(recipe.augmentation, seed),
         multiple=batch_multiple(recipe.batch_size, len(pixels), sharing),
     )
