@@ -93,6 +93,10 @@ STUDIES: Mapping[str, Command] = MappingProxyType(
         "unlike": Command(
             "benchmarks.studies.robustness.unlike", "Count the images that a model flags as unusable."
         ),
+        "where-it-looks": Command(
+            "benchmarks.studies.edge_model.where_it_looks",
+            "Cross-validate ways of training and ask where they look.",
+        ),
     }
 )
 

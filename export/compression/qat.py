@@ -18,18 +18,21 @@ import tf_keras
 
 from export.compression.prune_and_cluster import FineTuning, as_at_inference, fine_tune
 from export.compression.tf_keras_twin import check_twin, to_twin
+from export.conversion.recentre import shift_keras_bias
 from export.keras_passes.fold_batch_norms import follows_linear, layer_inputs
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import INPUT_NAME
 
+#: Name of the part of the network that is quantised.
+_BODY = "probability"
 #: Number of images for the initial ranges of the activations.
 _RANGE_IMAGES = 128
 #: Names, without ``_min`` and ``_max``, of the variables that hold the range of a layer's output.
 _RANGES = ("output", "post_activation", "quantize_layer")
 
 
-def quantisation_aware(model: keras.Model, tuning: FineTuning) -> bytes:
-    """Fine-tune `model` with simulated int8 rounding and convert it to TFLite.
+def quantisation_aware(model: keras.Model, tuning: FineTuning) -> tf_keras.Model:
+    """Fine-tune `model` with simulated int8 rounding.
 
     All layers between the normalised image and the last features are int8. The log-odds and the probability, which
     have one channel, stay float32: in 8 bits a probability could take only 256 values.
@@ -40,8 +43,7 @@ def quantisation_aware(model: keras.Model, tuning: FineTuning) -> bytes:
         tuning: Data and parameters of fine-tuning; its seed also samples the images for the initial ranges.
 
     Returns:
-        Content of a TFLite file with input grey levels 0 to 255, float32 [1, H, W, 1], and output P(fractured),
-        float32 [1, 1].
+        Model from grey levels 0 to 255, float32 [1, H, W, 1], to P(fractured), [1, 1], for `to_int8_tflite`.
 
     Raises:
         FractureEdgeError: A batch norm does not follow a convolution, tensorflow-model-optimization does not
@@ -55,17 +57,27 @@ def quantisation_aware(model: keras.Model, tuning: FineTuning) -> bytes:
     normalised = twin.get_layer("normalise").output
     # Without `grey_levels`, which only converts bytes to float32.
     front = tf_keras.Model(twin.get_layer("grey_levels").output, normalised, name="front")
-    body = tf_keras.Model(normalised, twin.output, name="probability")
+    body = tf_keras.Model(normalised, twin.output, name=_BODY)
     quantised = _quantise(body)
     sampled = np.sort(np.random.default_rng(tuning.seed).permutation(len(tuning.pixels))[:_RANGE_IMAGES])
     _set_ranges(quantised, twin, tuning.pixels[sampled])
     shape = model.input_shape[1:]
     fine_tune(_joined(front, quantised, shape, None), tuning, what="quantisation-aware training")
-    converter = tf.lite.TFLiteConverter.from_keras_model(_joined(front, quantised, shape, 1))
+    return _joined(front, quantised, shape, 1)
+
+
+def to_int8_tflite(trained: tf_keras.Model) -> bytes:
+    """Convert a model of `quantisation_aware` to the content of a TFLite file."""
+    converter = tf.lite.TFLiteConverter.from_keras_model(trained)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     # The converter prints its temporary paths to stdout, and warns of missing statistics that are in the graph.
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
         return bytes(converter.convert())
+
+
+def shift_trained_bias(trained: tf_keras.Model, shift: float) -> None:
+    """Subtract a shift of log-odds from the last bias of a model of `quantisation_aware`; in place."""
+    shift_keras_bias(trained.get_layer(_BODY), shift)
 
 
 def _refuse_unfused_batch_norms(model: keras.Model) -> None:

@@ -86,13 +86,17 @@ def convert(
     about = ModelInfo.from_json(info)
     if chosen.retrained:
         from export.compression.prune_and_cluster import FineTuning
-        from export.compression.qat import quantisation_aware
+        from export.compression.qat import quantisation_aware, shift_trained_bias, to_int8_tflite
 
         images = np.load(Path(work) / "training.npz")
         tuning = FineTuning(
             images["pixels"], images["targets"], epochs=epochs, learning_rate=learning_rate, seed=seed
         )
-        path.write_bytes(quantisation_aware(_load_model(work, heatmap=False)[0], tuning))
+        trained = quantisation_aware(_load_model(work, heatmap=False)[0], tuning)
+        path.write_bytes(to_int8_tflite(trained))
+        embed_info(path, about, path)
+        shift_trained_bias(trained, _shift(path, work, threshold))
+        path.write_bytes(to_int8_tflite(trained))
     elif way is not None and chosen.runtime == "tflite":
         _to_int8_tflite(work, chosen, way, path, info, threshold)
     elif chosen.runtime == "tflite":

@@ -6,7 +6,8 @@ import pytest
 from ai_edge_litert import interpreter
 
 from export.compression.prune_and_cluster import FineTuning
-from export.compression.qat import quantisation_aware
+from export.compression.qat import quantisation_aware, shift_trained_bias, to_int8_tflite
+from export.gate import log_odds
 from export.keras_passes.fold_batch_norms import fold_batch_norms
 from fracture_edge.errors import FractureEdgeError
 from train.architectures import build
@@ -68,7 +69,8 @@ def test_folded_custom_cnn_is_int8_and_answers_as_before(
     model = _trained("custom_cnn", images, 0.2, filters=(4, 6, 8), units=8)
     pixels, _ = images
     expected = np.asarray(model(pixels, training=False))
-    blob = quantisation_aware(fold_batch_norms(model), FineTuning(pixels, expected[:, 0], batch_size=8))
+    trained = quantisation_aware(fold_batch_norms(model), FineTuning(pixels, expected[:, 0], batch_size=8))
+    blob = to_int8_tflite(trained)
     found = _run(blob, pixels)
     # Steps of 1/256 in each of four layers.
     assert np.abs(found - expected).max() < 0.1
@@ -77,6 +79,9 @@ def test_folded_custom_cnn_is_int8_and_answers_as_before(
     # TFLite keeps kernels as [out, h, w, in] and [out, in]; that of the log-odds is float.
     shapes = {(4, 3, 3, 3), (6, 3, 3, 4), (8, 3, 3, 6), (8, 32)}
     assert _kernel_types(blob, shapes) == {shape: {"int8"} for shape in shapes}
+    shift_trained_bias(trained, 0.25)
+    # Both files compute the log-odds in float32 from the same 8-bit features.
+    np.testing.assert_allclose(log_odds(_run(to_int8_tflite(trained), pixels)), log_odds(found) - 0.25, atol=1e-4)
     output = capsys.readouterr()
     assert output.out == ""
     assert "quantisation-aware training: epoch 1 of 1, loss" in output.err
@@ -87,7 +92,8 @@ def test_edge_runs_with_its_log_odds_in_float(images: tuple[Any, list[int]]) -> 
     model = _trained("edge", images, 0.06, filters=0.25, depth=0.5, dropout=0.0, drop_path=0.0)
     pixels, _ = images
     expected = np.asarray(model(pixels, training=False))
-    found = _run(quantisation_aware(model, FineTuning(pixels, expected[:, 0], batch_size=8)), pixels)
+    trained = quantisation_aware(model, FineTuning(pixels, expected[:, 0], batch_size=8))
+    found = _run(to_int8_tflite(trained), pixels)
     # Fifty layers, each rounded to 1/256 of its range.
     assert np.abs(found - expected).max() < 0.1
     assert expected.std() > 0.05
