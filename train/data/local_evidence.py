@@ -72,7 +72,7 @@ def _window(image: Pixels, fractured: bool, random: np.random.Generator) -> tupl
             left = int(np.clip(xs[pick] - random.integers(columns), 0, width - columns))
         window = image[top : top + rows, left : left + columns]
         held = marked[top : top + rows, left : left + columns].sum() / max(1, marked.sum()) if fractured else 0.0
-        if fractured and 0 < held < _HELD or window[..., 0].std() < 10:
+        if (fractured and 0 < held < _HELD) or window[..., 0].std() < 10:
             continue
         size = (width, height)
         grey = np.asarray(Image.fromarray(window[..., 0]).resize(size, Image.Resampling.BICUBIC))
@@ -113,7 +113,11 @@ def _fill(grey: Pixels, box: Box, random: np.random.Generator) -> None:
     random.shuffle(moves)
     if random.random() < 0.6:
         for down, across in moves:
-            if 0 <= top + down and bottom + down <= grey.shape[0] and 0 <= left + across <= grey.shape[1] - columns:
+            if (
+                top + down >= 0
+                and bottom + down <= grey.shape[0]
+                and 0 <= left + across <= grey.shape[1] - columns
+            ):
                 beside = grey[top + down : bottom + down, left + across : right + across].astype(np.float32)
                 texture = beside - beside.mean() + level
                 edge = _feather(rows, columns)

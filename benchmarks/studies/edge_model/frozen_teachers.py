@@ -54,11 +54,13 @@ class FrozenTeachers:
         found = []
         for plain, mirrored in self.features.values():
             both = np.concatenate([plain[rows], mirrored[rows]]).astype(np.float64)
-            kernel, bias = regress(both, np.tile(self.labels[rows], 2), balanced=True, strength=STRENGTH / both.shape[1])
+            kernel, bias = regress(
+                both, np.tile(self.labels[rows], 2), balanced=True, strength=STRENGTH / both.shape[1]
+            )
             found.append((plain[tested].astype(np.float64) + mirrored[tested]) @ kernel / 2 + bias)
         return np.asarray(np.mean(found, axis=0))
 
-    def cross_fitted(self, rows: Any, numbers: Any, *, seed: int) -> TeacherPredictions:
+    def cross_fitted(self, rows: Any, numbers: Any) -> TeacherPredictions:
         """Return calibrated predictions for the images `rows`, each by regressions without its fold."""
         logits = np.zeros(len(rows))
         for fold in np.unique(numbers[rows]):

@@ -14,6 +14,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from benchmarks.studies.edge_model.first_stage import train_on_patches
+from benchmarks.studies.edge_model.frozen_teachers import FrozenTeachers
 from benchmarks.studies.edge_model.looking import FOLDS, Pool, ask
 from benchmarks.studies.edge_model.looking_result import (
     Answers,
@@ -69,7 +71,17 @@ class Plan:
     rounds: int
 
 
-def train_and_ask(recipe: Recipe, pool: Pool, folder: Path, *, weights: str, seed: int, rounds: int) -> None:
+def train_and_ask(
+    recipe: Recipe,
+    pool: Pool,
+    folder: Path,
+    *,
+    weights: str,
+    seed: int,
+    rounds: int,
+    patches: bool = False,
+    teachers: FrozenTeachers | None = None,
+) -> None:
     """Train and test the rounds of a way that are not yet in its folder.
 
     Round k tests on fold k, chooses epoch and calibration on fold k + 1, and trains on the rest.
@@ -81,6 +93,8 @@ def train_and_ask(recipe: Recipe, pool: Pool, folder: Path, *, weights: str, see
         weights: Initial weights, see `train.weights.initialise`.
         seed: Random seed of the training.
         rounds: Number of folds to test on.
+        patches: Whether the network is trained on patches at full resolution first.
+        teachers: Regressions on frozen features that give soft targets; none if ``None``.
     """
     store = PixelStore(pool.table, recipe.preprocessing)
     for fold in range(rounds):
@@ -89,14 +103,18 @@ def train_and_ask(recipe: Recipe, pool: Pool, folder: Path, *, weights: str, see
         place = folder / f"fold-{fold + 1}"
         place.mkdir(parents=True, exist_ok=True)
         following = (fold + 1) % FOLDS
+        training = pool.part([number for number in range(FOLDS) if number not in (fold, following)])
+        rows = np.flatnonzero(~np.isin(pool.folds, (fold, following)))
+        start = train_on_patches(recipe, training, weights, place, seed=seed) if patches else weights
         outcome = train_once(
             recipe,
             store,
-            pool.part([number for number in range(FOLDS) if number not in (fold, following)]),
+            training,
             pool.part([following]),
             folder=place,
-            weights=weights,
+            weights=start,
             seed=seed,
+            taught=teachers.cross_fitted(rows, pool.folds) if teachers else None,
         )
         answers = ask(outcome.model, pool.part([fold]), pool.marks, recipe.preprocessing, seed=fold)
         done = Round(answers, len(outcome.history.rows), outcome.seconds)
@@ -194,6 +212,10 @@ def where_it_looks(
     against: Annotated[str, typer.Option(help="Name of the way that all are compared with.")] = "plain",
     precision: PrecisionOption = "auto",
     seed: SeedOption = 0,
+    patches: Annotated[bool, typer.Option("--patches", help="Train on patches at full resolution first.")] = False,
+    frozen_teachers: Annotated[
+        bool, typer.Option("--frozen-teachers", help="Soft targets by regressions on frozen features.")
+    ] = False,
 ) -> None:
     """Cross-validate one way of training `edge`, compare all ways in the folder, and print the table.
 
@@ -211,7 +233,11 @@ def where_it_looks(
         recipe_name=recipe,
         # In the form in which it is read from JSON again, for the comparison below.
         recipe=json.loads(json.dumps(chosen.to_dict())),
-        settings=tuple(settings or ()),
+        settings=(
+            *(settings or ()),
+            *(["patches first"] if patches else []),
+            *(["frozen teachers"] if frozen_teachers else []),
+        ),
         initial_weights=Path(start).name,
         seed=seed,
         device=device.name,
@@ -227,7 +253,17 @@ def where_it_looks(
     else:
         write_record(place / PLAN, plan)
     say(f"{name}: {device.name}, {device.precision}")
-    train_and_ask(chosen, pool, place, weights=start, seed=seed, rounds=rounds)
+    teachers = FrozenTeachers.of(pool.table, start, folder) if frozen_teachers else None
+    train_and_ask(
+        chosen,
+        pool,
+        place,
+        weights=start,
+        seed=seed,
+        rounds=rounds,
+        patches=patches,
+        teachers=teachers,
+    )
     result = collect(folder, pool, against)
     write_record(output, result)
     print(table_of(result), end="")
