@@ -84,11 +84,16 @@ def fracture_masks(table: ImageTable, preprocessing: Preprocessing) -> npt.NDArr
     for row, item in enumerate(table):
         marked = marks.get(PurePosixPath(item.path).name)
         if item.label == 1 and marked is not None:
-            # Drawn at the annotated size, then preprocessed like the image.
-            canvas = Image.new("L", (marked.width, marked.height))
-            draw = ImageDraw.Draw(canvas)
-            for left, top, width, height in marked.boxes:
-                # Pillow includes the far corner.
-                draw.rectangle((left, top, left + width - 1, top + height - 1), fill=255)
-            masks[row] = framing(np.asarray(canvas))
+            # At the annotated size, then preprocessed like the image.
+            masks[row] = framing(np.asarray(drawn(marked)))
     return masks
+
+
+def drawn(marks: Marks) -> Image.Image:
+    """Draw the boxes of an image, 255 on 0, at the size of the image that was annotated."""
+    canvas = Image.new("L", (marks.width, marks.height))
+    draw = ImageDraw.Draw(canvas)
+    for left, top, width, height in marks.boxes:
+        # Pillow includes the far corner.
+        draw.rectangle((left, top, left + width - 1, top + height - 1), fill=255)
+    return canvas
