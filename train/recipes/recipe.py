@@ -134,20 +134,6 @@ class Recipe:
         return values
 
 
-def of_this_version(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a recipe without an option that no longer exists, if it was off.
-
-    Runs of earlier versions can be resumed and compared: in them each recipe has ``distillation``.
-
-    Args:
-        values: Values of a recipe by key, as in a record.
-    """
-    gone = values.get("distillation")
-    if gone is None or gone.get("share"):
-        return dict(values)
-    return {key: value for key, value in values.items() if key != "distillation"}
-
-
 def _require(key: str, value: float, right: bool, wanted: str) -> None:
     if not right:
         raise RecipeError(f"recipe.{key}: must be {wanted}, not {value}")

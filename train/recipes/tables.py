@@ -22,6 +22,20 @@ def plain_values(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
 
+def of_this_version(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a recipe without an option that no longer exists, if it was off.
+
+    Runs of earlier versions can be resumed and compared: in them each recipe has ``distillation``.
+
+    Args:
+        values: Values of a recipe by key, as in a record.
+    """
+    gone = values.get("distillation")
+    if gone is None or gone.get("share"):
+        return dict(values)
+    return {key: value for key, value in values.items() if key != "distillation"}
+
+
 def _toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]

@@ -36,7 +36,8 @@ from train.evaluation.record import FOLDS_FILE, FOLDS_SCHEMA, CrossValidationRec
 from train.evaluation.suitability import fit_limits
 from train.json_records import from_plain, read_versioned, write_record
 from train.lock import exclusive_lock
-from train.recipes.recipe import Recipe, of_this_version
+from train.recipes.recipe import Recipe
+from train.recipes.tables import of_this_version
 from train.runs.cross_validation import cross_validate
 from train.runs.further_outputs import save_further_outputs
 from train.runs.options import RunOptions, tensorboard

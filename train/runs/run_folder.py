@@ -9,7 +9,7 @@ from typing import Any
 
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_write_text, refuse_overwrite
-from train.recipes.recipe import of_this_version
+from train.recipes.tables import of_this_version
 from train.trainer.callbacks import FOLD_FILE, STATE_FILE, clear_state
 
 _SETTINGS = "run.json"
@@ -62,8 +62,7 @@ def open_folder(target: Path, settings: Mapping[str, Any], *, resume: bool) -> I
     folder = unfinished(target)
     path = folder / _SETTINGS
     if resume and path.is_file():
-        theirs = json.loads(path.read_text(encoding="utf-8"))
-        theirs["recipe"] = of_this_version(theirs.get("recipe", {}))
+        theirs = read_settings(path.read_text(encoding="utf-8"))
         # Ours through JSON and back, to have the same types.
         if differing := _first_difference(theirs, json.loads(json.dumps(settings)), ""):
             raise FractureEdgeError(f"{folder}: was started with another {differing}")
@@ -77,6 +76,14 @@ def open_folder(target: Path, settings: Mapping[str, Any], *, resume: bool) -> I
         if not worth_resuming(folder):
             shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def read_settings(text: str) -> dict[str, Any]:
+    """Read the settings that determine a run from JSON, of this version or an earlier one."""
+    settings: dict[str, Any] = json.loads(text)
+    if "recipe" in settings:
+        settings["recipe"] = of_this_version(settings["recipe"])
+    return settings
 
 
 def publish(target: Path) -> None:

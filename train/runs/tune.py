@@ -27,6 +27,7 @@ from train.recipes.recipe import Recipe
 from train.recipes.search_space import Range, apply, check_space
 from train.recipes.tables import plain_values
 from train.runs.options import RunOptions
+from train.runs.run_folder import read_settings
 from train.runs.train_model import run_settings
 from train.trainer.callbacks import best_of
 from train.trainer.train_once import train_once
@@ -161,7 +162,7 @@ def _study(folder: Path, settings: dict[str, Any], options: RunOptions) -> optun
     # A sampler restarts from its seed in every process: a resumed search must not repeat the samples of the first.
     study.sampler = optuna.samplers.TPESampler(seed=options.seed + len(study.trials))
     text = json.dumps(settings, sort_keys=True)
-    if study.user_attrs.setdefault(_SETTINGS, text) != text:
+    if read_settings(study.user_attrs.get(_SETTINGS, text)) != json.loads(text):
         raise FractureEdgeError(
             f"{folder}: the search was started with another recipe, space, seed, weights or data"
         )

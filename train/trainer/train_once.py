@@ -129,6 +129,7 @@ def train_once(
     if recipe.patches:
         initial = f"{initial}, epochs on patches: {recipe.patches}"
     if recipe.probe and new_run:
+        # After patches too, whose averaged features are others than those of whole images.
         say(f"fitting the head to the features of {len(pixels)} images")
         views = views_of(pixels, mirrored=recipe.augmentation.flip_horizontal)
         fit_head(model, views, train_part.labels, balanced=recipe.class_balance == "weights")

@@ -111,10 +111,9 @@ def share() -> str:
     point = _typed(DEFAULT, FractureClassifier(threads=1).info.operating_points[DEFAULT])
     nested = point.nested or point
     return (
-        f"Out of fold, the default `{DEFAULT}` leaves {nested.uncertain_share:.0%} of the images uncertain; "
-        f"of the others it\nfinds {nested.sensitivity:.0%} of the fractured and clears "
-        f"{nested.specificity:.0%} of those without a fracture. On the test images:\n{test.share:.0%}, "
-        f"{recall:.0%} and {specificity:.0%}.\n"
+        f"Out of fold, the default `{DEFAULT}` leaves {nested.uncertain_share:.0%} uncertain; of the others it "
+        f"finds {nested.sensitivity:.0%} of the\nfractured and clears {nested.specificity:.0%} of the rest "
+        f"(test images: {test.share:.0%}, {recall:.0%}, {specificity:.0%}).\n"
     )
 
 

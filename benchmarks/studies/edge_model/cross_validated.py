@@ -15,13 +15,14 @@ from typing import Annotated
 import typer
 
 from benchmarks.studies.edge_model.answers import FoldPredictions
-from benchmarks.studies.edge_model.recipe_changes import changes, current, shipped
+from benchmarks.studies.edge_model.recipe_changes import changes, shipped
 from fracture_edge.errors import FractureEdgeError
 from train.evaluation.formatting import interval, markdown_cell, markdown_table
 from train.evaluation.metrics import Estimate
 from train.evaluation.record import FOLDS_FILE, CrossValidationRecord
 from train.json_records import WRITTEN_ALWAYS, from_plain, read_json, write_record
 from train.quiet_tensorflow import quiet_tensorflow
+from train.recipes.tables import of_this_version
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 _SHOWN = ("auroc", "sensitivity_at_specificity_90", "ece")
@@ -163,7 +164,7 @@ def _network(result: CrossValidationRecord) -> Network:
         device=result.device,
         precision=result.precision,
         data_fingerprint=result.data_fingerprint,
-        changed=() if usual is None else tuple(changes(current(result.recipe), usual)),
+        changed=() if usual is None else tuple(changes(of_this_version(result.recipe), usual)),
         recipe=Path(result.recipe_name).stem,
         input=f"{size['height']}x{size['width']}",
         images=result.pooled.images,

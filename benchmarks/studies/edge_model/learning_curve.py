@@ -29,7 +29,8 @@ from train.evaluation.metrics import Estimate
 from train.evaluation.predictions import groups_of
 from train.figure import COLOURS, saved_figure
 from train.json_records import from_plain, read_json, write_record
-from train.recipes.recipe import Recipe, load_recipe, of_this_version, override
+from train.recipes.recipe import Recipe, load_recipe, override
+from train.recipes.tables import of_this_version
 from train.trainer.callbacks import clear_state
 from train.trainer.train_once import train_once
 

@@ -1,7 +1,6 @@
 """Differences between a trained recipe and the shipped one."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from fracture_edge.errors import FractureEdgeError
@@ -34,14 +33,6 @@ def changes(given: Any, usual: Any, key: str = "") -> list[str]:
     if given == usual or key.endswith(".epochs"):
         return []
     return [f"{key}={json.dumps(given)}"]
-
-
-def current(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a recipe, of this version or an earlier one, as this version writes them."""
-    # Imported late, as below.
-    from train.recipes.recipe import of_this_version
-
-    return of_this_version(recipe)
 
 
 def shipped(model: str, name: str) -> Any:

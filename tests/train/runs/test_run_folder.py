@@ -10,7 +10,7 @@ import pytest
 
 from fracture_edge.errors import FractureEdgeError
 from train.lock import exclusive_lock
-from train.runs.run_folder import check_target, open_folder, publish, unfinished
+from train.runs.run_folder import check_target, open_folder, publish, read_settings, unfinished
 from train.trainer.callbacks import State
 
 SETTINGS = {"seed": 3, "recipe": {"batch_size": 8, "phases": ({"epochs": 2},), "options": {}}}
@@ -147,6 +147,15 @@ def test_a_run_of_before_distillation_left_can_be_resumed(target: Path) -> None:
     (folder / "run.json").write_text(json.dumps(held))
     with pytest.raises(FractureEdgeError, match=r"was started with another recipe\.distillation"):
         _open(target, SETTINGS, resume=True)
+
+
+def test_settings_of_before_distillation_left_are_those_of_now() -> None:
+    off = {"share": 0.0, "folds": 3, "phases": []}
+    assert read_settings(json.dumps({"seed": 1, "recipe": {"patience": 5, "distillation": off}})) == {
+        "seed": 1,
+        "recipe": {"patience": 5},
+    }
+    assert read_settings('{"seed": 1}') == {"seed": 1}
 
 
 def test_one_run_at_a_time(target: Path) -> None:
