@@ -101,6 +101,10 @@ STUDIES: Mapping[str, Command] = MappingProxyType(
             "benchmarks.studies.edge_model.where_it_looks",
             "Cross-validate ways of training and ask where they look.",
         ),
+        "where-it-points": Command(
+            "benchmarks.studies.edge_model.where_it_points",
+            "Compare localiser and cells of cross-validated networks.",
+        ),
     }
 )
 

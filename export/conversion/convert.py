@@ -21,8 +21,8 @@ FLOAT32_ONNX = "float32.onnx"
 MODEL, SCALES = "model.keras", "scales.npz"
 #: Names of the files written by training from which outputs are made, see `train.evaluation.typicality` and
 #: `train.evaluation.attributes`; not all models have them.
-TYPICALITY_FILE, ATTRIBUTES_FILE = "typicality.npz", "attributes.npz"
-OUTPUT_FILES = (TYPICALITY_FILE, ATTRIBUTES_FILE)
+TYPICALITY_FILE, ATTRIBUTES_FILE, LOCALISER_FILE = "typicality.npz", "attributes.npz", "localiser.npz"
+OUTPUT_FILES = (TYPICALITY_FILE, ATTRIBUTES_FILE, LOCALISER_FILE)
 #: Log-odds that decide nothing.
 _TINY = 1e-6
 
@@ -237,7 +237,13 @@ def _load_model(
 
     model = keras.saving.load_model(Path(work) / MODEL, compile=False)
     scales = dict(np.load(Path(work) / SCALES))
-    model = with_heatmap(model) if heatmap else model
+    if heatmap:
+        located = None
+        if (Path(work) / LOCALISER_FILE).is_file():
+            from train.evaluation.localiser import load_localiser, with_localiser
+
+            located = with_localiser(model, load_localiser(Path(work) / LOCALISER_FILE), scales)
+        model = with_heatmap(model, located)
     if attributes is not None and (Path(work) / ATTRIBUTES_FILE).is_file():
         from train.evaluation.attributes import load_heads, with_attributes
 

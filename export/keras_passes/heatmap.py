@@ -1,6 +1,7 @@
-"""Add a heat map as second output of the graph: the network's cells, or Grad-CAM in closed form.
+"""Add a heat map as second output of the graph: a localiser, the network's cells, or Grad-CAM in closed form.
 
-A network with a layer ``cells`` (see `train.architectures`) predicts the probability of a fracture for each cell.
+A localiser (`train.evaluation.localiser`) predicts for each position whether a fracture box covers it. Without
+one, a network with a layer ``cells`` (see `train.architectures`) predicts the same for each cell.
 
 For other networks the heat map is Grad-CAM (Selvaraju et al., ICCV 2017), which weights the channels of the last
 feature map by the gradient of the log-odds, averaged over all positions. After that map these networks only pool,
@@ -27,21 +28,24 @@ _Matrix = npt.NDArray[np.floating[Any]]
 _Producers = Mapping[int, layers.Layer]
 
 
-def with_heatmap(model: keras.Model) -> keras.Model:
+def with_heatmap(model: keras.Model, located: keras.KerasTensor | None = None) -> keras.Model:
     """Add the heat map to a classifier. The layers are shared; weights of the head are copied into constants.
 
     Args:
         model: Model from ``image`` to ``probability`` [N, 1]: an architecture of `train.architectures`, also with
             batch norms folded or the hidden layer factorised.
+        located: Log-odds of a localiser in the graph of `model`, [N, h, w, 1]; ``None`` without one.
 
     Returns:
         A model from the same input to a dictionary of ``probability``, unchanged, and ``heatmap`` float32
-        [N, h, w], 0 to 1, of the size of the cells or of the last feature map: the evidence for a fracture at each
-        position divided by the maximum; 0 everywhere if no position has positive evidence.
+        [N, h, w], 0 to 1, of the size of the localiser's grid, the cells or the last feature map: the evidence
+        for a fracture at each position divided by the maximum; 0 everywhere if no position has positive evidence.
 
     Raises:
         FractureEdgeError: The head contains a layer or an activation without a known gradient.
     """
+    if located is not None:
+        return _with_map(model, ops.sigmoid(located)[..., 0])
     cells = next((layer.output for layer in model.layers if layer.name == CELLS), None)
     if cells is not None:
         return _with_map(model, ops.sigmoid(cells)[..., 0])

@@ -78,6 +78,10 @@ def train(
             "the folds. --resume goes on with it, or takes the folds of a finished cross-validation.",
         ),
     ] = False,
+    keep_models: Annotated[
+        bool,
+        typer.Option("--keep-models", help="With --folds: keep the network of each, MODEL-folds/fold-K/model.keras."),
+    ] = False,
     seed: SeedOption = 0,
     precision: PrecisionOption = "auto",
     distribute: DistributeOption = False,
@@ -102,8 +106,9 @@ def train(
     Example, adapting the embedded model to your own images: fracture-edge train edge --weights embedded --data
     my_folder
     """
-    if final and folds is None:
-        raise typer.BadParameter("--final needs the folds of a cross-validation: give --folds 5 too")
+    if folds is None and (final or keep_models):
+        option = "--final" if final else "--keep-models"
+        raise typer.BadParameter(f"{option} needs the folds of a cross-validation: give --folds 5 too")
     quiet_tensorflow()
     from train.recipes.recipe import default_recipe, load_recipe, override
     from train.runs.options import RunOptions
@@ -126,6 +131,7 @@ def train(
         seed=seed,
         precision=precision,
         distribute=distribute,
+        keep_models=keep_models,
         tensorboard=tensorboard,
         resume=resume,
         force=force,

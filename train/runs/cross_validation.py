@@ -41,6 +41,8 @@ from train.trainer.callbacks import FOLD_FILE, clear_state, kept_epochs
 from train.trainer.train_once import train_once
 
 _HEADER = ("path", "label", "group", "fold", "threshold", "raw", "probability")
+#: Network of a round in its folder, where networks are kept.
+FOLD_MODEL = "model.keras"
 #: Fields of a finished round in its ``fold.json``, beside the predictions.
 _KEPT = ("threshold", "epochs", "seconds", "initial_weights", "kept")
 
@@ -74,7 +76,7 @@ def cross_validate(recipe: Recipe, options: RunOptions, *, folds: int, pool: Ima
     """Cross-validate a recipe.
 
     Round k tests on fold k, chooses epoch, calibration and threshold on fold k + 1, and trains on the rest. An
-    interrupted run is continued with `RunOptions.resume`. The models are not kept.
+    interrupted run is continued with `RunOptions.resume`. The models are kept if `RunOptions.keep_models`.
 
     Args:
         recipe: Recipe to train.
@@ -172,6 +174,8 @@ def _round(
         callbacks=tensorboard(options, f"{recipe.architecture}-fold-{number}"),
         fractured=fractured,
     )
+    if options.keep_models:
+        outcome.model.save(place / FOLD_MODEL)
     calibrated = predict(outcome.model, store.of(test_part))
     point = operating_point(val_part.labels, outcome.validation.calibrated, chosen=recipe.calibrate)
     fold = Fold(

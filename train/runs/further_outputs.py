@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from fracture_edge.attributes import CLASSES_NAME
 from train.data.dataset import ImageTable
+from train.data.localisation import fracture_masks
 from train.data.pixel_store import PixelStore
 from train.evaluation.attributes import FILE as ATTRIBUTES_FILE
 from train.evaluation.attributes import measure_attributes, save_heads
+from train.evaluation.localiser import FILE as LOCALISER_FILE
+from train.evaluation.localiser import fit_localiser, map_layers, maps_of
 from train.evaluation.typicality import FILE as TYPICALITY_FILE
 from train.evaluation.typicality import measure_typicality
 from train.recipes.recipe import Recipe
@@ -23,7 +28,7 @@ def save_further_outputs(
     *,
     seed: int,
 ) -> None:
-    """Measure the distribution of the features, fit the heads of body part, view and classes, and write both.
+    """Measure the distribution of the features, fit localiser and heads of further labels, and write them.
 
     Args:
         outcome: Trained network.
@@ -52,3 +57,7 @@ def save_further_outputs(
         heads[CLASSES_NAME] = outcome.classes
     if heads:
         save_heads(heads, folder / ATTRIBUTES_FILE)
+    masks = fracture_masks(training, recipe.preprocessing) if map_layers(outcome.model) else None
+    if masks is not None and masks.any():
+        located = fit_localiser(maps_of(outcome.model, pixels), masks, np.array(training.labels), seed=seed)
+        located.save(folder / LOCALISER_FILE)

@@ -22,6 +22,7 @@ class RunOptions:
         seed: Random seed of initialisation, order and augmentation.
         precision: Precision, see `train.device.prepare`.
         distribute: Whether to share every batch among all devices (JAX only).
+        keep_models: Whether a cross-validation keeps the network of each fold.
         tensorboard: Folder for TensorBoard's logs; none are written when ``None``.
         resume: Whether to continue an interrupted run.
         force: Whether an existing folder, or an unfinished run, may be replaced.
@@ -35,6 +36,7 @@ class RunOptions:
     seed: int = 0
     precision: str = "auto"
     distribute: bool = False
+    keep_models: bool = False
     tensorboard: Path | None = None
     resume: bool = False
     force: bool = False

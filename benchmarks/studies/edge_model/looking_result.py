@@ -174,11 +174,12 @@ def change(labels: Sequence[int], groups: Sequence[str], first: Scores, other: S
         auroc=of(first.plain, other.plain),
         covered=of(first.covered, other.covered),
         scanner=of(first.scanner, other.scanner),
-        pointing=_pointing_change(groups, first, other),
+        pointing=pointing_change(groups, first, other),
     )
 
 
-def _pointing_change(groups: Sequence[str], first: Scores, other: Scores) -> Estimate:
+def pointing_change(groups: Sequence[str], first: Scores, other: Scores) -> Estimate:
+    """Compute the share of hits of `other` minus that of `first`, by a paired bootstrap over groups; else NaN."""
     marked = np.array([hit is not None for hit in first.hits])
     if marked.all() or not marked.any():
         return UNDEFINED

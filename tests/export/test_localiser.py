@@ -1,0 +1,79 @@
+"""A localiser in a file that gets it afterwards."""
+
+import copy
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from export.localiser import attach, map_tensors, maps_of_file
+from fracture_edge.errors import FractureEdgeError
+from fracture_edge.modelfile import HEATMAP_NAME, INPUT_NAME
+from fracture_edge.models import EMBEDDED_FILE
+from fracture_edge.runtimes.session import open_session
+from train.evaluation.localiser import Localiser
+
+
+@pytest.fixture(scope="module")
+def embedded() -> onnx.ModelProto:
+    return onnx.load(EMBEDDED_FILE)
+
+
+@pytest.fixture(scope="module")
+def pixels() -> npt.NDArray[np.uint8]:
+    grey = np.random.default_rng(0).integers(256, size=(2, 320, 256, 1), dtype=np.uint8)
+    grey[:, 96:200, 80:180] //= 4
+    return grey
+
+
+def _run(model: onnx.ModelProto, pixels: npt.NDArray[np.uint8]) -> dict[str, np.ndarray]:
+    # One thread: sums in float32 depend on the order.
+    session = open_session("x", model.SerializeToString(), 1)
+    names = [entry.name for entry in session.get_outputs()]
+    return dict(zip(names, session.run(names, {INPUT_NAME: pixels}), strict=True))
+
+
+def _drawn(seed: int) -> Localiser:
+    random = np.random.default_rng(seed)
+    return Localiser(random.normal(scale=0.05, size=1152), -1.0)
+
+
+def test_the_heat_map_is_the_localiser_and_nothing_else_changes(
+    embedded: onnx.ModelProto, pixels: npt.NDArray[np.uint8]
+) -> None:
+    before = _run(embedded, pixels)
+    model, given = copy.deepcopy(embedded), _drawn(0)
+    tensors = map_tensors(model)
+    (maps,) = maps_of_file("x", model, tensors, pixels)
+    assert maps.shape == (2, 20, 16, 480 + 672)
+    attach(model, tensors, given)
+    onnx.checker.check_model(model)
+    after = _run(model, pixels)
+    chances = 1 / (1 + np.exp(-given.log_odds(maps)))
+    # The largest chance is about a half, and onnxruntime's sigmoid is exact to some 1e-7.
+    np.testing.assert_allclose(after[HEATMAP_NAME], chances / chances.max(axis=(1, 2), keepdims=True), atol=1e-5)
+    for name in before.keys() - {HEATMAP_NAME}:
+        np.testing.assert_array_equal(after[name], before[name])
+
+
+def test_a_second_one_replaces_the_first(embedded: onnx.ModelProto, pixels: npt.NDArray[np.uint8]) -> None:
+    once, twice = copy.deepcopy(embedded), copy.deepcopy(embedded)
+    attach(twice, map_tensors(twice), _drawn(1))
+    first, again = map_tensors(once), map_tensors(twice)
+    assert again.maps == first.maps
+    attach(once, first, _drawn(2))
+    attach(twice, again, _drawn(2))
+    assert len(twice.graph.node) == len(once.graph.node)
+    assert len(twice.graph.initializer) == len(once.graph.initializer)
+    np.testing.assert_array_equal(_run(twice, pixels)[HEATMAP_NAME], _run(once, pixels)[HEATMAP_NAME])
+
+
+def test_a_file_without_a_heat_map_is_refused() -> None:
+    image = helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, [None, 32, 32, 1])
+    answer = helper.make_tensor_value_info("probability", TensorProto.UINT8, [None, 32, 32, 1])
+    node = helper.make_node("Identity", [INPUT_NAME], ["probability"])
+    model = helper.make_model(helper.make_graph([node], "g", [image], [answer]))
+    with pytest.raises(FractureEdgeError, match="no heat map of cells; export it with --heatmap"):
+        map_tensors(model)
