@@ -1,8 +1,8 @@
 """Overlays of a model's heat map on the image, as PNG files.
 
-The heat map is the class-activation map in the second output of the graph (`fracture-edge export --heatmap`): the
-evidence for a fracture in each cell of a coarse grid, divided by the largest. It shows where the network found
-evidence for a fracture. It does not outline the fracture, and images without a fracture have a heat map too.
+The heat map is the second output of the graph (`fracture-edge export --heatmap`): the evidence for a fracture in
+each cell of a coarse grid, divided by the largest. It shows where the features of the network are like those of
+fractures. It does not outline the fracture, and images without a fracture have a heat map too.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ COLOURS = np.array(
 #: Opacity at the largest evidence. It is 0 without evidence, so that the bone stays visible.
 OPACITY = 0.6
 _BAR, _MARGIN = 14, 8
-CAPTION = "where the model looked"
+CAPTION = "signs of a fracture"
 
 
 def overlay(

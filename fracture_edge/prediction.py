@@ -48,7 +48,7 @@ class Prediction:
         elapsed_ms: Milliseconds from the file to the decision: reading, decoding and inference. Images that are
             classified at the same time share the cores, so that each takes longer and all together less.
         reason_code: Machine-readable reason for the decision; ``None`` without a decision.
-        heatmap: Class-activation map, float32 [h, w], 0 to 1, over the complete model input (`Preprocessing.frame`
+        heatmap: Signs of a fracture, float32 [h, w], 0 to 1, over the complete model input (`Preprocessing.frame`
             gives the part of it that shows the image); ``None`` if the model has no heat map output or there is no
             decision. It is not part of the record.
         body_part: Body part that the model sees, for example ``hand``; several are joined by ``+``. ``None`` if it

@@ -23,6 +23,7 @@ from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import INPUT_NAME, read_tflite_info
 from fracture_edge.runtimes.session import open_session
 from train.evaluation.attributes import Head, save_heads
+from train.evaluation.localiser import Localiser, maps_of
 from train.evaluation.onnx_features import described_tensor, file_features
 
 #: A tiny network is exported in three formats: minutes.
@@ -56,6 +57,10 @@ def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleN
         ("x", "y", "z"), kernel, np.linspace(-1, 1, 3) - features.mean(axis=0) @ kernel, 0.5, exclusive=True
     )
     save_heads(heads, folder / "attributes.npz")
+    maps = np.concatenate(list(maps_of(network, pixels)))
+    localiser = Localiser(random.normal(size=maps.shape[-1]) / maps.std(axis=(0, 1, 2)).clip(1e-3), -1.0)
+    localiser.save(folder / "localiser.npz")
+    chances = 1 / (1 + np.exp(-localiser.log_odds(maps)))
     options = ExportOptions(
         budgets={**load_budgets(), "int8": Budget()},
         calibration_images=12,
@@ -64,7 +69,19 @@ def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleN
     )
     names = ["onnx_float32", "onnx_int8_static_x86", "tflite_float32"]
     export_model("edge", select(names=names), artifacts=artifacts, options=options)
-    return SimpleNamespace(folder=folder, heads=heads, pixels=pixels, features=features)
+    return SimpleNamespace(folder=folder, heads=heads, pixels=pixels, features=features, chances=chances)
+
+
+def test_exported_heat_maps_are_those_of_the_localiser(exported: SimpleNamespace) -> None:
+    (found,) = _run(onnx.load(exported.folder / FILES[0]), exported.pixels, ["heatmap"])
+    wanted = exported.chances / exported.chances.max(axis=(1, 2), keepdims=True)
+    # Sums of some dozens of float32 products of about 1.
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    # 8-bit features are others, but the place of the largest is the same nearly always.
+    (eight,) = _run(onnx.load(exported.folder / FILES[1]), exported.pixels, ["heatmap"])
+    assert eight.shape == wanted.shape
+    flat = [maps.reshape(len(maps), -1).argmax(axis=1) for maps in (eight, wanted)]
+    assert np.mean(flat[0] == flat[1]) >= 0.7
 
 
 def _run(model: onnx.ModelProto, pixels: npt.NDArray[np.uint8], names: Sequence[str]) -> list[np.ndarray]:

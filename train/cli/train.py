@@ -80,7 +80,7 @@ def train(
     ] = False,
     keep_models: Annotated[
         bool,
-        typer.Option("--keep-models", help="With --folds: keep the network of each, MODEL-folds/fold-K/model.keras."),
+        typer.Option("--keep-models", help="With --folds: keep each network, MODEL-folds/fold-K/model.keras."),
     ] = False,
     seed: SeedOption = 0,
     precision: PrecisionOption = "auto",

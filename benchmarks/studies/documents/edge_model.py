@@ -24,6 +24,8 @@ from benchmarks.studies.edge_model.frozen_features import table_of as table_of_f
 from benchmarks.studies.edge_model.learning_curve import Curve
 from benchmarks.studies.edge_model.looking_result import WhereItLooks
 from benchmarks.studies.edge_model.looking_result import table_of as table_of_looks
+from benchmarks.studies.edge_model.points_result import WhereItPoints
+from benchmarks.studies.edge_model.points_result import table_of as table_of_points
 from benchmarks.studies.robustness.elsewhere import Elsewhere
 from benchmarks.studies.robustness.elsewhere import table_of as table_of_elsewhere
 from benchmarks.studies.robustness.stress_result import Stress, side_by_side
@@ -152,6 +154,11 @@ def elsewhere() -> str:
 def looks() -> str:
     """Render where networks look that were trained in several ways as a table."""
     return table_of_looks(read_stored(WhereItLooks, "where-it-looks.json"))
+
+
+def pointing() -> str:
+    """Render how often localisers and cells of the same networks point at marked fractures as a table."""
+    return table_of_points(read_stored(WhereItPoints, "where-it-points.json"))
 
 
 def robust() -> str:

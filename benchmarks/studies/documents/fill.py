@@ -211,6 +211,7 @@ BLOCKS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
         "stress": _stress,
         "elsewhere": edge_model.elsewhere,
         "looks": edge_model.looks,
+        "pointing": edge_model.pointing,
         "robust": edge_model.robust,
         "gateway": tables_of_gateway,
         "container": container,

@@ -1,11 +1,11 @@
 """Compare localiser and cells out of fold: `python -m benchmarks.studies where-it-points artifacts/edge-folds`.
 
-The folder is one of `fracture-edge train edge --folds 5 --keep-models`. A localiser is fitted to the network of each
-fold and its training images; then localiser and cells are asked where the marked fractures of the fold are, which
-neither has seen.
+The folder is one of `fracture-edge train edge --folds 5 --keep-models`. A localiser is fitted to the network of
+each fold and its training images; then localiser and cells are asked where the marked fractures of the fold are,
+which neither has seen.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +16,7 @@ from scipy.special import expit
 
 from benchmarks.studies.edge_model.looking import FOLDS, Pool, score
 from benchmarks.studies.edge_model.looking_result import Scores, figures, pointing, pointing_change
+from benchmarks.studies.edge_model.points_result import WhereItPoints, table_of
 from benchmarks.studies.robustness.pointing import hit, peak
 from fracture_edge.console import say
 from fracture_edge.errors import FractureEdgeError
@@ -26,9 +27,7 @@ from train.data.dataset import ImageTable
 from train.data.localisation import Marks, fracture_masks
 from train.data.pixel_store import PixelStore
 from train.device import prepare
-from train.evaluation.formatting import interval, markdown_table
 from train.evaluation.localiser import Localiser, fit_localiser, maps_of
-from train.evaluation.metrics import Estimate
 from train.evaluation.predictions import groups_of
 from train.evaluation.record import FOLDS_FILE, FOLDS_SCHEMA, CrossValidationRecord
 from train.json_records import from_plain, read_versioned, write_record
@@ -36,43 +35,6 @@ from train.recipes.tables import of_this_version
 from train.runs.cross_validation import FOLD_MODEL
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WhereItPoints:
-    """Pointing game of localisers and of cells, of the same networks, on images that they were not trained on.
-
-    Attributes:
-        model: Name of the architecture.
-        recipe: Name of the recipe.
-        input: Size of the input, ``HEIGHTxWIDTH``.
-        data_fingerprint: Checksum of the images of all folds.
-        folds: Number of folds.
-        images: Number of images in all folds.
-        fractured: Number of fractured images.
-        marked: Number of these with marked fractures.
-        auroc: AUROC of the images as they are.
-        covered: AUROC with the fractures covered.
-        scanner: AUROC of the images changed as by another scanner.
-        cells: Share of the marked images whose strongest cell lies in or near a fracture.
-        localiser: Share of those in which the maximum of the localiser does.
-        change: Share of the localiser minus that of the cells.
-    """
-
-    model: str
-    recipe: str
-    input: str
-    data_fingerprint: str
-    folds: int
-    images: int
-    fractured: int
-    marked: int
-    auroc: Estimate
-    covered: Estimate
-    scanner: Estimate
-    cells: Estimate
-    localiser: Estimate
-    change: Estimate
 
 
 def localiser_hits(
@@ -108,7 +70,9 @@ def localiser_hits(
     return tuple(found)
 
 
-def compare(folder: Path, record: CrossValidationRecord, pool: Pool, preprocessing: Preprocessing) -> WhereItPoints:
+def compare(
+    folder: Path, record: CrossValidationRecord, pool: Pool, preprocessing: Preprocessing
+) -> WhereItPoints:
     """Fit a localiser to the network of each fold, and compare it with its cells.
 
     Args:
@@ -118,7 +82,7 @@ def compare(folder: Path, record: CrossValidationRecord, pool: Pool, preprocessi
         preprocessing: Preprocessing of the images.
 
     Raises:
-        FractureEdgeError: The network of a fold was not kept.
+        FractureEdgeError: The network of a fold was not kept, or the images have no boxes.
     """
     store = PixelStore(pool.table, preprocessing)
     labels: list[int] = []
@@ -134,7 +98,8 @@ def compare(folder: Path, record: CrossValidationRecord, pool: Pool, preprocessi
         # As in the cross-validation: the next fold chose the epoch.
         training = pool.part([number for number in range(FOLDS) if number not in (fold, (fold + 1) % FOLDS)])
         masks = fracture_masks(training, preprocessing)
-        assert masks is not None  # The pool has boxes.
+        if masks is None:
+            raise FractureEdgeError(f"{training.root}: has no boxes around fractures")
         localiser = fit_localiser(
             maps_of(model, store.of(training)), masks, np.array(training.labels), seed=record.seed
         )
@@ -162,21 +127,6 @@ def compare(folder: Path, record: CrossValidationRecord, pool: Pool, preprocessi
         cells=pointing(cells),
         localiser=pointing(located),
         change=pointing_change(groups, cells, located),
-    )
-
-
-def table_of(result: WhereItPoints) -> str:
-    """Render the comparison as a Markdown table with a line about images and networks."""
-    rows = [
-        ("cells", interval(result.cells)),
-        ("localiser", interval(result.localiser)),
-        ("localiser minus cells", interval(result.change)),
-    ]
-    return (
-        f"{markdown_table(('heat map', 'pointing game'), rows)}\n`{result.model}`, {result.input}, {result.folds} folds: "
-        f"{result.images} images, {result.fractured} fractured, {result.marked} of them marked. AUROC "
-        f"{interval(result.auroc)}, fractures covered {interval(result.covered)}, another scanner "
-        f"{interval(result.scanner)}. 95 % intervals: Wilson's for the shares, bootstrap over groups for all others.\n"
     )
 
 

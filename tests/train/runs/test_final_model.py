@@ -330,6 +330,9 @@ def test_option_combinations_that_make_no_sense(project: Path, tmp_path: Path, c
     code, out, err = cli(*_arguments(project, tmp_path, "--final"))
     assert (code, out) == (2, "")
     assert "--final needs the folds of a cross-validation: give --folds 5 too" in err
+    code, out, err = cli(*_arguments(project, tmp_path, "--keep-models"))
+    assert (code, out) == (2, "")
+    assert "--keep-models needs the folds of a cross-validation: give --folds 5 too" in err
     code, out, err = cli(*_arguments(project, tmp_path, "--folds", 3, "--final", "--resume"))
     assert (code, out) == (1, "")
     assert (

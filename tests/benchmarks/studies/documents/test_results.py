@@ -19,6 +19,7 @@ from benchmarks.studies.edge_model.frozen_features import FrozenFeatures
 from benchmarks.studies.edge_model.learning_curve import Curve
 from benchmarks.studies.edge_model.looking_result import WhereItLooks
 from benchmarks.studies.edge_model.out_of_fold_result import OutOfFold
+from benchmarks.studies.edge_model.points_result import WhereItPoints
 from benchmarks.studies.edge_model.reproduction import Reproduced
 from benchmarks.studies.edge_model.run_log import LoggedRun
 from benchmarks.studies.gateway.abuse import AbuseResult
@@ -56,6 +57,7 @@ KINDS: dict[str, Any] = {
     "tflite/*.json": TfliteComparison,
     "throughput.json": Throughput,
     "where-it-looks.json": WhereItLooks,
+    "where-it-points.json": WhereItPoints,
     "training-speed*.json": TrainingSpeed,
     "emulation/*.json": Emulation,
     "formats/*.json": ModelFormats,

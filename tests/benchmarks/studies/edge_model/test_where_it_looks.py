@@ -127,20 +127,10 @@ def test_a_network_that_sees_the_fracture_alone_is_lost_without_it(tmp_path: Pat
     assert found.scanner == pytest.approx(_brightest().predict_on_batch(scanned)[:, 0])
 
 
-EDGE = """
-architecture = "edge"
-batch_size = 8
-localisation = 1.0
-options = { filters = 0.125, depth = 0.3 }
-preprocessing = { height = 32, width = 32 }
-phases = [{ epochs = 1, learning_rate = 1e-3 }]
-"""
-
-
 @pytest.mark.slow
 def test_the_command_trains_compares_and_goes_on(
     tmp_path: Path,
-    write_bones: Callable[..., Path],
+    write_marked_bones: Callable[[Path], Path],
     study: Callable[..., tuple[int, str, str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -158,20 +148,7 @@ def test_the_command_trains_compares_and_goes_on(
 
     monkeypatch.setattr(where_it_looks, "train_once", watched_train)
     monkeypatch.setattr(where_it_looks, "score", watched_score)
-    data = write_bones(tmp_path / "data", 10, splits=("train", "val"), height=64, width=64)
-    paths = sorted(data.rglob("bone*.*"))
-    fractured = [path.name for path in paths if path.parent.name == "fractured"]
-    rows = [
-        f"{path.relative_to(data).as_posix()},{int(path.name in fractured)},{path.parts[-3]},{path.stem}"
-        for path in paths
-    ]
-    (tmp_path / "splits.csv").write_text("\n".join(["path,label,split,group", *rows]) + "\n")
-    (tmp_path / "edge.toml").write_text(EDGE)
-    coco = data / "Annotations/COCO JSON/COCO_fracture_masks.json"
-    coco.parent.mkdir(parents=True)
-    images = [{"id": k, "file_name": name, "width": 64, "height": 64} for k, name in enumerate(fractured)]
-    boxes = [{"image_id": k, "bbox": [16, 16, 20, 30]} for k in range(len(fractured))]
-    coco.write_text(json.dumps({"images": images, "annotations": boxes}))
+    data = write_marked_bones(tmp_path)
     output = tmp_path / "looks.json"
     common = [
         "--data",
