@@ -151,7 +151,7 @@ def test_a_run_is_decided_again(tmp_path: Path, model: Path, tiny_info: ModelInf
         row.speed, row.first_answer_ms, row.peak_memory_mb
     )  # fmt: skip
     assert again.predictions == run.predictions
-    assert new.timed_sha256 == row.sha256
+    assert new.timed_sha256 == row.sha256_of_times
     assert (new.sha256, new.bytes) == (sha256(model), model.stat().st_size)
     described = again.result.models[row.model]
     assert (described.threshold, described.uncertain_low, described.uncertain_high) == (0.3, 0.2, 0.5)

@@ -195,12 +195,12 @@ def maps_of(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> Iterator[Float
         Feature maps of some images, [n, h, w, K], in order.
     """
     outputs = [model.get_layer(name).output for name in map_layers(model)]
-    extractor = keras.Model(model.input, outputs)
+    extractor = keras.Model(model.input, layers.concatenate(outputs) if len(outputs) > 1 else outputs[0])
     for start in range(0, len(pixels), _BATCH):
         part = pixels[start : start + _BATCH]
         # Filled up with the last image: no batch has another size, for which JAX would compile the network again.
         filled = np.concatenate([part, np.repeat(part[-1:], _BATCH - len(part), axis=0)])
-        yield np.concatenate([maps[: len(part)] for maps in extractor.predict_on_batch(filled)], axis=-1)
+        yield np.asarray(extractor.predict_on_batch(filled))[: len(part)]
 
 
 def with_localiser(

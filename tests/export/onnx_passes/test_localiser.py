@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from export.localiser import attach, map_tensors, maps_of_file
+from export.onnx_passes.localiser import attach, map_tensors, maps_of_file
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import HEATMAP_NAME, INPUT_NAME
 from fracture_edge.models import EMBEDDED_FILE

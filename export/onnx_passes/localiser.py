@@ -1,17 +1,7 @@
-"""Give a model file a localiser as its heat map: `python -m export.localiser --data fracatlas`.
+"""Make the heat map of a graph from a localiser that was fitted to its feature maps."""
 
-`fracture-edge export --heatmap` does so for every model that was trained on images with boxes around fractures.
-This command is for a file whose Keras model is not at hand, the embedded one by default: it fits the localiser to
-the feature maps that the file itself computes, adds it to its graph, and writes it again as `export.embed` does.
-All other outputs stay as they are. A file that has a localiser already gets a new one.
-"""
-
-import argparse
 import re
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,20 +9,11 @@ import numpy.typing as npt
 import onnx
 from onnx import helper
 
-import fracture_edge.models
-from benchmarks.run_files import runs_of_file, update_runs
-from export.attributes import check_other_outputs
-from export.embed import embed
 from export.onnx_passes.graph import add_constant, drop_outputs, producers
 from fracture_edge.errors import FractureEdgeError
-from fracture_edge.modelfile import HEATMAP_NAME, INPUT_NAME, embed_info
-from fracture_edge.models import EMBEDDED_FILE
-from fracture_edge.runtimes.session import open_session, read_info
-from train.artifacts import sha256
-from train.data.batches import load_pixels
-from train.data.localisation import fracture_masks
-from train.data.splits import read_table_with_splits
-from train.evaluation.localiser import Floats, Localiser, fit_localiser, split
+from fracture_edge.modelfile import HEATMAP_NAME, INPUT_NAME
+from fracture_edge.runtimes.session import open_session
+from train.evaluation.localiser import Floats, Localiser, split
 
 _BATCH = 16
 #: Names of the tensors that tf2onnx makes of the layers that `train.evaluation.localiser.map_layers` reads.
@@ -145,64 +126,6 @@ def attach(model: onnx.ModelProto, tensors: MapTensors, localiser: Localiser) ->
         dimension.dim_value = size
 
 
-def add_localiser(source: Path, target: Path, data: Path, splits: Path | None, *, version: str = "") -> None:
-    """Fit a localiser to the feature maps of a model file, and write a copy whose heat map is made of it.
-
-    Args:
-        source: Path of an ``.onnx`` file with a heat map of cells.
-        target: Path of the copy.
-        data: Data folder with boxes around fractures. Training images are fitted to.
-        splits: Split file; splits are made if ``None``.
-        version: Version of the weights in the copy; that of `source` if empty.
-
-    Raises:
-        FractureEdgeError: The file or the data cannot be used, or another output would change.
-    """
-    model = onnx.load(source)
-    info = read_info(str(source), open_session(str(source), source.read_bytes(), None))
-    table = read_table_with_splits(data, splits)
-    training = table.where("train")
-    masks = fracture_masks(training, info.preprocessing)
-    if masks is None:
-        raise FractureEdgeError(f"{data}: has no boxes around fractures, which a localiser is fitted to")
-    tensors = map_tensors(model)
-    maps = maps_of_file(str(source), model, tensors, load_pixels(training, info.preprocessing))
-    attach(model, tensors, fit_localiser(maps, masks, np.array(training.labels), seed=0))
-    onnx.save(model, target)
-    embed_info(target, replace(info, version=version or info.version), target)
-    pixels = load_pixels(table.where("val"), info.preprocessing)
-    check_other_outputs(source, target, pixels, changed=(HEATMAP_NAME,))
-
-
-def main() -> None:
-    """Write the file given on the command line again, with a localiser as its heat map."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("model", type=Path, nargs="?", default=EMBEDDED_FILE)
-    parser.add_argument("--data", type=Path, required=True, help="data folder in the layout of FracAtlas")
-    parser.add_argument("--splits", type=Path, help="split file; splits are made if it is left out")
-    parser.add_argument("--model-version", default="", help="version of the weights; unchanged if it is left out")
-    parser.add_argument(
-        "--run", type=Path, action="append", default=[], metavar="RUN.json", help="benchmark of the file"
-    )
-    arguments = parser.parse_args()
-    try:
-        print(_embed_with_localiser(arguments))
-    except FractureEdgeError as error:
-        parser.exit(1, f"error: {error}\n")
-
-
-def _embed_with_localiser(arguments: argparse.Namespace) -> Path:
-    old = sha256(arguments.model)
-    measured = runs_of_file(arguments.run, old)
-    with TemporaryDirectory() as work:
-        copy = Path(work) / arguments.model.name
-        add_localiser(arguments.model, copy, arguments.data, arguments.splits, version=arguments.model_version)
-        target = embed(copy, Path(fracture_edge.models.__file__).parent)
-    info = read_info(str(target), open_session(str(target), target.read_bytes(), None))
-    update_runs(measured, old, target, info)
-    return target
-
-
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     """Return the shapes of all tensors that nodes make of one image, in the order of the nodes."""
     probe = onnx.ModelProto()
@@ -229,10 +152,14 @@ def _in_float(graph: onnx.GraphProto, tensor: str, added: onnx.GraphProto | None
         tensor: Name of the tensor.
         added: Graph to add the node to; `graph` if ``None``.
     """
-    maker = producers(graph)[tensor]
+    makers, name = producers(graph), f"of/{tensor}"
+    maker = makers[tensor]
     if maker.op_type != "QLinearConv":
         return tensor
-    return _append(added or graph, "DequantizeLinear", [tensor, *maker.input[6:8]], f"of/{tensor}")
+    # A file that has a localiser already has it in float32.
+    if _PREFIX + name in makers:
+        return _PREFIX + name
+    return _append(graph if added is None else added, "DequantizeLinear", [tensor, *maker.input[6:8]], name)
 
 
 def _append(graph: onnx.GraphProto, operator: str, inputs: list[str], name: str, **attributes: Any) -> str:
@@ -240,7 +167,3 @@ def _append(graph: onnx.GraphProto, operator: str, inputs: list[str], name: str,
     output = f"{_PREFIX}{name}"
     graph.node.append(helper.make_node(operator, inputs, [output], output, **attributes))
     return output
-
-
-if __name__ == "__main__":
-    main()
