@@ -45,7 +45,8 @@ def with_heatmap(model: keras.Model, located: keras.KerasTensor | None = None) -
         FractureEdgeError: The head contains a layer or an activation without a known gradient.
     """
     if located is not None:
-        return _with_map(model, ops.sigmoid(located)[..., 0])
+        # Not a sigmoid: its error in onnxruntime is of the size of the chances of places without a sign.
+        return _with_map(model, (1.0 / (1.0 + ops.exp(-located)))[..., 0])
     cells = next((layer.output for layer in model.layers if layer.name == CELLS), None)
     if cells is not None:
         return _with_map(model, ops.sigmoid(cells)[..., 0])

@@ -26,11 +26,11 @@ class MapTensors(NamedTuple):
     """Tensors of a graph that the localiser reads and writes.
 
     Attributes:
-        sigmoid: Node that the heat map is made of.
+        chances: Node that computes the chances of which the heat map is made.
         maps: Names of the feature maps, float32 or 8 bits [N, channels, h, w], in the order of the graph.
     """
 
-    sigmoid: onnx.NodeProto
+    chances: onnx.NodeProto
     maps: tuple[str, ...]
 
 
@@ -45,7 +45,7 @@ def map_tensors(model: onnx.ModelProto) -> MapTensors:
     """
     makers = producers(model.graph)
     node = makers.get(HEATMAP_NAME)
-    while node is not None and node.op_type != "Sigmoid":
+    while node is not None and node.op_type not in ("Sigmoid", "Reciprocal"):
         node = makers.get(node.input[0])
     shapes = _shapes(model)
     cells = next((shapes[name] for name, maker in makers.items() if _is_cells(maker, shapes[name])), None)
@@ -102,9 +102,9 @@ def attach(model: onnx.ModelProto, tensors: MapTensors, localiser: Localiser) ->
     """
     graph, shapes = model.graph, _shapes(model)
     # A localiser that it had is of no use any more.
-    tensors.sigmoid.input[0] = tensors.maps[0]
+    tensors.chances.input[0] = tensors.maps[0]
     drop_outputs(graph, ())
-    place = [node.output[0] for node in graph.node].index(tensors.sigmoid.output[0])
+    place = [node.output[0] for node in graph.node].index(tensors.chances.output[0])
     added = onnx.GraphProto()
     terms = []
     kernels = split(localiser, [shapes[tensor][1] for tensor in tensors.maps])
@@ -116,7 +116,12 @@ def attach(model: onnx.ModelProto, tensors: MapTensors, localiser: Localiser) ->
         terms.append(_append(added, "Conv", inputs, f"map_{number}"))
     total = terms[0] if len(terms) == 1 else _append(added, "Sum", terms, "sum")
     shape = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 0}
-    tensors.sigmoid.input[0] = _append(added, "AveragePool", [total], "average", **shape)
+    log_odds = _append(added, "AveragePool", [total], "average", **shape)
+    # Not a sigmoid, see `export.keras_passes.heatmap`.
+    inverse_odds = _append(added, "Exp", [_append(added, "Neg", [log_odds], "negative")], "inverse_odds")
+    one = add_constant(graph, f"{_PREFIX}one", np.float32(1))
+    tensors.chances.op_type = "Reciprocal"
+    tensors.chances.input[0] = _append(added, "Add", [inverse_odds, one], "inverse_chances")
     for number, node in enumerate(added.node):
         graph.node.insert(place + number, node)
     # The heat map has another size now: onnxruntime plans its memory by the sizes that a graph states.

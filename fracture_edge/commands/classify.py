@@ -74,7 +74,7 @@ def classify(
         typer.Option(
             metavar="DIR",
             help="Folder for overlays: each image with the model's heat map, which shows where the model found "
-            "evidence, not where a fracture is. Needs a model that was exported with --heatmap.",
+            "signs of a fracture, not its outline. Needs a model that was exported with --heatmap.",
         ),
     ] = None,
     dicom_results: Annotated[

@@ -52,10 +52,22 @@ def test_the_heat_map_is_the_localiser_and_nothing_else_changes(
     onnx.checker.check_model(model)
     after = _run(model, pixels)
     chances = 1 / (1 + np.exp(-given.log_odds(maps)))
-    # The largest chance is about a half, and onnxruntime's sigmoid is exact to some 1e-7.
+    # Sums of a thousand float32 products.
     np.testing.assert_allclose(after[HEATMAP_NAME], chances / chances.max(axis=(1, 2), keepdims=True), atol=1e-5)
     for name in before.keys() - {HEATMAP_NAME}:
         np.testing.assert_array_equal(after[name], before[name])
+
+
+def test_places_without_a_sign_are_told_apart(embedded: onnx.ModelProto, pixels: npt.NDArray[np.uint8]) -> None:
+    model, drawn = copy.deepcopy(embedded), _drawn(3)
+    # Chances of one in ten million: a sigmoid of onnxruntime would give all of them some 1e-7.
+    given = Localiser(drawn.kernel, -20.0)
+    tensors = map_tensors(model)
+    (maps,) = maps_of_file("x", model, tensors, pixels)
+    attach(model, tensors, given)
+    odds = np.exp(given.log_odds(maps))
+    found = _run(model, pixels)[HEATMAP_NAME]
+    np.testing.assert_allclose(found, odds / odds.max(axis=(1, 2), keepdims=True), atol=1e-4)
 
 
 def test_a_second_one_replaces_the_first(embedded: onnx.ModelProto, pixels: npt.NDArray[np.uint8]) -> None:

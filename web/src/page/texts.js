@@ -89,7 +89,7 @@ export const HTML = {
   formats: "PNG, JPEG, BMP, WebP and uncompressed DICOM. Nothing leaves this page: it has no connection.",
   loading: "Loading the model …",
   operatingPoint: "Operating point",
-  mapHint: "It shows what raised the probability, not where a fracture is. Pictures without a fracture have one too.",
+  mapHint: "It points at what looks like a fracture, and may be wrong. Pictures without a fracture have one too.",
   all: "All answers",
   download: "Download CSV",
   table: "Table of answers",
