@@ -1,6 +1,7 @@
 """Shared fixtures: synthetic bones, a model that can be computed by hand, and ways to run commands."""
 
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -132,9 +133,31 @@ def bone() -> Callable[..., Grey]:
     return _bone
 
 
+def _mark_bones(data: Path) -> Path:
+    paths = sorted(data.rglob("bone*.*"))
+    fractured = [path.name for path in paths if path.parent.name == "fractured"]
+    rows = [
+        f"{path.relative_to(data).as_posix()},{int(path.name in fractured)},{path.parts[-3]},{path.stem}"
+        for path in paths
+    ]
+    (data.parent / "splits.csv").write_text("\n".join(["path,label,split,group", *rows]) + "\n")
+    coco = data / "Annotations/COCO JSON/COCO_fracture_masks.json"
+    coco.parent.mkdir(parents=True)
+    images = [{"id": k, "file_name": name, "width": 64, "height": 64} for k, name in enumerate(fractured)]
+    boxes = [{"image_id": k, "bbox": [16, 16, 20, 30]} for k in range(len(fractured))]
+    coco.write_text(json.dumps({"images": images, "annotations": boxes}))
+    return data
+
+
 @pytest.fixture(scope="session")
 def write_bones() -> Callable[..., Path]:
     return _write_bones
+
+
+@pytest.fixture(scope="session")
+def mark_bones() -> Callable[[Path], Path]:
+    """Function that gives bones of 64 pixels a box for each fracture, and writes splits.csv beside them."""
+    return _mark_bones
 
 
 @pytest.fixture(scope="session")

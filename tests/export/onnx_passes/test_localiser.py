@@ -1,6 +1,8 @@
 """A localiser in a file that gets it afterwards."""
 
 import copy
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -8,11 +10,17 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from benchmarks.studies.robustness.pointing import hit, peak
+from export.attributes import add_localiser
 from export.onnx_passes.localiser import attach, map_tensors, maps_of_file
+from fracture_edge.classifier import FractureClassifier
 from fracture_edge.errors import FractureEdgeError
+from fracture_edge.images.image_file import load_image
 from fracture_edge.modelfile import HEATMAP_NAME, INPUT_NAME
 from fracture_edge.models import EMBEDDED_FILE
 from fracture_edge.runtimes.session import open_session
+from train.data.dataset import read_splits
+from train.data.localisation import fracture_marks
 from train.evaluation.localiser import Localiser
 
 
@@ -80,6 +88,33 @@ def test_a_second_one_replaces_the_first(embedded: onnx.ModelProto, pixels: npt.
     assert len(twice.graph.node) == len(once.graph.node)
     assert len(twice.graph.initializer) == len(once.graph.initializer)
     np.testing.assert_array_equal(_run(twice, pixels)[HEATMAP_NAME], _run(once, pixels)[HEATMAP_NAME])
+
+
+def test_a_file_is_fitted_to_the_training_images(
+    tmp_path: Path, write_bones: Callable[..., Path], mark_bones: Callable[[Path], Path]
+) -> None:
+    data = write_bones(tmp_path / "data", 4, splits=("train", "val"), height=64, width=64)
+    copied = tmp_path / "copy.onnx"
+    with pytest.raises(FractureEdgeError, match="has no boxes around fractures, which a localiser is fitted to"):
+        add_localiser(EMBEDDED_FILE, copied, data, None)
+    assert not copied.exists()
+    mark_bones(data)
+    add_localiser(EMBEDDED_FILE, copied, data, tmp_path / "splits.csv", version="99")
+    classifier = FractureClassifier(copied)
+    assert classifier.info.version == "99"
+    table = read_splits(data, tmp_path / "splits.csv").where("train")
+    marks = fracture_marks(data)
+    assert marks is not None
+    found = []
+    for item in table:
+        if item.label:
+            grey = load_image(table.file(item))
+            heatmap = classifier.predict(grey).heatmap
+            assert heatmap is not None
+            where = peak(heatmap, classifier.info.preprocessing, grey.shape[::-1])
+            found.append(hit(where, marks[PurePosixPath(item.path).name]))
+    # All boxes lie at the same place of images that it was fitted to.
+    assert found == [True] * 4
 
 
 def test_a_file_without_a_heat_map_is_refused() -> None:

@@ -1,6 +1,5 @@
 """Data with boxes around fractures, and a tiny `edge` to train on it."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,24 +16,14 @@ phases = [{ epochs = 1, learning_rate = 1e-3 }]
 
 
 @pytest.fixture
-def write_marked_bones(write_bones: Callable[..., Path]) -> Callable[[Path], Path]:
+def write_marked_bones(
+    write_bones: Callable[..., Path], mark_bones: Callable[[Path], Path]
+) -> Callable[[Path], Path]:
     """Function that writes data with boxes, splits.csv and edge.toml into a folder."""
 
     def write(folder: Path) -> Path:
-        data = write_bones(folder / "data", 10, splits=("train", "val"), height=64, width=64)
-        paths = sorted(data.rglob("bone*.*"))
-        fractured = [path.name for path in paths if path.parent.name == "fractured"]
-        rows = [
-            f"{path.relative_to(data).as_posix()},{int(path.name in fractured)},{path.parts[-3]},{path.stem}"
-            for path in paths
-        ]
-        (folder / "splits.csv").write_text("\n".join(["path,label,split,group", *rows]) + "\n")
+        data = mark_bones(write_bones(folder / "data", 10, splits=("train", "val"), height=64, width=64))
         (folder / "edge.toml").write_text(EDGE)
-        coco = data / "Annotations/COCO JSON/COCO_fracture_masks.json"
-        coco.parent.mkdir(parents=True)
-        images = [{"id": k, "file_name": name, "width": 64, "height": 64} for k, name in enumerate(fractured)]
-        boxes = [{"image_id": k, "bbox": [16, 16, 20, 30]} for k in range(len(fractured))]
-        coco.write_text(json.dumps({"images": images, "annotations": boxes}))
         return data
 
     return write
