@@ -19,8 +19,8 @@ from train.json_records import from_plain
 FLOAT32_ONNX = "float32.onnx"
 #: Names of the rewritten model, and of the factors by which it multiplies the outputs of its layers.
 MODEL, SCALES = "model.keras", "scales.npz"
-#: Names of the files written by training from which outputs are made, see `train.evaluation.typicality` and
-#: `train.evaluation.attributes`; not all models have them.
+#: Names of the files written by training from which outputs are made, see the modules of these names in
+#: `train.evaluation`; not all models have them.
 TYPICALITY_FILE, ATTRIBUTES_FILE, LOCALISER_FILE = "typicality.npz", "attributes.npz", "localiser.npz"
 OUTPUT_FILES = (TYPICALITY_FILE, ATTRIBUTES_FILE, LOCALISER_FILE)
 #: Log-odds that decide nothing.
