@@ -240,9 +240,9 @@ def _load_model(
     if heatmap:
         located = None
         if (Path(work) / LOCALISER_FILE).is_file():
-            from train.evaluation.localiser import load_localiser, with_localiser
+            from train.evaluation.localiser import graph_log_odds, load_localiser
 
-            located = with_localiser(model, load_localiser(Path(work) / LOCALISER_FILE), scales)
+            located = graph_log_odds(model, load_localiser(Path(work) / LOCALISER_FILE), scales)
         model = with_heatmap(model, located)
     if attributes is not None and (Path(work) / ATTRIBUTES_FILE).is_file():
         from train.evaluation.attributes import load_heads, with_attributes

@@ -20,9 +20,7 @@ from keras import activations, layers, ops
 
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.modelfile import HEATMAP_NAME, OUTPUT_NAME
-
-#: Name of the layer with one logit per cell.
-CELLS = "cells"
+from train.evaluation.localiser import CELLS
 
 _Matrix = npt.NDArray[np.floating[Any]]
 _Producers = Mapping[int, layers.Layer]

@@ -21,19 +21,20 @@ from sklearn.preprocessing import StandardScaler
 
 from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import atomic_path
+from train.evaluation.predict import outputs
+from train.trainer.cell_loss import FULL_COVERAGE
 
 FILE = "localiser.npz"
 #: Name of the layer with one logit for each cell, see `train.architectures`; only such networks have a localiser.
 CELLS = "cells"
-#: Inverse strength of the L2 penalty on standardised features, times their number; by the study `where-it-points`.
+#: Inverse strength of the L2 penalty on standardised features, times their number; docs/lab-notes.md says how chosen.
 STRENGTH = 3.0
-#: Share of a position that a box covers from which it counts as covered, as for `train.trainer.cell_loss`.
-COVERED = 0.25
 #: Largest number of positions without fracture; half of them are of images with one.
 MOST_POSITIONS = 30_000
 #: Ending of the names of the layers that are read: the wide maps in which a block computes.
 _WIDE = "_expand_relu"
-_BATCH = 32
+#: Number of images whose maps are computed together.
+_PART = 32
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -84,17 +85,19 @@ def sample_positions(
     Args:
         masks: Masks of the fracture boxes, 0 or 255, uint8 [N, H, W, 1].
         labels: Labels, 0 or 1, [N].
-        grid: Height and width of the grid of positions; they divide H and W.
+        grid: Height and width of the grid of positions.
         seed: Random seed.
 
     Returns:
         Whether each position is covered, and whether it is sampled as one that is not, [N, h, w] each.
     """
-    count, height, width = masks.shape[:3]
-    rows, columns = grid
-    blocks = masks.reshape(count, rows, height // rows, columns, width // columns)
+    count, rows, columns = len(masks), *grid
+    height, width = (-(-side // places) for side, places in zip(masks.shape[1:3], grid, strict=True))
+    # Filled up where the last positions reach beyond the image, as convolutions of stride 2 do.
+    beyond = ((0, 0), (0, rows * height - masks.shape[1]), (0, columns * width - masks.shape[2]))
+    blocks = np.pad(masks[..., 0], beyond).reshape(count, rows, height, columns, width)
     coverage = blocks.mean(axis=(2, 4), dtype=np.float32) / 255
-    covered, free = coverage >= COVERED, coverage == 0
+    covered, free = coverage >= FULL_COVERAGE, coverage == 0
     marked = masks.any(axis=(1, 2, 3))
     random = np.random.default_rng(seed)
     sampled = np.zeros_like(free)
@@ -167,8 +170,8 @@ def fit_localiser(
 def map_layers(model: keras.Model) -> tuple[str, ...]:
     """Return the names of the layers that the localiser reads.
 
-    They are the wide maps of exactly twice the resolution of the cells, the last one of each width: what detectors
-    on mobile networks read (Sandler et al., MobileNetV2, CVPR 2018, section 6.2).
+    They are the wide maps of exactly twice the resolution of the cells, the last one of each width. Detectors on
+    mobile networks read such a map too (Sandler et al., MobileNetV2, CVPR 2018, section 6.2).
 
     Returns:
         Names in the network's order; empty if it has no cells or no such maps.
@@ -194,16 +197,14 @@ def maps_of(model: keras.Model, pixels: npt.NDArray[np.uint8]) -> Iterator[Float
     Yields:
         Feature maps of some images, [n, h, w, K], in order.
     """
-    outputs = [model.get_layer(name).output for name in map_layers(model)]
-    extractor = keras.Model(model.input, layers.concatenate(outputs) if len(outputs) > 1 else outputs[0])
-    for start in range(0, len(pixels), _BATCH):
-        part = pixels[start : start + _BATCH]
-        # Filled up with the last image: no batch has another size, for which JAX would compile the network again.
-        filled = np.concatenate([part, np.repeat(part[-1:], _BATCH - len(part), axis=0)])
-        yield np.asarray(extractor.predict_on_batch(filled))[: len(part)]
+    maps = [model.get_layer(name).output for name in map_layers(model)]
+    extractor = keras.Model(model.input, layers.concatenate(maps) if len(maps) > 1 else maps[0])
+    # Part by part: the maps of all images would take gigabytes.
+    for start in range(0, len(pixels), _PART):
+        yield outputs(extractor, pixels[start : start + _PART], _PART).astype(np.float32)
 
 
-def with_localiser(
+def graph_log_odds(
     model: keras.Model,
     localiser: Localiser,
     scales: Mapping[str, Floats] = MappingProxyType({}),
@@ -222,17 +223,16 @@ def with_localiser(
         FractureEdgeError: The network has other feature maps than those of the localiser.
     """
     names = map_layers(model)
-    outputs = [model.get_layer(name).output for name in names]
+    maps = [model.get_layer(name).output for name in names]
     terms: list[keras.KerasTensor] = []
-    for name, output, kernel in zip(names, outputs, split(localiser, [o.shape[-1] for o in outputs]), strict=True):
+    for name, part, kernel in zip(names, maps, split(localiser, [part.shape[-1] for part in maps]), strict=True):
         layer = layers.Conv2D(1, 1, use_bias=not terms, name=f"localiser_{name}", dtype="float32")
-        terms.append(layer(output))
+        terms.append(layer(part))
         values = (kernel / scales.get(name, 1.0)).reshape(1, 1, -1, 1)
         layer.set_weights([values, np.array([localiser.bias])][: len(layer.weights)])
+    total = layers.add(terms) if len(terms) > 1 else terms[0]
     # Of the log-odds, which are linear in the features: one channel and not a thousand.
-    return layers.AveragePooling2D(3, 1, "same", name="localiser")(
-        layers.add(terms) if len(terms) > 1 else terms[0]
-    )
+    return layers.AveragePooling2D(3, 1, "same", name="localiser")(total)
 
 
 def split(localiser: Localiser, widths: Sequence[int]) -> list[Floats]:

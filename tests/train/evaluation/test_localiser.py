@@ -15,12 +15,12 @@ from train.evaluation.localiser import (
     Localiser,
     averaged,
     fit_localiser,
+    graph_log_odds,
     load_localiser,
     map_layers,
     maps_of,
     sample_positions,
     split,
-    with_localiser,
 )
 
 
@@ -41,6 +41,17 @@ def test_positions_of_boxes_and_as_many_of_both_kinds_of_images(monkeypatch: pyt
     assert sampled[0].sum() == 3
     assert sampled[[1, 3]].sum() == 3
     assert not sampled[0, 0, :3].any()
+
+
+def test_the_last_positions_may_reach_beyond_the_image() -> None:
+    # Three positions of 11 pixels on 32: one row and one column lie outside, and count as free.
+    masks = _masks(2)
+    masks[0, 29:, 29:] = 255
+    masks[0, 11:22, :11] = 255
+    covered, sampled = sample_positions(masks, np.array([1, 0]), (3, 3), seed=0)
+    assert np.argwhere(covered).tolist() == [[0, 1, 0]]
+    assert not sampled[0, 2, 2]
+    assert sampled[1].all()
 
 
 def test_a_position_is_averaged_with_its_neighbours() -> None:
@@ -108,7 +119,7 @@ def test_in_the_graph_it_is_what_it_is_in_numpy(tmp_path: Path) -> None:
     drawn = Localiser(random.normal(size=maps[0].shape[-1]), -3.5)
     drawn.save(tmp_path / "localiser.npz")
     kept = load_localiser(tmp_path / "localiser.npz")
-    graph = keras.Model(network.input, with_localiser(network, kept))
+    graph = keras.Model(network.input, graph_log_odds(network, kept))
     wanted = np.concatenate([drawn.log_odds(part) for part in maps])
     # Sums of a hundred float32 products of about 1.
     np.testing.assert_allclose(graph.predict_on_batch(pixels)[..., 0], wanted, atol=1e-4)
@@ -119,7 +130,7 @@ def test_outputs_that_were_multiplied_are_divided_again() -> None:
     widths = [network.get_layer(name).output.shape[-1] for name in map_layers(network)]
     drawn = Localiser(np.ones(sum(widths)), 0.5)
     factor = np.linspace(0.5, 2.0, widths[1])
-    graph = keras.Model(network.input, with_localiser(network, drawn, {"block11_expand_relu": factor}))
+    graph = keras.Model(network.input, graph_log_odds(network, drawn, {"block11_expand_relu": factor}))
     kernel, bias = graph.get_layer("localiser_block08_expand_relu").get_weights()
     assert (set(kernel.ravel()), bias.item()) == ({1.0}, 0.5)
     (kernel,) = graph.get_layer("localiser_block11_expand_relu").get_weights()
@@ -128,7 +139,7 @@ def test_outputs_that_were_multiplied_are_divided_again() -> None:
 
 def test_a_localiser_of_another_network_is_refused() -> None:
     with pytest.raises(FractureEdgeError, match=r"localiser\.npz: 3 channels, but the network has"):
-        with_localiser(build("edge", 96, 64, filters=0.1), Localiser(np.ones(3), 0.0))
+        graph_log_odds(build("edge", 96, 64, filters=0.1), Localiser(np.ones(3), 0.0))
     assert [part.tolist() for part in split(Localiser(np.arange(3.0), 0.0), [1, 2])] == [[0.0], [1.0, 2.0]]
 
 
