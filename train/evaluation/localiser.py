@@ -27,7 +27,7 @@ from train.trainer.cell_loss import FULL_COVERAGE
 FILE = "localiser.npz"
 #: Name of the layer with one logit for each cell, see `train.architectures`; only such networks have a localiser.
 CELLS = "cells"
-#: Inverse strength of the L2 penalty on standardised features, times their number; docs/lab-notes.md says how chosen.
+#: Inverse strength of the L2 penalty on standardised features, times their number (choice: docs/lab-notes.md).
 STRENGTH = 3.0
 #: Largest number of positions without fracture; half of them are of images with one.
 MOST_POSITIONS = 30_000
