@@ -6,6 +6,7 @@ ImageNet classifier; without it, with a stem for one channel and a map of cells,
 """
 
 import math
+from collections.abc import Sequence
 from types import MappingProxyType
 
 import keras
@@ -58,6 +59,7 @@ def build(
     depth: float = 1.0,
     dropout: float = 0.2,
     drop_path: float = 0.1,
+    deep_evidence: bool = False,
 ) -> keras.Model:
     """Build the network.
 
@@ -70,6 +72,9 @@ def build(
         dropout: Share of pooled features dropped during training.
         drop_path: Probability that the last residual branch is dropped during training (stochastic depth,
             Huang et al., ECCV 2016); it grows linearly from 0 at the first block.
+        deep_evidence: Whether averages and maxima of the last feature map and of all residual sums of its size
+            are pooled, and not the averages of the last map alone: earlier maps keep what ImageNet's classes do
+            not need (Evci et al., "Head2Toe", ICML 2022).
 
     Returns:
         A model from ``image`` uint8 [N, height, width, 1] to ``probability`` float32 [N, 1].
@@ -86,6 +91,7 @@ def build(
     x = layers.Rescaling(1.0, name="grey_levels", dtype="float32")(image)
     x = layers.Rescaling(1 / SCALE, -MEAN / SCALE, name="normalise", dtype="float32")(x)
     x = _convolution(x, scaled(STEM_FILTERS), 3, 2, "stem")
+    sums: list[keras.KerasTensor] = []
     index, count = 0, sum(stage[0] for stage in stages)
     for repeats, kernel, stride, expansion, stage_filters in stages:
         for repeat in range(repeats):
@@ -99,6 +105,8 @@ def build(
                 name=f"block{index:02d}",
             )
             index += 1
+            if repeat > 0:
+                sums.append(x)
     top = _convolution(x, scaled(TOP_FILTERS), 1, 1, "top")
     # One logit per cell of the last feature map, trained on boxes around fractures where there are any. The
     # image's log-odds are the largest logit of a cell plus a term of the pooled features: a fracture fills a cell
@@ -108,12 +116,25 @@ def build(
     cells = layers.Conv2D(1, 1, bias_initializer=bias, name="cells")(top)
     strongest = layers.GlobalMaxPooling2D(name="strongest_cell")(cells)
     pooled = layers.GlobalAveragePooling2D(name="pool")(top)
+    if deep_evidence:
+        pooled = _with_earlier(pooled, top, [x for x in sums if x.shape[1:3] == top.shape[1:3]])
     pooled = layers.Dropout(dropout, name="dropout")(pooled)
     evidence = layers.Add(name="evidence")([strongest, layers.Dense(1, name="pooled_evidence")(pooled)])
     probability = layers.Dense(
         1, activation="sigmoid", kernel_initializer="ones", name="probability", dtype="float32"
     )(evidence)
     return keras.Model(image, probability, name="edge")
+
+
+def _with_earlier(
+    pooled: keras.KerasTensor, top: keras.KerasTensor, sums: Sequence[keras.KerasTensor]
+) -> keras.KerasTensor:
+    """Add the maxima of the last map, and averages and maxima of earlier maps, to its averages."""
+    parts = [pooled, layers.GlobalMaxPooling2D(name="pool_max")(top)]
+    for number, x in enumerate(sums, 1):
+        parts.append(layers.GlobalAveragePooling2D(name=f"pool{number}")(x))
+        parts.append(layers.GlobalMaxPooling2D(name=f"pool{number}_max")(x))
+    return layers.Concatenate(name="evidence_features")(parts)
 
 
 def _by_eights(filters: float) -> int:

@@ -121,6 +121,11 @@ class Recipe:
         _require("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1")
         _require("ema_momentum", self.ema_momentum, 0 <= self.ema_momentum < 1, "from 0 to below 1")
 
+    @property
+    def chooses_epochs(self) -> bool:
+        """Whether validation images choose the epochs that are kept, or how many are trained."""
+        return self.keep == "best" or self.patience > 0
+
     def to_dict(self) -> dict[str, Any]:
         """Convert to plain values, for the training record."""
         values = dataclasses.asdict(self)

@@ -16,6 +16,7 @@ from train.data.dataset import DataError, ImageTable
 from train.data.pixel_store import PixelStore
 from train.data.splits import cross_validation_table, fold_numbers
 from train.device import Device, prepare
+from train.evaluation.calibration import UNCALIBRATED, fit_calibration
 from train.evaluation.classes import fractured_classes
 from train.evaluation.evaluate import metrics_of
 from train.evaluation.formatting import interval
@@ -29,16 +30,16 @@ from train.evaluation.record import (
     PooledMetrics,
     SplitMetrics,
 )
-from train.figure import COLOURS, saved_figure
 from train.json_records import write_record
 from train.lock import exclusive_lock
 from train.recipes.recipe import Recipe
 from train.runs.options import RunOptions, tensorboard
+from train.runs.plots import plot_folds
 from train.runs.run_folder import check_target, open_folder, publish
 from train.runs.train_model import run_settings
 from train.runs.training_record import operating_point
 from train.trainer.callbacks import FOLD_FILE, clear_state, kept_epochs
-from train.trainer.train_once import train_once
+from train.trainer.train_once import Settled, train_once
 
 _HEADER = ("path", "label", "group", "fold", "threshold", "raw", "probability")
 #: Network of a round in its folder, where networks are kept.
@@ -55,7 +56,8 @@ class Fold:
         number: Number of the fold, counted from 1.
         part: Test images.
         predictions: Predictions for the test images.
-        threshold: Threshold on P(fractured), chosen on the round's validation images.
+        threshold: Threshold on P(fractured), chosen on the round's validation images, or without any by the
+            predictions of the other rounds.
         epochs: Number of epochs trained.
         seconds: Duration of the training.
         initial_weights: Initial weights, in words.
@@ -75,8 +77,10 @@ class Fold:
 def cross_validate(recipe: Recipe, options: RunOptions, *, folds: int, pool: ImageTable | None = None) -> Path:
     """Cross-validate a recipe.
 
-    Round k tests on fold k, chooses epoch, calibration and threshold on fold k + 1, and trains on the rest. An
-    interrupted run is continued with `RunOptions.resume`. The models are kept if `RunOptions.keep_models`.
+    Round k tests on fold k, chooses epoch, calibration and threshold on fold k + 1, and trains on the rest. If the
+    recipe leaves no epoch to choose, round k trains on all other folds, and calibration and threshold are chosen
+    by the predictions for these. An interrupted run is continued with `RunOptions.resume`. The models are kept if
+    `RunOptions.keep_models`.
 
     Args:
         recipe: Recipe to train.
@@ -130,6 +134,8 @@ def cross_validate(recipe: Recipe, options: RunOptions, *, folds: int, pool: Ima
                 )
                 for number in range(1, folds + 1)
             ]
+            if not recipe.chooses_epochs:
+                rounds = [_calibrated_by_others(recipe, rounds, fold) for fold in rounds]
             result = _result(recipe, options, rounds, settings, device)
             _write(folder, rounds, result)
         publish(target)
@@ -160,9 +166,11 @@ def _round(
         kept = {"kept": []} | {name: left[name] for name in _KEPT if name in left}
         return Fold(number=number, part=test_part, predictions=predictions, **kept)
     place.mkdir(exist_ok=True)
-    val_part = _part(pool, numbers, {number % folds})
-    train_part = _part(pool, numbers, set(range(folds)) - {number - 1, number % folds})
-    say(f"fold {number} of {folds}: {len(train_part)} training, {len(val_part)} validation, {len(test_part)} test")
+    choosing = {number % folds} if recipe.chooses_epochs else set()
+    val_part = _part(pool, numbers, choosing) if choosing else None
+    train_part = _part(pool, numbers, set(range(folds)) - {number - 1} - choosing)
+    validating = f"{len(val_part)} validation, " if val_part else ""
+    say(f"fold {number} of {folds}: {len(train_part)} training, {validating}{len(test_part)} test")
     outcome = train_once(
         recipe,
         store,
@@ -172,17 +180,23 @@ def _round(
         weights=weights,
         seed=options.seed,
         callbacks=tensorboard(options, f"{recipe.architecture}-fold-{number}"),
+        settled=None if val_part else Settled(tuple(phase.epochs for phase in recipe.phases), UNCALIBRATED),
         fractured=fractured,
     )
     if options.keep_models:
         outcome.model.save(place / FOLD_MODEL)
     calibrated = predict(outcome.model, store.of(test_part))
-    point = operating_point(val_part.labels, outcome.validation.calibrated, chosen=recipe.calibrate)
+    raw, threshold = calibrated, 0.5
+    if val_part:
+        raw = outcome.calibration.inverse(calibrated)
+        threshold = operating_point(
+            val_part.labels, outcome.validation.calibrated, chosen=recipe.calibrate
+        ).threshold
     fold = Fold(
         number,
         test_part,
-        Predictions(outcome.calibration.inverse(calibrated), calibrated),
-        point.threshold,
+        Predictions(raw, calibrated),
+        threshold,
         len(outcome.history.rows),
         outcome.seconds,
         outcome.initial_weights,
@@ -196,6 +210,17 @@ def _round(
     atomic_write_text(done, json.dumps(left))
     clear_state(place)
     return fold
+
+
+def _calibrated_by_others(recipe: Recipe, rounds: Sequence[Fold], fold: Fold) -> Fold:
+    """Calibrate a round without validation images, and choose its threshold, by the predictions of the others."""
+    others = [other for other in rounds if other.number != fold.number]
+    labels = [label for other in others for label in other.part.labels]
+    raw = np.concatenate([other.predictions.raw for other in others])
+    calibration = fit_calibration(labels, raw) if recipe.calibrate else UNCALIBRATED
+    threshold = operating_point(labels, calibration(raw), chosen=recipe.calibrate).threshold
+    predictions = Predictions(fold.predictions.raw, calibration(fold.predictions.raw))
+    return replace(fold, predictions=predictions, threshold=threshold)
 
 
 def _part(pool: ImageTable, numbers: Sequence[int], wanted: set[int]) -> ImageTable:
@@ -260,21 +285,4 @@ def _write(folder: Path, rounds: Sequence[Fold], result: CrossValidationRecord) 
     ]  # fmt: skip
     write_rows(folder / "predictions.csv", _HEADER, rows)
     write_record(folder / FOLDS_FILE, result)
-    _plot(result, folder / "folds.png")
-
-
-def _plot(result: CrossValidationRecord, path: Path) -> None:
-    """Plot AUROC, recall and specificity of every fold and pooled, with their intervals."""
-    names = [*(str(entry.fold) for entry in result.folds), "pooled"]
-    title = f"{result.model}: {len(result.folds)} folds, fractured is the positive class (95 % intervals)"
-    with saved_figure(path, width=10, height=3.8, title=title) as figure:
-        for axes, metric in zip(
-            figure.subplots(1, 3, sharey=True), ("auroc", "recall", "specificity"), strict=True
-        ):
-            estimates = [entry.metrics[metric] for entry in (*result.folds, result.pooled)]
-            values = np.array([estimate.value for estimate in estimates])
-            reach = np.array([[e.value - e.low for e in estimates], [e.high - e.value for e in estimates]])
-            colours = [COLOURS[0]] * len(result.folds) + [COLOURS[1]]
-            axes.bar(names, values, yerr=reach, color=colours, capsize=3)
-            axes.set(title=metric, ylim=(0, 1), xlabel="fold")
-            axes.grid(alpha=0.3, axis="y")
+    plot_folds(result, folder / "folds.png")

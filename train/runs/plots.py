@@ -1,4 +1,4 @@
-"""Plots of a training run: training curves, class distribution, samples with their augmentations."""
+"""Plots of a training run (curves, classes, samples) and of a cross-validation (metrics)."""
 
 import itertools
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import numpy as np
 
 from train.data.augment import augmented_copies
 from train.data.dataset import SPLITS, ImageTable
+from train.evaluation.record import CrossValidationRecord
 from train.figure import COLOURS, saved_figure
 from train.recipes.recipe import Recipe
 from train.trainer.callbacks import EpochRow, History
@@ -84,3 +85,20 @@ def plot_samples(part: ImageTable, store: "PixelStore", recipe: Recipe, path: Pa
                 axes.imshow(images[row, ..., 0], cmap="gray", vmin=0, vmax=255)
                 axes.set(xticks=[], yticks=[])
             grid[row, 0].set_ylabel("fractured" if item.label else "not fractured", fontsize="small")
+
+
+def plot_folds(result: CrossValidationRecord, path: Path) -> None:
+    """Plot AUROC, recall and specificity of every fold and pooled, with their intervals."""
+    names = [*(str(entry.fold) for entry in result.folds), "pooled"]
+    title = f"{result.model}: {len(result.folds)} folds, fractured is the positive class (95 % intervals)"
+    with saved_figure(path, width=10, height=3.8, title=title) as figure:
+        for axes, metric in zip(
+            figure.subplots(1, 3, sharey=True), ("auroc", "recall", "specificity"), strict=True
+        ):
+            estimates = [entry.metrics[metric] for entry in (*result.folds, result.pooled)]
+            values = np.array([estimate.value for estimate in estimates])
+            reach = np.array([[e.value - e.low for e in estimates], [e.high - e.value for e in estimates]])
+            colours = [COLOURS[0]] * len(result.folds) + [COLOURS[1]]
+            axes.bar(names, values, yerr=reach, color=colours, capsize=3)
+            axes.set(title=metric, ylim=(0, 1), xlabel="fold")
+            axes.grid(alpha=0.3, axis="y")
