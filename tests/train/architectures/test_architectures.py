@@ -152,6 +152,19 @@ def test_edge_head_is_strongest_cell_plus_pooled_term(liven: Liven) -> None:
     np.testing.assert_allclose(probability, 1 / (1 + np.exp(-(evidence @ scale + shift))), atol=1e-5)
 
 
+def test_deep_evidence_is_averages_and_maxima_of_the_last_maps(liven: Liven) -> None:
+    model = liven(build("edge", 64, 64, filters=0.25, deep_evidence=True), _bytes(8, 64, 64))
+    # Residual sums of the last stage but one, whose maps are as large as the last one: 2 x 2 places here.
+    names = ["top_relu", "block12_add", "block13_add", "block14_add"]
+    maps = [model.get_layer(name).output for name in names]
+    assert [x.shape for x in maps] == [(None, 2, 2, 320)] + 3 * [(None, 2, 2, 48)]
+    asked = [*maps, model.get_layer("evidence_features").output]
+    *found, features = (np.asarray(x) for x in keras.Model(model.input, asked)(_bytes(3, 64, 64)))
+    expected = [pooled(x, axis=(1, 2)) for x in found for pooled in (np.mean, np.max)]
+    np.testing.assert_allclose(features, np.concatenate(expected, axis=1), rtol=1e-5, atol=1e-6)
+    assert model.get_layer("pooled_evidence").kernel.shape == (2 * (320 + 3 * 48), 1)
+
+
 #: Hundreds of layers that take long to trace.
 DEEP = {"densenet121", "efficientnetv2b0", "resnet50"}
 

@@ -84,6 +84,7 @@ def test_there_is_a_corrected_recipe_for_every_architecture() -> None:
     assert {model for model, name in shipped if name == "notebook"} == {"resnet50", "vgg16", "custom_cnn"}
     assert [model for model, name in shipped if name == "finetune"] == ["edge"]
     assert [model for model, name in shipped if name == "robust"] == ["edge"]
+    assert [model for model, name in shipped if name == "deep"] == ["edge"]
     assert [model for model, name in shipped if name == "probed"] == ["edge"]
     assert [model for model, name in shipped if name == "lite2"] == ["edge"]
     assert [model for model, name in shipped if name == "scratch"] == ["resnet50"]
@@ -96,7 +97,7 @@ def test_every_shipped_recipe_loads(model: str, name: str) -> None:
     # Nothing changes on the way through plain values.
     assert override(recipe) == recipe
     assert (recipe.augmentation.mixup, recipe.augmentation.cutmix) == (0.0, 0.0)
-    assert recipe.augmentation.flip_vertical == (name in {"robust", "finetune", "lite2"})
+    assert recipe.augmentation.flip_vertical == (name in {"robust", "finetune", "lite2", "deep"})
 
 
 @pytest.mark.parametrize(
@@ -174,3 +175,14 @@ def test_the_larger_network_is_probed_and_as_robust() -> None:
     assert recipe.phases == (Phase(4, 1e-4, "cosine", warmup_epochs=1),)
     unlike = {"preprocessing", "augmentation", "options", "phases"}
     assert {name for name, value in recipe.to_dict().items() if value != probed.to_dict()[name]} == unlike
+
+
+def test_deep_has_the_augmentation_of_robust_and_leaves_no_epoch_to_choose() -> None:
+    recipe, robust = load_recipe("edge", "deep"), load_recipe("edge", "robust")
+    assert recipe.augmentation == robust.augmentation
+    assert recipe.options == robust.options | {"deep_evidence": True}
+    assert (recipe.probe, recipe.frozen_norms, recipe.calibrate) == (True, True, True)
+    assert recipe.phases == (Phase(5, 1e-4, "cosine", warmup_epochs=1),)
+    assert (recipe.chooses_epochs, robust.chooses_epochs) == (False, True)
+    # A multiple of 32, so that all cells are whole.
+    assert recipe.preprocessing == Preprocessing(288, 224, "letterbox", "bicubic", orientation="portrait")

@@ -18,7 +18,9 @@ from fracture_edge.preprocess import Preprocessing
 from train.architectures import build
 from train.data.dataset import DataError, ImageTable, Item, read_splits
 from train.data.splits import fold_numbers
+from train.evaluation.calibration import fit_calibration
 from train.evaluation.metrics import confusion, evaluate, wilson
+from train.evaluation.operating_points import choose_threshold
 from train.recipes.recipe import load_recipe
 from train.runs import cross_validation as folds
 from train.runs.cross_validation import cross_validate
@@ -96,8 +98,8 @@ def project(train_data: Path, liven: Callable[..., keras.Model]) -> Path:
     return train_data
 
 
-def _run(project: Path, out: Path, **options: Any) -> Path:
-    recipe = str(project / "tiny.toml")
+def _run(project: Path, out: Path, recipe: str = "tiny.toml", **options: Any) -> Path:
+    recipe = str(project / recipe)
     places = {"data": project / "data", "splits": project / "splits.csv", "out": out, "recipe_name": recipe}
     given = {"seed": 3, "precision": "float32", "weights": str(project / "start.keras")}
     return cross_validate(load_recipe("custom_cnn", recipe), RunOptions(**(given | places | options)), folds=FOLDS)
@@ -197,6 +199,38 @@ def test_metrics_are_those_of_the_predictions(whole: Run) -> None:
         assert np.ptp([float(row["probability"]) for row in part]) > 1e-3
     # Every fold has its own threshold.
     assert len({entry["threshold"] for entry in result["folds"]}) == FOLDS
+
+
+def test_without_an_epoch_to_choose_all_other_folds_are_trained_on(project: Path, tmp_path: Path) -> None:
+    fixed = project / "fixed.toml"
+    fixed.write_text('keep = "last"\npatience = 0\n' + RECIPE)
+    sides = []
+    train_once = folds.train_once
+
+    def spy(recipe: Any, store: Any, train_part: ImageTable, val_part: ImageTable | None, **options: Any) -> Any:
+        sides.append((_pairs(train_part), val_part))
+        return train_once(recipe, store, train_part, val_part, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folds, "train_once", spy)
+        run = Run(_run(project, tmp_path, fixed.name), [])
+    rows = run.rows
+    assert [entry["kept"] for entry in run.result["folds"]] == [[2]] * FOLDS
+    for number, (trained, validating) in enumerate(sides, 1):
+        assert validating is None
+        assert trained == {(row["path"], row["group"]) for row in rows if row["fold"] != str(number)}
+        # Calibration and threshold are chosen by the predictions for the other folds.
+        others = [row for row in rows if row["fold"] != str(number)]
+        labels = [int(row["label"]) for row in others]
+        raw = np.array([float(row["raw"]) for row in others])
+        calibration = fit_calibration(labels, raw)
+        for row in rows:
+            if row["fold"] == str(number):
+                # Six decimals are written, and the predictions lie so close together that the slope is steep.
+                expected = calibration(np.array([float(row["raw"])]))[0]
+                assert float(row["probability"]) == pytest.approx(expected, abs=0.01)
+                threshold = choose_threshold(labels, calibration(raw))
+                assert float(row["threshold"]) == pytest.approx(threshold, abs=0.01)
 
 
 def test_calibration_keeps_the_order_within_a_fold(whole: Run) -> None:
