@@ -21,7 +21,7 @@ from fracture_edge.errors import FractureEdgeError
 from fracture_edge.files import refuse_overwrite
 from train.artifacts import OUT_OF_FOLD, TRAINING_FILE, OperatingPoint, OutOfFoldMetrics, TrainingRecord
 from train.data.batches import fingerprint
-from train.data.dataset import ImageTable, join_tables
+from train.data.dataset import ImageTable
 from train.data.pixel_store import PixelStore
 from train.data.splits import read_table_with_splits, write_split_file
 from train.device import Device, prepare
@@ -92,7 +92,8 @@ def train_final(recipe: Recipe, options: RunOptions, *, folds: int) -> Path:
         table = read_table_with_splits(options.data, options.splits, seed=seed)
         parts = table.where("train"), table.where("val")
         require_classes(*parts, recipe.classes)
-        pool = join_tables(*parts)
+        # In the order of the table, as in `train.data.splits.cross_validation_table`: the same folds of the same data.
+        pool = replace(table, items=tuple(item for item in table if item.split in ("train", "val")))
         unused = len(table.where("test"))
         say(f"{len(pool)} images of training and validation; the {unused} test images are not used")
         if options.resume and folded.is_dir() and not unfinished(folded).is_dir():

@@ -18,14 +18,17 @@ from fracture_edge.errors import FractureEdgeError
 from fracture_edge.preprocess import Preprocessing
 from train.architectures import build
 from train.artifacts import read_record
+from train.data.batches import fingerprint
 from train.data.dataset import ImageTable, read_splits
 from train.data.pixel_store import PixelStore
+from train.data.splits import cross_validation_table
 from train.evaluation.attributes import load_heads
 from train.evaluation.calibration import UNCALIBRATED, Calibration, fit_calibration
 from train.evaluation.decided import decided_metrics, decisions
 from train.evaluation.evaluate import evaluate_model
 from train.evaluation.folded import read_folded
 from train.evaluation.operating_points import AIMS
+from train.evaluation.record import FOLDS_FILE
 from train.recipes.recipe import Phase, Recipe, load_recipe, recipe_of
 from train.runs import cross_validation, final_model
 from train.runs.final_model import median_epochs, train_final
@@ -125,6 +128,17 @@ def whole(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
         patch.setattr(final_model, "train_once", spy)
         folder = _run(project, tmp_path_factory.mktemp("artifacts"))
     return folder, trained
+
+
+@slow
+def test_the_folds_are_those_of_a_cross_validation_alone(
+    whole: tuple[Path, list[set[str]]], project: Path
+) -> None:
+    folder, _ = whole
+    record = json.loads((folder.with_name("custom_cnn-folds") / FOLDS_FILE).read_text(encoding="utf-8"))
+    table = cross_validation_table(project / "data", project / "splits.csv")
+    # Order included, by which results of both are compared.
+    assert record["data_fingerprint"] == fingerprint(table)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
