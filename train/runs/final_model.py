@@ -92,7 +92,7 @@ def train_final(recipe: Recipe, options: RunOptions, *, folds: int) -> Path:
         table = read_table_with_splits(options.data, options.splits, seed=seed)
         parts = table.where("train"), table.where("val")
         require_classes(*parts, recipe.classes)
-        # In the order of the table, as in `train.data.splits.cross_validation_table`: the same folds of the same data.
+        # In the order of the table, as `train.data.splits.cross_validation_table` has them: the same folds.
         pool = replace(table, items=tuple(item for item in table if item.split in ("train", "val")))
         unused = len(table.where("test"))
         say(f"{len(pool)} images of training and validation; the {unused} test images are not used")
