@@ -4,7 +4,7 @@ Prints the latency percentiles of both, and the median over all rounds of the ra
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +21,8 @@ from fracture_edge.modelfile import read_tflite_info
 from train.json_records import to_plain
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
+#: Number of images that the rounds go through.
+_IMAGES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +70,15 @@ class Pair:
 
 
 def pair(first: Path, second: Path, runs: int) -> Pair:
-    """Time two files with inputs of the same size.
+    """Time two files, each with images of its own input size.
 
     Args:
         first: Path of an ``.onnx`` or ``.tflite`` file.
         second: Path of another ``.onnx`` or ``.tflite`` file.
         runs: Number of timed rounds.
     """
-    info = read_tflite_info(first) if first.suffix == ".tflite" else FractureClassifier(first).info
-    size = info.preprocessing
-    images = np.random.default_rng(0).integers(0, 256, (8, 1, size.height, size.width, 1), np.uint8)
-    functions = {name: runner_of(path, 1).probabilities for name, path in (("first", first), ("second", second))}
-    seconds = rounds(functions, list(images), runs)
+    functions = {"first": _inference(first), "second": _inference(second)}
+    seconds = rounds(functions, range(_IMAGES), runs)
     return Pair(
         first=TimedFile.of(first, seconds["first"]),
         second=TimedFile.of(second, seconds["second"]),
@@ -89,10 +88,19 @@ def pair(first: Path, second: Path, runs: int) -> Pair:
     )
 
 
+def _inference(file: Path) -> Callable[[int], object]:
+    """Return a function that computes P(fractured) of one of a few noise images of the file's input size."""
+    info = read_tflite_info(file) if file.suffix == ".tflite" else FractureClassifier(file).info
+    size = info.preprocessing
+    images = np.random.default_rng(0).integers(0, 256, (_IMAGES, 1, size.height, size.width, 1), np.uint8)
+    runner = runner_of(file, 1)
+    return lambda number: runner.probabilities(images[number])
+
+
 @app.command()
 def run(
     first: Annotated[Path, typer.Argument(metavar="A.onnx", help="Model file, .onnx or .tflite.")],
-    second: Annotated[Path, typer.Argument(metavar="B.onnx", help="Another model file with the same input size.")],
+    second: Annotated[Path, typer.Argument(metavar="B.onnx", help="Another model file.")],
     runs: Annotated[int, typer.Option(min=1, help="Number of timed rounds.")] = 300,
 ) -> None:
     """Time two model files in turns on one thread; print percentiles and the ratio B / A as JSON."""

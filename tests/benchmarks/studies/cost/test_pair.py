@@ -1,3 +1,5 @@
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +7,8 @@ import pytest
 
 from benchmarks.studies.cost import pair as module
 from benchmarks.studies.cost.pair import pair
+from fracture_edge.modelfile import ModelInfo, embed_info
+from fracture_edge.preprocess import Preprocessing
 from train.json_records import to_plain
 
 
@@ -24,3 +28,13 @@ def test_ratio_is_the_median_of_the_rounds(tiny_model: Path, monkeypatch: pytest
     assert found.first.p50 == pytest.approx(10.0)
     assert found.second.p90 == pytest.approx(20.0)
     assert (found.first.file, found.second.runs) == (tiny_model.name, 100)
+
+
+def test_files_of_different_sizes(
+    tiny_model: Path, tiny_info: ModelInfo, write_graph: Callable[..., Path], tmp_path: Path
+) -> None:
+    small = write_graph(tmp_path / "small.onnx", side=32)
+    embed_info(small, replace(tiny_info, preprocessing=Preprocessing(32, 32)), small)
+    found = pair(tiny_model, small, runs=3)
+    assert (found.first.file, found.second.file) == (tiny_model.name, "small.onnx")
+    assert (found.first.runs, found.second.runs) == (3, 3)
