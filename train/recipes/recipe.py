@@ -64,8 +64,6 @@ class Recipe:
         refit_norms: Whether batch norm statistics are recomputed after each epoch, without dropout or
             augmentation, see `train.trainer.batch_norm`.
         frozen_norms: Whether batch norms keep their initial statistics, scales and shifts.
-        patches: Number of epochs on patches at full resolution before the first phase, see
-            `train.trainer.first_stage`; 0 for none. For `edge`, on data with boxes around fractures.
         probe: Whether the head is initialised by linear probing, see `train.trainer.linear_probe`; for `edge`.
         patience: Number of epochs without a better `monitor` before a phase stops; 0 for no early stopping.
         monitor: Metric to select epochs by, ``val_auroc`` or ``val_loss``.
@@ -93,7 +91,6 @@ class Recipe:
     localisation: float = 0.0
     refit_norms: bool = False
     frozen_norms: bool = False
-    patches: int = 0
     probe: bool = False
     patience: int = 5
     monitor: Literal["val_auroc", "val_loss"] = "val_auroc"
@@ -117,7 +114,6 @@ class Recipe:
             raise RecipeError("recipe.softmax: 'in_place' needs recipe.classes, at least two names of folders")
         if self.frozen_norms and self.refit_norms:
             raise RecipeError("recipe.refit_norms: must be false where frozen_norms is true")
-        _require("patches", self.patches, self.patches >= 0, "at least 0")
         _require("label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 1, "from 0 to below 1")
         _require("ema_momentum", self.ema_momentum, 0 <= self.ema_momentum < 1, "from 0 to below 1")
 
@@ -134,8 +130,6 @@ class Recipe:
             del values["classes"]
         if self.softmax == "beside":
             del values["softmax"]
-        if not self.patches:
-            del values["patches"]
         return values
 
 

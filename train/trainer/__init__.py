@@ -1,1 +1,1 @@
-"""Training of one network: loop, callbacks, batch norms, linear probing, patches."""
+"""Training of one network: loop, callbacks, batch norms, linear probing."""

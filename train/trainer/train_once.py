@@ -24,9 +24,8 @@ from train.evaluation.predict import predict
 from train.evaluation.predictions import Predictions
 from train.recipes.recipe import Recipe
 from train.trainer import loop
-from train.trainer.callbacks import History, State, clear_state
+from train.trainer.callbacks import History, State
 from train.trainer.class_softmax import head_of, with_classes
-from train.trainer.first_stage import FOLDER, train_on_patches
 from train.trainer.linear_probe import fit_head, views_of
 from train.weights import initialise
 from train.weights.embedded import refit_batch_norms
@@ -102,8 +101,7 @@ def train_once(
             the images of both parts if empty.
 
     Raises:
-        FractureEdgeError: Weights, classes or batch size do not fit, there are no boxes for patches, or the
-            training diverged.
+        FractureEdgeError: Weights, classes or batch size do not fit, or the training diverged.
     """
     together, broken = _classes_in_place(recipe, train_part, val_part, fractured)
     if settled:
@@ -124,12 +122,7 @@ def train_once(
     new_run = State.read(folder) is None
     if weights == "embedded" and new_run:
         refit_batch_norms(model, pixels, seed=seed)
-    if recipe.patches and new_run:
-        train_on_patches(model, recipe, train_part, folder=folder, seed=seed)
-    if recipe.patches:
-        initial = f"{initial}, epochs on patches: {recipe.patches}"
     if recipe.probe and new_run:
-        # After patches too, whose averaged features are others than those of whole images.
         say(f"fitting the head to the features of {len(pixels)} images")
         views = views_of(pixels, mirrored=recipe.augmentation.flip_horizontal)
         fit_head(model, views, train_part.labels, balanced=recipe.class_balance == "weights")
@@ -174,7 +167,6 @@ def train_once(
         callbacks=callbacks,
         epochs=settled.epochs if settled else None,
     )
-    clear_state(folder / FOLDER)
     classes = head_of(whole, together, broken) if together else None
     model = _in_float32(model, recipe)
     if val_part is None or val_pixels is None:
