@@ -156,9 +156,13 @@ def looks() -> str:
     return table_of_looks(read_stored(WhereItLooks, "where-it-looks.json"))
 
 
-def pointing() -> str:
-    """Render how often localisers and cells of the same networks point at marked fractures as a table."""
-    return table_of_points(read_stored(WhereItPoints, "where-it-points.json"))
+def pointing(name: str) -> str:
+    """Render how often localisers and cells of the same networks point at marked fractures as a table.
+
+    Args:
+        name: Name of the stored result.
+    """
+    return table_of_points(read_stored(WhereItPoints, name))
 
 
 def robust() -> str:

@@ -58,6 +58,7 @@ KINDS: dict[str, Any] = {
     "throughput.json": Throughput,
     "where-it-looks.json": WhereItLooks,
     "where-it-points.json": WhereItPoints,
+    "where-it-points-deep.json": WhereItPoints,
     "training-speed*.json": TrainingSpeed,
     "emulation/*.json": Emulation,
     "formats/*.json": ModelFormats,
