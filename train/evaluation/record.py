@@ -116,7 +116,8 @@ class FoldMetrics(SplitMetrics):
         fold: Number of the fold, counted from 1.
         images: Number of images in it.
         fractured: Number of fractured ones.
-        threshold: Threshold on P(fractured), chosen on the round's validation images.
+        threshold: Threshold on P(fractured), chosen on the round's validation images, or without any by the
+            predictions of the other rounds.
         epochs: Number of epochs trained.
         seconds: Duration of the training.
         kept: Epoch of each phase whose weights were kept, counted from 1 within the phase; empty in older files.
