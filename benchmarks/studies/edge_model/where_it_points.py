@@ -95,7 +95,7 @@ def compare(
             raise FractureEdgeError(f"{path}: is missing; cross-validate with --keep-models")
         say(f"fold {fold + 1} of {FOLDS}")
         model = keras.saving.load_model(path, compile=False)
-        # As in the cross-validation: the next fold chose the epoch.
+        # The next fold chose the epoch, if one was chosen: it is left out for all recipes alike.
         training = pool.part([number for number in range(FOLDS) if number not in (fold, (fold + 1) % FOLDS)])
         masks = fracture_masks(training, preprocessing)
         if masks is None:
