@@ -128,6 +128,19 @@ def fold_numbers(table: ImageTable, folds: int, *, seed: int = 0) -> list[int]:
     return result
 
 
+def folds_apart(fold: int, folds: int, *, chooses_epochs: bool) -> frozenset[int]:
+    """Return the folds that a round of cross-validation is not trained on, counted from 0.
+
+    These are its test fold and, where validation images choose the epoch, the fold after it.
+
+    Args:
+        fold: Test fold of the round, counted from 0.
+        folds: Number of folds.
+        chooses_epochs: Whether validation images choose the epoch, see `train.recipes.recipe.Recipe`.
+    """
+    return frozenset({fold, (fold + 1) % folds} if chooses_epochs else {fold})
+
+
 def _strata(items: Sequence[Item], folds: int) -> list[tuple[int, str]]:
     """Return class and body part of each image.
 

@@ -1,7 +1,7 @@
 """Grouped, stratified cross-validation (`fracture-edge train --folds`), in one resumable folder."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from fracture_edge.modelfile import POSITIVE_CLASS
 from train.data.batches import fingerprint
 from train.data.dataset import DataError, ImageTable
 from train.data.pixel_store import PixelStore
-from train.data.splits import cross_validation_table, fold_numbers
+from train.data.splits import cross_validation_table, fold_numbers, folds_apart
 from train.device import Device, prepare
 from train.evaluation.calibration import UNCALIBRATED, fit_calibration
 from train.evaluation.classes import fractured_classes
@@ -157,6 +157,7 @@ def _round(
 ) -> Fold:
     """Train and test one round, or read the result of an earlier process."""
     folds = max(numbers) + 1
+    apart = folds_apart(number - 1, folds, chooses_epochs=recipe.chooses_epochs)
     test_part = _part(pool, numbers, {number - 1})
     place = folder / f"fold-{number}"
     done = place / FOLD_FILE
@@ -166,9 +167,9 @@ def _round(
         kept = {"kept": []} | {name: left[name] for name in _KEPT if name in left}
         return Fold(number=number, part=test_part, predictions=predictions, **kept)
     place.mkdir(exist_ok=True)
-    choosing = {number % folds} if recipe.chooses_epochs else set()
+    choosing = apart - {number - 1}
     val_part = _part(pool, numbers, choosing) if choosing else None
-    train_part = _part(pool, numbers, set(range(folds)) - {number - 1} - choosing)
+    train_part = _part(pool, numbers, set(range(folds)) - apart)
     validating = f"{len(val_part)} validation, " if val_part else ""
     say(f"fold {number} of {folds}: {len(train_part)} training, {validating}{len(test_part)} test")
     outcome = train_once(
@@ -223,7 +224,7 @@ def _calibrated_by_others(recipe: Recipe, rounds: Sequence[Fold], fold: Fold) ->
     return replace(fold, predictions=predictions, threshold=threshold)
 
 
-def _part(pool: ImageTable, numbers: Sequence[int], wanted: set[int]) -> ImageTable:
+def _part(pool: ImageTable, numbers: Sequence[int], wanted: Set[int]) -> ImageTable:
     items = tuple(item for item, number in zip(pool, numbers, strict=True) if number in wanted)
     return replace(pool, items=items)
 

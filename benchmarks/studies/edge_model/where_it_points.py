@@ -26,11 +26,13 @@ from train.cli.options import DataOption, SplitsOption
 from train.data.dataset import ImageTable
 from train.data.localisation import Marks, fracture_masks
 from train.data.pixel_store import PixelStore
+from train.data.splits import folds_apart
 from train.device import prepare
 from train.evaluation.localiser import Localiser, fit_localiser, maps_of
 from train.evaluation.predictions import groups_of
 from train.evaluation.record import FOLDS_FILE, FOLDS_SCHEMA, CrossValidationRecord
 from train.json_records import from_plain, read_versioned, write_record
+from train.recipes.recipe import Recipe, recipe_of
 from train.recipes.tables import of_this_version
 from train.runs.cross_validation import FOLD_MODEL
 
@@ -70,20 +72,19 @@ def localiser_hits(
     return tuple(found)
 
 
-def compare(
-    folder: Path, record: CrossValidationRecord, pool: Pool, preprocessing: Preprocessing
-) -> WhereItPoints:
-    """Fit a localiser to the network of each fold, and compare it with its cells.
+def compare(folder: Path, record: CrossValidationRecord, pool: Pool, recipe: Recipe) -> WhereItPoints:
+    """Fit a localiser to the network of each fold and its training images, and compare it with its cells.
 
     Args:
         folder: Folder of the cross-validation.
         record: Its record.
         pool: Its images.
-        preprocessing: Preprocessing of the images.
+        recipe: Its recipe.
 
     Raises:
         FractureEdgeError: The network of a fold was not kept, or the images have no boxes.
     """
+    preprocessing = recipe.preprocessing
     store = PixelStore(pool.table, preprocessing)
     labels: list[int] = []
     groups: list[str] = []
@@ -95,8 +96,8 @@ def compare(
             raise FractureEdgeError(f"{path}: is missing; cross-validate with --keep-models")
         say(f"fold {fold + 1} of {FOLDS}")
         model = keras.saving.load_model(path, compile=False)
-        # The next fold chose the epoch, if one was chosen: it is left out for all recipes alike.
-        training = pool.part([number for number in range(FOLDS) if number not in (fold, (fold + 1) % FOLDS)])
+        apart = folds_apart(fold, FOLDS, chooses_epochs=recipe.chooses_epochs)
+        training = pool.part([number for number in range(FOLDS) if number not in apart])
         masks = fracture_masks(training, preprocessing)
         if masks is None:
             raise FractureEdgeError(f"{training.root}: has no boxes around fractures")
@@ -143,7 +144,7 @@ def where_it_points(
     record = from_plain(CrossValidationRecord, read_versioned(path, FOLDS_SCHEMA), str(path))
     if record.model != "edge" or len(record.folds) != FOLDS:
         raise FractureEdgeError(f"{folder}: is not one of `train edge --folds {FOLDS}`")
-    preprocessing = Preprocessing(**of_this_version(record.recipe)["preprocessing"])
-    result = compare(folder, record, Pool.read(data, splits, record.seed), preprocessing)
+    recipe = recipe_of(of_this_version(record.recipe))
+    result = compare(folder, record, Pool.read(data, splits, record.seed), recipe)
     write_record(output, result)
     print(table_of(result), end="")

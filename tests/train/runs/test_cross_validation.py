@@ -17,7 +17,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from fracture_edge.preprocess import Preprocessing
 from train.architectures import build
 from train.data.dataset import DataError, ImageTable, Item, read_splits
-from train.data.splits import fold_numbers
+from train.data.splits import fold_numbers, folds_apart
 from train.evaluation.calibration import fit_calibration
 from train.evaluation.metrics import confusion, evaluate, wilson
 from train.evaluation.operating_points import choose_threshold
@@ -442,6 +442,11 @@ def test_the_seed_decides_the_folds(pool: ImageTable) -> None:
     first = fold_numbers(pool, 4, seed=1)
     assert fold_numbers(pool, 4, seed=1) == first
     assert fold_numbers(pool, 4, seed=2) != first
+
+
+def test_a_round_leaves_out_a_fold_for_validation_only_where_it_chooses_the_epoch() -> None:
+    assert [folds_apart(fold, 5, chooses_epochs=True) for fold in (0, 4)] == [{0, 1}, {4, 0}]
+    assert [folds_apart(fold, 5, chooses_epochs=False) for fold in (0, 4)] == [{0}, {4}]
 
 
 def test_an_image_without_a_group_stands_for_itself() -> None:
