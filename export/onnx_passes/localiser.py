@@ -1,7 +1,7 @@
 """Make the heat map of a graph from a localiser that was fitted to its feature maps."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,6 +57,8 @@ def map_tensors(model: onnx.ModelProto) -> MapTensors:
         found[1]: name
         for name, shape in shapes.items()
         if not name.startswith(_PREFIX)
+        # Read by a localiser alone, which may have been there before the graph was optimised.
+        and not _dequantises_a_convolution(makers, name)
         and (found := _LAYER.search(name))
         and len(shape) == 4
         and shape[2:] == twice
@@ -147,6 +149,12 @@ def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
 def _is_cells(node: onnx.NodeProto, shape: tuple[int, ...]) -> bool:
     """Return whether a node makes the cells' logits, which P(fractured) takes the largest of."""
     return node.op_type == "Conv" and len(shape) == 4 and shape[1] == 1 and not node.name.startswith(_PREFIX)
+
+
+def _dequantises_a_convolution(makers: Mapping[str, onnx.NodeProto], tensor: str) -> bool:
+    maker = makers[tensor]
+    before = makers.get(maker.input[0]) if maker.op_type == "DequantizeLinear" else None
+    return before is not None and before.op_type == "QLinearConv"
 
 
 def _in_float(graph: onnx.GraphProto, tensor: str, added: onnx.GraphProto | None = None) -> str:
