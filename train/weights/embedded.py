@@ -49,15 +49,19 @@ def load(model: keras.Model) -> str:
             "of the recipe finetune"
         )
     convolutions[0] = _by_pixel(*convolutions[0], layers[0])
-    for layer in layers:
-        kernel, bias = _take(convolutions, layer)
+    # All of it is found before anything is set.
+    taken = [_take(convolutions, layer) for layer in layers]
+    head = {
+        layer.name: [_constant(constants, layer.name, shape=tuple(value.shape)) for value in layer.weights]
+        for layer in model.layers
+        if layer.name in _HEAD
+    }
+    for layer, (kernel, bias) in zip(layers, taken, strict=True):
         layer.set_weights([kernel])
         ones = np.ones_like(bias)
         _norm(model, layer).set_weights([ones, bias, np.zeros_like(bias), ones - EPSILON])
-    for layer in model.layers:
-        if layer.name in _HEAD:
-            shapes = [tuple(variable.shape) for variable in layer.weights]
-            layer.set_weights([_constant(constants, layer.name, shape=shape) for shape in shapes])
+    for name, values in head.items():
+        model.get_layer(name).set_weights(values)
     return f"embedded model ({EMBEDDED})"
 
 
@@ -150,5 +154,8 @@ def _constant(constants: dict[str, npt.NDArray[Any]], layer: str, *, shape: tupl
         and (("Add" in name or "Reshape" in name) == (kind == "bias"))
     ]  # fmt: skip
     if len(candidates) != 1:
-        raise WeightsError(f"the embedded model has {len(candidates)} arrays for {kind} of '{layer}'")
+        raise WeightsError(
+            f"the embedded model has {len(candidates)} arrays of {size} values for {kind} of '{layer}': use the "
+            "options of the recipe finetune"
+        )
     return candidates[0].reshape(shape)
