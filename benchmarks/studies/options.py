@@ -2,6 +2,7 @@
 
 import json
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -12,6 +13,18 @@ from train.json_records import to_plain, write_record
 
 OutputOption: TypeAlias = Annotated[
     Path | None, typer.Option("--output", "-o", help="JSON file for the result. Default: stdout.")
+]
+
+
+class Split(StrEnum):
+    """Splits to evaluate on."""
+
+    VAL = "val"
+    TEST = "test"
+
+
+SplitOption: TypeAlias = Annotated[
+    Split, typer.Option(help="Split to evaluate on; test is for the final evaluation.")
 ]
 SeedOption: TypeAlias = Annotated[int | None, typer.Option(help="Seed; from the clock by default, and printed.")]
 

@@ -1,10 +1,10 @@
 """Check of operating points from out-of-fold predictions: `python -m benchmarks.studies out-of-fold`.
 
-The embedded model's operating points are settled by predictions of cross-validated networks of its recipe, not by
-its own. Three questions about that, none of which looks at the test split:
+A model's operating points may be settled by predictions of cross-validated networks of its recipe, not by its own.
+Three questions about that, none of which looks at the test split:
 
-- Are both on one scale? On the validation images, which neither the embedded model nor the network of their fold
-  was trained on, log-odds, calibration and decisions are compared.
+- Are both on one scale? Log-odds, calibration and decisions are compared on the validation images, unless the
+  model is a final one (`train --final`), which was trained on them.
 - How do the decisions differ between body parts? Each fold is decided by a point that is fitted to the others.
 - Would a calibration that knows the body part help? Its log loss is compared with that of one that does not, each
   fitted to all folds but one and judged on that one.
@@ -197,7 +197,7 @@ def _nested_loss(folded: FoldedPredictions, design: Floats) -> Floats:
 
 
 def measure(table: ImageTable, folded: FoldedPredictions, network: str, model: FractureClassifier) -> OutOfFold:
-    """Answer all three questions.
+    """Answer all three questions; the first one only for a model that has not seen the validation images.
 
     Args:
         table: Images with splits and body parts.
@@ -214,28 +214,33 @@ def measure(table: ImageTable, folded: FoldedPredictions, network: str, model: F
             f"{table.root}: lacks {len(missing)} images of the predictions, first: {missing[0]}"
         )
     parts = [known[path].body_part for path in folded.paths]
+    log_loss, changes = calibrate_parts(folded, parts)
+    return OutOfFold(
+        model=model.info.full_name,
+        model_sha256=model.sha256,
+        network=network,
+        # What a model tells of its validation images is in its file, unless it was trained on them.
+        scale=_scale_on_validation(table, folded, model) if "validation" in model.info.metrics else None,
+        parts=decide_parts(folded, parts),
+        costs=cost_of_aims(folded),
+        log_loss=log_loss,
+        log_loss_changes=changes,
+    )
+
+
+def _scale_on_validation(table: ImageTable, folded: FoldedPredictions, model: FractureClassifier) -> Scale:
     val = table.where("val")
     row_of = {path: row for row, path in enumerate(folded.paths)}
     if left := [item.path for item in val if item.path not in row_of]:
         raise FractureEdgeError(f"the table lacks {len(left)} validation images, first: {left[0]}")
     rows = np.array([row_of[item.path] for item in val])
     own = model.probabilities(load_pixels(val, model.info.preprocessing, label="reading val"))
-    log_loss, changes = calibrate_parts(folded, parts)
-    return OutOfFold(
-        model=model.info.full_name,
-        model_sha256=model.sha256,
-        network=network,
-        scale=compare_scale(
-            np.array(folded.labels)[rows] == 1,
-            [folded.groups[row] for row in rows],
-            np.asarray(own, np.float64).ravel(),
-            folded.probabilities[rows],
-            model.policy,
-        ),
-        parts=decide_parts(folded, parts),
-        costs=cost_of_aims(folded),
-        log_loss=log_loss,
-        log_loss_changes=changes,
+    return compare_scale(
+        np.array(folded.labels)[rows] == 1,
+        [folded.groups[row] for row in rows],
+        np.asarray(own, np.float64).ravel(),
+        folded.probabilities[rows],
+        model.policy,
     )
 
 
@@ -246,7 +251,7 @@ def out_of_fold(
     predictions: Annotated[
         Path, typer.Option(metavar="FOLDS.csv", help="Predictions written by the study cross-validated.")
     ],
-    network: Annotated[str, typer.Option(help="Name of the network in the table.")] = "edge (robust)",
+    network: Annotated[str, typer.Option(help="Name of the network in the table.")] = "edge (deep)",
     model: Annotated[
         Path | None, typer.Option(metavar="MODEL", help="Model file. Default: the embedded model.")
     ] = None,
@@ -254,10 +259,16 @@ def out_of_fold(
         Path | None, typer.Option("--output", "-o", metavar="FILE.json", help="Write the JSON here.")
     ] = None,
 ) -> None:
-    """Compare a model with cross-validated networks on validation, and decisions by body part out of fold."""
+    """Judge operating points out of fold: by body part, by what is wanted, and beside the model on validation.
+
+    A final model was trained on the validation images and is not compared on them.
+    """
     result = measure(
         read_splits(data, splits), read_folded(predictions, network), network, FractureClassifier(model)
     )
     if output is not None:
         write_record(output, result)
-    print(describe_scale(result), table_of_parts(result), table_of_costs(result), sep="\n", end="")
+    tables = [table_of_parts(result), table_of_costs(result)]
+    if result.scale is not None:
+        tables.insert(0, describe_scale(result, result.scale))
+    print(*tables, sep="\n", end="")

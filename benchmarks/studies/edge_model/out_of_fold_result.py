@@ -70,7 +70,7 @@ class OutOfFold:
         model: Name of the model.
         model_sha256: SHA-256 of its file, hexadecimal.
         network: Column of the predictions.
-        scale: Comparison of both on the validation images.
+        scale: Comparison of both on the validation images; ``None`` for a model that was trained on them.
         parts: Decisions by body part.
         costs: Nested decisions by a band that wants the same sensitivity and specificity, by that figure.
         log_loss: Mean log loss with one calibration for all images.
@@ -80,16 +80,15 @@ class OutOfFold:
     model: str
     model_sha256: str
     network: str
-    scale: Scale
+    scale: Scale | None
     parts: dict[str, PartRow]
     costs: dict[str, DecidedMetrics]
     log_loss: float
     log_loss_changes: dict[str, Estimate]
 
 
-def describe_scale(result: OutOfFold) -> str:
+def describe_scale(result: OutOfFold, scale: Scale) -> str:
     """Compare the model with the out-of-fold predictions on the validation images, as a table."""
-    scale = result.scale
     table = markdown_table(
         ("validation images", result.model, "out of fold"),
         (

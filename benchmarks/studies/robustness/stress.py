@@ -13,7 +13,6 @@ Intervals come from a bootstrap over groups; changes are computed in the same re
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -22,6 +21,7 @@ import typer
 from tqdm import tqdm
 
 from benchmarks.records.environment import Environment
+from benchmarks.studies.options import Split, SplitOption
 from benchmarks.studies.robustness.degradations import COVERED, DEGRADED, Grey, sample_marks, without_boxes
 from benchmarks.studies.robustness.pointing import MARGIN, hit, hits_at_centre, peak
 from benchmarks.studies.robustness.stress_result import (
@@ -50,13 +50,6 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 RESAMPLES, SEED = 2000, 0
 WITHOUT_METAL = "images with metal left out"
 BOXES_COVERED = "fractures covered, and the same boxes elsewhere"
-
-
-class Split(StrEnum):
-    """Splits to evaluate on."""
-
-    VAL = "val"
-    TEST = "test"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +193,7 @@ def run(
         Path | None,
         typer.Argument(metavar="MODEL", help="Model file. Default: the embedded model.", show_default=False),
     ] = None,
-    split: Annotated[
-        Split, typer.Option(help="Split to evaluate on; test is for the final evaluation.")
-    ] = Split.VAL,
+    split: SplitOption = Split.VAL,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE.json", help="Write the JSON here.")
     ] = None,

@@ -3,7 +3,8 @@
 An image is flagged if the decision is "uncertain" because of the image itself (`fracture_edge.suitability`, and
 the distance of the network's features from those of its training images). Validation radiographs show the false
 alarms. Hits are counted on photographs (a given folder, or the images in scikit-image's wheel, if installed), on
-generated pages, screenshots and noise, and on validation radiographs that were made unusable.
+generated pages, screenshots and noise, and on radiographs that were made unusable. With `--split test` the
+radiographs are test images: a final model (`train --final`) was trained on the validation images.
 """
 
 import math
@@ -17,6 +18,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.records.environment import Environment
+from benchmarks.studies.options import Split, SplitOption
 from benchmarks.studies.robustness.non_radiographs import GENERATED, SPOILT, generate
 from fracture_edge.batch.inputs import expand
 from fracture_edge.classifier import FractureClassifier
@@ -33,7 +35,7 @@ from train.json_records import write_record
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 #: Number of generated images of each kind.
 GENERATED_EACH = 100
-#: Maximum number of validation radiographs that are made unusable in each way.
+#: Maximum number of radiographs that are made unusable in each way.
 SPOILT_EACH = 400
 
 
@@ -111,20 +113,31 @@ def photographs(folder: Path | None) -> list[Path]:
 
 
 def measure(
-    classifier: FractureClassifier, table: ImageTable, pictures: Sequence[Path], *, photographs_from: str
+    classifier: FractureClassifier,
+    table: ImageTable,
+    pictures: Sequence[Path],
+    *,
+    photographs_from: str,
+    split: Split = Split.VAL,
 ) -> Unlike:
     """Count the flagged images of all kinds.
 
     Args:
         classifier: Classifier with the model.
-        table: Radiographs with splits; the validation images are used.
+        table: Radiographs with splits.
         pictures: Paths of photographs.
         photographs_from: Description of the photographs.
+        split: Split of the radiographs.
+
+    Raises:
+        FractureEdgeError: There are no images of that split.
     """
-    part = [table.file(item) for item in table.where("val")]
+    part = [table.file(item) for item in table.where(split.value)]
+    if not part:
+        raise FractureEdgeError(f"{table.root}: has no {split.value} images")
     some = [load_image(path) for path in part[:: math.ceil(len(part) / SPOILT_EACH)]]
     rows = {
-        "validation radiographs": count_flagged(classifier, part),
+        f"radiographs ({split.value})": count_flagged(classifier, part),
         photographs_from: count_flagged(classifier, pictures),
     }
     for name in GENERATED:
@@ -154,6 +167,7 @@ def run(
         Path | None,
         typer.Option("--photographs", metavar="FOLDER", help="Folder of photographs. Default: scikit-image's."),
     ] = None,
+    split: SplitOption = Split.VAL,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE.json", help="Write the JSON here.")
     ] = None,
@@ -164,6 +178,7 @@ def run(
         read_table_with_splits(data, splits, seed=0),
         photographs(photographs_from),
         photographs_from="pictures of scikit-image" if photographs_from is None else "photographs",
+        split=split,
     )
     if output is not None:
         write_record(output, result)

@@ -1,16 +1,29 @@
 """Check of operating points from out-of-fold predictions."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from benchmarks.studies.edge_model.out_of_fold import calibrate_parts, compare_scale, cost_of_aims, decide_parts
+from benchmarks.studies.edge_model.out_of_fold import (
+    calibrate_parts,
+    compare_scale,
+    cost_of_aims,
+    decide_parts,
+    measure,
+)
 from benchmarks.studies.edge_model.out_of_fold_result import (
     OutOfFold,
     describe_scale,
     table_of_costs,
     table_of_parts,
 )
+from fracture_edge.classifier import FractureClassifier
+from fracture_edge.errors import FractureEdgeError
+from fracture_edge.modelfile import ModelInfo, embed_info
 from fracture_edge.policy import Policy
+from train.data.dataset import ImageTable, Item
 from train.evaluation.decided import decided_metrics, decisions
 from train.evaluation.folded import FoldedPredictions
 from train.evaluation.operating_points import RULES, fit_operating_points, nested_decisions, raised
@@ -78,6 +91,25 @@ def test_a_higher_figure_costs_more_answers() -> None:
     assert costs["0.90"].specificity == pytest.approx(0.90, abs=0.06)
 
 
+def test_a_model_that_was_trained_on_the_validation_images_is_not_compared_on_them(
+    tiny_model: Path, tiny_info: ModelInfo, tmp_path: Path
+) -> None:
+    folded, parts = _folded(5)
+    # None of the files exists: an image that is read is an error.
+    items = [
+        Item(path, label, group, "val", dict.fromkeys(part.split("+"), "1"))
+        for path, label, group, part in zip(folded.paths, folded.labels, folded.groups, parts, strict=True)
+    ]
+    table, model = ImageTable(tmp_path, "fracatlas", tuple(items)), tmp_path / "final.onnx"
+    embed_info(tiny_model, replace(tiny_info, metrics={"out_of_fold": {"auroc": 0.9}}), model)
+    result = measure(table, folded, "n", FractureClassifier(model))
+    assert result.scale is None
+    assert result.parts["leg"].images == 200
+    embed_info(tiny_model, replace(tiny_info, metrics={"validation": {"auroc": 0.9}}), model)
+    with pytest.raises(FractureEdgeError, match="600 images cannot be read"):
+        measure(table, folded, "n", FractureClassifier(model))
+
+
 def test_scale_by_hand() -> None:
     folded, parts = _folded(3)
     labels = np.array(folded.labels) == 1
@@ -95,7 +127,7 @@ def test_scale_by_hand() -> None:
         model="m", model_sha256="", network="n", scale=scale, parts=decide_parts(folded, parts),
         costs=cost_of_aims(folded), log_loss=0.5, log_loss_changes={"what": scale.shift},
     )  # fmt: skip
-    assert "on average; their standard deviation is 0.500 [0.500, 0.500]" in describe_scale(result)
+    assert "on average; their standard deviation is 0.500 [0.500, 0.500]" in describe_scale(result, scale)
     table = table_of_parts(result)
     assert table.splitlines()[0].startswith("| body part | images (fractured) | AUROC | uncertain |")
     assert f"| leg | 200 ({result.parts['leg'].fractured}) |" in table

@@ -83,11 +83,15 @@ def test_command(
     code, out, _ = study("unlike", *arguments, "-o", output)
     assert code == 0
     result = json.loads(output.read_text())
-    assert result["rows"]["validation radiographs"]["images"] == 6
+    assert result["rows"]["radiographs (val)"]["images"] == 6
     assert result["rows"]["photographs"]["images"] == 3
     assert result["rows"]["drawn: noise"]["share"]["value"] == 1
     assert str(tmp_path) not in output.read_text()
     assert out.strip() == unlike.table_of(from_plain(unlike.Unlike, result, "")).strip()
+    # There is no test image here.
+    code, out, error = study("unlike", *arguments, "--split", "test")
+    assert (code, out) == (1, "")
+    assert f"{root}: has no test images" in error
 
 
 def test_photographs_of_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
