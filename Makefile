@@ -116,7 +116,7 @@ EMBEDDED_GO_ON ?= --force
 SPLITS := benchmarks/results/fracatlas-splits.csv
 embedded: $(VENV)/ready
 	$(VENV)/bin/fracture-edge train edge --folds 5 --final --data $(DATA) --splits $(SPLITS) --weights $(WEIGHTS) \
-		--recipe robust --seed 0 $(EMBEDDED_GO_ON)
+		--recipe deep --seed 0 $(EMBEDDED_GO_ON)
 	$(VENV)/bin/fracture-edge export edge --recipe onnx_int8_static_x86 --heatmap --force --licence $(LICENCE) \
 		--model-version $(MODEL_VERSION)
 	$(VENV)/bin/python -m export.embed artifacts/edge/edge-int8.onnx

@@ -1,6 +1,6 @@
 """Settle the operating points of a finished model file by out-of-fold predictions, without training anything.
 
-`python -m export.settle --predictions benchmarks/results/folds.csv --network "edge (robust)"`, in a checkout.
+`python -m export.settle --predictions benchmarks/results/folds.csv --network "edge (deep)"`, in a checkout.
 
 The predictions are those of cross-validated networks of the model's own recipe (`fracture-edge train --folds`):
 many more images than a validation split has, each predicted by a network that was not trained on it. Only the

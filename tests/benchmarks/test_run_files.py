@@ -12,7 +12,7 @@ from fracture_edge.errors import FractureEdgeError
 from train.json_records import to_plain
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
-RUNS = ("embedded", "embedded-epyc", "fracatlas", "fracatlas-avx2", "reference")
+RUNS = ("embedded", "embedded-0.6", "fracatlas", "fracatlas-avx2", "reference")
 
 
 def _keys(value: Any) -> Any:
@@ -52,7 +52,7 @@ def test_committed_runs_are_in_the_format_that_is_written(name: str) -> None:
 
 
 def test_a_run_and_its_files(tmp_path: Path) -> None:
-    committed = read_run(RESULTS / "embedded-epyc.json")
+    committed = read_run(RESULTS / "embedded-0.6.json")
     output = tmp_path / "run.json"
     write_run(committed, output, force=False)
     assert all(path.is_file() for path in files_of(output, force=True))
@@ -85,13 +85,13 @@ def test_undefined_values_are_null(plain: dict[str, Any]) -> None:
     ],
 )
 def test_damaged_files_are_reported(change: dict[str, Any], message: str) -> None:
-    plain = json.loads((RESULTS / "embedded-epyc.json").read_text(encoding="utf-8"))
+    plain = json.loads((RESULTS / "embedded-0.6.json").read_text(encoding="utf-8"))
     with pytest.raises(FractureEdgeError, match=message):
         result_of(plain | change, "run.json")
 
 
 def test_a_run_before_it_is_written_names_no_file() -> None:
-    run = read_run(RESULTS / "embedded-epyc.json")
+    run = read_run(RESULTS / "embedded-0.6.json")
     assert isinstance(run, Run)
     fresh = result_of(to_plain(run.result) | {"data": {**to_plain(run.result)["data"], "predictions": ""}})
     assert "predictions" not in to_plain(fresh)["data"]

@@ -1,6 +1,6 @@
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from benchmarks.records.result import Run
+from benchmarks.run_files import read_run
+from benchmarks.studies.documents.results import EMBEDDED_ROW, EMBEDDED_RUN, RESULTS, row_of
 from train.artifacts import (
     TRAINING_FILE,
     TRAINING_SCHEMA,
@@ -219,3 +222,12 @@ def tiny_convolutions(tmp_path: Path) -> Path:
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
     return path
+
+
+@pytest.fixture
+def embedded_run() -> Run:
+    """Committed benchmark of the embedded model, without the other files of the same run."""
+    run = read_run(RESULTS / EMBEDDED_RUN)
+    row = row_of(run.result, EMBEDDED_ROW)
+    models = {row.model: run.result.models[row.model]}
+    return replace(run, result=replace(run.result, rows=(row,), models=models))

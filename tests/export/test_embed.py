@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.records.result import Run
 from benchmarks.run_files import read_run, write_run
-from benchmarks.studies.documents.results import EMBEDDED_ELSEWHERE, EMBEDDED_ROW, RESULTS
+from benchmarks.studies.documents.results import EMBEDDED_ROW
 from export.embed import embed_again, main
 from fracture_edge.classifier import FractureClassifier
 from fracture_edge.doctor import known_answers
@@ -20,8 +21,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_written_again(folder: Path) -> None:
-    before, run = FractureClassifier(), read_run(RESULTS / EMBEDDED_ELSEWHERE)
+def test_written_again(folder: Path, embedded_run: Run) -> None:
+    before, run = FractureClassifier(), embedded_run
     write_run(run, folder / "run.json", force=False)
     path = embed_again(folder, version="99", runs=[folder / "run.json"])
     after, again = FractureClassifier(path), read_run(folder / "run.json")
@@ -53,10 +54,10 @@ def test_written_again(folder: Path) -> None:
     assert f"those of the file with SHA-256 {old.sha256_of_times[:12]}" in (folder / "run.md").read_text()
 
 
-def test_a_run_of_another_file_is_refused(folder: Path) -> None:
+def test_a_run_of_another_file_is_refused(folder: Path, embedded_run: Run) -> None:
     path = embed_again(folder, version="98")
     content = path.read_bytes()
-    write_run(read_run(RESULTS / EMBEDDED_ELSEWHERE), folder / "run.json", force=False)
+    write_run(embedded_run, folder / "run.json", force=False)
     with pytest.raises(FractureEdgeError, match=r"run\.json: did not measure the file as it is"):
         embed_again(folder, version="99", runs=[folder / "run.json"])
     assert path.read_bytes() == content

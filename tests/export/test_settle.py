@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 import pytest
 
+from benchmarks.records.result import Run
 from benchmarks.run_files import decide_again, read_run, rows_of_file, write_run
-from benchmarks.studies.documents.results import EMBEDDED_ELSEWHERE, EMBEDDED_ROW, EMBEDDED_RUN, RESULTS
+from benchmarks.studies.documents.results import EMBEDDED_ROW, EMBEDDED_RUN, RESULTS
 from export import settle as settling
 from export.settle import settle
 from fracture_edge.classifier import FractureClassifier
@@ -127,8 +128,8 @@ def test_predictions_that_cannot_be_used(
     assert model.read_bytes() == before
 
 
-def test_a_run_is_decided_again(tmp_path: Path, model: Path, tiny_info: ModelInfo) -> None:
-    run = read_run(RESULTS / EMBEDDED_ELSEWHERE)
+def test_a_run_is_decided_again(embedded_run: Run, model: Path, tiny_info: ModelInfo) -> None:
+    run = embedded_run
     (row,) = run.result.rows
     info = replace(tiny_info, policy=Policy(0.3, 0.2, 0.5))
     again = decide_again(run, row.sha256, model, info)
@@ -158,9 +159,11 @@ def test_a_run_is_decided_again(tmp_path: Path, model: Path, tiny_info: ModelInf
     assert described.training == run.result.models[row.model].training
 
 
-def test_a_run_of_another_file_is_refused_before_anything_is_written(model: Path, tmp_path: Path) -> None:
+def test_a_run_of_another_file_is_refused_before_anything_is_written(
+    model: Path, embedded_run: Run, tmp_path: Path
+) -> None:
     _table(tmp_path / "folds.csv")
-    write_run(read_run(RESULTS / EMBEDDED_ELSEWHERE), tmp_path / "run.json", force=False)
+    write_run(embedded_run, tmp_path / "run.json", force=False)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(
         FractureEdgeError, match=r"run\.json: did not measure the file as it is \(SHA-256 \w{12}\)$"

@@ -141,7 +141,7 @@ def _require(key: str, value: float, right: bool, wanted: str) -> None:
 def default_recipe(model: str, weights: str | None = None) -> str:
     """Return the name of the default recipe of a model.
 
-    For ``edge`` it is that of the embedded model, ``robust``. That recipe initialises a new head and freezes the
+    For ``edge`` it is that of the embedded model, ``deep``. That recipe initialises a new head and freezes the
     batch norms of pretrained weights. Weights that include a head, such as the embedded model's, therefore have
     ``finetune`` as default, and random weights ``corrected``.
 
@@ -152,7 +152,7 @@ def default_recipe(model: str, weights: str | None = None) -> str:
     if model != "edge" or weights == "none":
         return "corrected"
     complete = weights is not None and (weights == "embedded" or weights.endswith((".keras", ".weights.h5")))
-    return "finetune" if complete else "robust"
+    return "finetune" if complete else "deep"
 
 
 def load_recipe(model: str, name: str) -> Recipe:

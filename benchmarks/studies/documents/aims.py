@@ -35,7 +35,7 @@ class Reached:
         ece: Expected calibration error on the test split, int8.
         size: Size of the file in bytes.
         rounding: AUROC in int8 minus that in float, on the test split.
-        latencies: Latency on each processor.
+        latency: Latency on the processor of the benchmark.
         networks: Cross-validated networks; the first is that of the embedded model.
     """
 
@@ -43,24 +43,25 @@ class Reached:
     ece: Estimate
     size: int
     rounding: Estimate
-    latencies: tuple[Latency, ...]
+    latency: Latency
     networks: Sequence[Network]
 
 
 def table_of(reached: Reached) -> str:
-    """Render the aims and results as a Markdown table.
-
-    The latency may be reached on some processors only; every other aim is reached or not.
-    """
-    edge, times = reached.networks[0], reached.latencies
-    fast = sum(each.milliseconds <= LATENCY for each in times)
+    """Render the aims and results as a Markdown table."""
+    edge, latency = reached.networks[0], reached.latency
     # The stored changes are theirs minus ours, so the sign is reversed; other recipes of our network are skipped.
     changes = {
-        entry.model: entry.auroc_change or UNDEFINED for entry in reached.networks if entry.model != edge.model
+        entry.model: entry.auroc_change if entry.compared_with == edge.name else None
+        for entry in reached.networks
+        if entry.model != edge.model
     }
-    ahead = {model: Estimate(-change.value, -change.high, -change.low) for model, change in changes.items()}
+    ahead = {
+        model: Estimate(-change.value, -change.high, -change.low) if change else UNDEFINED
+        for model, change in changes.items()
+    }
     pooled = edge.pooled["auroc"]
-    lines: list[tuple[str, str, bool | str]] = [
+    lines = [
         (f"AUROC of {AUROC} on the test split, int8", interval(reached.auroc), reached.auroc.value >= AUROC),
         (f"AUROC of {AUROC} on five folds, pooled", interval(pooled), pooled.value >= AUROC),
         (
@@ -71,8 +72,8 @@ def table_of(reached: Reached) -> str:
         (f"a file of at most {SIZE / 1e6:.0f} MB", f"{megabytes(reached.size)} MB", reached.size <= SIZE),
         (
             f"at most {LATENCY:.0f} ms for one inference on one thread (median)",
-            ", ".join(f"{milliseconds(each.milliseconds)} ms ({each.cpu})" for each in times),
-            fast == len(times) if fast in (0, len(times)) else f"on {fast} of {len(times)} processors",
+            f"{milliseconds(latency.milliseconds)} ms ({latency.cpu})",
+            latency.milliseconds <= LATENCY,
         ),
         (f"calibration error of at most {ECE}", interval(reached.ece), reached.ece.value <= ECE),
         (
@@ -81,9 +82,5 @@ def table_of(reached: Reached) -> str:
             abs(reached.rounding.value) <= ROUNDING,
         ),
     ]
-    rows = ((aim, found, _yes_or_no(is_reached)) for aim, found, is_reached in lines)
+    rows = ((aim, found, "yes" if is_reached else "no") for aim, found, is_reached in lines)
     return markdown_table(("aim", "measured", "reached"), rows)
-
-
-def _yes_or_no(reached: bool | str) -> str:
-    return reached if isinstance(reached, str) else "yes" if reached else "no"

@@ -5,9 +5,7 @@ from benchmarks.speed.device_cost import DeviceCost
 from benchmarks.speed.latency import Percentiles
 from benchmarks.studies.cost.training_speed import TrainingSpeed
 from benchmarks.studies.documents.results import (
-    EMBEDDED_ELSEWHERE,
     EMBEDDED_ROW,
-    EMBEDDED_RUN,
     OLDER,
     RESULTS,
     RUN,
@@ -170,18 +168,8 @@ def arm64() -> str:
 
 
 def older() -> str:
-    """Compare two processors with the embedded model of version 0.2."""
-    return _on_two(RUN, OLDER)
-
-
-def two() -> str:
-    """Compare two processors with the embedded model."""
-    return _on_two(EMBEDDED_RUN, EMBEDDED_ELSEWHERE)
-
-
-def _on_two(first: str, second: str) -> str:
-    """Render the speed of one file on two processors as a table, and compare its predictions."""
-    runs = [read_run(name) for name in (first, second)]
+    """Render the speed of version 0.2 of the embedded model on two processors, and compare its predictions."""
+    runs = [read_run(name) for name in (RUN, OLDER)]
     here, there = ({line["path"]: line[EMBEDDED_ROW] for line in read_predictions(run)} for run in runs)
     same = sum(here.get(path) == probability for path, probability in there.items())
     header = (

@@ -16,7 +16,6 @@ from benchmarks.studies.documents.results import (
 from benchmarks.studies.edge_model.out_of_fold_result import (
     OutOfFold,
     decided,
-    describe_scale,
     table_of_costs,
     table_of_parts,
 )
@@ -125,11 +124,6 @@ def parts() -> str:
 def costs() -> str:
     """Render how many images a wanted sensitivity and specificity leaves uncertain as a table."""
     return table_of_costs(read_stored(OutOfFold, _STUDY))
-
-
-def scale() -> str:
-    """Compare the embedded model with the cross-validated networks on the validation images."""
-    return describe_scale(read_stored(OutOfFold, _STUDY))
 
 
 def example() -> str:

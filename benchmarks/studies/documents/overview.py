@@ -6,7 +6,9 @@ from benchmarks.records.environment import Environment
 from benchmarks.records.measured_row import MeasuredRow, Quality
 from benchmarks.report import prose
 from benchmarks.studies.documents.results import (
+    EMBEDDED_NETWORK,
     EMBEDDED_ROW,
+    EMBEDDED_RUN,
     REFERENCE_RUN,
     RESULTS,
     RUN,
@@ -27,13 +29,11 @@ _REFERENCE = MappingProxyType(
         "custom_cnn/onnx int8 factorised64": REFERENCE_RUN,
     }
 )
-#: Network of the cross-validation whose recipe the embedded model has.
-_NETWORK = "edge (robust)"
 
 
 def overview() -> str:
     """Tabulate AUROC, sensitivity and specificity with their intervals, size and latency of five rows."""
-    run = read_run(REFERENCE_RUN)
+    run = read_run(EMBEDDED_RUN)
     rows = [("**edge**, int8, in the package", *_cells(row_of(run, EMBEDDED_ROW), quality_of(run, EMBEDDED_ROW)))]
     for identifier, name in _REFERENCE.items():
         its_run = read_run(name)
@@ -49,7 +49,7 @@ def overview() -> str:
 
 def _elsewhere() -> str:
     """Say in a sentence what is left of the AUROC on other folds and on another data set."""
-    network = next(each for each in read_networks(RESULTS / "folds.json") if each.name == _NETWORK)
+    network = next(each for each in read_networks(RESULTS / "folds.json") if each.name == EMBEDDED_NETWORK)
     other = read_stored(Elsewhere, "elsewhere.json")
     cross_validated = interval(network.pooled["auroc"])
     return (

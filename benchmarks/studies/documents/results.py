@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[3]
 RESULTS = ROOT / "benchmarks" / "results"
 #: Benchmark of the embedded model and of all files exported from the same network.
 EMBEDDED_RUN = "embedded.json"
-#: Benchmark of the embedded model on another processor.
-EMBEDDED_ELSEWHERE = "embedded-epyc.json"
+#: Benchmark of the embedded model of version 0.6, the one before.
+EMBEDDED_BEFORE = "embedded-0.6.json"
 #: Benchmark of the networks of the reference notebook beside `edge` and the embedded model, in one run.
 REFERENCE_RUN = "reference.json"
 #: Earlier benchmark of the networks of the reference, with the embedded model of version 0.2.
@@ -27,6 +27,8 @@ RUN = "fracatlas.json"
 #: Benchmark of the embedded model of version 0.2 on a processor without VNNI.
 OLDER = "fracatlas-avx2.json"
 EMBEDDED_ROW = "embedded/onnx int8"
+#: Network of the cross-validation whose recipe the embedded model has.
+EMBEDDED_NETWORK = "edge (deep)"
 
 
 def read_stored(kind: type[Record], name: str) -> Record:

@@ -31,7 +31,7 @@ def embedded() -> onnx.ModelProto:
 
 @pytest.fixture(scope="module")
 def pixels() -> npt.NDArray[np.uint8]:
-    grey = np.random.default_rng(0).integers(256, size=(2, 320, 256, 1), dtype=np.uint8)
+    grey = np.random.default_rng(0).integers(256, size=(2, 288, 224, 1), dtype=np.uint8)
     grey[:, 96:200, 80:180] //= 4
     return grey
 
@@ -55,7 +55,7 @@ def test_the_heat_map_is_the_localiser_and_nothing_else_changes(
     model, given = copy.deepcopy(embedded), _drawn(0)
     tensors = map_tensors(model)
     (maps,) = maps_of_file("x", model, tensors, pixels)
-    assert maps.shape == (2, 20, 16, 480 + 672)
+    assert maps.shape == (2, 18, 14, 480 + 672)
     attach(model, tensors, given)
     onnx.checker.check_model(model)
     after = _run(model, pixels)

@@ -66,7 +66,7 @@ def test_folder_of_the_embedded_model(tmp_path: Path) -> None:
     classifier = FractureClassifier(folder / config["model_file"])
     assert config["model_sha256"] == classifier.sha256 == FractureClassifier().sha256
     assert (config["library_name"], config["library_version"]) == ("fracture-edge", __version__)
-    assert config["input"] == {"name": "image", "type": "uint8", "shape": ["N", 320, 256, 1]}
+    assert config["input"] == {"name": "image", "type": "uint8", "shape": ["N", 288, 224, 1]}
     assert config["outputs"] == ["atypicality", "body_part", "heatmap", "probability", "view"]
     assert ModelInfo.from_json(json.dumps(config["metadata"])) == classifier.info
 

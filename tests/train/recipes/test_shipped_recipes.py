@@ -103,9 +103,9 @@ def test_every_shipped_recipe_loads(model: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("model", "weights", "expected"),
     [
-        ("edge", None, "robust"),
-        ("edge", "imagenet", "robust"),
-        ("edge", "lite0.npz", "robust"),
+        ("edge", None, "deep"),
+        ("edge", "imagenet", "deep"),
+        ("edge", "lite0.npz", "deep"),
         ("edge", "embedded", "finetune"),
         # The weights of a complete network include its head.
         ("edge", "artifacts/edge/model.keras", "finetune"),
@@ -136,9 +136,10 @@ def test_from_scratch_all_layers_are_trained() -> None:
 
 
 def test_finetuning_takes_smaller_steps_from_the_embedded_model() -> None:
-    recipe, made_with = load_recipe("edge", "finetune"), load_recipe("edge", "robust")
+    recipe, made_with = load_recipe("edge", "finetune"), load_recipe("edge", "deep")
     assert recipe.weights == "embedded"
-    assert (recipe.preprocessing, recipe.augmentation) == (made_with.preprocessing, made_with.augmentation)
+    for name in ("preprocessing", "augmentation", "options"):
+        assert getattr(recipe, name) == getattr(made_with, name)
     assert recipe.preprocessing == FractureClassifier().info.preprocessing
     assert recipe.phases[0].learning_rate < made_with.phases[0].learning_rate
     assert [phase.trainable for phase in recipe.phases] == ["all"]
@@ -182,7 +183,7 @@ def test_deep_has_the_augmentation_of_robust_and_leaves_no_epoch_to_choose() -> 
     assert recipe.augmentation == robust.augmentation
     assert recipe.options == robust.options | {"deep_evidence": True}
     assert (recipe.probe, recipe.frozen_norms, recipe.calibrate) == (True, True, True)
-    assert recipe.phases == (Phase(5, 1e-4, "cosine", warmup_epochs=1),)
+    assert recipe.phases == (replace(robust.phases[0], epochs=8),)
     assert (recipe.chooses_epochs, robust.chooses_epochs) == (False, True)
     # A multiple of 32, so that all cells are whole.
     assert recipe.preprocessing == Preprocessing(288, 224, "letterbox", "bicubic", orientation="portrait")

@@ -167,10 +167,10 @@ def test_command_line(
 @pytest.mark.parametrize(
     ("arguments", "name", "weights"),
     [
-        ((), "robust", "imagenet"),
+        ((), "deep", "imagenet"),
         (("--weights", "embedded"), "finetune", "embedded"),
         (("--weights", "none"), "corrected", "imagenet"),
-        (("--weights", "lite0.npz"), "robust", "imagenet"),
+        (("--weights", "lite0.npz"), "deep", "imagenet"),
         (("--weights", "none", "--recipe", "finetune"), "finetune", "embedded"),
     ],
 )

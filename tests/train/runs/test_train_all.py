@@ -243,7 +243,7 @@ def test_finished_models_are_left_alone(
 
 @pytest.mark.parametrize(
     ("arguments", "names"),
-    [((), ("corrected", "robust")), (("--recipe", "corrected"), ("corrected", "corrected"))],
+    [((), ("corrected", "deep")), (("--recipe", "corrected"), ("corrected", "corrected"))],
 )
 def test_each_model_has_a_recipe_of_its_own(
     trained: Trained,

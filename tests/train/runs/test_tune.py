@@ -470,4 +470,4 @@ def test_edge_starts_from_the_recipe_of_the_embedded_model(
 
     monkeypatch.setattr(module, "tune", stop)
     assert cli("tune", "edge", "--data", project / "data") == (1, "", "fracture-edge: no search here\n")
-    assert started == [(load_recipe("edge", "robust"), "robust")]
+    assert started == [(load_recipe("edge", "deep"), "deep")]

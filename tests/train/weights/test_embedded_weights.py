@@ -12,6 +12,7 @@ from scipy.special import logit
 
 from fracture_edge.classifier import FractureClassifier
 from train.architectures import build
+from train.recipes.recipe import load_recipe
 from train.trainer import loop
 from train.weights import WeightsError, initialise
 from train.weights.embedded import refit_batch_norms
@@ -36,7 +37,7 @@ def pixels(classifier: FractureClassifier, bone: Callable[..., np.ndarray]) -> n
 @pytest.fixture(scope="module")
 def edge(classifier: FractureClassifier) -> keras.Model:
     size = classifier.info.preprocessing
-    model = build("edge", size.height, size.width)
+    model = build("edge", size.height, size.width, **load_recipe("edge", "finetune").options)
     assert initialise(model, "embedded") == "embedded model (edge-int8)"
     return model
 
@@ -104,7 +105,7 @@ def test_a_training_run_refits_the_norms(
     recipe = (train_data / "edge.toml").read_text()
     own = train_data.parent / f"{train_data.name}-wide"
     own.mkdir()
-    (own / "edge.toml").write_text(recipe.replace("filters = 0.25, depth = 0.5", ""))
+    (own / "edge.toml").write_text(recipe.replace("filters = 0.25, depth = 0.5", "deep_evidence = true"))
     for name in ("data", "splits.csv"):
         (own / name).symlink_to(train_data / name)
     with pytest.raises(KeyboardInterrupt):
@@ -131,6 +132,13 @@ def test_another_architecture() -> None:
 def test_another_width() -> None:
     message = _error(build("edge", 64, 64, filters=0.25))
     assert message == "the embedded model has no convolution left of the shape (3, 3, 1, 8) of stem_conv"
+
+
+def test_another_head() -> None:
+    assert _error(build("edge", 64, 64)) == (
+        "the embedded model has 0 arrays of 1280 values for kernel of 'pooled_evidence': use the options of the "
+        "recipe finetune"
+    )
 
 
 def test_another_number_of_convolutions() -> None:
