@@ -1,4 +1,4 @@
-"""Network `edge`: EfficientNet-Lite for one grey channel.
+"""Network `edge`: EfficientNet-Lite0 for one grey channel.
 
 EfficientNet-Lite (Google, 2020) is EfficientNet (Tan and Le, ICML 2019) without squeeze-and-excitation and
 with ReLU6 in place of swish, which makes it robust to 8-bit quantisation. Lite0 has 4.6 M parameters with its
@@ -7,7 +7,6 @@ ImageNet classifier; without it, with a stem for one channel and a map of cells,
 
 import math
 from collections.abc import Sequence
-from types import MappingProxyType
 
 import keras
 from keras import layers
@@ -23,38 +22,14 @@ STAGES = (
     (1, 3, 1, 6, 320),
 )
 STEM_FILTERS, TOP_FILTERS = 32, 1280
-#: Factors of filters and repeats (Tan and Le, section 3.3). Lite keeps stem, top, and the stages of one block.
-VARIANTS = MappingProxyType({"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)})
 #: Normalisation (x - 127) / 128 and epsilon of the batch norms, as in the published ImageNet model.
 MEAN, SCALE, EPSILON = 127.0, 128.0, 1e-3
-
-
-def stages_of(variant: str) -> tuple[tuple[int, int, int, int, int], ...]:
-    """Scale repeats and filters of `STAGES` for a variant.
-
-    Raises:
-        ValueError: The variant is unknown.
-    """
-    if variant not in VARIANTS:
-        raise ValueError(f"no variant {variant!r}; must be one of: {', '.join(VARIANTS)}")
-    width, depth = VARIANTS[variant]
-    return tuple(
-        (
-            repeats if repeats == 1 else math.ceil(depth * repeats),
-            kernel,
-            stride,
-            expansion,
-            _by_eights(width * count),
-        )
-        for repeats, kernel, stride, expansion, count in STAGES
-    )
 
 
 def build(
     height: int,
     width: int,
     *,
-    variant: str = "lite0",
     filters: float = 1.0,
     depth: float = 1.0,
     dropout: float = 0.2,
@@ -66,7 +41,6 @@ def build(
     Args:
         height: Height of the input in pixels.
         width: Width of the input in pixels.
-        variant: Name of the variant, a key of `VARIANTS`.
         filters: Factor of the numbers of filters (at least 4 remain); for tests.
         depth: Factor of the repeats of a stage (at least 1 remains); for tests.
         dropout: Share of pooled features dropped during training.
@@ -78,11 +52,8 @@ def build(
 
     Returns:
         A model from ``image`` uint8 [N, height, width, 1] to ``probability`` float32 [N, 1].
-
-    Raises:
-        ValueError: The variant is unknown.
     """
-    stages = [(max(1, math.ceil(depth * repeats)), *others) for repeats, *others in stages_of(variant)]
+    stages = [(max(1, math.ceil(depth * repeats)), *others) for repeats, *others in STAGES]
 
     def scaled(count: int) -> int:
         return max(4, round(count * filters))
@@ -135,12 +106,6 @@ def _with_earlier(
         parts.append(layers.GlobalAveragePooling2D(name=f"pool{number}")(x))
         parts.append(layers.GlobalMaxPooling2D(name=f"pool{number}_max")(x))
     return layers.Concatenate(name="evidence_features")(parts)
-
-
-def _by_eights(filters: float) -> int:
-    """Round to the nearest multiple of 8, up where that is less than 90 %, as in the published networks."""
-    rounded = max(8, int(filters + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * filters else rounded
 
 
 def _norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:

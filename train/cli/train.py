@@ -37,7 +37,7 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="Recipe: notebook (as the reference), corrected, probed, finetune, lite2, robust or deep (edge "
+            help="Recipe: notebook (as the reference), corrected, probed, finetune, robust or deep (edge "
             "only), scratch (resnet50 only), or a .toml file. If not given: for edge deep, the recipe of the "
             "embedded model (finetune with the weights of a complete network, such as embedded; corrected with "
             "none), for all others corrected."

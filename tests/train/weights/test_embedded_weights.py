@@ -142,7 +142,7 @@ def test_another_head() -> None:
 
 
 def test_another_number_of_convolutions() -> None:
-    other = build("edge", 64, 64, variant="lite1")
+    other = build("edge", 64, 64, depth=0.5)
     assert re.fullmatch(
         r"the embedded model has \d+ convolutions, this one \d+: use the options of the recipe finetune",
         _error(other),
