@@ -126,10 +126,9 @@ embedded: $(VENV)/ready
 TOGETHER := --folds 5 --data $(DATA) --splits $(SPLITS) --seed 0
 FOLDED := edge custom_cnn resnet50 vgg16
 folds: $(FOLDED:%=artifacts/%-folds)
-	$(VENV)/bin/python -m benchmarks.studies cross-validated $^ -o benchmarks/results/folds.json
+	$(VENV)/bin/python -m benchmarks.studies cross-validated $^ -o benchmarks/results/folds.json --against "edge (deep)"
 artifacts/edge-folds: | $(VENV)/ready
-	$(VENV)/bin/fracture-edge train edge $(TOGETHER) --weights $(WEIGHTS) --recipe robust --precision float32 \
-		--set phases.0.epochs=9 --set phases.1.epochs=1 $(FOLDS_GO_ON)
+	$(VENV)/bin/fracture-edge train edge $(TOGETHER) --weights $(WEIGHTS) --recipe deep --precision float32 $(FOLDS_GO_ON)
 artifacts/custom_cnn-folds: | $(VENV)/ready
 	$(VENV)/bin/fracture-edge train custom_cnn $(TOGETHER) --epochs 10 --precision mixed_bfloat16 $(FOLDS_GO_ON)
 artifacts/resnet50-folds: | $(VENV)/ready
