@@ -98,7 +98,7 @@ def test_it_classifies(
     script = python.with_name("fracture-edge" + python.suffix)
     (row,) = json.loads(run(script, "classify", path, "--json", cwd=wheel.parent))
     model = repository / "fracture_edge" / "models" / "edge-int8.onnx"
-    assert (row["path"], row["status"], row["model"]) == (str(path), "ok", "edge-int8 0.6")
+    assert (row["path"], row["status"], row["model"]) == (str(path), "ok", "edge-int8 0.7")
     assert row["model_sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
     assert row["decision"] in ("fractured", "not_fractured", "uncertain")
     assert 0 <= row["probability"] <= 1
