@@ -18,7 +18,7 @@ MODELS ?= edge embedded
 DATA ?= fracatlas
 WEIGHTS ?= imagenet
 VGG16_WEIGHTS ?= imagenet
-MODEL_VERSION ?= 0.7
+MODEL_VERSION ?= 0.8
 LICENCE := "Apache-2.0; trained on FracAtlas (CC BY 4.0, Abedeen et al. 2023)"
 FIND_RADIOGRAPH := from pydicom.data import get_testdata_file as f; print(f("RG3_UNCR.dcm"))
 
