@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from statistics import fmean
 from typing import Any
 
 from benchmarks.studies.documents.policies import table_of
@@ -86,11 +87,16 @@ def _typed(name: str, values: Mapping[str, Any]) -> OperatingPoint:
 
 
 def test_split() -> str:
-    """Render the decisions of the embedded model on the test split as a table."""
+    """Render the decisions of the embedded model on the test split as a table, with its mean probability."""
     info = FractureClassifier(threads=1).info
     rows = read_predictions(read_run(EMBEDDED_RUN))
     predictions = [(int(row["label"]), float(row[EMBEDDED_ROW])) for row in rows]
-    return table_of({name: info.policy_named(name) for name in info.operating_points}, predictions)
+    table = table_of({name: info.policy_named(name) for name in info.operating_points}, predictions)
+    labels, probabilities = zip(*predictions, strict=True)
+    return (
+        f"{table}\nP(fractured) is {fmean(probabilities):.3f} on average; {fmean(labels):.3f} of these images are "
+        "fractured.\n"
+    )
 
 
 def settled(info: ModelInfo) -> str:
