@@ -22,7 +22,7 @@ from train.architectures import build
 from train.cli.options import DataOption
 from train.data.batches import fingerprint, load_pixels
 from train.data.dataset import ImageTable
-from train.data.splits import cross_validation_table, fold_numbers
+from train.data.splits import cross_validation_table, fold_numbers, folds_apart
 from train.evaluation.formatting import interval, markdown_table
 from train.evaluation.metrics import Estimate, auroc
 from train.evaluation.predictions import groups_of
@@ -120,7 +120,7 @@ class Pool:
         paths = [item.path for item in self.table]
         scores, sizes = np.empty(len(labels)), []
         for fold in range(count):
-            left = ~np.isin(self.folds, (fold, (fold + 1) % count))
+            left = ~np.isin(self.folds, list(folds_apart(fold, count, chooses_epochs=True)))
             items = tuple(item for item, kept in zip(self.table, left, strict=True) if kept)
             part = sample_share(replace(self.table, items=items), share, seed=self.seed)
             if set(part.labels) != {0, 1}:

@@ -219,7 +219,7 @@ def measure(table: ImageTable, folded: FoldedPredictions, network: str, model: F
         model=model.info.full_name,
         model_sha256=model.sha256,
         network=network,
-        # What a model tells of its validation images is in its file, unless it was trained on them.
+        # A file without figures of the validation images is of a model that was trained on them.
         scale=_scale_on_validation(table, folded, model) if "validation" in model.info.metrics else None,
         parts=decide_parts(folded, parts),
         costs=cost_of_aims(folded),

@@ -29,6 +29,7 @@ from fracture_edge.errors import FractureEdgeError
 from train.cli.options import DataOption, EpochsOption, PrecisionOption, SeedOption, SetOption, SplitsOption
 from train.data.batches import fingerprint
 from train.data.pixel_store import PixelStore
+from train.data.splits import folds_apart
 from train.device import prepare
 from train.evaluation.predictions import groups_of
 from train.json_records import from_plain, read_json, write_record
@@ -105,12 +106,12 @@ def train_and_score(recipe: Recipe, pool: Pool, folder: Path, *, weights: str, s
             continue
         place = folder / f"fold-{fold + 1}"
         place.mkdir(parents=True, exist_ok=True)
-        following = (fold + 1) % FOLDS
+        apart = folds_apart(fold, FOLDS, chooses_epochs=True)
         outcome = train_once(
             recipe,
             store,
-            pool.part([number for number in range(FOLDS) if number not in (fold, following)]),
-            pool.part([following]),
+            pool.part([number for number in range(FOLDS) if number not in apart]),
+            pool.part(list(apart - {fold})),
             folder=place,
             weights=weights,
             seed=seed,
